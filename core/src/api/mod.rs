@@ -1,0 +1,50 @@
+//! The custom resources of group `sealkit.dev`, one file each, and their CRDs.
+
+mod conditions;
+mod sealed_secret;
+mod sealing_key;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSON,
+};
+use kube::CustomResourceExt;
+
+pub use conditions::{Condition, ConditionStatus, ConditionType, Reason};
+pub use sealed_secret::{
+    CreationPolicy, EnvelopeSpec, ScopeSpec, SealedSecret, SealedSecretSpec, SealedSecretStatus,
+    SecretTemplate, TargetSpec, TargetStatus, TemplateMetadata,
+};
+pub use sealing_key::{Algorithm, KeyState, SealingKey, SealingKeySpec, SealingKeyStatus};
+
+/// API group of all our resources.
+pub const GROUP: &str = "sealkit.dev";
+/// The served version.
+pub const VERSION: &str = "v1beta1";
+/// The namespace of the controller unless told otherwise.
+pub const CONTROLLER_NAMESPACE: &str = "sealkit-system";
+/// Annotation whose change forces a reconcile; echoed in `status.lastHandledReconcileAt`.
+pub const RECONCILE_REQUESTED_AT: &str = "sealkit.dev/reconcile-requested-at";
+
+/// All CRDs, as `deploy/crds` has them.
+pub fn custom_resource_definitions() -> Vec<CustomResourceDefinition> {
+    let mut crds = vec![SealedSecret::crd(), SealingKey::crd()];
+    crds.iter_mut().for_each(default_status);
+    crds
+}
+
+/// An object that no controller has looked at is InProgress for kstatus, not Current: its status
+/// begins with a generation that no object has. Flux's own kinds do the same.
+fn default_status(crd: &mut CustomResourceDefinition) {
+    for version in &mut crd.spec.versions {
+        let status = version
+            .schema
+            .as_mut()
+            .and_then(|schema| schema.open_api_v3_schema.as_mut())
+            .and_then(|schema| schema.properties.as_mut())
+            .and_then(|properties| properties.get_mut("status"));
+        if let Some(status) = status {
+            status.default = Some(JSON(serde_json::json!({"observedGeneration": -1})));
+            status.nullable = None;
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Key pairs: age recipients and identities of the two accepted types, their fingerprints, and
+//! the ring of identities that one cluster or person holds.
+
+mod fingerprint;
+mod hybrid;
+mod identity;
+mod recipient;
+mod ring;
+
+pub use fingerprint::Fingerprint;
+pub use identity::{Identity, parse_identity_file};
+pub use recipient::{Recipient, RecipientSet, parse_recipient_file};
+pub use ring::KeyRing;
+
+/// The two accepted types of keys. One envelope never mixes them (age's rule of labels).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum KeyType {
+    /// `mlkem768x25519`: hybrid, safe against a later quantum computer. The default.
+    Hybrid,
+    /// `X25519`: classic, where short files or old tools matter more.
+    Classic,
+}
+
+impl KeyType {
+    /// The name in resources and in age's stanzas.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Hybrid => hybrid::STANZA_TAG,
+            Self::Classic => "X25519",
+        }
+    }
+
+    /// The type of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Hybrid, Self::Classic].into_iter().find(|key_type| key_type.name() == name)
+    }
+
+    /// Bytes of the one argument of a stanza of this type: the encapsulated or ephemeral share.
+    pub(crate) const fn share_size(self) -> usize {
+        match self {
+            Self::Hybrid => hybrid::ENCAPSULATED_SIZE,
+            Self::Classic => 32,
+        }
+    }
+}
+
+impl std::fmt::Display for KeyType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Why a key string, a key file or a set of keys is refused. Never holds any part of a key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// Not a recipient of an accepted type.
+    #[error("not an age recipient of type mlkem768x25519 (age1pq1…) or X25519 (age1…)")]
+    NotARecipient,
+    /// A private key where a public one belongs.
+    #[error("this is a private key, a recipient (public key) is needed here")]
+    PrivateKeyGiven,
+    /// Not an identity of an accepted type.
+    #[error("not an age identity (AGE-SECRET-KEY-PQ-1… or AGE-SECRET-KEY-1…)")]
+    NotAnIdentity,
+    /// Recipients are lower-case and identities upper-case in every implementation.
+    #[error("wrong case: recipients are lower-case, identities upper-case")]
+    WrongCase,
+    /// A public key that would give everybody the same shared secret.
+    #[error("a low-order public key, refused because anybody could open what is sealed to it")]
+    LowOrder,
+    /// A public key with a second spelling.
+    #[error("a public key in non-canonical encoding")]
+    NonCanonical,
+    /// A line of a key file is wrong.
+    #[error("line {line}: {cause}")]
+    Line {
+        /// Number of the line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        cause: Box<KeyError>,
+    },
+    /// A file without any key.
+    #[error("no key in it")]
+    Empty,
+    /// Too many recipients for one envelope.
+    #[error("{0} recipients, one envelope takes at most 32")]
+    TooMany(usize),
+    /// Two types of keys for one envelope.
+    #[error("recipients of types mlkem768x25519 and X25519 can't share an envelope")]
+    MixedTypes,
+    /// Two different keys with one fingerprint: one of them was made to deceive.
+    #[error("two different keys have the fingerprint {0}, both are refused")]
+    FingerprintCollision(Fingerprint),
+}

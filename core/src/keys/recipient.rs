@@ -1,0 +1,194 @@
+use std::collections::HashSet;
+use std::fmt;
+use std::str::FromStr;
+
+use age_core::format::{FileKey, Stanza};
+use age_core::primitives::{bech32_decode, bech32_encode};
+use bech32::Hrp;
+use x25519_dalek::PublicKey;
+
+use super::hybrid::{PUBLIC_SIZE, PublicPart};
+use super::{Fingerprint, KeyError, KeyType};
+
+const CLASSIC_HRP: Hrp = Hrp::parse_unchecked("age");
+const HYBRID_HRP: Hrp = Hrp::parse_unchecked("age1pq");
+
+/// A public key of an accepted type, checked when read: canonical, of full order, lower-case.
+#[derive(Clone)]
+pub struct Recipient {
+    part: Part,
+    text: String,
+    fingerprint: Fingerprint,
+}
+
+#[derive(Clone)]
+enum Part {
+    Hybrid(PublicPart),
+    Classic(age::x25519::Recipient),
+}
+
+impl Recipient {
+    /// The type of the key.
+    pub fn key_type(&self) -> KeyType {
+        match self.part {
+            Part::Hybrid(_) => KeyType::Hybrid,
+            Part::Classic(_) => KeyType::Classic,
+        }
+    }
+
+    /// The fingerprint of the key.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
+    pub(super) fn from_hybrid(part: PublicPart) -> Self {
+        let text = bech32_encode(HYBRID_HRP, &part.to_bytes());
+        Self { part: Part::Hybrid(part), fingerprint: Fingerprint::of_recipient_text(&text), text }
+    }
+
+    pub(super) fn from_classic(recipient: age::x25519::Recipient) -> Self {
+        let text = recipient.to_string();
+        Self {
+            part: Part::Classic(recipient),
+            fingerprint: Fingerprint::of_recipient_text(&text),
+            text,
+        }
+    }
+}
+
+impl FromStr for Recipient {
+    type Err = KeyError;
+
+    fn from_str(text: &str) -> Result<Self, KeyError> {
+        if text.get(..15).is_some_and(|head| head.eq_ignore_ascii_case("AGE-SECRET-KEY-")) {
+            return Err(KeyError::PrivateKeyGiven);
+        }
+        if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            return Err(KeyError::WrongCase);
+        }
+        let (hrp, bytes) = bech32_decode(
+            text,
+            |_| KeyError::NotARecipient,
+            |hrp| {
+                (hrp == HYBRID_HRP || hrp == CLASSIC_HRP)
+                    .then_some(())
+                    .ok_or(KeyError::NotARecipient)
+            },
+            |hrp, bytes| Ok((hrp, bytes.collect::<Vec<u8>>())),
+        )?;
+        let recipient = if hrp == HYBRID_HRP {
+            let bytes: &[u8; PUBLIC_SIZE] =
+                bytes.as_slice().try_into().map_err(|_| KeyError::NotARecipient)?;
+            Self::from_hybrid(PublicPart::from_bytes(bytes)?)
+        } else {
+            if bytes.len() != 32 {
+                return Err(KeyError::NotARecipient);
+            }
+            check_x25519_point(&bytes)?;
+            Self::from_classic(text.parse().map_err(|_| KeyError::NotARecipient)?)
+        };
+        // Bech32 has slack bits: only the spelling that we would write is a recipient.
+        if recipient.text == text { Ok(recipient) } else { Err(KeyError::NonCanonical) }
+    }
+}
+
+impl fmt::Display for Recipient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl fmt::Debug for Recipient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Recipient({} {})", self.key_type(), self.fingerprint)
+    }
+}
+
+impl PartialEq for Recipient {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Recipient {}
+
+impl age::Recipient for Recipient {
+    fn wrap_file_key(
+        &self,
+        file_key: &FileKey,
+    ) -> Result<(Vec<Stanza>, HashSet<String>), age::EncryptError> {
+        match &self.part {
+            Part::Hybrid(part) => part.wrap_file_key(file_key),
+            Part::Classic(part) => part.wrap_file_key(file_key),
+        }
+    }
+}
+
+/// The recipients of one envelope: 1 to 32, of one type, sorted by fingerprint, each once.
+#[derive(Clone, Debug)]
+pub struct RecipientSet(Vec<Recipient>);
+
+impl RecipientSet {
+    /// Sorts, merges equal keys and checks the set. Errors: [`KeyError::Empty`],
+    /// [`KeyError::TooMany`], [`KeyError::MixedTypes`], [`KeyError::FingerprintCollision`].
+    pub fn new(recipients: impl IntoIterator<Item = Recipient>) -> Result<Self, KeyError> {
+        let mut recipients: Vec<Recipient> = recipients.into_iter().collect();
+        recipients.sort_by(|a, b| (a.fingerprint, &a.text).cmp(&(b.fingerprint, &b.text)));
+        recipients.dedup();
+        let first = recipients.first().ok_or(KeyError::Empty)?;
+        if recipients.len() > 32 {
+            return Err(KeyError::TooMany(recipients.len()));
+        }
+        if recipients.iter().any(|recipient| recipient.key_type() != first.key_type()) {
+            return Err(KeyError::MixedTypes);
+        }
+        if let Some(pair) = recipients.windows(2).find(|p| p[0].fingerprint == p[1].fingerprint) {
+            return Err(KeyError::FingerprintCollision(pair[0].fingerprint));
+        }
+        Ok(Self(recipients))
+    }
+
+    /// The recipients, sorted by fingerprint.
+    pub fn iter(&self) -> impl Iterator<Item = &Recipient> {
+        self.0.iter()
+    }
+
+    /// Their fingerprints, sorted.
+    pub fn fingerprints(&self) -> Vec<Fingerprint> {
+        self.0.iter().map(Recipient::fingerprint).collect()
+    }
+}
+
+/// Reads a recipient file: one recipient a line, `#` comments and empty lines allowed.
+pub fn parse_recipient_file(text: &str) -> Result<Vec<Recipient>, KeyError> {
+    let mut recipients = Vec::new();
+    for (number, line) in key_lines(text) {
+        let recipient =
+            line.parse().map_err(|cause| KeyError::Line { line: number, cause: Box::new(cause) })?;
+        recipients.push(recipient);
+    }
+    if recipients.is_empty() { Err(KeyError::Empty) } else { Ok(recipients) }
+}
+
+/// The lines of a key file that hold keys, with their numbers from 1.
+pub(super) fn key_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    text.lines()
+        .enumerate()
+        .map(|(index, line)| (index + 1, line.trim()))
+        .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
+}
+
+/// An X25519 public key that is canonical (below 2²⁵⁵ − 19, top bit 0) and of full order.
+pub(super) fn check_x25519_point(bytes: &[u8]) -> Result<PublicKey, KeyError> {
+    let bytes: [u8; 32] = bytes.try_into().map_err(|_| KeyError::NotARecipient)?;
+    let top = bytes[31];
+    let at_least_p = bytes[0] >= 0xed && bytes[1..31].iter().all(|byte| *byte == 0xff) && top == 0x7f;
+    if top & 0x80 != 0 || at_least_p {
+        return Err(KeyError::NonCanonical);
+    }
+    // RFC 7748 section 6.1: a low-order point yields zero under every clamped scalar.
+    if x25519_dalek::x25519([7; 32], bytes) == [0; 32] {
+        return Err(KeyError::LowOrder);
+    }
+    Ok(PublicKey::from(bytes))
+}

@@ -1,0 +1,306 @@
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
+
+use crate::names;
+
+/// Bytes that one input may have: far beyond what an API server takes.
+pub const INPUT_BYTES: usize = 64 * 1024 * 1024;
+/// Bytes that one document may have.
+pub const DOCUMENT_BYTES: usize = 16 * 1024 * 1024;
+
+/// One object of a stream; the items of a `kind: List` count alone.
+#[derive(Clone)]
+pub struct Document {
+    /// Number of the YAML document in its stream, from 1.
+    pub number: usize,
+    /// Number of the item when the document is a List, from 1.
+    pub item: Option<usize>,
+    /// The object. May hold plaintext: no Debug here, see [`super::wipe`].
+    pub object: Value,
+}
+
+impl Document {
+    /// `kind`, or empty.
+    pub fn kind(&self) -> &str {
+        self.object.get("kind").and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// `apiVersion`, or empty.
+    pub fn api_version(&self) -> &str {
+        self.object.get("apiVersion").and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// A text of `metadata`, or empty.
+    pub fn metadata(&self, field: &str) -> &str {
+        self.object
+            .get("metadata")
+            .and_then(|metadata| metadata.get(field))
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    }
+
+    /// Is it a core Secret?
+    pub fn is_secret(&self) -> bool {
+        self.kind() == "Secret" && self.api_version() == "v1"
+    }
+
+    /// Is it one of our SealedSecrets?
+    pub fn is_sealed_secret(&self) -> bool {
+        self.kind() == "SealedSecret" && self.api_version().starts_with("sealkit.dev/")
+    }
+
+    /// Kind, name and place for messages, safe for a terminal.
+    pub fn title(&self) -> String {
+        let kind = if self.kind().is_empty() { "object without kind" } else { self.kind() };
+        let (namespace, name) = (self.metadata("namespace"), self.metadata("name"));
+        let slash = if namespace.is_empty() { "" } else { "/" };
+        names::printable(&format!("{kind} {namespace}{slash}{name}"))
+    }
+}
+
+/// Why an input cannot be read. Tells places, never content: a plaintext may stand there.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// Not UTF-8.
+    #[error("not text in UTF-8")]
+    NotUtf8,
+    /// Larger than any manifest.
+    #[error("larger than 64 MiB, or a document in it larger than 16 MiB")]
+    TooLarge,
+    /// Not YAML or JSON.
+    #[error("not valid YAML at line {line}, column {column}: {what}")]
+    Syntax {
+        /// Line, from 1.
+        line: u64,
+        /// Column, from 1.
+        column: u64,
+        /// The kind of fault.
+        what: &'static str,
+    },
+    /// A document that is no object.
+    #[error("document {0} is not a Kubernetes object")]
+    NotAnObject(usize),
+    /// A List whose items are no list of objects.
+    #[error("document {0} is a List whose items are not a list of objects")]
+    BadList(usize),
+    /// Nothing there.
+    #[error("no document in it")]
+    Empty,
+}
+
+/// Reads a stream of YAML documents (JSON is YAML), Lists taken apart, empty documents skipped.
+///
+/// Duplicate keys, alias bombs, deep nesting and documents over 16 MiB are errors.
+pub fn read_documents(input: &[u8]) -> Result<Vec<Document>, ReadError> {
+    let text = std::str::from_utf8(input).map_err(|_| ReadError::NotUtf8)?;
+    if text.len() > INPUT_BYTES {
+        return Err(ReadError::TooLarge);
+    }
+    let mut documents = Vec::new();
+    let mut number = 0;
+    // The library skips documents that are null: the empty ones between separators.
+    let values: Vec<StrictValue> = serde_saphyr::from_multiple_with_options(text, reader_options())
+        .map_err(|error| syntax_error(&error))?;
+    for StrictValue(value) in values {
+        number += 1;
+        match value {
+            Value::Null => {}
+            Value::Object(mut map) if is_list(&map) => {
+                let Some(Value::Array(items)) = map.remove("items") else {
+                    return Err(ReadError::BadList(number));
+                };
+                for (index, object) in items.into_iter().enumerate() {
+                    if !object.is_object() {
+                        return Err(ReadError::BadList(number));
+                    }
+                    documents.push(Document { number, item: Some(index + 1), object });
+                }
+            }
+            object @ Value::Object(_) => documents.push(Document { number, item: None, object }),
+            _ => return Err(ReadError::NotAnObject(number)),
+        }
+    }
+    if documents.is_empty() { Err(ReadError::Empty) } else { Ok(documents) }
+}
+
+fn is_list(map: &Map<String, Value>) -> bool {
+    map.get("kind").and_then(Value::as_str).is_some_and(|kind| kind.ends_with("List"))
+        && map.contains_key("items")
+}
+
+fn reader_options() -> serde_saphyr::Options {
+    serde_saphyr::options! {
+        // The default prints the source line of an error, which may be a plaintext.
+        with_snippet: false,
+        // `yes` and `on` are strings, as in YAML 1.2.
+        strict_booleans: true,
+        duplicate_keys: serde_saphyr::DuplicateKeyPolicy::Error,
+        budget: serde_saphyr::budget! {
+            max_reader_input_bytes: Some(INPUT_BYTES),
+            max_events: 2_000_000,
+            max_nodes: 1_000_000,
+            max_depth: 64,
+            max_aliases: 1_000,
+            max_total_scalar_bytes: DOCUMENT_BYTES,
+        },
+    }
+}
+
+/// The place and the kind of fault. The library's own text may quote the input.
+fn syntax_error(error: &serde_saphyr::Error) -> ReadError {
+    use serde_saphyr::Error;
+    let what = match error.without_snippet() {
+        Error::Message { msg, .. } if msg.contains(DUPLICATE) => "a key stands twice in one map",
+        Error::DuplicateMappingKey { .. } => "a key stands twice in one map",
+        Error::Budget { .. } | Error::AliasReplayLimitExceeded { .. } => {
+            "too deep, too many nodes or too many aliases"
+        }
+        Error::UnknownAnchor { .. } => "an alias to an anchor that is not there",
+        _ => "malformed",
+    };
+    let (line, column) =
+        error.location().map_or((0, 0), |location| (location.line(), location.column()));
+    ReadError::Syntax { line, column, what }
+}
+
+const DUPLICATE: &str = "duplicate key";
+
+/// A JSON value in which no map has a key twice, not even in two spellings (`1:` and `"1":`).
+struct StrictValue(Value);
+
+impl<'de> Deserialize<'de> for StrictValue {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(StrictVisitor).map(Self)
+    }
+}
+
+struct StrictVisitor;
+
+impl<'de> Visitor<'de> for StrictVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("YAML of the JSON data model")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_none<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::String(value.to_owned()))
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(Value::String(value))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(StrictValue(item)) = items.next_element()? {
+            list.push(item);
+        }
+        Ok(Value::Array(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let mut map = Map::new();
+        while let Some(key) = entries.next_key::<String>()? {
+            let StrictValue(value) = entries.next_value()?;
+            if map.insert(key, value).is_some() {
+                return Err(A::Error::custom(DUPLICATE));
+            }
+        }
+        Ok(Value::Object(map))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Vec<Document>, ReadError> {
+        read_documents(text.as_bytes())
+    }
+
+    fn syntax(text: &str) -> &'static str {
+        match read(text).map(|documents| documents.len()) {
+            Err(ReadError::Syntax { what, .. }) => what,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn streams_and_lists_are_taken_apart() {
+        let documents = read(
+            "---\n# only a comment\n---\nkind: Secret\napiVersion: v1\n---\n\
+             {\"kind\": \"List\", \"apiVersion\": \"v1\", \"items\": [{\"kind\": \"A\"}, {\"kind\": \"B\"}]}\n",
+        )
+        .unwrap();
+        let kinds: Vec<_> = documents.iter().map(|d| (d.kind(), d.item)).collect();
+        assert_eq!(kinds, [("Secret", None), ("A", Some(1)), ("B", Some(2))]);
+        assert!(documents[0].is_secret());
+    }
+
+    #[test]
+    fn keys_equal_as_text_are_refused() {
+        for text in ["a: 1\na: 2\n", "1: a\n'1': b\n", "x: {'y': 1, y: 2}\n"] {
+            assert_eq!(syntax(text), "a key stands twice in one map", "{text}");
+        }
+    }
+
+    #[test]
+    fn words_and_odd_numbers_keep_their_text() {
+        let documents = read("kind: x\na: yes\nb: on\nc: '0123'\nd: \"1e3\"\n1: one\n").unwrap();
+        let object = &documents[0].object;
+        assert_eq!(object["a"], "yes");
+        assert_eq!(object["b"], "on");
+        assert_eq!(object["c"], "0123");
+        assert_eq!(object["d"], "1e3");
+        assert_eq!(object["1"], "one");
+    }
+
+    #[test]
+    fn hostile_input_ends_quickly_and_quotes_nothing() {
+        let mut bomb = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n".to_owned();
+        for level in 1..10 {
+            let alias = format!("*a{},", level - 1).repeat(10);
+            bomb.push_str(&format!("a{level}: &a{level} [{alias}]\n"));
+        }
+        assert!(read(&bomb).is_err());
+        assert!(read(&"[".repeat(100_000)).is_err());
+        assert!(read(&"{a: ".repeat(10_000)).is_err());
+        for text in ["a: hunter2: b", "a: \"hunter2", "\thunter2: [", "- hunter2", "hunter2"] {
+            let error = read(text).err().unwrap_or_else(|| panic!("{text}"));
+            assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
+        }
+        assert_eq!(read("").err(), Some(ReadError::Empty));
+        assert_eq!(read_documents(&[0xff, 0xfe, 0]).err(), Some(ReadError::NotUtf8));
+    }
+}

@@ -1,0 +1,12 @@
+//! Kubernetes manifests: reading streams of YAML or JSON, Secrets in them, and writing
+//! SealedSecrets that readers of YAML 1.1 and 1.2 understand alike.
+
+mod document;
+mod emit;
+mod merge;
+mod secret;
+
+pub use document::{Document, ReadError, read_documents};
+pub use emit::{to_json, to_yaml};
+pub use merge::{MergeError, merge_sealed};
+pub use secret::{SecretManifest, SecretManifestError, wipe};

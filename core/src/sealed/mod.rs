@@ -1,0 +1,43 @@
+//! The sealed format, version 1: small envelopes to recipients, values under them.
+//!
+//! [`seal()`] needs public keys only. [`SealedObject::parse`] does every check that public text
+//! allows; [`open()`] does the rest with a [`crate::keys::KeyRing`]. The specification is
+//! `docs/design/format.md`; each [`Rule`] is one of its rules.
+
+mod age_file;
+mod envelope;
+mod object;
+mod open;
+mod rule;
+mod scope;
+mod seal;
+mod value;
+
+pub use envelope::{EnvelopeId, SealedEnvelope};
+pub use object::{SealedObject, compact_size};
+pub use open::{Opened, OpenedValue, Search, open};
+pub use rule::{Code, OpenError, Rule};
+pub use scope::{Context, ContextError, Scope};
+pub use seal::{SealError, Sealed, seal};
+
+/// Limits of the format, checked before any cryptography.
+pub mod limits {
+    /// Envelopes in one object.
+    pub const ENVELOPES: usize = 64;
+    /// Envelopes from which writers warn.
+    pub const ENVELOPES_WARN: usize = 16;
+    /// Recipients of one envelope: hints, `to` and stanzas of an accepted type alike.
+    pub const RECIPIENTS: usize = 32;
+    /// Stanzas in one age header, whatever their type.
+    pub const STANZAS: usize = 64;
+    /// Bytes of an object as compact JSON, without status and managedFields.
+    pub const OBJECT_BYTES: usize = 1_200_000;
+    /// Bytes from which writers warn: client-side apply keeps a second copy in an annotation.
+    pub const OBJECT_BYTES_WARN: usize = 128 * 1024;
+    /// Bytes of an age header, through the line feed of its last line.
+    pub const HEADER_BYTES: usize = 131_072;
+    /// Bytes of an age file after its header.
+    pub const PAYLOAD_BYTES: usize = 2_048;
+    /// Bytes of an envelope's plaintext.
+    pub const ENVELOPE_PLAINTEXT_BYTES: usize = 2_016;
+}

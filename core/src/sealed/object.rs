@@ -1,0 +1,177 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value};
+
+use super::envelope::CheckedEnvelope;
+use super::value::CheckedValue;
+use super::{Context, EnvelopeId, OpenError, Rule, Scope, limits};
+use crate::keys::Fingerprint;
+use crate::names;
+
+/// A SealedSecret whose public text obeys every rule that public text can break.
+#[derive(Clone, Debug)]
+pub struct SealedObject {
+    pub(super) context: Context,
+    pub(super) envelopes: BTreeMap<EnvelopeId, CheckedEnvelope>,
+    pub(super) values: BTreeMap<String, CheckedValue>,
+    place: (String, String),
+}
+
+/// Fields of `spec`: those of the format, and those that the resource adds around them.
+const SPEC_FIELDS: [&str; 6] =
+    ["scope", "envelopes", "encryptedData", "target", "template", "suspend"];
+
+impl SealedObject {
+    /// Checks an object read from JSON or YAML: names, sizes, counts, grammar, the age headers of
+    /// all referenced envelopes. Every error has code `InvalidSpec`.
+    pub fn parse(object: &Value) -> Result<Self, OpenError> {
+        let text = |field: &str| object.get("metadata")?.get(field)?.as_str();
+        let size = compact_size(object);
+        let spec = object
+            .get("spec")
+            .and_then(Value::as_object)
+            .ok_or_else(|| OpenError::new(Rule::ObjectShape, "spec is missing or not a map"))?;
+        Self::parse_spec(
+            text("namespace").unwrap_or_default(),
+            text("name").unwrap_or_default(),
+            spec,
+            size,
+        )
+    }
+
+    /// As [`SealedObject::parse`], for callers that hold the parts: `size` is that of
+    /// [`compact_size`], in bytes.
+    pub fn parse_spec(
+        namespace: &str,
+        name: &str,
+        spec: &Map<String, Value>,
+        size: usize,
+    ) -> Result<Self, OpenError> {
+        if size > limits::OBJECT_BYTES {
+            let what = format!(
+                "the object has {size} bytes as JSON, at most {} are opened",
+                limits::OBJECT_BYTES
+            );
+            return Err(OpenError::new(Rule::ObjectSize, what));
+        }
+        if let Some(field) = spec.keys().find(|field| !SPEC_FIELDS.contains(&field.as_str())) {
+            let what = format!("spec has an unknown field {:?}", names::printable(field));
+            return Err(OpenError::new(Rule::SpecFields, what));
+        }
+        let scope = match spec.get("scope") {
+            None => Some(Scope::Strict),
+            Some(word) => word.as_str().and_then(|word| word.parse().ok()),
+        };
+        let scope = scope.ok_or_else(|| {
+            let what = "scope must be strict, namespace-wide or cluster-wide";
+            OpenError::new(Rule::ScopeWord, what)
+        })?;
+        let context = Context::new(scope, namespace, name)
+            .map_err(|error| OpenError::new(Rule::ObjectShape, error.to_string()))?;
+        let entries = map_field(spec, "envelopes", Rule::EnvelopeEntry)?;
+        if entries.len() > limits::ENVELOPES {
+            let what = format!(
+                "{} envelopes, at most 64 are opened: set several values together to merge some",
+                entries.len()
+            );
+            return Err(OpenError::new(Rule::EnvelopeCount, what));
+        }
+        let mut values = BTreeMap::new();
+        for (key, value) in map_field(spec, "encryptedData", Rule::ValueGrammar)? {
+            values.insert(key.clone(), check_value(key, value)?);
+        }
+        if let Some(id) = entries.keys().find(|id| id.parse::<EnvelopeId>().is_err()) {
+            let id = names::printable(id);
+            let what = format!("envelope id {id:?} is not 16 lower-case hex characters");
+            return Err(OpenError::new(Rule::EnvelopeId, what));
+        }
+        let used: BTreeSet<EnvelopeId> = values.values().map(|value| value.id).collect();
+        let mut envelopes = BTreeMap::new();
+        for id in used {
+            let entry = entries.get(id.as_str()).ok_or_else(|| {
+                let what = format!("a value names envelope {id}, which is missing");
+                OpenError::new(Rule::DanglingId, what)
+            })?;
+            envelopes.insert(id, CheckedEnvelope::parse(id, entry)?);
+        }
+        let place = (namespace.to_owned(), name.to_owned());
+        Ok(Self { context, envelopes, values, place })
+    }
+
+    /// What its values are bound to.
+    pub fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// Namespace and name where it was found, bound or not.
+    pub fn place(&self) -> (&str, &str) {
+        (&self.place.0, &self.place.1)
+    }
+
+    /// The keys of its values.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.values.keys().map(String::as_str)
+    }
+
+    /// The hints of its referenced envelopes: claims, not proof.
+    pub fn hints(&self) -> impl Iterator<Item = (EnvelopeId, &[Fingerprint])> {
+        self.envelopes.iter().map(|(id, envelope)| (*id, envelope.hints.as_slice()))
+    }
+}
+
+/// Bytes of an object as compact JSON, without `status` and `metadata.managedFields`.
+pub fn compact_size(object: &Value) -> usize {
+    let whole = json_size(object);
+    let removed = |parent: Option<&Value>, field: &str| {
+        parent
+            .and_then(Value::as_object)
+            .and_then(|parent| Some((parent.get(field)?, parent.len())))
+            // The member, its quoted name, the colon, and a comma unless it stands alone.
+            .map_or(0, |(value, members)| {
+                json_size(value) + field.len() + 3 + usize::from(members > 1)
+            })
+    };
+    whole - removed(Some(object), "status") - removed(object.get("metadata"), "managedFields")
+}
+
+/// Bytes of a value as compact JSON.
+pub(super) fn json_size(value: &impl serde::Serialize) -> usize {
+    struct Counter(usize);
+    impl std::io::Write for Counter {
+        fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
+            self.0 += buffer.len();
+            Ok(buffer.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut counter = Counter(0);
+    // Counting cannot fail, and what was read from JSON encodes as JSON.
+    let _ = serde_json::to_writer(&mut counter, value);
+    counter.0
+}
+
+fn map_field<'a>(
+    spec: &'a Map<String, Value>,
+    field: &str,
+    rule: Rule,
+) -> Result<&'a Map<String, Value>, OpenError> {
+    static EMPTY: std::sync::LazyLock<Map<String, Value>> = std::sync::LazyLock::new(Map::new);
+    match spec.get(field) {
+        None => Ok(&EMPTY),
+        Some(Value::Object(map)) => Ok(map),
+        Some(_) => Err(OpenError::new(rule, format!("{field} must be a map"))),
+    }
+}
+
+fn check_value(key: &str, value: &Value) -> Result<CheckedValue, OpenError> {
+    if !names::is_secret_key(key) {
+        let what = format!("{:?} is no key that Kubernetes allows", names::printable(key));
+        return Err(OpenError::new(Rule::KeyName, what));
+    }
+    let text = value.as_str().ok_or_else(|| {
+        OpenError::new(Rule::ValueGrammar, format!("value of {key:?} is not a string"))
+    })?;
+    CheckedValue::parse(key, text)
+}

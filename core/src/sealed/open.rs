@@ -1,0 +1,140 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use zeroize::Zeroizing;
+
+use super::envelope::{CheckedEnvelope, EnvelopePlaintext};
+use super::{Context, EnvelopeId, OpenError, Rule, SealedObject};
+use crate::keys::{Fingerprint, Identity, KeyRing, KeyType};
+
+/// Which keys are tried on which stanza.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Search {
+    /// Only a key that a hint names, and only on that hint's stanza. What a controller does: at
+    /// most one decapsulation per envelope and held key.
+    Hinted,
+    /// Then every held key on every stanza. For people with an identity at a terminal: a lying
+    /// hint hides nothing, and is reported.
+    Exhaustive,
+}
+
+/// One opened value. Wiped when dropped; no Debug.
+pub struct OpenedValue {
+    /// The bytes.
+    pub bytes: Zeroizing<Vec<u8>>,
+    /// May templates read it?
+    pub render: bool,
+}
+
+/// What opening an object yields. No Debug on purpose.
+pub struct Opened {
+    /// The values by key.
+    pub values: BTreeMap<String, OpenedValue>,
+    /// The keys of the ring that really opened its envelopes.
+    pub sealed_to: BTreeSet<Fingerprint>,
+    /// For each envelope, all fingerprints it is sealed to, as authenticated, and its type.
+    pub recipients: BTreeMap<EnvelopeId, (KeyType, Vec<Fingerprint>)>,
+    /// Envelopes whose hints do not say what is true: to be resealed.
+    pub hint_mismatch: Vec<EnvelopeId>,
+}
+
+/// Opens an object, all or nothing. First every envelope must have a hint that names a held key
+/// (`NoMatchingKey`), then envelopes open in the order of ids, then values in the order of keys;
+/// the first failure is reported.
+pub fn open(object: &SealedObject, ring: &KeyRing, search: Search) -> Result<Opened, OpenError> {
+    let attempts = object
+        .envelopes
+        .iter()
+        .map(|(id, envelope)| attempts(*id, envelope, ring, search))
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut opened = Opened {
+        values: BTreeMap::new(),
+        sealed_to: BTreeSet::new(),
+        recipients: BTreeMap::new(),
+        hint_mismatch: Vec::new(),
+    };
+    let mut plaintexts = BTreeMap::new();
+    for ((id, envelope), attempts) in object.envelopes.iter().zip(attempts) {
+        let in_envelope = |error: OpenError| {
+            OpenError::new(error.rule, format!("envelope {id}: {}", error.detail))
+        };
+        let (plaintext, attempt) = envelope.file.decrypt(&attempts).map_err(in_envelope)?;
+        let plaintext = EnvelopePlaintext::decode(&plaintext).map_err(in_envelope)?;
+        check_context(*id, &plaintext, &object.context)?;
+        let (stanza, identity) = attempts[attempt];
+        opened.sealed_to.insert(identity.fingerprint());
+        let hint_lies = envelope.hints.get(stanza) != Some(&identity.fingerprint());
+        if hint_lies || plaintext.to != envelope.hints {
+            opened.hint_mismatch.push(*id);
+        }
+        opened.recipients.insert(*id, (envelope.file.key_type(), plaintext.to.clone()));
+        plaintexts.insert(*id, plaintext);
+    }
+    for (key, value) in &object.values {
+        // Every value's envelope is there: `SealedObject` checked it.
+        let Some(envelope) = plaintexts.get(&value.id) else { continue };
+        let bytes = value.open(&envelope.key, &object.context, key)?;
+        opened.values.insert(key.clone(), OpenedValue { bytes, render: envelope.render });
+    }
+    Ok(opened)
+}
+
+/// Pairs of stanza and key to try, in order.
+fn attempts<'a>(
+    id: EnvelopeId,
+    envelope: &CheckedEnvelope,
+    ring: &'a KeyRing,
+    search: Search,
+) -> Result<Vec<(usize, &'a Identity)>, OpenError> {
+    let mut attempts: Vec<(usize, &Identity)> = envelope
+        .hints
+        .iter()
+        .enumerate()
+        .filter_map(|(index, hint)| Some((index, ring.get(hint)?)))
+        .collect();
+    if search == Search::Exhaustive {
+        for identity in ring.iter() {
+            for index in 0..envelope.file.recipients() {
+                attempts.push((index, identity));
+            }
+        }
+    }
+    if attempts.is_empty() {
+        let list = |fingerprints: &mut dyn Iterator<Item = Fingerprint>| {
+            let texts: Vec<_> = fingerprints.map(|fingerprint| fingerprint.short()).collect();
+            if texts.is_empty() { "none".to_owned() } else { texts.join(", ") }
+        };
+        let what = format!(
+            "envelope {id} is sealed to {}, the keys held are {}",
+            list(&mut envelope.hints.iter().copied()),
+            list(&mut ring.iter().map(Identity::fingerprint)),
+        );
+        return Err(OpenError::new(Rule::NoHeldKey, what));
+    }
+    Ok(attempts)
+}
+
+fn check_context(
+    id: EnvelopeId,
+    envelope: &EnvelopePlaintext,
+    context: &Context,
+) -> Result<(), OpenError> {
+    let rule = if envelope.id != id {
+        Rule::ContextId
+    } else if envelope.scope != context.scope() {
+        Rule::ContextScope
+    } else if envelope.namespace != context.namespace() {
+        Rule::ContextNamespace
+    } else if envelope.name != context.name() {
+        Rule::ContextName
+    } else {
+        return Ok(());
+    };
+    let sealed_for = Context::new(envelope.scope, &envelope.namespace, &envelope.name)
+        .map_or_else(|_| "another object".to_owned(), |context| context.to_string());
+    let what = if rule == Rule::ContextId {
+        format!("envelope {id} was sealed as envelope {}, it was moved", envelope.id)
+    } else {
+        format!("envelope {id} is sealed for {sealed_for}, found in {context}")
+    };
+    Err(OpenError::new(rule, what))
+}
