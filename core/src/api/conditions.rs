@@ -46,6 +46,7 @@ pub enum Reason {
     Progressing,
     ProgressingWithRetry,
     KeyAvailable,
+    InUse,
     AlgorithmNotAllowed,
     NotSupported,
 }

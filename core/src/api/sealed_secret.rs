@@ -41,9 +41,6 @@ pub struct SealedSecretSpec {
     /// What the Secret has beside the values.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<SecretTemplate>,
-    /// Leave the Secret as it is until this is false again.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub suspend: Option<bool>,
 }
 
 /// What sealed values are bound to.

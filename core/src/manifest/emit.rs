@@ -1,8 +1,8 @@
 use serde::Serialize;
 
-/// Writes objects as a YAML stream that readers of YAML 1.1 and 1.2 understand alike: every
-/// string value stands in quotes, and so does every key that some reader might take for
-/// something else.
+/// Writes objects as a YAML stream that readers of YAML 1.1 and 1.2 understand alike: what some
+/// reader might take for a number, a bool, a date or null stands in quotes, and so do all
+/// envelope ids and fingerprints.
 ///
 /// Errors only where a value cannot be YAML at all, which no object of ours is.
 pub fn to_yaml<T: Serialize>(objects: &[T]) -> Result<String, serde_saphyr::SerializeError> {
@@ -14,9 +14,8 @@ pub fn to_yaml<T: Serialize>(objects: &[T]) -> Result<String, serde_saphyr::Seri
         let options = serde_saphyr::ser_options! {
             prefer_block_scalars: false,
         };
-        out.push_str(&serde_saphyr::to_string_with_options(object, options)?);
-        if !out.ends_with('\n') {
-            out.push('\n');
+        for line in serde_saphyr::to_string_with_options(object, options)?.lines() {
+            push_line(&mut out, line);
         }
     }
     Ok(out)
@@ -32,4 +31,68 @@ pub fn to_json<T: Serialize>(objects: &[T]) -> Result<String, serde_json::Error>
     };
     text.push('\n');
     Ok(text)
+}
+
+/// Adds a line; without block scalars each line is one node. An id or a fingerprint is quoted
+/// whatever its digits are: the library quotes only what it takes for ambiguous itself.
+fn push_line(out: &mut String, line: &str) {
+    let content = line.trim_start_matches([' ', '-']);
+    let (lead, text) = line.split_at(line.len() - content.len());
+    let (text, tail) = text.strip_suffix(':').map_or((text, ""), |key| (key, ":"));
+    let hex = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    out.push_str(lead);
+    if hex && matches!(text.len(), 16 | 32) {
+        out.extend(["\"", text, "\""]);
+    } else {
+        out.push_str(text);
+    }
+    out.push_str(tail);
+    out.push('\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::manifest::read_documents;
+
+    #[test]
+    fn what_readers_disagree_about_is_quoted() {
+        let words = [
+            "yes", "no", "on", "off", "y", "n", "true", "null", "~", "012", "0o14", "1e3", "0x1F",
+            "1_000", "1.5", "12:30:45", "2001-01-01", ".inf", ".nan", "<<", "=", "",
+        ];
+        for word in words {
+            let yaml = to_yaml(&[json!({"v": word, word: "x"})]).unwrap();
+            let quoted = format!("\"{word}\"");
+            assert!(yaml.contains(&format!("v: {quoted}\n")), "{yaml}");
+            assert!(yaml.contains(&format!("{quoted}: x\n")), "{yaml}");
+        }
+    }
+
+    #[test]
+    fn ids_and_fingerprints_are_quoted() {
+        for id in ["4be1c07d92aa6f03", "12e4567890123456", "abcdefabcdefabcd", "1234567890123456"] {
+            let (print, yaml) = (id.repeat(2), |v: Value| to_yaml(&[v]).unwrap());
+            let yaml = yaml(json!({"envelopes": {id: {"recipients": [print, print]}}}));
+            let want = format!(
+                "envelopes:\n  \"{id}\":\n    recipients:\n    - \"{id}{id}\"\n    - \"{id}{id}\"\n"
+            );
+            assert_eq!(yaml, want);
+        }
+    }
+
+    #[test]
+    fn every_text_reads_back() {
+        let texts = [
+            "a\nb\n", "---", "...", "- a", "# a", "a # b", "a: b", "\u{1b}\u{7f}\u{85}\u{2028}\u{feff}",
+            " a ", "'", "\"", "\\", "é", "*a", "&a", "!a", "{", "[", "%", "@", "`", "\t", "a\r\n", "?", "-",
+        ];
+        for text in texts {
+            let object = json!({"k": text, text: {"list": [text, {"a": text}]}});
+            let yaml = to_yaml(&[&object]).unwrap();
+            assert_eq!(read_documents(yaml.as_bytes()).unwrap()[0].object, object, "{yaml}");
+        }
+    }
 }

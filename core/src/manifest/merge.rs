@@ -78,6 +78,14 @@ pub fn merge_sealed(
     if same { Ok(merged) } else { Err(MergeError::Layout) }
 }
 
+/// The text of the document of this number in a stream (from 1, empty documents not counted),
+/// byte for byte. Nothing where the stream is laid out unusually.
+pub fn document_text(text: &str, number: usize) -> Option<String> {
+    let range = document_lines(text, number).ok()?;
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    Some(lines[range].concat())
+}
+
 /// The change on the parsed object: what the text must say afterwards. Returns the ids of the
 /// envelopes that nothing refers to any more.
 fn apply(object: &mut Value, sealed: &Sealed) -> Result<BTreeSet<String>, MergeError> {

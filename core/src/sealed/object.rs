@@ -67,8 +67,8 @@ impl SealedObject {
             OpenError::new(Rule::ScopeWord, what)
         })?;
         let context = Context::new(scope, namespace, name)
-            .map_err(|error| OpenError::new(Rule::ObjectShape, error.to_string()))?;
-        let entries = map_field(spec, "envelopes", Rule::EnvelopeEntry)?;
+            .map_err(|error| OpenError::new(Rule::ObjectNames, error.to_string()))?;
+        let entries = map_field(spec, "envelopes")?;
         if entries.len() > limits::ENVELOPES {
             let what = format!(
                 "{} envelopes, at most 64 are opened: set several values together to merge some",
@@ -77,7 +77,7 @@ impl SealedObject {
             return Err(OpenError::new(Rule::EnvelopeCount, what));
         }
         let mut values = BTreeMap::new();
-        for (key, value) in map_field(spec, "encryptedData", Rule::ValueGrammar)? {
+        for (key, value) in map_field(spec, "encryptedData")? {
             values.insert(key.clone(), check_value(key, value)?);
         }
         if let Some(id) = entries.keys().find(|id| id.parse::<EnvelopeId>().is_err()) {
@@ -135,7 +135,7 @@ pub fn compact_size(object: &Value) -> usize {
 }
 
 /// Bytes of a value as compact JSON.
-pub(super) fn json_size(value: &impl serde::Serialize) -> usize {
+pub fn json_size(value: &impl serde::Serialize) -> usize {
     struct Counter(usize);
     impl std::io::Write for Counter {
         fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
@@ -155,13 +155,12 @@ pub(super) fn json_size(value: &impl serde::Serialize) -> usize {
 fn map_field<'a>(
     spec: &'a Map<String, Value>,
     field: &str,
-    rule: Rule,
 ) -> Result<&'a Map<String, Value>, OpenError> {
     static EMPTY: std::sync::LazyLock<Map<String, Value>> = std::sync::LazyLock::new(Map::new);
     match spec.get(field) {
         None => Ok(&EMPTY),
         Some(Value::Object(map)) => Ok(map),
-        Some(_) => Err(OpenError::new(rule, format!("{field} must be a map"))),
+        Some(_) => Err(OpenError::new(Rule::ObjectShape, format!("{field} must be a map"))),
     }
 }
 

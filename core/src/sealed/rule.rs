@@ -55,7 +55,9 @@ macro_rules! rules {
 }
 
 rules! {
-    /// The object is one that may carry a sealed spec: names and structure.
+    /// Names that the scope binds are Kubernetes names.
+    ObjectNames = InvalidSpec "object-names",
+    /// The object is one that may carry a sealed spec.
     ObjectShape = InvalidSpec "object-shape",
     /// At most 1,200,000 bytes as compact JSON.
     ObjectSize = InvalidSpec "object-size",

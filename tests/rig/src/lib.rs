@@ -1,0 +1,42 @@
+//! Starts a real Kubernetes control plane (etcd, kube-apiserver, kube-controller-manager) as local
+//! processes, without containers, for tests and for people.
+//!
+//! ```no_run
+//! use sealkit_rig::{ControlPlane, Options};
+//!
+//! # fn main() -> Result<(), sealkit_rig::RigError> {
+//! let cluster = ControlPlane::start(Options::default())?;
+//! cluster.kubectl(&["create", "namespace", "demo"])?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The binaries come from `KUBEBUILDER_ASSETS` or are built once from the pinned Go module
+//! `tests/rig/k8s` into a cache outside the tree; see [`Assets`]. Other servers and tools join the
+//! same way: [`go_tools`], [`python_venv`], [`Process`], [`free_port`].
+//!
+//! Where util-linux's `setpriv` exists, the kernel kills every process as soon as the test process
+//! is gone, however it ended. Elsewhere only `Drop` does.
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))] // a failed step should end the test right there
+
+mod assets;
+mod cache;
+mod certificates;
+mod control_plane;
+mod error;
+mod kept;
+mod kubeconfig;
+mod ports;
+mod process;
+mod run_dir;
+mod servers;
+mod tools;
+
+pub use assets::Assets;
+pub use control_plane::{ControlPlane, Options};
+pub use error::RigError;
+pub use kept::{running_kubeconfig, stop_kept};
+pub use ports::free_port;
+pub use process::Process;
+pub use tools::{go_tools, python_venv};

@@ -1,0 +1,94 @@
+//! `sealkit-rig`: a local Kubernetes control plane for people.
+#![forbid(unsafe_code)]
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use sealkit_rig::{Assets, ControlPlane, Options, RigError, running_kubeconfig, stop_kept};
+
+/// Runs a local Kubernetes control plane (no containers, no kubelet)
+#[derive(Parser)]
+#[command(name = "sealkit-rig", version)]
+struct Arguments {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Start a control plane that stays until `down`
+    Up {
+        /// Directory for data, keys and logs
+        #[arg(long, default_value = ".rig")]
+        dir: PathBuf,
+    },
+    /// Stop the control plane and remove its data
+    Down {
+        /// Directory given to `up`
+        #[arg(long, default_value = ".rig")]
+        dir: PathBuf,
+    },
+    /// Print the folder of the binaries, building them if needed
+    Assets,
+    /// Print the path of kubectl, building it if needed
+    KubectlPath,
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().action {
+        Action::Up { dir } => up(&dir),
+        Action::Down { dir } => down(&dir),
+        Action::Assets => Assets::find_or_build().map(|assets| {
+            if let Some(folder) = assets.kube_apiserver.parent() {
+                println!("{}", folder.display());
+            }
+        }),
+        Action::KubectlPath => {
+            Assets::find_or_build().map(|assets| println!("{}", assets.kubectl.display()))
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn up(dir: &Path) -> Result<(), RigError> {
+    if let Some(kubeconfig) = running_kubeconfig(dir) {
+        eprintln!("a control plane runs in {} already", dir.display());
+        print_export(&kubeconfig);
+        return Ok(());
+    }
+    let options = Options {
+        dir: Some(dir.to_owned()),
+        keep: true,
+        ..Options::default()
+    };
+    let control_plane = ControlPlane::start(options)?;
+    eprintln!(
+        "API server {}, logs in {}/logs",
+        control_plane.url(),
+        dir.display()
+    );
+    eprintln!("kubectl is {}", control_plane.kubectl_path().display());
+    eprintln!("stop it with: sealkit-rig down --dir {}", dir.display());
+    print_export(control_plane.kubeconfig());
+    Ok(())
+}
+
+fn down(dir: &Path) -> Result<(), RigError> {
+    if !stop_kept(dir)? {
+        eprintln!("no control plane in {}", dir.display());
+    }
+    Ok(())
+}
+
+/// For `eval "$(sealkit-rig up)"`, whatever characters the path holds.
+fn print_export(kubeconfig: &Path) {
+    let path = kubeconfig.display().to_string().replace('\'', r"'\''");
+    println!("export KUBECONFIG='{path}'");
+}

@@ -1,0 +1,80 @@
+//! Tools from package registries, pinned by manifests of the tree and built into the cache.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::RigError;
+use crate::cache::{Key, build_once};
+use crate::process::run;
+
+/// Builds all `tool` packages of the Go module in `module_dir` and returns the folder of the
+/// binaries. Rebuilds only when go.mod or go.sum change. `label` names the folder in the cache.
+pub fn go_tools(module_dir: &Path, label: &str) -> Result<PathBuf, RigError> {
+    let build = GoBuild {
+        module_dir,
+        label,
+        packages: &["tool"],
+        ldflags: "",
+    };
+    build.run(&format!("building {label}, once"), |_| Ok(()))
+}
+
+/// Makes a Python virtual environment from a requirements file with hashes and returns the path of
+/// its interpreter; its other programs lie beside it. Made again only when the file or the
+/// machine's Python changes.
+pub fn python_venv(requirements: &Path) -> Result<PathBuf, RigError> {
+    let python = run(Command::new("python3").arg("--version"), None)?;
+    let key = Key::new().file(requirements)?.bytes(python.as_bytes());
+    let folder = build_once("python", &key, |folder| {
+        eprintln!("sealkit-rig: installing {}, once", requirements.display());
+        run(
+            Command::new("python3").args(["-m", "venv"]).arg(folder),
+            None,
+        )?;
+        let mut pip = Command::new(folder.join("bin/python"));
+        pip.args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+        ]);
+        pip.args(["--require-hashes", "-r"]).arg(requirements);
+        run(&mut pip, None).map(drop)
+    })?;
+    Ok(folder.join("bin/python"))
+}
+
+/// One `go build` into the cache.
+pub(crate) struct GoBuild<'a> {
+    pub(crate) module_dir: &'a Path,
+    pub(crate) label: &'a str,
+    pub(crate) packages: &'a [&'a str],
+    /// Beyond `-s -w`.
+    pub(crate) ldflags: &'a str,
+}
+
+impl GoBuild<'_> {
+    /// `announcement` goes to stderr when there is something to build; `finish` may rearrange the
+    /// folder before it counts as complete.
+    pub(crate) fn run(
+        &self,
+        announcement: &str,
+        finish: impl FnOnce(&Path) -> Result<(), RigError>,
+    ) -> Result<PathBuf, RigError> {
+        let ldflags = format!("-s -w {}", self.ldflags);
+        let key = Key::new()
+            .file(&self.module_dir.join("go.mod"))?
+            .file(&self.module_dir.join("go.sum"))?
+            .bytes(self.packages.join(" ").as_bytes())
+            .bytes(ldflags.as_bytes());
+        build_once(self.label, &key, |folder| {
+            eprintln!("sealkit-rig: {announcement}");
+            let mut go = Command::new("go");
+            go.current_dir(self.module_dir).env("CGO_ENABLED", "0");
+            go.args(["build", "-trimpath", "-ldflags", &ldflags, "-o"]);
+            run(go.arg(folder).args(self.packages), None)?;
+            finish(folder)
+        })
+    }
+}
