@@ -6,7 +6,7 @@ mod emit;
 mod merge;
 mod secret;
 
-pub use document::{Document, ReadError, read_documents};
+pub use document::{Document, INPUT_BYTES, ReadError, read_documents};
 pub use emit::{to_json, to_yaml};
 pub use merge::{MergeError, document_text, merge_sealed};
 pub use secret::{SecretManifest, SecretManifestError, wipe};

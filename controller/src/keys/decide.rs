@@ -1,0 +1,408 @@
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use sealkit_core::api::{Algorithm, KeyState, Reason, SealingKey, SealingKeyStatus};
+use sealkit_core::keys::{Fingerprint, Identity, KeyRing};
+
+use super::{FINGERPRINT, FORCE_REVOKE, Keys};
+use crate::status::{self, Outcome};
+
+/// An identity Secret, read. The fingerprint was recomputed from the identity.
+#[derive(Clone)]
+pub(super) struct Held {
+    pub(super) secret: String,
+    pub(super) identity: Identity,
+    /// Annotation; `None` for a restored identity that lost it.
+    pub(super) state: Option<KeyState>,
+    pub(super) created_at: Option<Timestamp>,
+    pub(super) sealing_key: Option<String>,
+    pub(super) label_is_right: bool,
+}
+
+/// One step towards the state that ought to be.
+#[derive(Debug, PartialEq)]
+pub(super) enum Action {
+    /// Make a key pair for this SealingKey.
+    Generate { sealing_key: String, algorithm: Algorithm },
+    /// Put label and annotations of an identity Secret right.
+    Annotate {
+        secret: String,
+        fingerprint: Fingerprint,
+        state: KeyState,
+        created_at: Timestamp,
+        sealing_key: String,
+    },
+    /// Make a SealingKey: of this name, or of a new one where the controller wants a key.
+    CreateSealingKey { name: Option<String>, algorithm: Algorithm, state: KeyState },
+    /// Write the status of a SealingKey.
+    WriteStatus { sealing_key: String, status: SealingKeyStatus },
+}
+
+pub(super) struct World<'a> {
+    /// By name of the Secret.
+    pub(super) held: &'a BTreeMap<String, Held>,
+    /// By name.
+    pub(super) sealing_keys: &'a BTreeMap<String, SealingKey>,
+    pub(super) allowed: &'a [Algorithm],
+    /// Objects that a key really opened; `None` while unknown.
+    pub(super) usage: &'a dyn Fn(&Fingerprint) -> Option<Vec<String>>,
+    pub(super) now: Timestamp,
+}
+
+/// What must be done, and the keys in force meanwhile.
+pub(super) fn decide(world: &World<'_>) -> (Vec<Action>, Keys) {
+    let mut actions = Vec::new();
+    // One identity may stand in two Secrets (a backup restored beside the original).
+    let mut by_fingerprint: BTreeMap<Fingerprint, &Held> = BTreeMap::new();
+    for held in world.held.values() {
+        by_fingerprint.entry(held.identity.fingerprint()).or_insert(held);
+    }
+
+    let mut states: BTreeMap<Fingerprint, (KeyState, Option<Outcome>)> = by_fingerprint
+        .iter()
+        .map(|(fingerprint, held)| (*fingerprint, requested_state(world, *fingerprint, held)))
+        .collect();
+    let created = |held: &Held| held.created_at.unwrap_or(world.now);
+    let newest = by_fingerprint
+        .iter()
+        .filter(|(fingerprint, held)| {
+            states.get(fingerprint).is_some_and(|(state, _)| *state == KeyState::Active)
+                && world.allowed.contains(&held.identity.recipient().key_type().into())
+        })
+        .max_by_key(|(fingerprint, held)| (created(held), **fingerprint))
+        .map(|(fingerprint, held)| (*fingerprint, *held));
+    for (fingerprint, (state, _)) in &mut states {
+        // Superseded for ever: written down below.
+        if *state == KeyState::Active && newest.is_none_or(|(newest, _)| newest != *fingerprint) {
+            *state = KeyState::DecryptOnly;
+        }
+    }
+
+    for (fingerprint, held) in &by_fingerprint {
+        let (state, trouble) = &states[fingerprint];
+        let created_at = created(held);
+        let name = held.sealing_key.clone().unwrap_or_else(|| format!("key-{fingerprint}"));
+        let complete = held.label_is_right
+            && held.state == Some(*state)
+            && held.created_at.is_some()
+            && held.sealing_key.is_some();
+        if !complete {
+            actions.push(Action::Annotate {
+                secret: held.secret.clone(),
+                fingerprint: *fingerprint,
+                state: *state,
+                created_at,
+                sealing_key: name.clone(),
+            });
+        }
+        let algorithm = held.identity.recipient().key_type().into();
+        match world.sealing_keys.get(&name) {
+            None => actions.push(Action::CreateSealingKey {
+                name: Some(name),
+                algorithm,
+                state: *state,
+            }),
+            Some(key) => {
+                let outcome = trouble.clone().unwrap_or_else(|| {
+                    Outcome::Ready(Reason::KeyAvailable, "the key pair is there".to_owned())
+                });
+                let status = SealingKeyStatus {
+                    recipient: Some(held.identity.recipient().to_string()),
+                    fingerprint: Some(fingerprint.to_string()),
+                    created_at: Some(created_at),
+                    state: Some(*state),
+                    ..SealingKeyStatus::default()
+                };
+                actions.extend(write_status(key, status, &outcome, world.now));
+            }
+        }
+    }
+    actions.extend(keys_without_identity(world, newest.is_some()));
+
+    let openable = by_fingerprint
+        .values()
+        .filter(|held| states[&held.identity.fingerprint()].0 != KeyState::Revoked)
+        .map(|held| held.identity.clone());
+    // Fingerprints are unique here: they are the map's keys.
+    let ring = KeyRing::new(openable).unwrap_or_default();
+    let keys = Keys {
+        ring,
+        newest: newest.map(|(fingerprint, held)| (fingerprint, held.identity.recipient().key_type())),
+        newest_created: newest.map_or(0, |(_, held)| created(held).as_second()),
+    };
+    (actions, keys)
+}
+
+/// The state of a key by its annotation and the request of its SealingKey, before the newest is
+/// chosen; and what stands against the request. States only ever go down.
+fn requested_state(
+    world: &World<'_>,
+    fingerprint: Fingerprint,
+    held: &Held,
+) -> (KeyState, Option<Outcome>) {
+    let base = held.state.unwrap_or(KeyState::DecryptOnly);
+    let key = held.sealing_key.as_ref().and_then(|name| world.sealing_keys.get(name));
+    let Some(key) = key else { return (base, None) };
+    let wanted = base.max(key.spec.state);
+    if wanted != KeyState::Revoked || base == KeyState::Revoked {
+        return (wanted, None);
+    }
+    let forced = key.metadata.annotations.as_ref().and_then(|all| all.get(FORCE_REVOKE));
+    if forced.is_some_and(|forced| *forced == fingerprint.to_string()) {
+        return (KeyState::Revoked, None);
+    }
+    match (world.usage)(&fingerprint) {
+        Some(users) if users.is_empty() => (KeyState::Revoked, None),
+        users => {
+            let users = users.unwrap_or_default();
+            let shown: Vec<&str> = users.iter().take(10).map(String::as_str).collect();
+            let more = if users.len() > shown.len() { ", …" } else { "" };
+            let message = format!(
+                "not revoked: {} objects need this key ({}{more}); reseal them, or annotate {}: {}",
+                users.len(),
+                shown.join(", "),
+                FORCE_REVOKE,
+                fingerprint
+            );
+            (KeyState::DecryptOnly, Some(Outcome::Stalled(Reason::InUse, message)))
+        }
+    }
+}
+
+/// SealingKeys that no identity belongs to: to be generated, or lost.
+fn keys_without_identity(world: &World<'_>, have_newest: bool) -> Vec<Action> {
+    let mut actions = Vec::new();
+    let mut expected = false;
+    for (name, key) in world.sealing_keys {
+        if world.held.values().any(|held| held.sealing_key.as_ref() == Some(name)) {
+            continue;
+        }
+        let algorithm = key.spec.algorithm;
+        let outcome = if let Some(fingerprint) = named_fingerprint(key) {
+            if world.held.values().any(|held| held.identity.fingerprint().to_string() == fingerprint) {
+                // Its identity is restored but not annotated yet; the next look finds it.
+                continue;
+            }
+            expected |= key.spec.state == KeyState::Active;
+            let message = format!("the identity of {fingerprint} is missing: restore it from a backup");
+            Outcome::Stalled(Reason::IdentityMissing, message)
+        } else if !world.allowed.contains(&algorithm) {
+            let message = "this algorithm is not in --allowed-algorithms".to_owned();
+            Outcome::Stalled(Reason::AlgorithmNotAllowed, message)
+        } else if key.spec.state != KeyState::Active {
+            let message = "a new key begins as Active".to_owned();
+            Outcome::Stalled(Reason::InvalidSpec, message)
+        } else {
+            expected = true;
+            actions.push(Action::Generate { sealing_key: name.clone(), algorithm });
+            continue;
+        };
+        let status = key.status.clone().unwrap_or_default();
+        actions.extend(write_status(key, status, &outcome, world.now));
+    }
+    // Nothing to seal to, and nothing under way or waiting to be restored.
+    if !have_newest && !expected {
+        if let Some(algorithm) = world.allowed.first() {
+            let (algorithm, state) = (*algorithm, KeyState::Active);
+            actions.push(Action::CreateSealingKey { name: None, algorithm, state });
+        }
+    }
+    actions
+}
+
+/// The fingerprint that a SealingKey once had: such a key never triggers generation, since backup
+/// tools restore resources before Secrets.
+fn named_fingerprint(key: &SealingKey) -> Option<String> {
+    let status = key.status.as_ref().and_then(|status| status.fingerprint.clone());
+    let annotation = || key.metadata.annotations.as_ref()?.get(FINGERPRINT).cloned();
+    let name = || {
+        let rest = key.metadata.name.as_deref()?.strip_prefix("key-")?;
+        rest.parse::<Fingerprint>().is_ok().then(|| rest.to_owned())
+    };
+    status.or_else(annotation).or_else(name)
+}
+
+fn write_status(
+    key: &SealingKey,
+    mut status: SealingKeyStatus,
+    outcome: &Outcome,
+    now: Timestamp,
+) -> Option<Action> {
+    let old = key.status.clone().unwrap_or_default();
+    let generation = key.metadata.generation.unwrap_or_default();
+    status.observed_generation = Some(generation);
+    status.conditions = status::conditions(outcome, generation, true, &old.conditions, now);
+    let same_conditions = status::same(&status.conditions, &old.conditions);
+    if same_conditions {
+        status.conditions.clone_from(&old.conditions);
+    }
+    let sealing_key = key.metadata.name.clone()?;
+    (status != old).then_some(Action::WriteStatus { sealing_key, status })
+}
+
+#[cfg(test)]
+mod tests {
+    use sealkit_core::api::SealingKeySpec;
+    use sealkit_core::keys::KeyType;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Cluster {
+        held: BTreeMap<String, Held>,
+        keys: BTreeMap<String, SealingKey>,
+        users: Vec<String>,
+    }
+
+    impl Cluster {
+        fn hold(&mut self, state: Option<KeyState>, created: i64) -> Fingerprint {
+            let identity = Identity::generate(KeyType::Hybrid);
+            let fingerprint = identity.fingerprint();
+            let sealing_key = state.map(|_| format!("key-{fingerprint}"));
+            if let Some(name) = &sealing_key {
+                self.request(name, KeyState::Active);
+            }
+            let secret = format!("sealing-key-{fingerprint}");
+            let created_at = state.map(|_| Timestamp::from_second(created).unwrap());
+            let held = Held {
+                secret: secret.clone(), identity, state, created_at, sealing_key, label_is_right: true,
+            };
+            self.held.insert(secret, held);
+            fingerprint
+        }
+
+        fn request(&mut self, name: &str, state: KeyState) {
+            let spec = SealingKeySpec { algorithm: Algorithm::Hybrid, state };
+            self.keys.insert(name.to_owned(), SealingKey::new(name, spec));
+        }
+
+        fn decide(&self) -> (Vec<Action>, Keys) {
+            decide(&World {
+                held: &self.held,
+                sealing_keys: &self.keys,
+                allowed: &[Algorithm::Hybrid],
+                usage: &|_| Some(self.users.clone()),
+                now: Timestamp::from_second(1_000_000).unwrap(),
+            })
+        }
+
+        fn status_of(&self, fingerprint: &Fingerprint) -> SealingKeyStatus {
+            let name = format!("key-{fingerprint}");
+            let written = self.decide().0.into_iter().find_map(|action| match action {
+                Action::WriteStatus { sealing_key, status } if sealing_key == name => Some(status),
+                _ => None,
+            });
+            written.unwrap()
+        }
+    }
+
+    fn creations(actions: &[Action]) -> usize {
+        let creates = |action: &&Action| {
+            matches!(action, Action::CreateSealingKey { name: None, .. } | Action::Generate { .. })
+        };
+        actions.iter().filter(creates).count()
+    }
+
+    #[test]
+    fn an_empty_cluster_gets_its_first_key() {
+        let mut cluster = Cluster::default();
+        let (actions, keys) = cluster.decide();
+        assert!(keys.ring.is_empty());
+        let (algorithm, state) = (Algorithm::Hybrid, KeyState::Active);
+        assert_eq!(actions, [Action::CreateSealingKey { name: None, algorithm, state }]);
+        cluster.request("key-x", KeyState::Active);
+        let sealing_key = "key-x".to_owned();
+        assert_eq!(cluster.decide().0, [Action::Generate { sealing_key, algorithm }]);
+    }
+
+    #[test]
+    fn the_newest_active_key_supersedes_the_others_for_ever() {
+        let mut cluster = Cluster::default();
+        let old = cluster.hold(Some(KeyState::Active), 1);
+        let new = cluster.hold(Some(KeyState::Active), 2);
+        let (actions, keys) = cluster.decide();
+        assert_eq!(keys.newest, Some((new, KeyType::Hybrid)));
+        assert_eq!(keys.ring.iter().count(), 2);
+        let demoted = actions.iter().any(|action| matches!(action,
+            Action::Annotate { fingerprint, state: KeyState::DecryptOnly, .. } if *fingerprint == old));
+        assert!(demoted, "{actions:?}");
+        assert_eq!(creations(&actions), 0);
+
+        cluster.keys.get_mut(&format!("key-{new}")).unwrap().spec.state = KeyState::DecryptOnly;
+        for held in cluster.held.values_mut() {
+            held.state = Some(KeyState::DecryptOnly);
+        }
+        let (actions, keys) = cluster.decide();
+        assert_eq!(keys.newest, None, "the old one does not come back");
+        assert_eq!(creations(&actions), 1, "a new one is made");
+    }
+
+    #[test]
+    fn a_restored_identity_only_opens() {
+        let mut cluster = Cluster::default();
+        let active = cluster.hold(Some(KeyState::Active), 1);
+        let restored = cluster.hold(None, 0);
+        let (actions, keys) = cluster.decide();
+        assert!(keys.ring.get(&restored).is_some());
+        assert_eq!(keys.newest.map(|(newest, _)| newest), Some(active));
+        let name = Some(format!("key-{restored}"));
+        let (algorithm, state) = (Algorithm::Hybrid, KeyState::DecryptOnly);
+        assert!(actions.contains(&Action::CreateSealingKey { name, algorithm, state }));
+    }
+
+    #[test]
+    fn a_lost_identity_is_never_generated_again() {
+        let mut cluster = Cluster::default();
+        let lost = cluster.hold(Some(KeyState::Active), 1);
+        cluster.held.clear();
+        let (actions, _) = cluster.decide();
+        assert_eq!(creations(&actions), 0, "{actions:?}");
+        let ready = cluster.status_of(&lost).conditions.pop().unwrap();
+        assert_eq!(ready.reason, "IdentityMissing");
+    }
+
+    #[test]
+    fn revoking_a_used_key_is_refused_unless_forced() {
+        let mut cluster = Cluster::default();
+        let key = cluster.hold(Some(KeyState::DecryptOnly), 1);
+        cluster.hold(Some(KeyState::Active), 2);
+        let name = format!("key-{key}");
+        cluster.keys.get_mut(&name).unwrap().spec.state = KeyState::Revoked;
+        cluster.users = vec!["shop/db".to_owned()];
+        assert!(cluster.decide().1.ring.get(&key).is_some());
+        let ready = cluster.status_of(&key).conditions.pop().unwrap();
+        assert_eq!(ready.reason, "InUse");
+        assert!(ready.message.contains("shop/db"));
+
+        let annotations = BTreeMap::from([(FORCE_REVOKE.to_owned(), key.to_string())]);
+        cluster.keys.get_mut(&name).unwrap().metadata.annotations = Some(annotations);
+        assert!(cluster.decide().1.ring.get(&key).is_none());
+        cluster.keys.get_mut(&name).unwrap().metadata.annotations = None;
+        cluster.users.clear();
+        assert!(cluster.decide().1.ring.get(&key).is_none(), "unused");
+    }
+
+    #[test]
+    fn asking_for_active_does_not_bring_a_key_back() {
+        let mut cluster = Cluster::default();
+        for state in [KeyState::DecryptOnly, KeyState::Revoked] {
+            let key = cluster.hold(Some(state), 5);
+            assert_eq!(cluster.status_of(&key).state, Some(state));
+        }
+        assert_eq!(cluster.decide().1.newest, None);
+    }
+
+    #[test]
+    fn algorithms_that_are_not_allowed_are_stalled() {
+        let mut cluster = Cluster::default();
+        cluster.hold(Some(KeyState::Active), 1);
+        cluster.request("classic", KeyState::Active);
+        cluster.keys.get_mut("classic").unwrap().spec.algorithm = Algorithm::Classic;
+        let (actions, _) = cluster.decide();
+        assert_eq!(creations(&actions), 0);
+        let stalled = actions.iter().any(|action| matches!(action,
+            Action::WriteStatus { sealing_key, status } if sealing_key == "classic"
+                && status.conditions.iter().any(|c| c.reason == "AlgorithmNotAllowed")));
+        assert!(stalled);
+    }
+}

@@ -1,0 +1,24 @@
+//! `seal-controller`: see [`sealkit_controller::settings`] for its flags.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use sealkit_controller::{run, settings::Settings, telemetry};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let settings = Settings::parse();
+    telemetry::init_logs(&settings.log);
+    // One TLS provider in the whole process.
+    if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
+        tracing::error!("a TLS provider is installed already");
+        return ExitCode::FAILURE;
+    }
+    match run::run(settings).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(%error, "ended");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,352 @@
+//! The one queue of all reconcilers. It merges triggers per key, never hands out one key twice at
+//! once, prefers work that somebody waits for over background work, and holds due times. It knows
+//! no cluster and is tested without one.
+
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::hash::Hash;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// Which work goes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Lane {
+    /// New or changed objects, drift: somebody waits.
+    Fresh,
+    /// Retries and rechecks.
+    Background,
+}
+
+impl Lane {
+    /// The word in metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Fresh => "fresh",
+            Self::Background => "background",
+        }
+    }
+}
+
+/// One piece of work, handed out once until [`Queue::done`].
+#[derive(Debug)]
+pub struct Work<K, T> {
+    /// What to reconcile.
+    pub key: K,
+    /// The latest payload that a trigger brought, if any.
+    pub payload: Option<T>,
+    /// The lane it came by.
+    pub lane: Lane,
+    /// When it became due: for the wait metric.
+    pub due: Instant,
+}
+
+/// See the module's text. `K` identifies an object, `T` is what triggers carry along.
+pub struct Queue<K, T> {
+    state: Mutex<State<K, T>>,
+    wake: Notify,
+}
+
+struct Pending<T> {
+    lane: Lane,
+    due: Instant,
+    payload: Option<T>,
+    sequence: u64,
+    /// Stands in `ready` or in `delayed`; false while its key runs.
+    scheduled: bool,
+}
+
+struct State<K, T> {
+    pending: HashMap<K, Pending<T>>,
+    ready: [VecDeque<(K, u64)>; 2],
+    delayed: BTreeSet<(Instant, u64)>,
+    delayed_keys: HashMap<u64, K>,
+    running: HashSet<K>,
+    sequence: u64,
+    payloads: usize,
+    closed: bool,
+}
+
+impl<K: Clone + Eq + Hash, T> Queue<K, T> {
+    /// An empty queue.
+    pub fn new() -> Self {
+        Self {
+            state: Mutex::new(State {
+                pending: HashMap::new(),
+                ready: [VecDeque::new(), VecDeque::new()],
+                delayed: BTreeSet::new(),
+                delayed_keys: HashMap::new(),
+                running: HashSet::new(),
+                sequence: 0,
+                payloads: 0,
+                closed: false,
+            }),
+            wake: Notify::new(),
+        }
+    }
+
+    /// Adds a trigger. A key that waits already keeps the earlier due time and the better lane,
+    /// and takes the newer payload; a key that runs is handed out again after it is done.
+    pub fn push(&self, key: K, lane: Lane, due: Instant, payload: Option<T>) {
+        let mut state = self.lock();
+        if state.closed {
+            return;
+        }
+        let running = state.running.contains(&key);
+        let merged = match state.pending.remove(&key) {
+            Some(mut old) => {
+                state.unschedule(&old);
+                old.lane = old.lane.min(lane);
+                old.due = old.due.min(due);
+                if payload.is_some() {
+                    state.payloads -= usize::from(old.payload.is_some());
+                    state.payloads += 1;
+                    old.payload = payload;
+                }
+                old
+            }
+            None => {
+                state.payloads += usize::from(payload.is_some());
+                Pending { lane, due, payload, sequence: 0, scheduled: false }
+            }
+        };
+        state.schedule(key, merged, running);
+        drop(state);
+        self.wake.notify_one();
+    }
+
+    /// The next piece of work that is due; waits for it. `None` once the queue is closed.
+    pub async fn next(&self) -> Option<Work<K, T>> {
+        loop {
+            let notified = self.wake.notified();
+            let next_due = {
+                let mut state = self.lock();
+                if state.closed {
+                    return None;
+                }
+                state.promote(Instant::now());
+                if let Some(work) = state.take() {
+                    // Others may wait for what is left.
+                    if state.ready.iter().any(|lane| !lane.is_empty()) {
+                        self.wake.notify_one();
+                    }
+                    return Some(work);
+                }
+                state.delayed.first().map(|(due, _)| *due)
+            };
+            match next_due {
+                Some(due) => {
+                    tokio::select! {
+                        () = notified => {}
+                        () = tokio::time::sleep_until(due) => {}
+                    }
+                }
+                None => notified.await,
+            }
+        }
+    }
+
+    /// Says that the work on a key has ended: it may be handed out again.
+    pub fn done(&self, key: &K) {
+        let mut state = self.lock();
+        state.running.remove(key);
+        if let Some(pending) = state.pending.remove(key) {
+            state.schedule(key.clone(), pending, false);
+            drop(state);
+            self.wake.notify_one();
+        }
+    }
+
+    /// Forgets a key that waits.
+    pub fn forget(&self, key: &K) {
+        let mut state = self.lock();
+        if let Some(pending) = state.pending.remove(key) {
+            state.unschedule(&pending);
+            state.payloads -= usize::from(pending.payload.is_some());
+        }
+    }
+
+    /// Hands out nothing any more: every waiter gets `None`.
+    pub fn close(&self) {
+        self.lock().closed = true;
+        self.wake.notify_waiters();
+        self.wake.notify_one();
+    }
+
+    /// How many payloads wait: producers leave them out when memory matters more than a read.
+    pub fn payloads(&self) -> usize {
+        self.lock().payloads
+    }
+
+    /// Keys that wait in this lane, due or not.
+    pub fn depth(&self, lane: Lane) -> usize {
+        self.lock().pending.values().filter(|pending| pending.lane == lane).count()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<K, T>> {
+        // No code that can panic runs under the lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<K: Clone + Eq + Hash, T> Default for Queue<K, T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<K: Clone + Eq + Hash, T> State<K, T> {
+    fn schedule(&mut self, key: K, mut pending: Pending<T>, running: bool) {
+        self.sequence += 1;
+        pending.sequence = self.sequence;
+        pending.scheduled = !running;
+        if pending.scheduled {
+            self.delayed.insert((pending.due, pending.sequence));
+            self.delayed_keys.insert(pending.sequence, key.clone());
+        }
+        self.pending.insert(key, pending);
+    }
+
+    /// Entries in `ready` are left behind and skipped by their old sequence number.
+    fn unschedule(&mut self, pending: &Pending<T>) {
+        if pending.scheduled {
+            self.delayed.remove(&(pending.due, pending.sequence));
+            self.delayed_keys.remove(&pending.sequence);
+        }
+    }
+
+    fn promote(&mut self, now: Instant) {
+        while let Some(&(due, sequence)) = self.delayed.first() {
+            if due > now {
+                break;
+            }
+            self.delayed.pop_first();
+            if let Some(key) = self.delayed_keys.remove(&sequence) {
+                let lane = self.pending.get(&key).map_or(Lane::Background, |pending| pending.lane);
+                self.ready[lane as usize].push_back((key, sequence));
+            }
+        }
+    }
+
+    fn take(&mut self) -> Option<Work<K, T>> {
+        for lane in 0..self.ready.len() {
+            while let Some((key, sequence)) = self.ready[lane].pop_front() {
+                let current =
+                    self.pending.get(&key).is_some_and(|pending| pending.sequence == sequence);
+                if !current {
+                    continue;
+                }
+                if let Some(pending) = self.pending.remove(&key) {
+                    self.payloads -= usize::from(pending.payload.is_some());
+                    self.running.insert(key.clone());
+                    let Pending { lane, due, payload, .. } = pending;
+                    return Some(Work { key, payload, lane, due });
+                }
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+
+    fn now() -> Instant {
+        Instant::now()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn triggers_merge_and_the_newest_payload_wins() {
+        let queue = Queue::new();
+        queue.push("a", Lane::Background, now() + Duration::from_secs(9), Some(1));
+        queue.push("a", Lane::Fresh, now(), Some(2));
+        queue.push("a", Lane::Background, now() + Duration::from_secs(5), None);
+        let work = queue.next().await.unwrap();
+        assert_eq!((work.payload, work.lane), (Some(2), Lane::Fresh));
+        assert_eq!(queue.payloads(), 0);
+        queue.done(&"a");
+        let rest = tokio::time::timeout(Duration::from_secs(99), queue.next()).await;
+        assert!(rest.is_err(), "one key, one piece of work");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_running_key_waits_until_it_is_done() {
+        let queue = Queue::new();
+        queue.push("a", Lane::Fresh, now(), Some(1));
+        assert!(queue.next().await.is_some());
+        queue.push("a", Lane::Fresh, now(), Some(2));
+        queue.push("b", Lane::Fresh, now(), Some(3));
+        assert_eq!(queue.next().await.unwrap().key, "b");
+        assert!(tokio::time::timeout(Duration::from_secs(1), queue.next()).await.is_err());
+        queue.done(&"a");
+        assert_eq!(queue.next().await.unwrap().payload, Some(2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn fresh_work_goes_first_and_due_times_hold() {
+        let queue = Queue::new();
+        let start = now();
+        queue.push("late", Lane::Fresh, start + Duration::from_secs(60), Some(()));
+        queue.push("background", Lane::Background, start, Some(()));
+        queue.push("fresh", Lane::Fresh, start, Some(()));
+        assert_eq!(queue.next().await.unwrap().key, "fresh");
+        assert_eq!(queue.next().await.unwrap().key, "background");
+        assert_eq!(queue.next().await.unwrap().key, "late");
+        assert_eq!(now() - start, Duration::from_secs(60));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn closing_wakes_every_waiter() {
+        let queue = Arc::new(Queue::<&str, ()>::new());
+        let waiters: Vec<_> = (0..4)
+            .map(|_| {
+                let queue = queue.clone();
+                tokio::spawn(async move { queue.next().await.is_none() })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        queue.close();
+        for waiter in waiters {
+            assert!(waiter.await.unwrap());
+        }
+    }
+
+    #[tokio::test]
+    async fn many_workers_do_each_key_once_at_a_time() {
+        let queue = Arc::new(Queue::<u32, ()>::new());
+        let running = Arc::new(Mutex::new(HashSet::new()));
+        let total = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let workers: Vec<_> = (0..8)
+            .map(|_| {
+                let (queue, running, total) = (queue.clone(), running.clone(), total.clone());
+                tokio::spawn(async move {
+                    while let Some(work) = queue.next().await {
+                        assert!(running.lock().unwrap().insert(work.key), "twice at once");
+                        tokio::task::yield_now().await;
+                        running.lock().unwrap().remove(&work.key);
+                        total.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                        queue.done(&work.key);
+                    }
+                })
+            })
+            .collect();
+        for round in 0..2_000 {
+            queue.push(round % 17, Lane::Fresh, now(), None);
+            if round % 50 == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        while queue.depth(Lane::Fresh) > 0 || !running.lock().unwrap().is_empty() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        queue.close();
+        for worker in workers {
+            worker.await.unwrap();
+        }
+        assert!(total.load(std::sync::atomic::Ordering::Relaxed) >= 17);
+    }
+}

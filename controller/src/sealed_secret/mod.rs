@@ -1,0 +1,260 @@
+//! SealedSecrets: triggers and wiring. What is remembered of each object is small; specs are kept
+//! only while they wait in the queue.
+
+mod open;
+mod reconcile;
+mod state;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::core::PartialObjectMeta;
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Api, Client};
+use sealkit_core::keys::Fingerprint;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::keys::KeysReceiver;
+use crate::queue::{Lane, Queue};
+use crate::settings::Settings;
+use crate::target::MANAGED_LABEL;
+use crate::telemetry::{Events, Health, KindReady, LaneLabel, Metrics};
+
+pub use state::SealedSecretObject;
+use state::{Known, Version};
+
+/// Namespace and name.
+pub type Key = (String, String);
+
+/// Specs that may wait in memory; beyond that they are read again when their turn comes.
+const WAITING_SPECS: usize = 4096;
+
+const KIND: &str = "SealedSecret";
+
+/// Everything that the reconciler of SealedSecrets works with.
+pub struct SealedSecrets {
+    client: Client,
+    settings: Settings,
+    keys: KeysReceiver,
+    queue: Queue<Key, Arc<SealedSecretObject>>,
+    state: Mutex<State>,
+    events: Events,
+    metrics: Arc<Metrics>,
+    listed: watch::Sender<bool>,
+}
+
+#[derive(Default)]
+struct State {
+    known: HashMap<Key, Known>,
+    /// UID and resourceVersion of every labelled Secret.
+    secrets: HashMap<Key, Version>,
+}
+
+impl SealedSecrets {
+    /// A reconciler that has seen nothing yet.
+    pub fn new(
+        client: Client,
+        settings: Settings,
+        keys: KeysReceiver,
+        events: Events,
+        metrics: Arc<Metrics>,
+    ) -> Arc<Self> {
+        let listed = watch::channel(false).0;
+        let state = Mutex::default();
+        Arc::new(Self { client, settings, keys, queue: Queue::new(), state, events, metrics, listed })
+    }
+
+    /// Which objects a key really opened, as `namespace/name`; `None` before the first list is
+    /// worked through.
+    pub fn users_of(&self, key: &Fingerprint) -> Option<Vec<String>> {
+        if !*self.listed.borrow() {
+            return None;
+        }
+        let state = self.state();
+        let mut users: Vec<String> = state
+            .known
+            .iter()
+            .filter(|(_, known)| known.sealed_to.contains(key))
+            .map(|((namespace, name), _)| format!("{namespace}/{name}"))
+            .collect();
+        users.sort();
+        Some(users)
+    }
+
+    /// Sets the gauges that are read from memory.
+    pub fn scrape(&self) {
+        let mut counts = [0; 2];
+        let mut reseal = 0;
+        for known in self.state().known.values() {
+            counts[usize::from(known.ready)] += 1;
+            reseal += i64::from(known.needs_reseal == Some(true));
+        }
+        for (index, ready) in ["false", "true"].into_iter().enumerate() {
+            let label = KindReady { kind: KIND, ready };
+            self.metrics.objects.get_or_create(&label).set(counts[index]);
+        }
+        self.metrics.needing_reseal.set(reseal);
+        for lane in [Lane::Fresh, Lane::Background] {
+            let depth = i64::try_from(self.queue.depth(lane)).unwrap_or(i64::MAX);
+            self.metrics.queue_depth.get_or_create(&LaneLabel { lane: lane.name() }).set(depth);
+        }
+    }
+
+    /// Runs watches and workers until the queue is closed.
+    pub async fn run(self: Arc<Self>, health: Arc<Health>) {
+        let mut keys = self.keys.clone();
+        if keys.wait_for(Option::is_some).await.is_err() {
+            return;
+        }
+        let (secrets_listed, mut secrets_ready) = watch::channel(false);
+        let mut tasks = tokio::task::JoinSet::new();
+        tasks.spawn(self.clone().watch_secrets(health.clone(), secrets_listed));
+        if secrets_ready.wait_for(|listed| *listed).await.is_err() {
+            return;
+        }
+        tasks.spawn(self.clone().watch_objects(health.clone()));
+        tasks.spawn(self.clone().watch_keys());
+        let mut workers = tokio::task::JoinSet::new();
+        for _ in 0..self.settings.concurrency.max(1) {
+            workers.spawn(self.clone().work());
+        }
+        // Workers end when the queue is closed, after the write under way.
+        while workers.join_next().await.is_some() {}
+    }
+
+    /// Hands out no more work; writes under way are finished.
+    pub fn stop(&self) {
+        self.queue.close();
+    }
+
+    async fn watch_secrets(self: Arc<Self>, health: Arc<Health>, listed: watch::Sender<bool>) {
+        let config = watcher::Config::default().labels(&format!("{MANAGED_LABEL}=true"));
+        let stream = watcher(Api::<PartialObjectMeta<Secret>>::all(self.client.clone()), config);
+        let mut stream = crate::watch::events(stream, "Secret", health, self.metrics.clone());
+        let mut list = HashMap::new();
+        while let Some(event) = stream.next().await {
+            match event {
+                Event::Init => list = HashMap::new(),
+                Event::InitApply(secret) => {
+                    list.insert(key_of(&secret.metadata), Version::of(&secret.metadata));
+                }
+                Event::InitDone => {
+                    let list = std::mem::take(&mut list);
+                    let gone_or_changed: Vec<Key> = {
+                        let mut state = self.state();
+                        state.secrets = list;
+                        let state = &*state;
+                        let drifted = |(key, known): &(&Key, &Known)| known.drifted(state.secrets.get(*key));
+                        state.known.iter().filter(drifted).map(|(key, _)| key.clone()).collect()
+                    };
+                    for key in gone_or_changed {
+                        self.queue.push(key, Lane::Fresh, Instant::now(), None);
+                    }
+                    listed.send_replace(true);
+                }
+                Event::Apply(secret) => self.secret_changed(&secret, true),
+                Event::Delete(secret) => self.secret_changed(&secret, false),
+            }
+        }
+    }
+
+    fn secret_changed(&self, secret: &PartialObjectMeta<Secret>, exists: bool) {
+        let key = key_of(&secret.metadata);
+        let drifted = {
+            let mut state = self.state();
+            if exists {
+                state.secrets.insert(key.clone(), Version::of(&secret.metadata));
+            } else {
+                state.secrets.remove(&key);
+            }
+            let version = state.secrets.get(&key);
+            state.known.get(&key).is_some_and(|known| known.drifted(version))
+        };
+        if drifted {
+            self.queue.push(key, Lane::Fresh, Instant::now(), None);
+        }
+    }
+
+    async fn watch_objects(self: Arc<Self>, health: Arc<Health>) {
+        let api: Api<SealedSecretObject> = Api::all(self.client.clone());
+        let stream = watcher(api, watcher::Config::default());
+        let mut stream = crate::watch::events(stream, KIND, health.clone(), self.metrics.clone());
+        let mut listing = std::collections::HashSet::new();
+        while let Some(event) = stream.next().await {
+            match event {
+                Event::Init => listing.clear(),
+                Event::InitApply(object) => {
+                    listing.insert(key_of(&object.metadata));
+                    self.object_changed(object);
+                }
+                Event::InitDone => {
+                    let gone: Vec<Key> = {
+                        let state = self.state();
+                        state.known.keys().filter(|key| !listing.contains(*key)).cloned().collect()
+                    };
+                    gone.iter().for_each(|key| self.object_gone(key));
+                    listing = std::collections::HashSet::new();
+                    self.listed.send_replace(true);
+                    health.set_ready(true);
+                }
+                Event::Apply(object) => self.object_changed(object),
+                Event::Delete(object) => self.object_gone(&key_of(&object.metadata)),
+            }
+        }
+    }
+
+    fn object_changed(&self, object: SealedSecretObject) {
+        let key = key_of(&object.metadata);
+        let newest = self.keys.borrow().as_ref().and_then(|keys| keys.newest);
+        let work = {
+            let mut state = self.state();
+            let state = &mut *state;
+            let secret = state.secrets.get(&key);
+            let known = state.known.entry(key.clone()).or_default();
+            known.observe(&object, secret, newest.map(|(fingerprint, _)| fingerprint))
+        };
+        if work {
+            let payload =
+                (self.queue.payloads() < WAITING_SPECS).then(|| Arc::new(object));
+            self.queue.push(key, Lane::Fresh, Instant::now(), payload);
+        }
+    }
+
+    fn object_gone(&self, key: &Key) {
+        self.state().known.remove(key);
+        self.queue.forget(key);
+    }
+
+    /// Keys that came, went or were superseded: objects that failed for lack of one open at once,
+    /// the others are judged anew in the background.
+    async fn watch_keys(self: Arc<Self>) {
+        let mut keys = self.keys.clone();
+        keys.mark_unchanged();
+        while keys.changed().await.is_ok() {
+            let targets: Vec<(Key, Lane)> = {
+                let mut state = self.state();
+                let recheck = |(key, known): (&Key, &mut Known)| {
+                    known.recheck();
+                    (key.clone(), if known.ready { Lane::Background } else { Lane::Fresh })
+                };
+                state.known.iter_mut().map(recheck).collect()
+            };
+            for (key, lane) in targets {
+                self.queue.push(key, lane, Instant::now(), None);
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // No code that can panic runs under the lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn key_of(metadata: &ObjectMeta) -> Key {
+    (metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default())
+}

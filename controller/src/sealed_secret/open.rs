@@ -1,0 +1,147 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use sealkit_core::api::{Reason, SealedSecretSpec, SecretTemplate};
+use sealkit_core::keys::{Fingerprint, KeyType};
+use sealkit_core::sealed::{self, Code, OpenError, SealedObject, Search};
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use super::SealedSecretObject;
+use crate::keys::Keys;
+use crate::settings::Settings;
+use crate::status::Outcome;
+
+/// Types that a SealedSecret may not make: each would hand out more than its values.
+const REFUSED_TYPES: [&str; 4] = [
+    "kubernetes.io/service-account-token",
+    "bootstrap.kubernetes.io/token",
+    "helm.sh/release.v1",
+    crate::keys::IDENTITY_TYPE,
+];
+
+/// Bytes of `{"apiVersion":…,"kind":…,"metadata":,"spec":}` around metadata and spec.
+const FRAME: usize =
+    r#"{"apiVersion":"sealkit.dev/v1beta1","kind":"SealedSecret","metadata":,"spec":}"#.len();
+
+/// What an object holds once opened. No Debug; values are wiped when dropped.
+pub(super) struct OpenedObject {
+    pub(super) data: BTreeMap<String, Zeroizing<Vec<u8>>>,
+    pub(super) template: SecretTemplate,
+    pub(super) sealed_to: Vec<Fingerprint>,
+    pub(super) hint_mismatch: bool,
+    pub(super) needs_reseal: bool,
+}
+
+/// Why an object was not opened.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// No held key opens it, yet.
+    Keyless(String),
+    /// It will not open as it is.
+    Terminal(Reason, String),
+}
+
+impl From<OpenError> for Failure {
+    fn from(error: OpenError) -> Self {
+        let reason = match error.code() {
+            Code::NoMatchingKey => return Self::Keyless(error.detail),
+            Code::InvalidSpec => Reason::InvalidSpec,
+            Code::DecryptFailed => Reason::DecryptFailed,
+            Code::ScopeMismatch => Reason::ScopeMismatch,
+        };
+        Self::Terminal(reason, error.detail)
+    }
+}
+
+/// Opens an object apart from the tasks that serve others: a hostile one costs its own time, and
+/// a panic ends in its own status.
+pub(super) async fn open(
+    object: Arc<SealedSecretObject>,
+    keys: Arc<Keys>,
+    settings: &Settings,
+) -> Result<OpenedObject, Failure> {
+    let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
+    if namespace == settings.namespace {
+        let message = "the controller's own namespace takes no SealedSecrets".to_owned();
+        return Err(Failure::Terminal(Reason::InvalidSpec, message));
+    }
+    let template = template(&object.spec, settings)?;
+    let opened = tokio::task::spawn_blocking(move || open_now(&object, &keys, template)).await;
+    opened.unwrap_or_else(|_| {
+        let message = "the object could not be processed".to_owned();
+        Err(Failure::Terminal(Reason::InvalidSpec, message))
+    })
+}
+
+fn open_now(
+    object: &SealedSecretObject,
+    keys: &Keys,
+    template: SecretTemplate,
+) -> Result<OpenedObject, Failure> {
+    let mut metadata = object.metadata.clone();
+    metadata.managed_fields = None;
+    let size = FRAME + sealed::json_size(&metadata) + sealed::json_size(&object.spec);
+    let Value::Object(spec) = &object.spec else {
+        return Err(Failure::Terminal(Reason::InvalidSpec, "spec is missing".to_owned()));
+    };
+    let name = |field: &Option<String>| field.clone().unwrap_or_default();
+    let sealed =
+        SealedObject::parse_spec(&name(&metadata.namespace), &name(&metadata.name), spec, size)?;
+    let opened = sealed::open(&sealed, &keys.ring, Search::Hinted)?;
+    let stale = |(key_type, to): &(KeyType, Vec<Fingerprint>)| {
+        keys.newest.is_some_and(|(newest, newest_type)| {
+            !to.contains(&newest)
+                || (*key_type == KeyType::Classic && newest_type == KeyType::Hybrid)
+        })
+    };
+    let hint_mismatch = !opened.hint_mismatch.is_empty();
+    Ok(OpenedObject {
+        needs_reseal: hint_mismatch || opened.recipients.values().any(stale),
+        hint_mismatch,
+        sealed_to: opened.sealed_to.into_iter().collect(),
+        data: opened.values.into_iter().map(|(key, value)| (key, value.bytes)).collect(),
+        template,
+    })
+}
+
+/// The template, checked against what templates may not set.
+fn template(spec: &Value, settings: &Settings) -> Result<SecretTemplate, Failure> {
+    let refuse = |message: String| Err(Failure::Terminal(Reason::InvalidSpec, message));
+    let Some(template) = spec.get("template").filter(|template| !template.is_null()) else {
+        return Ok(SecretTemplate::default());
+    };
+    let Ok(template) = serde_json::from_value::<SecretTemplate>(template.clone()) else {
+        return refuse("template is malformed".to_owned());
+    };
+    if let Some(name) = template.type_.as_deref().filter(|name| REFUSED_TYPES.contains(name)) {
+        return refuse(format!("Secrets of type {name} are never made"));
+    }
+    let metadata = template.metadata.clone().unwrap_or_default();
+    let denied = metadata.labels.keys().chain(metadata.annotations.keys()).find(|name| {
+        name.starts_with("sealkit.dev/")
+            || settings.deny_template_metadata.iter().any(|prefix| name.starts_with(prefix))
+    });
+    if let Some(name) = denied {
+        let name = sealkit_core::names::printable(name);
+        return refuse(format!("the template may not set the label or annotation {name}"));
+    }
+    Ok(template)
+}
+
+/// The outcome of a failure to open. `grace` is true while the key may still arrive.
+pub(super) fn outcome(failure: &Failure, grace: bool) -> Outcome {
+    match failure {
+        Failure::Keyless(detail) if grace => {
+            Outcome::Retrying(Reason::NoMatchingKey, detail.clone())
+        }
+        Failure::Keyless(detail) => Outcome::Stalled(Reason::NoMatchingKey, detail.clone()),
+        Failure::Terminal(reason, detail) => Outcome::Stalled(*reason, detail.clone()),
+    }
+}
+
+/// Compile-time reminder: a field added to the spec must be thought of here.
+#[allow(dead_code, reason = "checks the field list only")]
+fn all_spec_fields_are_known(spec: &SealedSecretSpec) {
+    let SealedSecretSpec { scope: _, envelopes: _, encrypted_data: _, target: _, template: _ } = spec;
+}

@@ -1,0 +1,373 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::Api;
+use rand_core::{OsRng, RngCore};
+use sealkit_core::api::{Reason, SealedSecretStatus, TargetStatus};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::open::{self, Failure, OpenedObject};
+use super::state::{Known, is_known_keyless};
+use super::{KIND, Key, SealedSecretObject, SealedSecrets};
+use crate::keys::Keys;
+use crate::kubernetes::{self, ApiFailure};
+use crate::queue::{Lane, Work};
+use crate::status::{self, Outcome};
+use crate::target::{self, Desired, Op, Source, WriteError};
+use crate::telemetry::{EventKind, KindOp, KindResult, LaneLabel, ReasonLabel, Subject, kind_label};
+
+/// First pause after a failure; doubles each time.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// Longest pause between two tries, for ever.
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+
+/// What one look at an object found and did.
+struct Look {
+    outcome: Outcome,
+    /// The Secret as written; `None` where the last good one stays.
+    target: Option<(TargetStatus, Op)>,
+    opened: Option<Judged>,
+    /// Look again although nothing tells us to.
+    retry: bool,
+}
+
+/// What opening said of keys.
+struct Judged {
+    sealed_to: Vec<sealkit_core::keys::Fingerprint>,
+    needs_reseal: bool,
+    hint_mismatch: bool,
+}
+
+impl SealedSecrets {
+    /// One worker: until the queue is closed.
+    pub(super) async fn work(self: Arc<Self>) {
+        while let Some(work) = self.queue.next().await {
+            let lane = LaneLabel { lane: work.lane.name() };
+            let waited = work.due.elapsed().as_secs_f64();
+            self.metrics.queue_wait.get_or_create(&lane).observe(waited);
+            let start = Instant::now();
+            let key = work.key.clone();
+            let result = self.reconcile(work).await;
+            self.metrics
+                .reconcile_duration
+                .get_or_create(&kind_label(KIND))
+                .observe(start.elapsed().as_secs_f64());
+            let label = match &result {
+                Ok(outcome) => outcome.map_or_else(|| "Unchanged".to_owned(), Reason::name),
+                Err(_) => "StatusWriteFailed".to_owned(),
+            };
+            let label = KindResult { kind: KIND, result: label };
+            self.metrics.reconcile_total.get_or_create(&label).inc();
+            if let Err(failure) = result {
+                self.retry_after_failure(&key, &failure);
+            }
+            self.queue.done(&key);
+        }
+    }
+
+    /// Observe, decide, act: the Secret first, then the status. The error is that of reading the
+    /// object or writing its status.
+    async fn reconcile(
+        &self,
+        work: Work<Key, Arc<SealedSecretObject>>,
+    ) -> Result<Option<Reason>, ApiFailure> {
+        let key = work.key;
+        let Some(known) = self.known(&key) else { return Ok(None) };
+        if known.settled(self.state().secrets.get(&key)) {
+            return Ok(None);
+        }
+        let object = match work.payload {
+            Some(object) if object.uid() == known.uid && object.generation() == known.seen.0 => {
+                object
+            }
+            _ => {
+                let api: Api<SealedSecretObject> = Api::namespaced(self.client.clone(), &key.0);
+                match api.get_opt(&key.1).await? {
+                    Some(object) if object.uid() == known.uid => Arc::new(object),
+                    // Gone, or made anew: the watch tells.
+                    _ => return Ok(None),
+                }
+            }
+        };
+        if object.metadata.deletion_timestamp.is_some() {
+            return Ok(None);
+        }
+        let Some(keys) = self.keys.borrow().clone() else { return Ok(None) };
+        let look = self.look(&object, &known, keys).await;
+        self.write_status(&key, &object, &known, look).await.map(Some)
+    }
+
+    async fn look(&self, object: &Arc<SealedSecretObject>, known: &Known, keys: Arc<Keys>) -> Look {
+        let opened = match open::open(object.clone(), keys, &self.settings).await {
+            Ok(opened) => opened,
+            Err(failure) => {
+                let grace = matches!(failure, Failure::Keyless(_))
+                    && !is_known_keyless(object)
+                    && known.keyless_since.is_none_or(|since| {
+                        since.elapsed() < Duration::from_secs(self.settings.key_grace_seconds)
+                    });
+                let outcome = open::outcome(&failure, grace);
+                let reason = leak_name(outcome.reason());
+                self.metrics.open_failures.get_or_create(&ReasonLabel { reason }).inc();
+                return Look { outcome, target: None, opened: None, retry: grace };
+            }
+        };
+        let (desired, judged) = desired(object, opened);
+        match target::write(&self.client, &desired, known.target.as_ref()).await {
+            Ok((target, op)) => {
+                let message = "the Secret holds what this resource says".to_owned();
+                Look {
+                    outcome: Outcome::Ready(Reason::Opened, message),
+                    target: Some((target, op)),
+                    opened: Some(judged),
+                    retry: false,
+                }
+            }
+            Err(WriteError::Conflict(why)) => Look {
+                outcome: Outcome::Stalled(Reason::TargetConflict, why),
+                target: None,
+                opened: Some(judged),
+                // A Secret without our label is not watched.
+                retry: true,
+            },
+            Err(WriteError::Api(failure)) => Look {
+                outcome: write_failure(&failure),
+                target: None,
+                opened: Some(judged),
+                retry: true,
+            },
+        }
+    }
+
+    async fn write_status(
+        &self,
+        key: &Key,
+        object: &SealedSecretObject,
+        known: &Known,
+        look: Look,
+    ) -> Result<Reason, ApiFailure> {
+        let generation = object.generation();
+        let old = object.status.clone().unwrap_or_default();
+        let had_synced = known.synced_generation == Some(generation);
+        let now = Timestamp::now();
+        let conditions =
+            status::conditions(&look.outcome, generation, had_synced, &old.conditions, now);
+        let same_conditions = status::same(&conditions, &old.conditions);
+        let op = look.target.as_ref().map_or(Op::None, |(_, op)| *op);
+        let new = SealedSecretStatus {
+            observed_generation: Some(generation),
+            conditions: if same_conditions { old.conditions.clone() } else { conditions },
+            target: look.target.map(|(target, _)| target).or_else(|| old.target.clone()),
+            sealed_to: look.opened.as_ref().map_or_else(
+                || old.sealed_to.clone(),
+                |judged| judged.sealed_to.iter().map(ToString::to_string).collect(),
+            ),
+            needs_reseal: look.opened.as_ref().map(|j| j.needs_reseal).or(old.needs_reseal),
+            last_handled_reconcile_at: object.requested_at().map(str::to_owned),
+        };
+
+        // Known before the status is written: the Secret's own event may come first.
+        let ready = look.outcome.is_ready();
+        if let Some(entry) = self.state().known.get_mut(key).filter(|k| k.uid == known.uid) {
+            entry.target.clone_from(&new.target);
+            entry.sealed_to = new.sealed_to.iter().filter_map(|text| text.parse().ok()).collect();
+            entry.needs_reseal = new.needs_reseal;
+            if ready {
+                entry.synced_generation = Some(generation);
+            }
+            let keyless = look.outcome.reason() == Reason::NoMatchingKey;
+            entry.keyless_since = keyless.then(|| entry.keyless_since.unwrap_or_else(Instant::now));
+        }
+        if new != old {
+            let body = status_patch(object, &new);
+            let path = format!(
+                "/apis/sealkit.dev/v1beta1/namespaces/{}/sealedsecrets/{}/status",
+                key.0, key.1
+            );
+            match kubernetes::merge_patch(&self.client, &path, &body).await {
+                // Deleted meanwhile: the watch tells.
+                Err(ApiFailure::Status { code: 404, .. }) => return Ok(look.outcome.reason()),
+                result => result?,
+            };
+        }
+        self.tell(object, &old, &new, &look.outcome, look.opened.as_ref(), op, had_synced);
+        let failures = {
+            let mut state = self.state();
+            let Some(entry) = state.known.get_mut(key).filter(|k| k.uid == known.uid) else {
+                return Ok(look.outcome.reason());
+            };
+            entry.ready = ready;
+            entry.handled = Some((generation, object.requested_at().map(str::to_owned)));
+            entry.failures = if look.retry { entry.failures.saturating_add(1) } else { 0 };
+            entry.failures
+        };
+        if look.retry {
+            self.queue.push(key.clone(), Lane::Background, Instant::now() + pause(failures), None);
+        }
+        Ok(look.outcome.reason())
+    }
+
+    /// Events and metrics of one look.
+    #[expect(clippy::too_many_arguments, reason = "old and new of everything, used once")]
+    fn tell(
+        &self,
+        object: &SealedSecretObject,
+        old: &SealedSecretStatus,
+        new: &SealedSecretStatus,
+        outcome: &Outcome,
+        judged: Option<&Judged>,
+        op: Op,
+        had_synced: bool,
+    ) {
+        if op != Op::None {
+            let label = KindOp { kind: KIND, op: op.name() };
+            self.metrics.target_writes.get_or_create(&label).inc();
+        }
+        let subject = Subject {
+            kind: KIND,
+            namespace: object.metadata.namespace.clone(),
+            name: object.metadata.name.clone().unwrap_or_default(),
+            uid: object.uid().to_owned(),
+        };
+        let generation = object.generation().to_string();
+        let publish = |kind, reason, occasion: &str, message: &str| {
+            self.events.publish(&subject, kind, reason, occasion, message);
+        };
+        if outcome.is_ready() {
+            if !had_synced {
+                publish(EventKind::Normal, Reason::Opened, &generation, outcome.message());
+            } else if op != Op::None {
+                self.metrics.drift_healed.get_or_create(&kind_label(KIND)).inc();
+                let version = new.target.as_ref().map_or("", |target| &target.resource_version);
+                publish(EventKind::Normal, Reason::Healed, version, "the Secret was put right");
+            }
+        } else if !status::same(&old.conditions, &new.conditions) {
+            publish(EventKind::Warning, outcome.reason(), &generation, outcome.message());
+            let namespace = subject.namespace.as_deref().unwrap_or_default();
+            let (name, reason) = (&subject.name, outcome.reason().name());
+            tracing::warn!(namespace, name, reason, "{}", outcome.message());
+        }
+        let Some(judged) = judged else { return };
+        if judged.hint_mismatch {
+            let message = "the recipients listed in an envelope are not those it is sealed to: reseal it";
+            publish(EventKind::Warning, Reason::HintMismatch, &generation, message);
+        } else if judged.needs_reseal && old.needs_reseal != Some(true) {
+            let message = "not sealed to the newest key: run seal reseal";
+            publish(EventKind::Warning, Reason::NeedsReseal, &generation, message);
+        }
+    }
+
+    fn retry_after_failure(&self, key: &Key, failure: &ApiFailure) {
+        let failures = {
+            let mut state = self.state();
+            let Some(known) = state.known.get_mut(key) else { return };
+            // 409: somebody changed the object meanwhile; look again at once, at first.
+            known.failures = known.failures.saturating_add(1);
+            known.failures
+        };
+        let wait = if failure.code() == 409 && failures == 1 { Duration::ZERO } else { pause(failures) };
+        if failure.code() != 409 {
+            tracing::warn!(namespace = key.0, name = key.1, %failure, "will be retried");
+        }
+        self.queue.push(key.clone(), Lane::Background, Instant::now() + wait, None);
+    }
+
+    fn known(&self, key: &Key) -> Option<Known> {
+        self.state().known.get(key).cloned()
+    }
+}
+
+fn desired(object: &SealedSecretObject, opened: OpenedObject) -> (Desired, Judged) {
+    let text = |field: &Option<String>| field.clone().unwrap_or_default();
+    let name = text(&object.metadata.name);
+    let metadata = opened.template.metadata.unwrap_or_default();
+    let desired = Desired {
+        namespace: text(&object.metadata.namespace),
+        source: Source {
+            api_version: format!("{}/{}", sealkit_core::api::GROUP, sealkit_core::api::VERSION),
+            kind: KIND,
+            name: name.clone(),
+            uid: object.uid().to_owned(),
+        },
+        name,
+        secret_type: opened.template.type_.unwrap_or_else(|| "Opaque".to_owned()),
+        immutable: opened.template.immutable.unwrap_or_default(),
+        labels: metadata.labels,
+        annotations: metadata.annotations,
+        data: opened.data,
+    };
+    let OpenedObject { sealed_to, needs_reseal, hint_mismatch, .. } =
+        OpenedObject { data: Default::default(), template: Default::default(), ..opened };
+    (desired, Judged { sealed_to, needs_reseal, hint_mismatch })
+}
+
+fn write_failure(failure: &ApiFailure) -> Outcome {
+    let message = format!("the Secret could not be written: {failure}");
+    match failure.code() {
+        403 => Outcome::Retrying(Reason::AccessDenied, message),
+        // 400 and 422: what the API server will never take.
+        400 | 422 => Outcome::Stalled(Reason::TargetWriteFailed, message),
+        _ => Outcome::Retrying(Reason::TargetWriteFailed, message),
+    }
+}
+
+/// A merge patch that says all of the status: what is gone is null. The resourceVersion makes a
+/// late write of a former leader fail.
+fn status_patch(object: &SealedSecretObject, status: &SealedSecretStatus) -> Value {
+    json!({
+        "metadata": {
+            "uid": object.metadata.uid,
+            "resourceVersion": object.metadata.resource_version,
+        },
+        "status": {
+            "observedGeneration": status.observed_generation,
+            "conditions": status.conditions,
+            "target": status.target,
+            "sealedTo": status.sealed_to,
+            "needsReseal": status.needs_reseal,
+            "lastHandledReconcileAt": status.last_handled_reconcile_at,
+        },
+    })
+}
+
+/// min(1 s · 2ⁿ, 5 min), each a fifth up or down so that many objects do not move as one.
+fn pause(failures: u32) -> Duration {
+    let doubled = FIRST_PAUSE * 2u32.saturating_pow(failures.saturating_sub(1).min(16));
+    let jitter = 0.8 + 0.4 * f64::from(OsRng.next_u32()) / f64::from(u32::MAX);
+    doubled.min(LONGEST_PAUSE).mul_f64(jitter)
+}
+
+/// Names of reasons as metric labels: a small, fixed set.
+fn leak_name(reason: Reason) -> &'static str {
+    match reason {
+        Reason::NoMatchingKey => "NoMatchingKey",
+        Reason::DecryptFailed => "DecryptFailed",
+        Reason::ScopeMismatch => "ScopeMismatch",
+        _ => "InvalidSpec",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_five_minutes_for_ever() {
+        let table = [(1, 1.0), (2, 2.0), (3, 4.0), (9, 256.0), (10, 300.0), (u32::MAX, 300.0)];
+        for (failures, seconds) in table {
+            let pause = pause(failures).as_secs_f64();
+            assert!((seconds * 0.79..=seconds * 1.21).contains(&pause), "{failures}: {pause}");
+        }
+    }
+
+    #[test]
+    fn refusals_by_the_server_are_told_apart() {
+        let status = |code| ApiFailure::Status { code, reason: "x".into(), fields: vec![] };
+        assert!(matches!(write_failure(&status(403)), Outcome::Retrying(Reason::AccessDenied, _)));
+        assert!(matches!(write_failure(&status(422)), Outcome::Stalled(..)));
+        assert!(matches!(write_failure(&status(500)), Outcome::Retrying(..)));
+        assert!(matches!(write_failure(&ApiFailure::Unreachable), Outcome::Retrying(..)));
+    }
+}

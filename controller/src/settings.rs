@@ -1,0 +1,66 @@
+//! Flags of the controller. Each has an environment variable of the same name in capitals.
+
+use std::net::SocketAddr;
+
+use clap::Parser;
+use sealkit_core::api::{Algorithm, CONTROLLER_NAMESPACE};
+use sealkit_core::keys::KeyType;
+
+/// Opens SealedSecrets into Secrets, in the cluster whose keys they are sealed to.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "seal-controller", version)]
+pub struct Settings {
+    /// Namespace of the controller: identities and the lease live here.
+    #[arg(long, env = "SEALKIT_NAMESPACE", default_value = CONTROLLER_NAMESPACE)]
+    pub namespace: String,
+
+    /// Address of /healthz, /readyz, /livez and /metrics.
+    #[arg(long, env = "SEALKIT_LISTEN", default_value = "0.0.0.0:8080")]
+    pub listen: SocketAddr,
+
+    /// Objects worked on at once.
+    #[arg(long, env = "SEALKIT_CONCURRENCY", default_value_t = 32)]
+    pub concurrency: usize,
+
+    /// Seconds that the lease of the leading replica lasts without renewal.
+    #[arg(long, env = "SEALKIT_LEASE_SECONDS", default_value_t = 15)]
+    pub lease_seconds: u64,
+
+    /// Name in the lease; by default the pod's name, or the host and process.
+    #[arg(long, env = "POD_NAME")]
+    pub identity: Option<String>,
+
+    /// Types of keys that SealingKeys may ask for; the first is that of the first key.
+    #[arg(
+        long,
+        env = "SEALKIT_ALLOWED_ALGORITHMS",
+        value_delimiter = ',',
+        default_value = "mlkem768x25519",
+        value_parser = algorithm
+    )]
+    pub allowed_algorithms: Vec<Algorithm>,
+
+    /// Seconds for which an object without a matching key counts as waiting for the key.
+    #[arg(long, env = "SEALKIT_KEY_GRACE_SECONDS", default_value_t = 60)]
+    pub key_grace_seconds: u64,
+
+    /// Prefixes of labels and annotations that templates may not set: by default those on which
+    /// replicators copy a Secret into other namespaces.
+    #[arg(
+        long,
+        env = "SEALKIT_DENY_TEMPLATE_METADATA",
+        value_delimiter = ',',
+        default_value = "reflector.v1.k8s.emberstack.com/,replicator.v1.mittwald.de/,kubed.appscode.com/"
+    )]
+    pub deny_template_metadata: Vec<String>,
+
+    /// Filter of log lines, as tracing's EnvFilter takes it.
+    #[arg(long, env = "SEALKIT_LOG", default_value = "info")]
+    pub log: String,
+}
+
+fn algorithm(name: &str) -> Result<Algorithm, String> {
+    KeyType::from_name(name)
+        .map(Algorithm::from)
+        .ok_or_else(|| "must be mlkem768x25519 or X25519".to_owned())
+}

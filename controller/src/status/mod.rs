@@ -1,0 +1,151 @@
+//! The one way conditions are built. kstatus (Flux, Helm, kubectl wait), Argo CD's Lua and
+//! Fleet's heuristics all read them; `docs/design/status.md` says what each makes of them.
+
+use jiff::Timestamp;
+use sealkit_core::api::{Condition, ConditionStatus, ConditionType, Reason};
+
+/// What became of one look at an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Everything is there, for this generation.
+    Ready(Reason, String),
+    /// Trouble that may pass by itself: retried for ever.
+    Retrying(Reason, String),
+    /// Only a change of spec, keys or target helps.
+    Stalled(Reason, String),
+}
+
+impl Outcome {
+    /// The reason on Ready.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Ready(reason, _) | Self::Retrying(reason, _) | Self::Stalled(reason, _) => {
+                *reason
+            }
+        }
+    }
+
+    /// The sentence on Ready.
+    pub fn message(&self) -> &str {
+        match self {
+            Self::Ready(_, message) | Self::Retrying(_, message) | Self::Stalled(_, message) => {
+                message
+            }
+        }
+    }
+
+    /// Is everything there?
+    pub fn is_ready(&self) -> bool {
+        matches!(self, Self::Ready(..))
+    }
+}
+
+/// The conditions for an outcome: Reconciling or Stalled first, then Synced, Ready last.
+///
+/// While a generation has never synced, retryable trouble leaves Ready Unknown: Argo CD's
+/// built-in scripts fail a sync at once on False. `previous` keeps transition times.
+pub fn conditions(
+    outcome: &Outcome,
+    generation: i64,
+    had_synced: bool,
+    previous: &[Condition],
+    now: Timestamp,
+) -> Vec<Condition> {
+    // Kubernetes keeps whole seconds.
+    let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
+    let condition = |type_: ConditionType, status, reason: Reason, message: &str| {
+        let type_ = format!("{type_:?}");
+        let since = previous
+            .iter()
+            .find(|old| old.type_ == type_ && old.status == status)
+            .map_or(now, |old| old.last_transition_time);
+        Condition {
+            type_,
+            status,
+            observed_generation: Some(generation),
+            last_transition_time: since,
+            reason: reason.name(),
+            message: message.to_owned(),
+        }
+    };
+    let (reason, message) = (outcome.reason(), outcome.message());
+    let (first, ready) = match outcome {
+        Outcome::Ready(..) => (None, ConditionStatus::True),
+        Outcome::Retrying(..) => {
+            let reason = Reason::ProgressingWithRetry;
+            let first = condition(ConditionType::Reconciling, ConditionStatus::True, reason, message);
+            let ready = if had_synced { ConditionStatus::False } else { ConditionStatus::Unknown };
+            (Some(first), ready)
+        }
+        Outcome::Stalled(..) => {
+            let first = condition(ConditionType::Stalled, ConditionStatus::True, reason, message);
+            (Some(first), ConditionStatus::False)
+        }
+    };
+    first
+        .into_iter()
+        .chain([
+            condition(ConditionType::Synced, ready, reason, message),
+            condition(ConditionType::Ready, ready, reason, message),
+        ])
+        .collect()
+}
+
+/// The condition of this type, if it is there.
+pub fn find(conditions: &[Condition], type_: ConditionType) -> Option<&Condition> {
+    let type_ = format!("{type_:?}");
+    conditions.iter().find(|condition| condition.type_ == type_)
+}
+
+/// Are they equal but for transition times?
+pub fn same(a: &[Condition], b: &[Condition]) -> bool {
+    let timeless = |condition: &Condition| {
+        let mut condition = condition.clone();
+        condition.last_transition_time = Timestamp::UNIX_EPOCH;
+        condition
+    };
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| timeless(a) == timeless(b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_hold_for_every_outcome() {
+        let now = Timestamp::from_second(1_000).unwrap();
+        let text = "x".to_owned();
+        for outcome in [
+            Outcome::Ready(Reason::Opened, text.clone()),
+            Outcome::Retrying(Reason::TargetWriteFailed, text.clone()),
+            Outcome::Stalled(Reason::DecryptFailed, text),
+        ] {
+            for had_synced in [false, true] {
+                let list = conditions(&outcome, 7, had_synced, &[], now);
+                let status = |type_| find(&list, type_).map(|condition| condition.status);
+                let ready = status(ConditionType::Ready).unwrap();
+                assert_eq!(list.last().unwrap().type_, "Ready");
+                assert_eq!(status(ConditionType::Synced), Some(ready));
+                let reconciling = status(ConditionType::Reconciling).is_some();
+                let stalled = status(ConditionType::Stalled).is_some();
+                assert!(!(reconciling && stalled));
+                assert_eq!(reconciling || stalled, ready != ConditionStatus::True);
+                assert!(ready != ConditionStatus::Unknown || (reconciling && !had_synced));
+                assert!(list.iter().all(|condition| condition.observed_generation == Some(7)));
+            }
+        }
+    }
+
+    #[test]
+    fn transition_times_change_with_the_status_only() {
+        let (early, late) =
+            (Timestamp::from_second(1).unwrap(), Timestamp::from_second(2).unwrap());
+        let stalled = |reason| Outcome::Stalled(reason, String::new());
+        let first = conditions(&stalled(Reason::DecryptFailed), 1, false, &[], early);
+        let second = conditions(&stalled(Reason::ScopeMismatch), 2, false, &first, late);
+        assert!(second.iter().all(|condition| condition.last_transition_time == early));
+        let ready = Outcome::Ready(Reason::Opened, String::new());
+        let third = conditions(&ready, 2, false, &second, late);
+        assert!(third.iter().all(|condition| condition.last_transition_time == late));
+    }
+}

@@ -1,0 +1,119 @@
+//! The one way a Secret is written: created, patched to exactly what its source says, or replaced
+//! where Kubernetes allows no patch. Every write of an existing Secret carries its
+//! resourceVersion, so that a writer that lost its lease cannot do harm.
+
+mod plan;
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{DeleteParams, Preconditions};
+use kube::{Api, Client};
+use sealkit_core::api::TargetStatus;
+use zeroize::Zeroize;
+
+use crate::kubernetes::{self, ApiFailure};
+
+pub use plan::{Desired, MANAGED_LABEL, Plan, SOURCE_ANNOTATION, Source, plan};
+
+/// What was done to a Secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Op {
+    /// It was not there.
+    Create,
+    /// It differed.
+    Patch,
+    /// It differed in what Kubernetes lets nobody change.
+    Replace,
+    /// It was right.
+    None,
+}
+
+impl Op {
+    /// The word in metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Patch => "patch",
+            Self::Replace => "replace",
+            Self::None => "none",
+        }
+    }
+}
+
+/// Why a Secret was not written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WriteError {
+    /// There is one that belongs to somebody else.
+    Conflict(String),
+    /// The API server refused or did not answer.
+    Api(ApiFailure),
+}
+
+impl From<ApiFailure> for WriteError {
+    fn from(failure: ApiFailure) -> Self {
+        Self::Api(failure)
+    }
+}
+
+/// Writes a Secret. `recorded` is what the source's status says of the last write: without it the
+/// Secret is first created blindly, which saves a read for new objects.
+pub async fn write(
+    client: &Client,
+    desired: &Desired,
+    recorded: Option<&TargetStatus>,
+) -> Result<(TargetStatus, Op), WriteError> {
+    let api: Api<Secret> = Api::namespaced(client.clone(), &desired.namespace);
+    let collection = format!("/api/v1/namespaces/{}/secrets", desired.namespace);
+    if recorded.is_none() {
+        match create(client, &collection, desired).await {
+            Err(ApiFailure::Status { code: 409, .. }) => {}
+            result => return Ok((result?, Op::Create)),
+        }
+    }
+    let existing = api.get_opt(&desired.name).await.map_err(ApiFailure::from)?;
+    let Some(mut existing) = existing else {
+        return Ok((create(client, &collection, desired).await?, Op::Create));
+    };
+    let plan = plan(&existing, desired, recorded.map(|target| target.uid.as_str()));
+    wipe(&mut existing);
+    let path = format!("{collection}/{}", desired.name);
+    match plan {
+        Plan::InSync(target) => Ok((target, Op::None)),
+        Plan::Conflict(why) => Err(WriteError::Conflict(why)),
+        Plan::Patch(patch) => {
+            let meta = kubernetes::merge_patch(client, &path, &patch).await?;
+            Ok((target_of(meta.metadata), Op::Patch))
+        }
+        Plan::Replace { uid, resource_version } => {
+            let preconditions =
+                Preconditions { uid: Some(uid), resource_version: Some(resource_version) };
+            let params = DeleteParams::default().preconditions(preconditions);
+            api.delete(&desired.name, &params).await.map_err(ApiFailure::from)?;
+            Ok((create(client, &collection, desired).await?, Op::Replace))
+        }
+    }
+}
+
+async fn create(
+    client: &Client,
+    collection: &str,
+    desired: &Desired,
+) -> Result<TargetStatus, ApiFailure> {
+    let meta = kubernetes::create(client, collection, &desired.manifest()).await?;
+    Ok(target_of(meta.metadata))
+}
+
+fn target_of(
+    metadata: k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
+) -> TargetStatus {
+    TargetStatus {
+        name: metadata.name.unwrap_or_default(),
+        uid: metadata.uid.unwrap_or_default(),
+        resource_version: metadata.resource_version.unwrap_or_default(),
+    }
+}
+
+fn wipe(secret: &mut Secret) {
+    for value in secret.data.iter_mut().flat_map(|data| data.values_mut()) {
+        value.0.zeroize();
+    }
+}

@@ -1,0 +1,350 @@
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use sealkit_core::api::TargetStatus;
+use serde_json::{Map, Value, json};
+use zeroize::Zeroizing;
+
+/// Label on every Secret that Sealkit writes; the watch on Secrets is limited to it.
+pub const MANAGED_LABEL: &str = "sealkit.dev/managed";
+/// Annotation with kind, name and UID of the source.
+pub const SOURCE_ANNOTATION: &str = "sealkit.dev/source";
+/// Annotation with the names of the template's labels and annotations, so that those that the
+/// template drops can be removed.
+const TEMPLATE_ANNOTATION: &str = "sealkit.dev/template-metadata";
+
+/// The resource that a Secret is made from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// Its apiVersion.
+    pub api_version: String,
+    /// Its kind.
+    pub kind: &'static str,
+    /// Its name.
+    pub name: String,
+    /// Its UID.
+    pub uid: String,
+}
+
+impl Source {
+    fn marker(&self) -> String {
+        format!("{}/{}/{}", self.kind, self.name, self.uid)
+    }
+
+    fn owner_reference(&self) -> OwnerReference {
+        OwnerReference {
+            api_version: self.api_version.clone(),
+            kind: self.kind.to_owned(),
+            name: self.name.clone(),
+            uid: self.uid.clone(),
+            controller: Some(true),
+            block_owner_deletion: None,
+        }
+    }
+}
+
+/// The Secret as its source wants it. No Debug; values are wiped when dropped.
+pub struct Desired {
+    /// Namespace of source and Secret.
+    pub namespace: String,
+    /// Name of source and Secret.
+    pub name: String,
+    /// The resource it is made from.
+    pub source: Source,
+    /// Type of the Secret.
+    pub secret_type: String,
+    /// Is it immutable?
+    pub immutable: bool,
+    /// Labels of the template.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations of the template.
+    pub annotations: BTreeMap<String, String>,
+    /// The values by key.
+    pub data: BTreeMap<String, Zeroizing<Vec<u8>>>,
+}
+
+impl Desired {
+    /// The whole manifest, for creating.
+    pub(super) fn manifest(&self) -> Value {
+        json!({
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {
+                "name": self.name,
+                "namespace": self.namespace,
+                "labels": self.all_labels(),
+                "annotations": self.all_annotations(),
+                "ownerReferences": [self.source.owner_reference()],
+            },
+            "type": self.secret_type,
+            "immutable": self.immutable.then_some(true),
+            "data": self.encoded(),
+        })
+    }
+
+    fn all_labels(&self) -> BTreeMap<String, String> {
+        let mut labels = self.labels.clone();
+        labels.insert(MANAGED_LABEL.to_owned(), "true".to_owned());
+        labels
+    }
+
+    fn all_annotations(&self) -> BTreeMap<String, String> {
+        let mut annotations = self.annotations.clone();
+        annotations.insert(SOURCE_ANNOTATION.to_owned(), self.source.marker());
+        if !self.labels.is_empty() || !self.annotations.is_empty() {
+            let names = json!({
+                "labels": self.labels.keys().collect::<Vec<_>>(),
+                "annotations": self.annotations.keys().collect::<Vec<_>>(),
+            });
+            annotations.insert(TEMPLATE_ANNOTATION.to_owned(), names.to_string());
+        }
+        annotations
+    }
+
+    fn encoded(&self) -> Map<String, Value> {
+        let encode = |value: &Zeroizing<Vec<u8>>| BASE64_STANDARD.encode(value.as_slice()).into();
+        self.data.iter().map(|(key, value)| (key.clone(), encode(value))).collect()
+    }
+}
+
+/// What to do with an existing Secret.
+#[derive(Debug, PartialEq)]
+pub enum Plan {
+    /// Nothing: it is right.
+    InSync(TargetStatus),
+    /// Merge this patch.
+    Patch(Value),
+    /// Delete exactly this one, then create.
+    Replace {
+        /// UID of the Secret to delete.
+        uid: String,
+        /// Its resourceVersion.
+        resource_version: String,
+    },
+    /// Leave it: it belongs to somebody else.
+    Conflict(String),
+}
+
+/// Decides. `recorded_uid` is the UID that the source's status remembers: a Secret whose labels
+/// and annotations were all removed is still ours.
+pub fn plan(existing: &Secret, desired: &Desired, recorded_uid: Option<&str>) -> Plan {
+    let meta = &existing.metadata;
+    let uid = meta.uid.clone().unwrap_or_default();
+    let resource_version = meta.resource_version.clone().unwrap_or_default();
+    let owners = meta.owner_references.as_deref().unwrap_or_default();
+    let source = &desired.source;
+
+    // A source that was deleted and made again finds its Secret by kind and name.
+    let same_lineage = |owner: &OwnerReference| {
+        owner.kind == source.kind
+            && owner.name == source.name
+            && owner.api_version.split('/').next() == source.api_version.split('/').next()
+    };
+    let controller = owners.iter().find(|owner| owner.controller == Some(true));
+    if let Some(other) = controller.filter(|owner| !same_lineage(owner)) {
+        let (kind, name) = (&other.kind, &other.name);
+        return Plan::Conflict(format!(
+            "the Secret {} belongs to {kind} {name}, it is left alone",
+            desired.name
+        ));
+    }
+    let marker = meta.annotations.as_ref().and_then(|all| all.get(SOURCE_ANNOTATION));
+    let lineage = format!("{}/{}/", source.kind, source.name);
+    let ours = controller.is_some()
+        || recorded_uid == Some(uid.as_str())
+        || marker.is_some_and(|marker| marker.starts_with(&lineage));
+    if !ours {
+        return Plan::Conflict(format!(
+            "a Secret {} exists that was not made from this resource, it is left alone",
+            desired.name
+        ));
+    }
+
+    let empty = BTreeMap::new();
+    let data = existing.data.as_ref();
+    let same_data = data.map_or(0, BTreeMap::len) == desired.data.len()
+        && desired
+            .data
+            .iter()
+            .all(|(key, value)| data.and_then(|d| d.get(key)).is_some_and(|old| old.0 == **value));
+    let existing_type = existing.type_.as_deref().unwrap_or("Opaque");
+    let was_immutable = existing.immutable == Some(true);
+    if existing_type != desired.secret_type || (was_immutable && !(same_data && desired.immutable)) {
+        return Plan::Replace { uid, resource_version };
+    }
+
+    let labels =
+        metadata_patch(meta.labels.as_ref().unwrap_or(&empty), &desired.all_labels(), "labels", meta.annotations.as_ref());
+    let annotations = metadata_patch(
+        meta.annotations.as_ref().unwrap_or(&empty),
+        &desired.all_annotations(),
+        "annotations",
+        meta.annotations.as_ref(),
+    );
+    let mut references: Vec<OwnerReference> =
+        owners.iter().filter(|owner| !same_lineage(owner)).cloned().collect();
+    references.push(source.owner_reference());
+    let same_owner = owners.iter().any(|owner| *owner == source.owner_reference());
+    let set_immutable = desired.immutable && !was_immutable;
+    if same_data && labels.is_empty() && annotations.is_empty() && same_owner && !set_immutable {
+        return Plan::InSync(TargetStatus { name: desired.name.clone(), uid, resource_version });
+    }
+
+    let mut patch = json!({
+        "metadata": {
+            "uid": uid,
+            "resourceVersion": resource_version,
+            "labels": labels,
+            "annotations": annotations,
+        },
+    });
+    if !same_owner {
+        patch["metadata"]["ownerReferences"] = json!(references);
+    }
+    if !same_data {
+        let mut encoded = desired.encoded();
+        for key in data.iter().flat_map(|data| data.keys()) {
+            encoded.entry(key.clone()).or_insert(Value::Null);
+        }
+        patch["data"] = encoded.into();
+    }
+    if set_immutable {
+        patch["immutable"] = true.into();
+    }
+    Plan::Patch(patch)
+}
+
+/// What must change in labels or annotations: ours set, those that the template dropped removed,
+/// everybody else's left.
+fn metadata_patch(
+    existing: &BTreeMap<String, String>,
+    desired: &BTreeMap<String, String>,
+    field: &str,
+    annotations: Option<&BTreeMap<String, String>>,
+) -> Map<String, Value> {
+    let mut patch: Map<String, Value> = desired
+        .iter()
+        .filter(|(name, value)| existing.get(*name) != Some(value))
+        .map(|(name, value)| (name.clone(), value.clone().into()))
+        .collect();
+    let former: Option<Value> = annotations
+        .and_then(|all| all.get(TEMPLATE_ANNOTATION))
+        .and_then(|names| serde_json::from_str(names).ok());
+    let former = former.as_ref().and_then(|former| former.get(field)?.as_array());
+    let former = former.into_iter().flatten().filter_map(Value::as_str);
+    let own = (field == "annotations").then_some(TEMPLATE_ANNOTATION);
+    for name in former.chain(own) {
+        if existing.contains_key(name) && !desired.contains_key(name) {
+            patch.insert(name.to_owned(), Value::Null);
+        }
+    }
+    patch
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::ByteString;
+
+    use super::*;
+
+    fn desired() -> Desired {
+        Desired {
+            namespace: "shop".into(),
+            name: "db".into(),
+            source: Source {
+                api_version: "sealkit.dev/v1beta1".into(),
+                kind: "SealedSecret",
+                name: "db".into(),
+                uid: "u1".into(),
+            },
+            secret_type: "Opaque".into(),
+            immutable: false,
+            labels: BTreeMap::from([("team".into(), "shop".into())]),
+            annotations: BTreeMap::new(),
+            data: BTreeMap::from([("K".into(), Zeroizing::new(b"v".to_vec()))]),
+        }
+    }
+
+    /// What the API server stores after a create.
+    fn stored(desired: &Desired) -> Secret {
+        let mut secret: Secret = serde_json::from_value(desired.manifest()).unwrap();
+        secret.metadata.uid = Some("s1".into());
+        secret.metadata.resource_version = Some("9".into());
+        secret
+    }
+
+    #[test]
+    fn what_was_created_is_in_sync() {
+        let plan = plan(&stored(&desired()), &desired(), None);
+        let target =
+            TargetStatus { name: "db".into(), uid: "s1".into(), resource_version: "9".into() };
+        assert_eq!(plan, Plan::InSync(target));
+    }
+
+    #[test]
+    fn drift_is_patched_exactly() {
+        let mut secret = stored(&desired());
+        let data = secret.data.as_mut().unwrap();
+        data.insert("K".into(), ByteString(b"x".to_vec()));
+        data.insert("foreign".into(), ByteString(b"y".to_vec()));
+        let labels = secret.metadata.labels.as_mut().unwrap();
+        labels.remove("team");
+        labels.insert("other".into(), "kept".into());
+        let Plan::Patch(patch) = plan(&secret, &desired(), None) else { panic!() };
+        assert_eq!(patch["data"], json!({"K": "dg==", "foreign": null}));
+        assert_eq!(patch["metadata"]["labels"], json!({"team": "shop"}));
+        assert_eq!(patch["metadata"]["resourceVersion"], "9");
+    }
+
+    #[test]
+    fn dropped_template_labels_are_removed() {
+        let mut later = desired();
+        later.labels = BTreeMap::new();
+        let Plan::Patch(patch) = plan(&stored(&desired()), &later, None) else { panic!() };
+        assert_eq!(patch["metadata"]["labels"], json!({"team": null}));
+        assert_eq!(patch["metadata"]["annotations"], json!({TEMPLATE_ANNOTATION: null}));
+    }
+
+    #[test]
+    fn a_foreign_secret_is_left_alone() {
+        let mut secret = stored(&desired());
+        secret.metadata.annotations = None;
+        secret.metadata.labels = None;
+        secret.metadata.owner_references = None;
+        assert!(matches!(plan(&secret, &desired(), None), Plan::Conflict(_)));
+        assert!(matches!(plan(&secret, &desired(), Some("other")), Plan::Conflict(_)));
+        assert!(matches!(plan(&secret, &desired(), Some("s1")), Plan::Patch(_)));
+
+        let mut other = stored(&desired());
+        other.metadata.owner_references.as_mut().unwrap()[0].kind = "ExternalSecret".into();
+        assert!(matches!(plan(&other, &desired(), Some("s1")), Plan::Conflict(_)));
+    }
+
+    #[test]
+    fn a_recreated_source_takes_its_secret_back() {
+        let mut again = desired();
+        again.source.uid = "u2".into();
+        let Plan::Patch(patch) = plan(&stored(&desired()), &again, None) else { panic!() };
+        assert_eq!(patch["metadata"]["ownerReferences"].as_array().unwrap().len(), 1);
+        assert_eq!(patch["metadata"]["ownerReferences"][0]["uid"], "u2");
+    }
+
+    #[test]
+    fn what_kubernetes_cannot_change_is_replaced() {
+        let mut tls = desired();
+        tls.secret_type = "kubernetes.io/tls".into();
+        let replace = Plan::Replace { uid: "s1".into(), resource_version: "9".into() };
+        assert_eq!(plan(&stored(&desired()), &tls, None), replace);
+        let mut frozen = stored(&desired());
+        frozen.immutable = Some(true);
+        assert_eq!(plan(&frozen, &desired(), None), replace, "immutable is taken back");
+        let mut still = desired();
+        still.immutable = true;
+        assert!(matches!(plan(&frozen, &still, None), Plan::InSync(_)));
+        still.data.clear();
+        assert_eq!(plan(&frozen, &still, None), replace);
+    }
+}

@@ -1,0 +1,111 @@
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use jiff::Timestamp;
+use kube::Client;
+use sealkit_core::api::Reason;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use crate::kubernetes::{self, ApiFailure};
+
+/// Events waiting to be sent; further ones are dropped.
+const BACKLOG: usize = 4096;
+
+/// Severity of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EventKind {
+    /// As it should be.
+    Normal,
+    /// Somebody should look.
+    Warning,
+}
+
+/// The object that an event is about.
+#[derive(Clone, Debug, Hash)]
+pub struct Subject {
+    /// Its kind.
+    pub kind: &'static str,
+    /// Its namespace; events about cluster-scoped objects go to `default`.
+    pub namespace: Option<String>,
+    /// Its name.
+    pub name: String,
+    /// Its UID.
+    pub uid: String,
+}
+
+/// Sends events of `events.k8s.io`, best effort. The name of an event is made from its object,
+/// occasion and reason, so that one occasion has one event, also across restarts.
+#[derive(Clone)]
+pub struct Events {
+    sender: mpsc::Sender<(String, Value)>,
+}
+
+impl Events {
+    /// Starts the tasks that send.
+    pub fn start(client: &Client, instance: String) -> Self {
+        let (sender, receiver) = mpsc::channel::<(String, Value)>(BACKLOG);
+        let receiver = std::sync::Arc::new(tokio::sync::Mutex::new(receiver));
+        for _ in 0..4 {
+            let (client, receiver) = (client.clone(), receiver.clone());
+            let instance = instance.clone();
+            tokio::spawn(async move {
+                loop {
+                    let next = receiver.lock().await.recv().await;
+                    let Some((namespace, mut event)) = next else { break };
+                    event["reportingInstance"] = instance.clone().into();
+                    let path = format!("/apis/events.k8s.io/v1/namespaces/{namespace}/events");
+                    match kubernetes::create(&client, &path, &event).await {
+                        // There already: the same occasion, told before.
+                        Ok(_) | Err(ApiFailure::Status { code: 409, .. }) => {}
+                        Err(failure) => tracing::debug!(%failure, "event not sent"),
+                    }
+                }
+            });
+        }
+        Self { sender }
+    }
+
+    /// Queues an event. `occasion` tells apart what should be told again (a generation, say).
+    pub fn publish(
+        &self,
+        subject: &Subject,
+        kind: EventKind,
+        reason: Reason,
+        occasion: &str,
+        message: &str,
+    ) {
+        let mut hasher = DefaultHasher::new();
+        (subject, kind, reason, occasion).hash(&mut hasher);
+        let base: String = subject.name.chars().take(200).collect();
+        let namespace = subject.namespace.clone().unwrap_or_else(|| "default".to_owned());
+        let event = json!({
+            "apiVersion": "events.k8s.io/v1",
+            "kind": "Event",
+            "metadata": {
+                "name": format!("{}.{:016x}", base.trim_end_matches(['.', '-']), hasher.finish()),
+                "namespace": namespace,
+            },
+            "eventTime": microseconds(Timestamp::now()),
+            "type": format!("{kind:?}"),
+            "reason": reason.name(),
+            "action": "Reconcile",
+            "note": message.chars().take(1000).collect::<String>(),
+            "reportingController": "sealkit.dev/seal-controller",
+            "regarding": {
+                "apiVersion": format!("{}/{}", sealkit_core::api::GROUP, sealkit_core::api::VERSION),
+                "kind": subject.kind,
+                "name": subject.name,
+                "namespace": subject.namespace,
+                "uid": subject.uid,
+            },
+        });
+        if self.sender.try_send((namespace, event)).is_err() {
+            tracing::debug!("event dropped, too many wait");
+        }
+    }
+}
+
+/// RFC 3339 with exactly six digits, as MicroTime wants.
+fn microseconds(time: Timestamp) -> String {
+    format!("{time:.6}")
+}

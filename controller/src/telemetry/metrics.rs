@@ -1,0 +1,115 @@
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Kind {
+    pub kind: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct KindResult {
+    pub kind: &'static str,
+    pub result: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct KindReady {
+    pub kind: &'static str,
+    pub ready: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct KindOp {
+    pub kind: &'static str,
+    pub op: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ReasonLabel {
+    pub reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct LaneLabel {
+    pub lane: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct KeyLabel {
+    pub fingerprint: String,
+}
+
+/// All metrics, prefix `sealkit_`. Labels are small enums and fingerprints of public keys.
+pub struct Metrics {
+    registry: Registry,
+    pub(crate) reconcile_duration: Family<Kind, Histogram, fn() -> Histogram>,
+    pub(crate) reconcile_total: Family<KindResult, Counter>,
+    pub(crate) objects: Family<KindReady, Gauge>,
+    pub(crate) open_failures: Family<ReasonLabel, Counter>,
+    pub(crate) target_writes: Family<KindOp, Counter>,
+    pub(crate) drift_healed: Family<Kind, Counter>,
+    pub(crate) queue_depth: Family<LaneLabel, Gauge>,
+    pub(crate) queue_wait: Family<LaneLabel, Histogram, fn() -> Histogram>,
+    pub(crate) key_age: Family<KeyLabel, Gauge<f64, AtomicU64>>,
+    pub(crate) needing_reseal: Gauge,
+    pub(crate) watch_errors: Family<Kind, Counter>,
+    pub(crate) leader: Gauge,
+}
+
+impl Metrics {
+    /// Registers everything.
+    pub fn new() -> Self {
+        let seconds: fn() -> Histogram = || Histogram::new(exponential_buckets(0.001, 2.0, 16));
+        let metrics = Self {
+            registry: Registry::default(),
+            reconcile_duration: Family::new_with_constructor(seconds),
+            reconcile_total: Family::default(),
+            objects: Family::default(),
+            open_failures: Family::default(),
+            target_writes: Family::default(),
+            drift_healed: Family::default(),
+            queue_depth: Family::default(),
+            queue_wait: Family::new_with_constructor(seconds),
+            key_age: Family::default(),
+            needing_reseal: Gauge::default(),
+            watch_errors: Family::default(),
+            leader: Gauge::default(),
+        };
+        let mut registry = Registry::with_prefix("sealkit");
+        registry.register("reconcile_duration_seconds", "Time of one look at an object", metrics.reconcile_duration.clone());
+        registry.register("reconcile", "Looks at objects by result", metrics.reconcile_total.clone());
+        registry.register("objects", "Objects by readiness", metrics.objects.clone());
+        registry.register("open_failures", "Objects that did not open, by reason", metrics.open_failures.clone());
+        registry.register("target_writes", "Writes of Secrets", metrics.target_writes.clone());
+        registry.register("drift_healed", "Secrets put right after somebody else's change", metrics.drift_healed.clone());
+        registry.register("queue_depth", "Objects waiting", metrics.queue_depth.clone());
+        registry.register("queue_wait_seconds", "Time from due to picked up", metrics.queue_wait.clone());
+        registry.register("key_age_seconds", "Age of the newest active key", metrics.key_age.clone());
+        registry.register("objects_needing_reseal", "Objects not sealed to the newest key", metrics.needing_reseal.clone());
+        registry.register("watch_errors", "Errors of watches", metrics.watch_errors.clone());
+        registry.register("leader", "1 while this replica writes", metrics.leader.clone());
+        registry.register("build", "Version of the controller", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
+        Self { registry, ..metrics }
+    }
+
+    /// The exposition in OpenMetrics' text format.
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        // Writing into a String cannot fail.
+        let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
+        text
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,1 @@
+//! End-to-end tests on real servers: see the crate's description.

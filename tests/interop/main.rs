@@ -1,0 +1,1 @@
+//! Interop tests with other implementations.
