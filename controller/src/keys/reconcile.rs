@@ -126,7 +126,7 @@ impl KeyReconciler {
                 sealing_keys: &self.known,
                 allowed: &self.allowed,
                 usage: &*self.usage,
-                now: Timestamp::now(),
+                now: now(),
             });
             self.publish(keys);
             if actions.is_empty() {
@@ -206,6 +206,12 @@ impl KeyReconciler {
     }
 }
 
+/// The time in whole seconds, which is what Kubernetes keeps.
+fn now() -> Timestamp {
+    let now = Timestamp::now();
+    Timestamp::from_second(now.as_second()).unwrap_or(now)
+}
+
 fn identity_secret(identity: &Identity, sealing_key: &str) -> Secret {
     let fingerprint = identity.fingerprint();
     let text = identity.to_secret_text();
@@ -225,7 +231,7 @@ fn identity_secret(identity: &Identity, sealing_key: &str) -> Secret {
         Some(BTreeMap::from([(FINGERPRINT.to_owned(), fingerprint.to_string())]));
     secret.metadata.annotations = Some(BTreeMap::from([
         (STATE_ANNOTATION.to_owned(), format!("{:?}", KeyState::Active)),
-        (CREATED_ANNOTATION.to_owned(), Timestamp::now().to_string()),
+        (CREATED_ANNOTATION.to_owned(), now().to_string()),
         (SEALING_KEY_ANNOTATION.to_owned(), sealing_key.to_owned()),
     ]));
     secret

@@ -1,0 +1,58 @@
+# `make help` lists everything. Only Rust, Go, Python 3, git and make are assumed.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+CARGO ?= cargo
+STAGE = @tests/stage "$(1)" $(2)
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: build ## see the main job run on a real control plane
+	tests/demo/run
+
+test: ## everything that CI checks
+	$(call STAGE,format,$(CARGO) fmt --all --check)
+	$(call STAGE,build,$(CARGO) build --locked --workspace --bins)
+	$(call STAGE,clippy,$(CARGO) clippy --locked --workspace --all-targets -- -D warnings)
+	$(call STAGE,generated files,tests/generated --check)
+	$(call STAGE,licences and bans,tests/deny)
+	$(call STAGE,unit and command-line tests,$(CARGO) test --locked --workspace --exclude sealkit-tests --exclude sealkit-rig)
+	$(call STAGE,rig,$(CARGO) test --locked -p sealkit-rig)
+	$(call STAGE,interop,$(CARGO) test --locked -p sealkit-tests --lib --test interop)
+	$(call STAGE,end to end,$(CARGO) test --locked -p sealkit-tests --test e2e)
+	$(call STAGE,demo,tests/demo/run)
+	@tests/stage --summary
+
+check: ## quick inner loop: format, clippy, unit tests
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) test --workspace --exclude sealkit-tests --exclude sealkit-rig
+
+build: ## debug binaries in target/debug
+	$(CARGO) build --locked --workspace --bins
+
+release: ## optimised binaries in target/release
+	$(CARGO) build --locked --release -p sealkit-cli -p sealkit-controller
+
+install: release ## install seal, also as kubectl-seal, into PREFIX/bin (default ~/.local)
+	install -D target/release/seal "$${PREFIX:-$$HOME/.local}/bin/seal"
+	ln -sf seal "$${PREFIX:-$$HOME/.local}/bin/kubectl-seal"
+
+generate: ## write the generated files anew (CRDs)
+	tests/generated --write
+
+bench: ## measure against peers and limits, write docs/benchmarks.md
+	$(CARGO) build --locked --release --workspace --bins
+	$(CARGO) run --locked --release -p sealkit-bench -- all
+
+rig-up: ## start a local control plane that stays, print its KUBECONFIG
+	@$(CARGO) run --quiet --locked -p sealkit-rig -- up
+
+rig-down: ## stop it
+	@$(CARGO) run --quiet --locked -p sealkit-rig -- down
+
+clean: ## remove build results (caches outside the tree stay)
+	$(CARGO) clean
+
+.PHONY: help demo test check build release install generate bench rig-up rig-down clean
