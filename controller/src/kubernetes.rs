@@ -41,9 +41,17 @@ impl std::fmt::Display for ApiFailure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Unreachable => f.write_str("the API server did not answer"),
-            Self::Status { code, reason, fields } => {
+            Self::Status {
+                code,
+                reason,
+                fields,
+            } => {
                 write!(f, "the API server answered {code} {reason}")?;
-                if fields.is_empty() { Ok(()) } else { write!(f, " for {}", fields.join(", ")) }
+                if fields.is_empty() {
+                    Ok(())
+                } else {
+                    write!(f, " for {}", fields.join(", "))
+                }
             }
         }
     }
@@ -51,8 +59,13 @@ impl std::fmt::Display for ApiFailure {
 
 impl From<kube::Error> for ApiFailure {
     fn from(error: kube::Error) -> Self {
-        let kube::Error::Api(status) = error else { return Self::Unreachable };
-        let causes = status.details.map(|details| details.causes).unwrap_or_default();
+        let kube::Error::Api(status) = error else {
+            return Self::Unreachable;
+        };
+        let causes = status
+            .details
+            .map(|details| details.causes)
+            .unwrap_or_default();
         // A field path may hold a key name, never a value.
         let fields = causes
             .into_iter()
@@ -60,7 +73,11 @@ impl From<kube::Error> for ApiFailure {
             .filter(|field| !field.is_empty())
             .map(|field| sealkit_core::names::printable(&field))
             .collect();
-        Self::Status { code: status.code, reason: status.reason, fields }
+        Self::Status {
+            code: status.code,
+            reason: status.reason,
+            fields,
+        }
     }
 }
 
@@ -70,7 +87,12 @@ pub async fn create(
     path: &str,
     body: &impl Serialize,
 ) -> Result<PartialObjectMeta, ApiFailure> {
-    send(client, Request::post(path).header("content-type", "application/json"), body).await
+    send(
+        client,
+        Request::post(path).header("content-type", "application/json"),
+        body,
+    )
+    .await
 }
 
 /// `PATCH path` as a merge patch; the answer's metadata.

@@ -10,7 +10,10 @@ async fn main() -> ExitCode {
     let settings = Settings::parse();
     telemetry::init_logs(&settings.log);
     // One TLS provider in the whole process.
-    if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
+    if rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .is_err()
+    {
         tracing::error!("a TLS provider is installed already");
         return ExitCode::FAILURE;
     }

@@ -93,21 +93,24 @@ impl<K: Clone + Eq + Hash, T> Queue<K, T> {
             return;
         }
         let running = state.running.contains(&key);
-        let merged = match state.pending.remove(&key) {
-            Some(mut old) => {
-                state.unschedule(&old);
-                old.lane = old.lane.min(lane);
-                old.due = old.due.min(due);
-                if payload.is_some() {
-                    state.payloads -= usize::from(old.payload.is_some());
-                    state.payloads += 1;
-                    old.payload = payload;
-                }
-                old
+        let merged = if let Some(mut old) = state.pending.remove(&key) {
+            state.unschedule(&old);
+            old.lane = old.lane.min(lane);
+            old.due = old.due.min(due);
+            if payload.is_some() {
+                state.payloads -= usize::from(old.payload.is_some());
+                state.payloads += 1;
+                old.payload = payload;
             }
-            None => {
-                state.payloads += usize::from(payload.is_some());
-                Pending { lane, due, payload, sequence: 0, scheduled: false }
+            old
+        } else {
+            state.payloads += usize::from(payload.is_some());
+            Pending {
+                lane,
+                due,
+                payload,
+                sequence: 0,
+                scheduled: false,
             }
         };
         state.schedule(key, merged, running);
@@ -180,7 +183,11 @@ impl<K: Clone + Eq + Hash, T> Queue<K, T> {
 
     /// Keys that wait in this lane, due or not.
     pub fn depth(&self, lane: Lane) -> usize {
-        self.lock().pending.values().filter(|pending| pending.lane == lane).count()
+        self.lock()
+            .pending
+            .values()
+            .filter(|pending| pending.lane == lane)
+            .count()
     }
 
     fn lock(&self) -> MutexGuard<'_, State<K, T>> {
@@ -222,7 +229,10 @@ impl<K: Clone + Eq + Hash, T> State<K, T> {
             }
             self.delayed.pop_first();
             if let Some(key) = self.delayed_keys.remove(&sequence) {
-                let lane = self.pending.get(&key).map_or(Lane::Background, |pending| pending.lane);
+                let lane = self
+                    .pending
+                    .get(&key)
+                    .map_or(Lane::Background, |pending| pending.lane);
                 self.ready[lane as usize].push_back((key, sequence));
             }
         }
@@ -231,16 +241,25 @@ impl<K: Clone + Eq + Hash, T> State<K, T> {
     fn take(&mut self) -> Option<Work<K, T>> {
         for lane in 0..self.ready.len() {
             while let Some((key, sequence)) = self.ready[lane].pop_front() {
-                let current =
-                    self.pending.get(&key).is_some_and(|pending| pending.sequence == sequence);
+                let current = self
+                    .pending
+                    .get(&key)
+                    .is_some_and(|pending| pending.sequence == sequence);
                 if !current {
                     continue;
                 }
                 if let Some(pending) = self.pending.remove(&key) {
                     self.payloads -= usize::from(pending.payload.is_some());
                     self.running.insert(key.clone());
-                    let Pending { lane, due, payload, .. } = pending;
-                    return Some(Work { key, payload, lane, due });
+                    let Pending {
+                        lane, due, payload, ..
+                    } = pending;
+                    return Some(Work {
+                        key,
+                        payload,
+                        lane,
+                        due,
+                    });
                 }
             }
         }
@@ -262,7 +281,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn triggers_merge_and_the_newest_payload_wins() {
         let queue = Queue::new();
-        queue.push("a", Lane::Background, now() + Duration::from_secs(9), Some(1));
+        queue.push(
+            "a",
+            Lane::Background,
+            now() + Duration::from_secs(9),
+            Some(1),
+        );
         queue.push("a", Lane::Fresh, now(), Some(2));
         queue.push("a", Lane::Background, now() + Duration::from_secs(5), None);
         let work = queue.next().await.unwrap();
@@ -281,7 +305,11 @@ mod tests {
         queue.push("a", Lane::Fresh, now(), Some(2));
         queue.push("b", Lane::Fresh, now(), Some(3));
         assert_eq!(queue.next().await.unwrap().key, "b");
-        assert!(tokio::time::timeout(Duration::from_secs(1), queue.next()).await.is_err());
+        assert!(
+            tokio::time::timeout(Duration::from_secs(1), queue.next())
+                .await
+                .is_err()
+        );
         queue.done(&"a");
         assert_eq!(queue.next().await.unwrap().payload, Some(2));
     }
@@ -290,13 +318,18 @@ mod tests {
     async fn fresh_work_goes_first_and_due_times_hold() {
         let queue = Queue::new();
         let start = now();
-        queue.push("late", Lane::Fresh, start + Duration::from_secs(60), Some(()));
+        queue.push(
+            "late",
+            Lane::Fresh,
+            start + Duration::from_mins(1),
+            Some(()),
+        );
         queue.push("background", Lane::Background, start, Some(()));
         queue.push("fresh", Lane::Fresh, start, Some(()));
         assert_eq!(queue.next().await.unwrap().key, "fresh");
         assert_eq!(queue.next().await.unwrap().key, "background");
         assert_eq!(queue.next().await.unwrap().key, "late");
-        assert_eq!(now() - start, Duration::from_secs(60));
+        assert_eq!(now() - start, Duration::from_mins(1));
     }
 
     #[tokio::test(start_paused = true)]

@@ -35,7 +35,9 @@ pub enum RunError {
 
 /// Runs until a signal asks to stop, or the lease is lost.
 pub async fn run(settings: Settings) -> Result<(), RunError> {
-    let config = kube::Config::infer().await.map_err(|_| RunError::NoCluster)?;
+    let config = kube::Config::infer()
+        .await
+        .map_err(|_| RunError::NoCluster)?;
     let client = Client::try_from(config).map_err(|_| RunError::NoCluster)?;
     let metrics = Arc::new(Metrics::new());
     let health = Arc::new(Health::default());
@@ -97,11 +99,17 @@ async fn lead(
 
 type Lease = (
     tokio::sync::watch::Receiver<bool>,
-    tokio::task::JoinHandle<Result<kube_lease_manager::LeaseManager, kube_lease_manager::LeaseManagerError>>,
+    tokio::task::JoinHandle<
+        Result<kube_lease_manager::LeaseManager, kube_lease_manager::LeaseManagerError>,
+    >,
 );
 
 /// Reads or makes the lease; an API server that is away is waited for.
-async fn take_lease(settings: &Settings, client: Client, identity: &str) -> Result<Lease, RunError> {
+async fn take_lease(
+    settings: &Settings,
+    client: Client,
+    identity: &str,
+) -> Result<Lease, RunError> {
     let mut pause = Duration::from_secs(1);
     loop {
         let manager = LeaseManagerBuilder::new(client.clone(), LEASE)
@@ -111,10 +119,10 @@ async fn take_lease(settings: &Settings, client: Client, identity: &str) -> Resu
             .with_grace((settings.lease_seconds / 3).max(1))
             .build()
             .await;
-        match manager {
-            Ok(manager) => return Ok(manager.watch().await),
-            Err(_) => tracing::warn!("the lease cannot be used yet, will be retried"),
+        if let Ok(manager) = manager {
+            return Ok(manager.watch().await);
         }
+        tracing::warn!("the lease cannot be used yet, will be retried");
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_secs(30));
     }
@@ -140,9 +148,14 @@ async fn work(
         settings.allowed_algorithms.clone(),
         usage,
     );
-    let events = Events::start(&client, identity.to_owned());
-    let sealed_secrets =
-        SealedSecrets::new(client, settings.clone(), keys.clone(), events, metrics.clone());
+    let events = Events::start(&client, identity);
+    let sealed_secrets = SealedSecrets::new(
+        client,
+        settings.clone(),
+        keys.clone(),
+        events,
+        metrics.clone(),
+    );
     let _ = objects.set(Arc::downgrade(&sealed_secrets));
     let scraped = (Arc::downgrade(&sealed_secrets), metrics.clone());
     health.on_scrape(move || {

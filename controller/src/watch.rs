@@ -26,7 +26,10 @@ where
             health.watch(item.is_ok());
             let event = item
                 .inspect_err(|error| {
-                    metrics.watch_errors.get_or_create(&crate::telemetry::kind_label(kind)).inc();
+                    metrics
+                        .watch_errors
+                        .get_or_create(&crate::telemetry::kind_label(kind))
+                        .inc();
                     // Only the kind of failure: the text of an API error may quote an object.
                     let failure = failure_of(error);
                     tracing::warn!(kind, failure, "watch failed, will be retried");

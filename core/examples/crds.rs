@@ -5,7 +5,10 @@ fn main() {
     let wanted = std::env::args().nth(1).unwrap_or_default();
     let crds = sealkit_core::api::custom_resource_definitions();
     let Some(crd) = crds.iter().find(|crd| crd.spec.names.plural == wanted) else {
-        let names: Vec<_> = crds.iter().map(|crd| crd.spec.names.plural.as_str()).collect();
+        let names: Vec<_> = crds
+            .iter()
+            .map(|crd| crd.spec.names.plural.as_str())
+            .collect();
         eprintln!("which one? {}", names.join(", "));
         std::process::exit(2);
     };

@@ -17,9 +17,9 @@ pub fn is_dns_subdomain(text: &str) -> bool {
         && text.split('.').all(|label| {
             let bytes = label.as_bytes();
             !bytes.is_empty()
-                && bytes.iter().all(|byte| {
-                    byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'-'
-                })
+                && bytes
+                    .iter()
+                    .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'-')
                 && bytes[0] != b'-'
                 && bytes[bytes.len() - 1] != b'-'
         })
@@ -39,7 +39,11 @@ pub fn is_secret_key(text: &str) -> bool {
 /// Text from an untrusted file, made safe for a terminal and a log line: control characters and
 /// anything outside printable ASCII are escaped, and it is cut after 80 characters.
 pub fn printable(text: &str) -> String {
-    let mut out: String = text.chars().take(80).flat_map(char::escape_default).collect();
+    let mut out: String = text
+        .chars()
+        .take(80)
+        .flat_map(char::escape_default)
+        .collect();
     if text.chars().nth(80).is_some() {
         out.push('…');
     }

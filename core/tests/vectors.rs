@@ -2,13 +2,15 @@
 //!
 //! `tests/vectors` is ours, `tests/vectors/independent` was made by another implementation.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use sealkit_core::keys::{KeyRing, parse_identity_file};
 use sealkit_core::manifest::read_documents;
-use sealkit_core::sealed::{OpenError, Search, SealedObject, open};
+use sealkit_core::sealed::{OpenError, SealedObject, Search, open};
 use serde_json::{Value, json};
 
 fn folders() -> Vec<PathBuf> {
@@ -51,18 +53,29 @@ fn every_vector_gives_its_code_warning_and_values() {
         assert!(index.len() > 20, "{} is cut", folder.display());
         for case in index {
             cases += 1;
-            let read = |field: &str| std::fs::read(folder.join(case[field].as_str().unwrap())).unwrap();
+            let read =
+                |field: &str| std::fs::read(folder.join(case[field].as_str().unwrap())).unwrap();
             let identity = String::from_utf8(read("identity")).unwrap();
             let got = result(&read("file"), &identity);
             // An object that does not open has neither warning nor values.
             for field in ["expect", "warn", "values"] {
-                let expected = if field == "expect" || got["expect"] == "opens" { &case[field] } else { &Value::Null };
+                let expected = if field == "expect" || got["expect"] == "opens" {
+                    &case[field]
+                } else {
+                    &Value::Null
+                };
                 if expected != &got[field] {
-                    wrong.push(format!("{}: {field}: {} instead of {expected}", case["case"], got));
+                    wrong.push(format!(
+                        "{}: {field}: {} instead of {expected}",
+                        case["case"], got
+                    ));
                 }
             }
             if got["rule"] != case["rule"] {
-                println!("{}: rule {} where the index has {}", case["case"], got["rule"], case["rule"]);
+                println!(
+                    "{}: rule {} where the index has {}",
+                    case["case"], got["rule"], case["rule"]
+                );
             }
         }
     }

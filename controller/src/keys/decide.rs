@@ -23,7 +23,10 @@ pub(super) struct Held {
 #[derive(Debug, PartialEq)]
 pub(super) enum Action {
     /// Make a key pair for this SealingKey.
-    Generate { sealing_key: String, algorithm: Algorithm },
+    Generate {
+        sealing_key: String,
+        algorithm: Algorithm,
+    },
     /// Put label and annotations of an identity Secret right.
     Annotate {
         secret: String,
@@ -33,9 +36,16 @@ pub(super) enum Action {
         sealing_key: String,
     },
     /// Make a SealingKey: of this name, or of a new one where the controller wants a key.
-    CreateSealingKey { name: Option<String>, algorithm: Algorithm, state: KeyState },
+    CreateSealingKey {
+        name: Option<String>,
+        algorithm: Algorithm,
+        state: KeyState,
+    },
     /// Write the status of a SealingKey.
-    WriteStatus { sealing_key: String, status: SealingKeyStatus },
+    WriteStatus {
+        sealing_key: String,
+        status: SealingKeyStatus,
+    },
 }
 
 pub(super) struct World<'a> {
@@ -55,7 +65,9 @@ pub(super) fn decide(world: &World<'_>) -> (Vec<Action>, Keys) {
     // One identity may stand in two Secrets (a backup restored beside the original).
     let mut by_fingerprint: BTreeMap<Fingerprint, &Held> = BTreeMap::new();
     for held in world.held.values() {
-        by_fingerprint.entry(held.identity.fingerprint()).or_insert(held);
+        by_fingerprint
+            .entry(held.identity.fingerprint())
+            .or_insert(held);
     }
 
     let mut states: BTreeMap<Fingerprint, (KeyState, Option<Outcome>)> = by_fingerprint
@@ -66,8 +78,12 @@ pub(super) fn decide(world: &World<'_>) -> (Vec<Action>, Keys) {
     let newest = by_fingerprint
         .iter()
         .filter(|(fingerprint, held)| {
-            states.get(fingerprint).is_some_and(|(state, _)| *state == KeyState::Active)
-                && world.allowed.contains(&held.identity.recipient().key_type().into())
+            states
+                .get(fingerprint)
+                .is_some_and(|(state, _)| *state == KeyState::Active)
+                && world
+                    .allowed
+                    .contains(&held.identity.recipient().key_type().into())
         })
         .max_by_key(|(fingerprint, held)| (created(held), **fingerprint))
         .map(|(fingerprint, held)| (*fingerprint, *held));
@@ -81,7 +97,10 @@ pub(super) fn decide(world: &World<'_>) -> (Vec<Action>, Keys) {
     for (fingerprint, held) in &by_fingerprint {
         let (state, trouble) = &states[fingerprint];
         let created_at = created(held);
-        let name = held.sealing_key.clone().unwrap_or_else(|| format!("key-{fingerprint}"));
+        let name = held
+            .sealing_key
+            .clone()
+            .unwrap_or_else(|| format!("key-{fingerprint}"));
         let complete = held.label_is_right
             && held.state == Some(*state)
             && held.created_at.is_some()
@@ -127,7 +146,8 @@ pub(super) fn decide(world: &World<'_>) -> (Vec<Action>, Keys) {
     let ring = KeyRing::new(openable).unwrap_or_default();
     let keys = Keys {
         ring,
-        newest: newest.map(|(fingerprint, held)| (fingerprint, held.identity.recipient().key_type())),
+        newest: newest
+            .map(|(fingerprint, held)| (fingerprint, held.identity.recipient().key_type())),
         newest_created: newest.map_or(0, |(_, held)| created(held).as_second()),
     };
     (actions, keys)
@@ -141,13 +161,20 @@ fn requested_state(
     held: &Held,
 ) -> (KeyState, Option<Outcome>) {
     let base = held.state.unwrap_or(KeyState::DecryptOnly);
-    let key = held.sealing_key.as_ref().and_then(|name| world.sealing_keys.get(name));
+    let key = held
+        .sealing_key
+        .as_ref()
+        .and_then(|name| world.sealing_keys.get(name));
     let Some(key) = key else { return (base, None) };
     let wanted = base.max(key.spec.state);
     if wanted != KeyState::Revoked || base == KeyState::Revoked {
         return (wanted, None);
     }
-    let forced = key.metadata.annotations.as_ref().and_then(|all| all.get(FORCE_REVOKE));
+    let forced = key
+        .metadata
+        .annotations
+        .as_ref()
+        .and_then(|all| all.get(FORCE_REVOKE));
     if forced.is_some_and(|forced| *forced == fingerprint.to_string()) {
         return (KeyState::Revoked, None);
     }
@@ -156,7 +183,11 @@ fn requested_state(
         users => {
             let users = users.unwrap_or_default();
             let shown: Vec<&str> = users.iter().take(10).map(String::as_str).collect();
-            let more = if users.len() > shown.len() { ", …" } else { "" };
+            let more = if users.len() > shown.len() {
+                ", …"
+            } else {
+                ""
+            };
             let message = format!(
                 "not revoked: {} objects need this key ({}{more}); reseal them, or annotate {}: {}",
                 users.len(),
@@ -164,7 +195,10 @@ fn requested_state(
                 FORCE_REVOKE,
                 fingerprint
             );
-            (KeyState::DecryptOnly, Some(Outcome::Stalled(Reason::InUse, message)))
+            (
+                KeyState::DecryptOnly,
+                Some(Outcome::Stalled(Reason::InUse, message)),
+            )
         }
     }
 }
@@ -174,17 +208,26 @@ fn keys_without_identity(world: &World<'_>, have_newest: bool) -> Vec<Action> {
     let mut actions = Vec::new();
     let mut expected = false;
     for (name, key) in world.sealing_keys {
-        if world.held.values().any(|held| held.sealing_key.as_ref() == Some(name)) {
+        if world
+            .held
+            .values()
+            .any(|held| held.sealing_key.as_ref() == Some(name))
+        {
             continue;
         }
         let algorithm = key.spec.algorithm;
         let outcome = if let Some(fingerprint) = named_fingerprint(key) {
-            if world.held.values().any(|held| held.identity.fingerprint().to_string() == fingerprint) {
+            if world
+                .held
+                .values()
+                .any(|held| held.identity.fingerprint().to_string() == fingerprint)
+            {
                 // Its identity is restored but not annotated yet; the next look finds it.
                 continue;
             }
             expected |= key.spec.state == KeyState::Active;
-            let message = format!("the identity of {fingerprint} is missing: restore it from a backup");
+            let message =
+                format!("the identity of {fingerprint} is missing: restore it from a backup");
             Outcome::Stalled(Reason::IdentityMissing, message)
         } else if !world.allowed.contains(&algorithm) {
             let message = "this algorithm is not in --allowed-algorithms".to_owned();
@@ -194,18 +237,26 @@ fn keys_without_identity(world: &World<'_>, have_newest: bool) -> Vec<Action> {
             Outcome::Stalled(Reason::InvalidSpec, message)
         } else {
             expected = true;
-            actions.push(Action::Generate { sealing_key: name.clone(), algorithm });
+            actions.push(Action::Generate {
+                sealing_key: name.clone(),
+                algorithm,
+            });
             continue;
         };
         let status = key.status.clone().unwrap_or_default();
         actions.extend(write_status(key, status, &outcome, world.now));
     }
     // Nothing to seal to, and nothing under way or waiting to be restored.
-    if !have_newest && !expected {
-        if let Some(algorithm) = world.allowed.first() {
-            let (algorithm, state) = (*algorithm, KeyState::Active);
-            actions.push(Action::CreateSealingKey { name: None, algorithm, state });
-        }
+    if !have_newest
+        && !expected
+        && let Some(algorithm) = world.allowed.first()
+    {
+        let (algorithm, state) = (*algorithm, KeyState::Active);
+        actions.push(Action::CreateSealingKey {
+            name: None,
+            algorithm,
+            state,
+        });
     }
     actions
 }
@@ -213,7 +264,10 @@ fn keys_without_identity(world: &World<'_>, have_newest: bool) -> Vec<Action> {
 /// The fingerprint that a SealingKey once had: such a key never triggers generation, since backup
 /// tools restore resources before Secrets.
 fn named_fingerprint(key: &SealingKey) -> Option<String> {
-    let status = key.status.as_ref().and_then(|status| status.fingerprint.clone());
+    let status = key
+        .status
+        .as_ref()
+        .and_then(|status| status.fingerprint.clone());
     let annotation = || key.metadata.annotations.as_ref()?.get(FINGERPRINT).cloned();
     let name = || {
         let rest = key.metadata.name.as_deref()?.strip_prefix("key-")?;
@@ -237,7 +291,10 @@ fn write_status(
         status.conditions.clone_from(&old.conditions);
     }
     let sealing_key = key.metadata.name.clone()?;
-    (status != old).then_some(Action::WriteStatus { sealing_key, status })
+    (status != old).then_some(Action::WriteStatus {
+        sealing_key,
+        status,
+    })
 }
 
 #[cfg(test)]
@@ -265,15 +322,24 @@ mod tests {
             let secret = format!("sealing-key-{fingerprint}");
             let created_at = state.map(|_| Timestamp::from_second(created).unwrap());
             let held = Held {
-                secret: secret.clone(), identity, state, created_at, sealing_key, label_is_right: true,
+                secret: secret.clone(),
+                identity,
+                state,
+                created_at,
+                sealing_key,
+                label_is_right: true,
             };
             self.held.insert(secret, held);
             fingerprint
         }
 
         fn request(&mut self, name: &str, state: KeyState) {
-            let spec = SealingKeySpec { algorithm: Algorithm::Hybrid, state };
-            self.keys.insert(name.to_owned(), SealingKey::new(name, spec));
+            let spec = SealingKeySpec {
+                algorithm: Algorithm::Hybrid,
+                state,
+            };
+            self.keys
+                .insert(name.to_owned(), SealingKey::new(name, spec));
         }
 
         fn decide(&self) -> (Vec<Action>, Keys) {
@@ -289,7 +355,10 @@ mod tests {
         fn status_of(&self, fingerprint: &Fingerprint) -> SealingKeyStatus {
             let name = format!("key-{fingerprint}");
             let written = self.decide().0.into_iter().find_map(|action| match action {
-                Action::WriteStatus { sealing_key, status } if sealing_key == name => Some(status),
+                Action::WriteStatus {
+                    sealing_key,
+                    status,
+                } if sealing_key == name => Some(status),
                 _ => None,
             });
             written.unwrap()
@@ -298,7 +367,10 @@ mod tests {
 
     fn creations(actions: &[Action]) -> usize {
         let creates = |action: &&Action| {
-            matches!(action, Action::CreateSealingKey { name: None, .. } | Action::Generate { .. })
+            matches!(
+                action,
+                Action::CreateSealingKey { name: None, .. } | Action::Generate { .. }
+            )
         };
         actions.iter().filter(creates).count()
     }
@@ -309,10 +381,23 @@ mod tests {
         let (actions, keys) = cluster.decide();
         assert!(keys.ring.is_empty());
         let (algorithm, state) = (Algorithm::Hybrid, KeyState::Active);
-        assert_eq!(actions, [Action::CreateSealingKey { name: None, algorithm, state }]);
+        assert_eq!(
+            actions,
+            [Action::CreateSealingKey {
+                name: None,
+                algorithm,
+                state
+            }]
+        );
         cluster.request("key-x", KeyState::Active);
         let sealing_key = "key-x".to_owned();
-        assert_eq!(cluster.decide().0, [Action::Generate { sealing_key, algorithm }]);
+        assert_eq!(
+            cluster.decide().0,
+            [Action::Generate {
+                sealing_key,
+                algorithm
+            }]
+        );
     }
 
     #[test]
@@ -328,7 +413,12 @@ mod tests {
         assert!(demoted, "{actions:?}");
         assert_eq!(creations(&actions), 0);
 
-        cluster.keys.get_mut(&format!("key-{new}")).unwrap().spec.state = KeyState::DecryptOnly;
+        cluster
+            .keys
+            .get_mut(&format!("key-{new}"))
+            .unwrap()
+            .spec
+            .state = KeyState::DecryptOnly;
         for held in cluster.held.values_mut() {
             held.state = Some(KeyState::DecryptOnly);
         }
@@ -347,7 +437,11 @@ mod tests {
         assert_eq!(keys.newest.map(|(newest, _)| newest), Some(active));
         let name = Some(format!("key-{restored}"));
         let (algorithm, state) = (Algorithm::Hybrid, KeyState::DecryptOnly);
-        assert!(actions.contains(&Action::CreateSealingKey { name, algorithm, state }));
+        assert!(actions.contains(&Action::CreateSealingKey {
+            name,
+            algorithm,
+            state
+        }));
     }
 
     #[test]
@@ -400,9 +494,11 @@ mod tests {
         cluster.keys.get_mut("classic").unwrap().spec.algorithm = Algorithm::Classic;
         let (actions, _) = cluster.decide();
         assert_eq!(creations(&actions), 0);
-        let stalled = actions.iter().any(|action| matches!(action,
+        let stalled = actions.iter().any(|action| {
+            matches!(action,
             Action::WriteStatus { sealing_key, status } if sealing_key == "classic"
-                && status.conditions.iter().any(|c| c.reason == "AlgorithmNotAllowed")));
+                && status.conditions.iter().any(|c| c.reason == "AlgorithmNotAllowed"))
+        });
         assert!(stalled);
     }
 }

@@ -42,7 +42,9 @@ impl Keys {
     pub(crate) fn scrape(&self, metrics: &crate::telemetry::Metrics) {
         metrics.key_age.clear();
         if let Some((fingerprint, _)) = self.newest {
-            let label = crate::telemetry::KeyLabel { fingerprint: fingerprint.to_string() };
+            let label = crate::telemetry::KeyLabel {
+                fingerprint: fingerprint.to_string(),
+            };
             let age = jiff::Timestamp::now().as_second() - self.newest_created;
             #[expect(clippy::cast_precision_loss, reason = "seconds since a key was made")]
             metrics.key_age.get_or_create(&label).set(age as f64);
@@ -56,7 +58,10 @@ impl Keys {
                 .ring
                 .iter()
                 .map(sealkit_core::keys::Identity::fingerprint)
-                .eq(other.ring.iter().map(sealkit_core::keys::Identity::fingerprint))
+                .eq(other
+                    .ring
+                    .iter()
+                    .map(sealkit_core::keys::Identity::fingerprint))
     }
 }
 

@@ -150,7 +150,10 @@ impl KeyReconciler {
 
     async fn act(&mut self, action: Action) -> Result<(), ApiFailure> {
         match action {
-            Action::Generate { sealing_key, algorithm } => {
+            Action::Generate {
+                sealing_key,
+                algorithm,
+            } => {
                 let identity = Identity::generate(algorithm.into());
                 let fingerprint = identity.fingerprint();
                 tracing::info!(sealing_key, %fingerprint, "new key pair");
@@ -158,14 +161,21 @@ impl KeyReconciler {
                 let created = self.secrets.create(&PostParams::default(), &secret).await;
                 wipe(&mut secret);
                 insert_held(&mut self.held, created?);
-                let patch = json!({"metadata": {"annotations": {FINGERPRINT: fingerprint.to_string()}}});
+                let patch =
+                    json!({"metadata": {"annotations": {FINGERPRINT: fingerprint.to_string()}}});
                 let key = self
                     .sealing_keys
                     .patch(&sealing_key, &PatchParams::default(), &Patch::Merge(patch))
                     .await?;
                 self.known.insert(sealing_key, key);
             }
-            Action::Annotate { secret, fingerprint, state, created_at, sealing_key } => {
+            Action::Annotate {
+                secret,
+                fingerprint,
+                state,
+                created_at,
+                sealing_key,
+            } => {
                 let patch = json!({"metadata": {
                     "labels": {FINGERPRINT: fingerprint.to_string()},
                     "annotations": {
@@ -175,24 +185,35 @@ impl KeyReconciler {
                     },
                 }});
                 tracing::info!(secret, %fingerprint, ?state, "identity annotated");
-                let patched =
-                    self.secrets.patch(&secret, &PatchParams::default(), &Patch::Merge(patch)).await?;
+                let patched = self
+                    .secrets
+                    .patch(&secret, &PatchParams::default(), &Patch::Merge(patch))
+                    .await?;
                 insert_held(&mut self.held, patched);
             }
-            Action::CreateSealingKey { name, algorithm, state } => {
+            Action::CreateSealingKey {
+                name,
+                algorithm,
+                state,
+            } => {
                 let mut key = SealingKey::new("", SealingKeySpec { algorithm, state });
-                match name {
-                    Some(name) => key.metadata.name = Some(name),
-                    None => {
-                        key.metadata.name = None;
-                        key.metadata.generate_name = Some("key-".to_owned());
-                    }
+                if let Some(name) = name {
+                    key.metadata.name = Some(name);
+                } else {
+                    key.metadata.name = None;
+                    key.metadata.generate_name = Some("key-".to_owned());
                 }
-                let key = self.sealing_keys.create(&PostParams::default(), &key).await?;
+                let key = self
+                    .sealing_keys
+                    .create(&PostParams::default(), &key)
+                    .await?;
                 tracing::info!(sealing_key = key.name_any(), ?state, "SealingKey created");
                 self.known.insert(key.name_any(), key);
             }
-            Action::WriteStatus { sealing_key, status } => {
+            Action::WriteStatus {
+                sealing_key,
+                status,
+            } => {
                 let uid = self.known.get(&sealing_key).and_then(ResourceExt::uid);
                 let patch = json!({"metadata": {"uid": uid}, "status": status});
                 let key = self
@@ -227,10 +248,15 @@ fn identity_secret(identity: &Identity, sealing_key: &str) -> Secret {
         ..Secret::default()
     };
     secret.metadata.name = Some(format!("sealing-key-{}", fingerprint.short()));
-    secret.metadata.labels =
-        Some(BTreeMap::from([(FINGERPRINT.to_owned(), fingerprint.to_string())]));
+    secret.metadata.labels = Some(BTreeMap::from([(
+        FINGERPRINT.to_owned(),
+        fingerprint.to_string(),
+    )]));
     secret.metadata.annotations = Some(BTreeMap::from([
-        (STATE_ANNOTATION.to_owned(), format!("{:?}", KeyState::Active)),
+        (
+            STATE_ANNOTATION.to_owned(),
+            format!("{:?}", KeyState::Active),
+        ),
         (CREATED_ANNOTATION.to_owned(), now().to_string()),
         (SEALING_KEY_ANNOTATION.to_owned(), sealing_key.to_owned()),
     ]));
@@ -240,29 +266,29 @@ fn identity_secret(identity: &Identity, sealing_key: &str) -> Secret {
 /// Reads an identity Secret; one that holds no identity is logged and left out.
 fn insert_held(held: &mut BTreeMap<String, Held>, mut secret: Secret) {
     let name = secret.name_any();
-    match read_identity(&secret) {
-        Some(identity) => {
-            let label = secret.labels().get(FINGERPRINT).cloned();
-            let annotation = |name: &str| secret.annotations().get(name).cloned();
-            let parsed = Held {
-                secret: name.clone(),
-                label_is_right: label == Some(identity.fingerprint().to_string()),
-                identity,
-                state: annotation(STATE_ANNOTATION).and_then(|state| match state.as_str() {
-                    "Active" => Some(KeyState::Active),
-                    "DecryptOnly" => Some(KeyState::DecryptOnly),
-                    "Revoked" => Some(KeyState::Revoked),
-                    _ => None,
-                }),
-                created_at: annotation(CREATED_ANNOTATION).and_then(|time| time.parse().ok()),
-                sealing_key: annotation(SEALING_KEY_ANNOTATION),
-            };
-            held.insert(name, parsed);
-        }
-        None => {
-            tracing::warn!(secret = name, "holds no single age identity under the key `identity`");
-            held.remove(&name);
-        }
+    if let Some(identity) = read_identity(&secret) {
+        let label = secret.labels().get(FINGERPRINT).cloned();
+        let annotation = |name: &str| secret.annotations().get(name).cloned();
+        let parsed = Held {
+            secret: name.clone(),
+            label_is_right: label == Some(identity.fingerprint().to_string()),
+            identity,
+            state: annotation(STATE_ANNOTATION).and_then(|state| match state.as_str() {
+                "Active" => Some(KeyState::Active),
+                "DecryptOnly" => Some(KeyState::DecryptOnly),
+                "Revoked" => Some(KeyState::Revoked),
+                _ => None,
+            }),
+            created_at: annotation(CREATED_ANNOTATION).and_then(|time| time.parse().ok()),
+            sealing_key: annotation(SEALING_KEY_ANNOTATION),
+        };
+        held.insert(name, parsed);
+    } else {
+        tracing::warn!(
+            secret = name,
+            "holds no single age identity under the key `identity`"
+        );
+        held.remove(&name);
     }
     wipe(&mut secret);
 }

@@ -65,7 +65,16 @@ impl SealedSecrets {
     ) -> Arc<Self> {
         let listed = watch::channel(false).0;
         let state = Mutex::default();
-        Arc::new(Self { client, settings, keys, queue: Queue::new(), state, events, metrics, listed })
+        Arc::new(Self {
+            client,
+            settings,
+            keys,
+            queue: Queue::new(),
+            state,
+            events,
+            metrics,
+            listed,
+        })
     }
 
     /// Which objects a key really opened, as `namespace/name`; `None` before the first list is
@@ -95,12 +104,18 @@ impl SealedSecrets {
         }
         for (index, ready) in ["false", "true"].into_iter().enumerate() {
             let label = KindReady { kind: KIND, ready };
-            self.metrics.objects.get_or_create(&label).set(counts[index]);
+            self.metrics
+                .objects
+                .get_or_create(&label)
+                .set(counts[index]);
         }
         self.metrics.needing_reseal.set(reseal);
         for lane in [Lane::Fresh, Lane::Background] {
             let depth = i64::try_from(self.queue.depth(lane)).unwrap_or(i64::MAX);
-            self.metrics.queue_depth.get_or_create(&LaneLabel { lane: lane.name() }).set(depth);
+            self.metrics
+                .queue_depth
+                .get_or_create(&LaneLabel { lane: lane.name() })
+                .set(depth);
         }
     }
 
@@ -133,7 +148,10 @@ impl SealedSecrets {
 
     async fn watch_secrets(self: Arc<Self>, health: Arc<Health>, listed: watch::Sender<bool>) {
         let config = watcher::Config::default().labels(&format!("{MANAGED_LABEL}=true"));
-        let stream = watcher(Api::<PartialObjectMeta<Secret>>::all(self.client.clone()), config);
+        let stream = watcher(
+            Api::<PartialObjectMeta<Secret>>::all(self.client.clone()),
+            config,
+        );
         let mut stream = crate::watch::events(stream, "Secret", health, self.metrics.clone());
         let mut list = HashMap::new();
         while let Some(event) = stream.next().await {
@@ -148,8 +166,14 @@ impl SealedSecrets {
                         let mut state = self.state();
                         state.secrets = list;
                         let state = &*state;
-                        let drifted = |(key, known): &(&Key, &Known)| known.drifted(state.secrets.get(*key));
-                        state.known.iter().filter(drifted).map(|(key, _)| key.clone()).collect()
+                        let drifted =
+                            |(key, known): &(&Key, &Known)| known.drifted(state.secrets.get(*key));
+                        state
+                            .known
+                            .iter()
+                            .filter(drifted)
+                            .map(|(key, _)| key.clone())
+                            .collect()
                     };
                     for key in gone_or_changed {
                         self.queue.push(key, Lane::Fresh, Instant::now(), None);
@@ -167,12 +191,17 @@ impl SealedSecrets {
         let drifted = {
             let mut state = self.state();
             if exists {
-                state.secrets.insert(key.clone(), Version::of(&secret.metadata));
+                state
+                    .secrets
+                    .insert(key.clone(), Version::of(&secret.metadata));
             } else {
                 state.secrets.remove(&key);
             }
             let version = state.secrets.get(&key);
-            state.known.get(&key).is_some_and(|known| known.drifted(version))
+            state
+                .known
+                .get(&key)
+                .is_some_and(|known| known.drifted(version))
         };
         if drifted {
             self.queue.push(key, Lane::Fresh, Instant::now(), None);
@@ -194,7 +223,12 @@ impl SealedSecrets {
                 Event::InitDone => {
                     let gone: Vec<Key> = {
                         let state = self.state();
-                        state.known.keys().filter(|key| !listing.contains(*key)).cloned().collect()
+                        state
+                            .known
+                            .keys()
+                            .filter(|key| !listing.contains(*key))
+                            .cloned()
+                            .collect()
                     };
                     gone.iter().for_each(|key| self.object_gone(key));
                     listing = std::collections::HashSet::new();
@@ -218,8 +252,7 @@ impl SealedSecrets {
             known.observe(&object, secret, newest.map(|(fingerprint, _)| fingerprint))
         };
         if work {
-            let payload =
-                (self.queue.payloads() < WAITING_SPECS).then(|| Arc::new(object));
+            let payload = (self.queue.payloads() < WAITING_SPECS).then(|| Arc::new(object));
             self.queue.push(key, Lane::Fresh, Instant::now(), payload);
         }
     }
@@ -239,7 +272,14 @@ impl SealedSecrets {
                 let mut state = self.state();
                 let recheck = |(key, known): (&Key, &mut Known)| {
                     known.recheck();
-                    (key.clone(), if known.ready { Lane::Background } else { Lane::Fresh })
+                    (
+                        key.clone(),
+                        if known.ready {
+                            Lane::Background
+                        } else {
+                            Lane::Fresh
+                        },
+                    )
                 };
                 state.known.iter_mut().map(recheck).collect()
             };
@@ -256,5 +296,8 @@ impl SealedSecrets {
 }
 
 fn key_of(metadata: &ObjectMeta) -> Key {
-    (metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default())
+    (
+        metadata.namespace.clone().unwrap_or_default(),
+        metadata.name.clone().unwrap_or_default(),
+    )
 }

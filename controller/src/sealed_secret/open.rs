@@ -83,11 +83,18 @@ fn open_now(
     metadata.managed_fields = None;
     let size = FRAME + sealed::json_size(&metadata) + sealed::json_size(&object.spec);
     let Value::Object(spec) = &object.spec else {
-        return Err(Failure::Terminal(Reason::InvalidSpec, "spec is missing".to_owned()));
+        return Err(Failure::Terminal(
+            Reason::InvalidSpec,
+            "spec is missing".to_owned(),
+        ));
     };
     let name = |field: &Option<String>| field.clone().unwrap_or_default();
-    let sealed =
-        SealedObject::parse_spec(&name(&metadata.namespace), &name(&metadata.name), spec, size)?;
+    let sealed = SealedObject::parse_spec(
+        &name(&metadata.namespace),
+        &name(&metadata.name),
+        spec,
+        size,
+    )?;
     let opened = sealed::open(&sealed, &keys.ring, Search::Hinted)?;
     let stale = |(key_type, to): &(KeyType, Vec<Fingerprint>)| {
         keys.newest.is_some_and(|(newest, newest_type)| {
@@ -100,7 +107,11 @@ fn open_now(
         needs_reseal: hint_mismatch || opened.recipients.values().any(stale),
         hint_mismatch,
         sealed_to: opened.sealed_to.into_iter().collect(),
-        data: opened.values.into_iter().map(|(key, value)| (key, value.bytes)).collect(),
+        data: opened
+            .values
+            .into_iter()
+            .map(|(key, value)| (key, value.bytes))
+            .collect(),
         template,
     })
 }
@@ -114,17 +125,30 @@ fn template(spec: &Value, settings: &Settings) -> Result<SecretTemplate, Failure
     let Ok(template) = serde_json::from_value::<SecretTemplate>(template.clone()) else {
         return refuse("template is malformed".to_owned());
     };
-    if let Some(name) = template.type_.as_deref().filter(|name| REFUSED_TYPES.contains(name)) {
+    if let Some(name) = template
+        .type_
+        .as_deref()
+        .filter(|name| REFUSED_TYPES.contains(name))
+    {
         return refuse(format!("Secrets of type {name} are never made"));
     }
     let metadata = template.metadata.clone().unwrap_or_default();
-    let denied = metadata.labels.keys().chain(metadata.annotations.keys()).find(|name| {
-        name.starts_with("sealkit.dev/")
-            || settings.deny_template_metadata.iter().any(|prefix| name.starts_with(prefix))
-    });
+    let denied = metadata
+        .labels
+        .keys()
+        .chain(metadata.annotations.keys())
+        .find(|name| {
+            name.starts_with("sealkit.dev/")
+                || settings
+                    .deny_template_metadata
+                    .iter()
+                    .any(|prefix| name.starts_with(prefix))
+        });
     if let Some(name) = denied {
         let name = sealkit_core::names::printable(name);
-        return refuse(format!("the template may not set the label or annotation {name}"));
+        return refuse(format!(
+            "the template may not set the label or annotation {name}"
+        ));
     }
     Ok(template)
 }
@@ -143,5 +167,11 @@ pub(super) fn outcome(failure: &Failure, grace: bool) -> Outcome {
 /// Compile-time reminder: a field added to the spec must be thought of here.
 #[allow(dead_code, reason = "checks the field list only")]
 fn all_spec_fields_are_known(spec: &SealedSecretSpec) {
-    let SealedSecretSpec { scope: _, envelopes: _, encrypted_data: _, target: _, template: _ } = spec;
+    let SealedSecretSpec {
+        scope: _,
+        envelopes: _,
+        encrypted_data: _,
+        target: _,
+        template: _,
+    } = spec;
 }

@@ -16,12 +16,14 @@ use crate::kubernetes::{self, ApiFailure};
 use crate::queue::{Lane, Work};
 use crate::status::{self, Outcome};
 use crate::target::{self, Desired, Op, Source, WriteError};
-use crate::telemetry::{EventKind, KindOp, KindResult, LaneLabel, ReasonLabel, Subject, kind_label};
+use crate::telemetry::{
+    EventKind, KindOp, KindResult, LaneLabel, ReasonLabel, Subject, kind_label,
+};
 
 /// First pause after a failure; doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// Longest pause between two tries, for ever.
-const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 
 /// What one look at an object found and did.
 struct Look {
@@ -29,8 +31,8 @@ struct Look {
     /// The Secret as written; `None` where the last good one stays.
     target: Option<(TargetStatus, Op)>,
     opened: Option<Judged>,
-    /// Look again although nothing tells us to.
-    retry: bool,
+    /// Look again although nothing tells us to, after a growing pause of at most this.
+    retry: Option<Duration>,
 }
 
 /// What opening said of keys.
@@ -44,7 +46,9 @@ impl SealedSecrets {
     /// One worker: until the queue is closed.
     pub(super) async fn work(self: Arc<Self>) {
         while let Some(work) = self.queue.next().await {
-            let lane = LaneLabel { lane: work.lane.name() };
+            let lane = LaneLabel {
+                lane: work.lane.name(),
+            };
             let waited = work.due.elapsed().as_secs_f64();
             self.metrics.queue_wait.get_or_create(&lane).observe(waited);
             let start = Instant::now();
@@ -58,7 +62,10 @@ impl SealedSecrets {
                 Ok(outcome) => outcome.map_or_else(|| "Unchanged".to_owned(), Reason::name),
                 Err(_) => "StatusWriteFailed".to_owned(),
             };
-            let label = KindResult { kind: KIND, result: label };
+            let label = KindResult {
+                kind: KIND,
+                result: label,
+            };
             self.metrics.reconcile_total.get_or_create(&label).inc();
             if let Err(failure) = result {
                 self.retry_after_failure(&key, &failure);
@@ -74,7 +81,9 @@ impl SealedSecrets {
         work: Work<Key, Arc<SealedSecretObject>>,
     ) -> Result<Option<Reason>, ApiFailure> {
         let key = work.key;
-        let Some(known) = self.known(&key) else { return Ok(None) };
+        let Some(known) = self.known(&key) else {
+            return Ok(None);
+        };
         if known.settled(self.state().secrets.get(&key)) {
             return Ok(None);
         }
@@ -94,24 +103,32 @@ impl SealedSecrets {
         if object.metadata.deletion_timestamp.is_some() {
             return Ok(None);
         }
-        let Some(keys) = self.keys.borrow().clone() else { return Ok(None) };
+        let Some(keys) = self.keys.borrow().clone() else {
+            return Ok(None);
+        };
         let look = self.look(&object, &known, keys).await;
-        self.write_status(&key, &object, &known, look).await.map(Some)
+        self.write_status(&key, &object, &known, look)
+            .await
+            .map(Some)
     }
 
     async fn look(&self, object: &Arc<SealedSecretObject>, known: &Known, keys: Arc<Keys>) -> Look {
         let opened = match open::open(object.clone(), keys, &self.settings).await {
             Ok(opened) => opened,
             Err(failure) => {
-                let grace = matches!(failure, Failure::Keyless(_))
-                    && !is_known_keyless(object)
-                    && known.keyless_since.is_none_or(|since| {
-                        since.elapsed() < Duration::from_secs(self.settings.key_grace_seconds)
-                    });
-                let outcome = open::outcome(&failure, grace);
+                let grace = self.grace(object, known, &failure);
+                let outcome = open::outcome(&failure, grace.is_some());
                 let reason = leak_name(outcome.reason());
-                self.metrics.open_failures.get_or_create(&ReasonLabel { reason }).inc();
-                return Look { outcome, target: None, opened: None, retry: grace };
+                self.metrics
+                    .open_failures
+                    .get_or_create(&ReasonLabel { reason })
+                    .inc();
+                return Look {
+                    outcome,
+                    target: None,
+                    opened: None,
+                    retry: grace,
+                };
             }
         };
         let (desired, judged) = desired(object, opened);
@@ -122,7 +139,7 @@ impl SealedSecrets {
                     outcome: Outcome::Ready(Reason::Opened, message),
                     target: Some((target, op)),
                     opened: Some(judged),
-                    retry: false,
+                    retry: None,
                 }
             }
             Err(WriteError::Conflict(why)) => Look {
@@ -130,15 +147,32 @@ impl SealedSecrets {
                 target: None,
                 opened: Some(judged),
                 // A Secret without our label is not watched.
-                retry: true,
+                retry: Some(LONGEST_PAUSE),
             },
             Err(WriteError::Api(failure)) => Look {
                 outcome: write_failure(&failure),
                 target: None,
                 opened: Some(judged),
-                retry: true,
+                retry: Some(LONGEST_PAUSE),
             },
         }
+    }
+
+    /// How much longer a missing key counts as one that may still arrive.
+    fn grace(
+        &self,
+        object: &SealedSecretObject,
+        known: &Known,
+        failure: &Failure,
+    ) -> Option<Duration> {
+        if !matches!(failure, Failure::Keyless(_)) || is_known_keyless(object) {
+            return None;
+        }
+        let whole = Duration::from_secs(self.settings.key_grace_seconds);
+        let waited = known
+            .keyless_since
+            .map_or(Duration::ZERO, |since| since.elapsed());
+        whole.checked_sub(waited).filter(|left| !left.is_zero())
     }
 
     async fn write_status(
@@ -158,21 +192,41 @@ impl SealedSecrets {
         let op = look.target.as_ref().map_or(Op::None, |(_, op)| *op);
         let new = SealedSecretStatus {
             observed_generation: Some(generation),
-            conditions: if same_conditions { old.conditions.clone() } else { conditions },
-            target: look.target.map(|(target, _)| target).or_else(|| old.target.clone()),
+            conditions: if same_conditions {
+                old.conditions.clone()
+            } else {
+                conditions
+            },
+            target: look
+                .target
+                .map(|(target, _)| target)
+                .or_else(|| old.target.clone()),
             sealed_to: look.opened.as_ref().map_or_else(
                 || old.sealed_to.clone(),
                 |judged| judged.sealed_to.iter().map(ToString::to_string).collect(),
             ),
-            needs_reseal: look.opened.as_ref().map(|j| j.needs_reseal).or(old.needs_reseal),
+            needs_reseal: look
+                .opened
+                .as_ref()
+                .map(|j| j.needs_reseal)
+                .or(old.needs_reseal),
             last_handled_reconcile_at: object.requested_at().map(str::to_owned),
         };
 
         // Known before the status is written: the Secret's own event may come first.
         let ready = look.outcome.is_ready();
-        if let Some(entry) = self.state().known.get_mut(key).filter(|k| k.uid == known.uid) {
+        if let Some(entry) = self
+            .state()
+            .known
+            .get_mut(key)
+            .filter(|k| k.uid == known.uid)
+        {
             entry.target.clone_from(&new.target);
-            entry.sealed_to = new.sealed_to.iter().filter_map(|text| text.parse().ok()).collect();
+            entry.sealed_to = new
+                .sealed_to
+                .iter()
+                .filter_map(|text| text.parse().ok())
+                .collect();
             entry.needs_reseal = new.needs_reseal;
             if ready {
                 entry.synced_generation = Some(generation);
@@ -192,7 +246,15 @@ impl SealedSecrets {
                 result => result?,
             };
         }
-        self.tell(object, &old, &new, &look.outcome, look.opened.as_ref(), op, had_synced);
+        self.tell(
+            object,
+            &old,
+            &new,
+            &look.outcome,
+            look.opened.as_ref(),
+            op,
+            had_synced,
+        );
         let failures = {
             let mut state = self.state();
             let Some(entry) = state.known.get_mut(key).filter(|k| k.uid == known.uid) else {
@@ -200,17 +262,25 @@ impl SealedSecrets {
             };
             entry.ready = ready;
             entry.handled = Some((generation, object.requested_at().map(str::to_owned)));
-            entry.failures = if look.retry { entry.failures.saturating_add(1) } else { 0 };
+            entry.failures = if look.retry.is_some() {
+                entry.failures.saturating_add(1)
+            } else {
+                0
+            };
             entry.failures
         };
-        if look.retry {
-            self.queue.push(key.clone(), Lane::Background, Instant::now() + pause(failures), None);
+        if let Some(longest) = look.retry {
+            let due = Instant::now() + pause(failures).min(longest);
+            self.queue.push(key.clone(), Lane::Background, due, None);
         }
         Ok(look.outcome.reason())
     }
 
     /// Events and metrics of one look.
-    #[expect(clippy::too_many_arguments, reason = "old and new of everything, used once")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "old and new of everything, used once"
+    )]
     fn tell(
         &self,
         object: &SealedSecretObject,
@@ -222,7 +292,10 @@ impl SealedSecrets {
         had_synced: bool,
     ) {
         if op != Op::None {
-            let label = KindOp { kind: KIND, op: op.name() };
+            let label = KindOp {
+                kind: KIND,
+                op: op.name(),
+            };
             self.metrics.target_writes.get_or_create(&label).inc();
         }
         let subject = Subject {
@@ -233,45 +306,85 @@ impl SealedSecrets {
         };
         let generation = object.generation().to_string();
         let publish = |kind, reason, occasion: &str, message: &str| {
-            self.events.publish(&subject, kind, reason, occasion, message);
+            self.events
+                .publish(&subject, kind, reason, occasion, message);
         };
         if outcome.is_ready() {
             if !had_synced {
-                publish(EventKind::Normal, Reason::Opened, &generation, outcome.message());
+                publish(
+                    EventKind::Normal,
+                    Reason::Opened,
+                    &generation,
+                    outcome.message(),
+                );
             } else if op != Op::None {
-                self.metrics.drift_healed.get_or_create(&kind_label(KIND)).inc();
-                let version = new.target.as_ref().map_or("", |target| &target.resource_version);
-                publish(EventKind::Normal, Reason::Healed, version, "the Secret was put right");
+                self.metrics
+                    .drift_healed
+                    .get_or_create(&kind_label(KIND))
+                    .inc();
+                let version = new
+                    .target
+                    .as_ref()
+                    .map_or("", |target| &target.resource_version);
+                publish(
+                    EventKind::Normal,
+                    Reason::Healed,
+                    version,
+                    "the Secret was put right",
+                );
             }
         } else if !status::same(&old.conditions, &new.conditions) {
-            publish(EventKind::Warning, outcome.reason(), &generation, outcome.message());
+            publish(
+                EventKind::Warning,
+                outcome.reason(),
+                &generation,
+                outcome.message(),
+            );
             let namespace = subject.namespace.as_deref().unwrap_or_default();
             let (name, reason) = (&subject.name, outcome.reason().name());
             tracing::warn!(namespace, name, reason, "{}", outcome.message());
         }
         let Some(judged) = judged else { return };
         if judged.hint_mismatch {
-            let message = "the recipients listed in an envelope are not those it is sealed to: reseal it";
-            publish(EventKind::Warning, Reason::HintMismatch, &generation, message);
+            let message =
+                "the recipients listed in an envelope are not those it is sealed to: reseal it";
+            publish(
+                EventKind::Warning,
+                Reason::HintMismatch,
+                &generation,
+                message,
+            );
         } else if judged.needs_reseal && old.needs_reseal != Some(true) {
             let message = "not sealed to the newest key: run seal reseal";
-            publish(EventKind::Warning, Reason::NeedsReseal, &generation, message);
+            publish(
+                EventKind::Warning,
+                Reason::NeedsReseal,
+                &generation,
+                message,
+            );
         }
     }
 
     fn retry_after_failure(&self, key: &Key, failure: &ApiFailure) {
         let failures = {
             let mut state = self.state();
-            let Some(known) = state.known.get_mut(key) else { return };
+            let Some(known) = state.known.get_mut(key) else {
+                return;
+            };
             // 409: somebody changed the object meanwhile; look again at once, at first.
             known.failures = known.failures.saturating_add(1);
             known.failures
         };
-        let wait = if failure.code() == 409 && failures == 1 { Duration::ZERO } else { pause(failures) };
+        let wait = if failure.code() == 409 && failures == 1 {
+            Duration::ZERO
+        } else {
+            pause(failures)
+        };
         if failure.code() != 409 {
             tracing::warn!(namespace = key.0, name = key.1, %failure, "will be retried");
         }
-        self.queue.push(key.clone(), Lane::Background, Instant::now() + wait, None);
+        self.queue
+            .push(key.clone(), Lane::Background, Instant::now() + wait, None);
     }
 
     fn known(&self, key: &Key) -> Option<Known> {
@@ -280,27 +393,43 @@ impl SealedSecrets {
 }
 
 fn desired(object: &SealedSecretObject, opened: OpenedObject) -> (Desired, Judged) {
+    let OpenedObject {
+        data,
+        template,
+        sealed_to,
+        needs_reseal,
+        hint_mismatch,
+    } = opened;
     let text = |field: &Option<String>| field.clone().unwrap_or_default();
     let name = text(&object.metadata.name);
-    let metadata = opened.template.metadata.unwrap_or_default();
+    let metadata = template.metadata.unwrap_or_default();
     let desired = Desired {
         namespace: text(&object.metadata.namespace),
         source: Source {
-            api_version: format!("{}/{}", sealkit_core::api::GROUP, sealkit_core::api::VERSION),
+            api_version: format!(
+                "{}/{}",
+                sealkit_core::api::GROUP,
+                sealkit_core::api::VERSION
+            ),
             kind: KIND,
             name: name.clone(),
             uid: object.uid().to_owned(),
         },
         name,
-        secret_type: opened.template.type_.unwrap_or_else(|| "Opaque".to_owned()),
-        immutable: opened.template.immutable.unwrap_or_default(),
+        secret_type: template.type_.unwrap_or_else(|| "Opaque".to_owned()),
+        immutable: template.immutable.unwrap_or_default(),
         labels: metadata.labels,
         annotations: metadata.annotations,
-        data: opened.data,
+        data,
     };
-    let OpenedObject { sealed_to, needs_reseal, hint_mismatch, .. } =
-        OpenedObject { data: Default::default(), template: Default::default(), ..opened };
-    (desired, Judged { sealed_to, needs_reseal, hint_mismatch })
+    (
+        desired,
+        Judged {
+            sealed_to,
+            needs_reseal,
+            hint_mismatch,
+        },
+    )
 }
 
 fn write_failure(failure: &ApiFailure) -> Outcome {
@@ -355,19 +484,39 @@ mod tests {
 
     #[test]
     fn pauses_double_up_to_five_minutes_for_ever() {
-        let table = [(1, 1.0), (2, 2.0), (3, 4.0), (9, 256.0), (10, 300.0), (u32::MAX, 300.0)];
+        let table = [
+            (1, 1.0),
+            (2, 2.0),
+            (3, 4.0),
+            (9, 256.0),
+            (10, 300.0),
+            (u32::MAX, 300.0),
+        ];
         for (failures, seconds) in table {
             let pause = pause(failures).as_secs_f64();
-            assert!((seconds * 0.79..=seconds * 1.21).contains(&pause), "{failures}: {pause}");
+            assert!(
+                (seconds * 0.79..=seconds * 1.21).contains(&pause),
+                "{failures}: {pause}"
+            );
         }
     }
 
     #[test]
     fn refusals_by_the_server_are_told_apart() {
-        let status = |code| ApiFailure::Status { code, reason: "x".into(), fields: vec![] };
-        assert!(matches!(write_failure(&status(403)), Outcome::Retrying(Reason::AccessDenied, _)));
+        let status = |code| ApiFailure::Status {
+            code,
+            reason: "x".into(),
+            fields: vec![],
+        };
+        assert!(matches!(
+            write_failure(&status(403)),
+            Outcome::Retrying(Reason::AccessDenied, _)
+        ));
         assert!(matches!(write_failure(&status(422)), Outcome::Stalled(..)));
         assert!(matches!(write_failure(&status(500)), Outcome::Retrying(..)));
-        assert!(matches!(write_failure(&ApiFailure::Unreachable), Outcome::Retrying(..)));
+        assert!(matches!(
+            write_failure(&ApiFailure::Unreachable),
+            Outcome::Retrying(..)
+        ));
     }
 }

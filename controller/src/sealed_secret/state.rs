@@ -75,7 +75,11 @@ impl SealedSecretObject {
 
     /// The annotation that asks for a reconcile.
     pub fn requested_at(&self) -> Option<&str> {
-        self.metadata.annotations.as_ref()?.get(RECONCILE_REQUESTED_AT).map(String::as_str)
+        self.metadata
+            .annotations
+            .as_ref()?
+            .get(RECONCILE_REQUESTED_AT)
+            .map(String::as_str)
     }
 }
 
@@ -136,7 +140,15 @@ impl Known {
                 self.handled = None;
             }
         }
-        self.seen = (object.generation(), object.requested_at().map(str::to_owned));
+        if self.seen.0 != object.generation() {
+            // Another spec: its own failures, its own wait for a key.
+            self.failures = 0;
+            self.keyless_since = None;
+        }
+        self.seen = (
+            object.generation(),
+            object.requested_at().map(str::to_owned),
+        );
         self.handled.as_ref() != Some(&self.seen) || self.drifted(secret)
     }
 
@@ -179,7 +191,11 @@ impl Known {
             synced_generation: (ready || retrying).then_some(observed),
             ready,
             target: status.target.clone(),
-            sealed_to: status.sealed_to.iter().filter_map(|text| text.parse().ok()).collect(),
+            sealed_to: status
+                .sealed_to
+                .iter()
+                .filter_map(|text| text.parse().ok())
+                .collect(),
             needs_reseal: status.needs_reseal,
             ..Self::default()
         }
@@ -201,7 +217,7 @@ mod tests {
 
     use super::*;
 
-    fn object(generation: i64, status: Value) -> SealedSecretObject {
+    fn object(generation: i64, status: &Value) -> SealedSecretObject {
         serde_json::from_value(json!({
             "metadata": {"name": "db", "namespace": "shop", "uid": "u", "generation": generation},
             "spec": {"anything": 1},
@@ -217,7 +233,7 @@ mod tests {
         };
         object(
             generation,
-            json!({
+            &json!({
                 "observedGeneration": generation,
                 "conditions": [condition("Synced"), condition("Ready")],
                 "target": {"name": "db", "uid": "s", "resourceVersion": "7"},
@@ -228,7 +244,10 @@ mod tests {
     }
 
     fn version(resource_version: &str) -> Version {
-        Version { uid: "s".into(), resource_version: resource_version.into() }
+        Version {
+            uid: "s".into(),
+            resource_version: resource_version.into(),
+        }
     }
 
     fn newest() -> Option<Fingerprint> {
@@ -238,17 +257,30 @@ mod tests {
     #[test]
     fn a_restart_over_objects_in_sync_finds_no_work() {
         assert!(!Known::default().observe(&ready(3), Some(&version("7")), newest()));
-        assert!(Known::default().observe(&ready(3), Some(&version("8")), newest()), "drift");
-        assert!(Known::default().observe(&ready(3), None, newest()), "deleted");
+        assert!(
+            Known::default().observe(&ready(3), Some(&version("8")), newest()),
+            "drift"
+        );
+        assert!(
+            Known::default().observe(&ready(3), None, newest()),
+            "deleted"
+        );
         let other = "0099cab502b61ae411e7109b89c75b05".parse().ok();
-        assert!(Known::default().observe(&ready(3), Some(&version("7")), other), "a newer key");
+        assert!(
+            Known::default().observe(&ready(3), Some(&version("7")), other),
+            "a newer key"
+        );
     }
 
     #[test]
     fn new_changed_and_unlucky_objects_are_work() {
-        assert!(Known::default().observe(&object(1, json!({"observedGeneration": -1})), None, None));
-        assert!(Known::default().observe(&object(1, Value::Null), None, None));
-        assert!(Known::default().observe(&object(1, json!("garbage")), None, None));
+        assert!(Known::default().observe(
+            &object(1, &json!({"observedGeneration": -1})),
+            None,
+            None
+        ));
+        assert!(Known::default().observe(&object(1, &Value::Null), None, None));
+        assert!(Known::default().observe(&object(1, &json!("garbage")), None, None));
         let mut changed = ready(3);
         changed.metadata.generation = Some(4);
         assert!(Known::default().observe(&changed, Some(&version("7")), newest()));
@@ -262,7 +294,7 @@ mod tests {
     fn a_recreated_object_is_a_new_one() {
         let mut known = Known::default();
         known.observe(&ready(3), Some(&version("7")), newest());
-        let mut again = object(1, Value::Null);
+        let mut again = object(1, &Value::Null);
         again.metadata.uid = Some("u2".into());
         assert!(known.observe(&again, Some(&version("7")), newest()));
         assert!(known.target.is_none());

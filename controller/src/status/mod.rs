@@ -1,5 +1,5 @@
 //! The one way conditions are built. kstatus (Flux, Helm, kubectl wait), Argo CD's Lua and
-//! Fleet's heuristics all read them; `docs/design/status.md` says what each makes of them.
+//! Fleet's heuristics all read them; `docs/status.md` says what each status means.
 
 use jiff::Timestamp;
 use sealkit_core::api::{Condition, ConditionStatus, ConditionType, Reason};
@@ -73,12 +73,26 @@ pub fn conditions(
         Outcome::Ready(..) => (None, ConditionStatus::True),
         Outcome::Retrying(..) => {
             let reason = Reason::ProgressingWithRetry;
-            let first = condition(ConditionType::Reconciling, ConditionStatus::True, reason, message);
-            let ready = if had_synced { ConditionStatus::False } else { ConditionStatus::Unknown };
+            let first = condition(
+                ConditionType::Reconciling,
+                ConditionStatus::True,
+                reason,
+                message,
+            );
+            let ready = if had_synced {
+                ConditionStatus::False
+            } else {
+                ConditionStatus::Unknown
+            };
             (Some(first), ready)
         }
         Outcome::Stalled(..) => {
-            let first = condition(ConditionType::Stalled, ConditionStatus::True, reason, message);
+            let first = condition(
+                ConditionType::Stalled,
+                ConditionStatus::True,
+                reason,
+                message,
+            );
             (Some(first), ConditionStatus::False)
         }
     };
@@ -131,21 +145,34 @@ mod tests {
                 assert!(!(reconciling && stalled));
                 assert_eq!(reconciling || stalled, ready != ConditionStatus::True);
                 assert!(ready != ConditionStatus::Unknown || (reconciling && !had_synced));
-                assert!(list.iter().all(|condition| condition.observed_generation == Some(7)));
+                assert!(
+                    list.iter()
+                        .all(|condition| condition.observed_generation == Some(7))
+                );
             }
         }
     }
 
     #[test]
     fn transition_times_change_with_the_status_only() {
-        let (early, late) =
-            (Timestamp::from_second(1).unwrap(), Timestamp::from_second(2).unwrap());
+        let (early, late) = (
+            Timestamp::from_second(1).unwrap(),
+            Timestamp::from_second(2).unwrap(),
+        );
         let stalled = |reason| Outcome::Stalled(reason, String::new());
         let first = conditions(&stalled(Reason::DecryptFailed), 1, false, &[], early);
         let second = conditions(&stalled(Reason::ScopeMismatch), 2, false, &first, late);
-        assert!(second.iter().all(|condition| condition.last_transition_time == early));
+        assert!(
+            second
+                .iter()
+                .all(|condition| condition.last_transition_time == early)
+        );
         let ready = Outcome::Ready(Reason::Opened, String::new());
         let third = conditions(&ready, 2, false, &second, late);
-        assert!(third.iter().all(|condition| condition.last_transition_time == late));
+        assert!(
+            third
+                .iter()
+                .all(|condition| condition.last_transition_time == late)
+        );
     }
 }

@@ -73,7 +73,11 @@ pub async fn write(
     let Some(mut existing) = existing else {
         return Ok((create(client, &collection, desired).await?, Op::Create));
     };
-    let plan = plan(&existing, desired, recorded.map(|target| target.uid.as_str()));
+    let plan = plan(
+        &existing,
+        desired,
+        recorded.map(|target| target.uid.as_str()),
+    );
     wipe(&mut existing);
     let path = format!("{collection}/{}", desired.name);
     match plan {
@@ -83,11 +87,18 @@ pub async fn write(
             let meta = kubernetes::merge_patch(client, &path, &patch).await?;
             Ok((target_of(meta.metadata), Op::Patch))
         }
-        Plan::Replace { uid, resource_version } => {
-            let preconditions =
-                Preconditions { uid: Some(uid), resource_version: Some(resource_version) };
+        Plan::Replace {
+            uid,
+            resource_version,
+        } => {
+            let preconditions = Preconditions {
+                uid: Some(uid),
+                resource_version: Some(resource_version),
+            };
             let params = DeleteParams::default().preconditions(preconditions);
-            api.delete(&desired.name, &params).await.map_err(ApiFailure::from)?;
+            api.delete(&desired.name, &params)
+                .await
+                .map_err(ApiFailure::from)?;
             Ok((create(client, &collection, desired).await?, Op::Replace))
         }
     }
@@ -102,9 +113,7 @@ async fn create(
     Ok(target_of(meta.metadata))
 }
 
-fn target_of(
-    metadata: k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
-) -> TargetStatus {
+fn target_of(metadata: k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta) -> TargetStatus {
     TargetStatus {
         name: metadata.name.unwrap_or_default(),
         uid: metadata.uid.unwrap_or_default(),

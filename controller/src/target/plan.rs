@@ -106,7 +106,10 @@ impl Desired {
 
     fn encoded(&self) -> Map<String, Value> {
         let encode = |value: &Zeroizing<Vec<u8>>| BASE64_STANDARD.encode(value.as_slice()).into();
-        self.data.iter().map(|(key, value)| (key.clone(), encode(value))).collect()
+        self.data
+            .iter()
+            .map(|(key, value)| (key.clone(), encode(value)))
+            .collect()
     }
 }
 
@@ -151,7 +154,10 @@ pub fn plan(existing: &Secret, desired: &Desired, recorded_uid: Option<&str>) ->
             desired.name
         ));
     }
-    let marker = meta.annotations.as_ref().and_then(|all| all.get(SOURCE_ANNOTATION));
+    let marker = meta
+        .annotations
+        .as_ref()
+        .and_then(|all| all.get(SOURCE_ANNOTATION));
     let lineage = format!("{}/{}/", source.kind, source.name);
     let ours = controller.is_some()
         || recorded_uid == Some(uid.as_str())
@@ -166,31 +172,48 @@ pub fn plan(existing: &Secret, desired: &Desired, recorded_uid: Option<&str>) ->
     let empty = BTreeMap::new();
     let data = existing.data.as_ref();
     let same_data = data.map_or(0, BTreeMap::len) == desired.data.len()
-        && desired
-            .data
-            .iter()
-            .all(|(key, value)| data.and_then(|d| d.get(key)).is_some_and(|old| old.0 == **value));
+        && desired.data.iter().all(|(key, value)| {
+            data.and_then(|d| d.get(key))
+                .is_some_and(|old| old.0 == **value)
+        });
     let existing_type = existing.type_.as_deref().unwrap_or("Opaque");
     let was_immutable = existing.immutable == Some(true);
-    if existing_type != desired.secret_type || (was_immutable && !(same_data && desired.immutable)) {
-        return Plan::Replace { uid, resource_version };
+    if existing_type != desired.secret_type || (was_immutable && !(same_data && desired.immutable))
+    {
+        return Plan::Replace {
+            uid,
+            resource_version,
+        };
     }
 
-    let labels =
-        metadata_patch(meta.labels.as_ref().unwrap_or(&empty), &desired.all_labels(), "labels", meta.annotations.as_ref());
+    let labels = metadata_patch(
+        meta.labels.as_ref().unwrap_or(&empty),
+        &desired.all_labels(),
+        "labels",
+        meta.annotations.as_ref(),
+    );
     let annotations = metadata_patch(
         meta.annotations.as_ref().unwrap_or(&empty),
         &desired.all_annotations(),
         "annotations",
         meta.annotations.as_ref(),
     );
-    let mut references: Vec<OwnerReference> =
-        owners.iter().filter(|owner| !same_lineage(owner)).cloned().collect();
+    let mut references: Vec<OwnerReference> = owners
+        .iter()
+        .filter(|owner| !same_lineage(owner))
+        .cloned()
+        .collect();
     references.push(source.owner_reference());
-    let same_owner = owners.iter().any(|owner| *owner == source.owner_reference());
+    let same_owner = owners
+        .iter()
+        .any(|owner| *owner == source.owner_reference());
     let set_immutable = desired.immutable && !was_immutable;
     if same_data && labels.is_empty() && annotations.is_empty() && same_owner && !set_immutable {
-        return Plan::InSync(TargetStatus { name: desired.name.clone(), uid, resource_version });
+        return Plan::InSync(TargetStatus {
+            name: desired.name.clone(),
+            uid,
+            resource_version,
+        });
     }
 
     let mut patch = json!({
@@ -233,7 +256,9 @@ fn metadata_patch(
     let former: Option<Value> = annotations
         .and_then(|all| all.get(TEMPLATE_ANNOTATION))
         .and_then(|names| serde_json::from_str(names).ok());
-    let former = former.as_ref().and_then(|former| former.get(field)?.as_array());
+    let former = former
+        .as_ref()
+        .and_then(|former| former.get(field)?.as_array());
     let former = former.into_iter().flatten().filter_map(Value::as_str);
     let own = (field == "annotations").then_some(TEMPLATE_ANNOTATION);
     for name in former.chain(own) {
@@ -279,8 +304,11 @@ mod tests {
     #[test]
     fn what_was_created_is_in_sync() {
         let plan = plan(&stored(&desired()), &desired(), None);
-        let target =
-            TargetStatus { name: "db".into(), uid: "s1".into(), resource_version: "9".into() };
+        let target = TargetStatus {
+            name: "db".into(),
+            uid: "s1".into(),
+            resource_version: "9".into(),
+        };
         assert_eq!(plan, Plan::InSync(target));
     }
 
@@ -293,7 +321,9 @@ mod tests {
         let labels = secret.metadata.labels.as_mut().unwrap();
         labels.remove("team");
         labels.insert("other".into(), "kept".into());
-        let Plan::Patch(patch) = plan(&secret, &desired(), None) else { panic!() };
+        let Plan::Patch(patch) = plan(&secret, &desired(), None) else {
+            panic!()
+        };
         assert_eq!(patch["data"], json!({"K": "dg==", "foreign": null}));
         assert_eq!(patch["metadata"]["labels"], json!({"team": "shop"}));
         assert_eq!(patch["metadata"]["resourceVersion"], "9");
@@ -303,9 +333,14 @@ mod tests {
     fn dropped_template_labels_are_removed() {
         let mut later = desired();
         later.labels = BTreeMap::new();
-        let Plan::Patch(patch) = plan(&stored(&desired()), &later, None) else { panic!() };
+        let Plan::Patch(patch) = plan(&stored(&desired()), &later, None) else {
+            panic!()
+        };
         assert_eq!(patch["metadata"]["labels"], json!({"team": null}));
-        assert_eq!(patch["metadata"]["annotations"], json!({TEMPLATE_ANNOTATION: null}));
+        assert_eq!(
+            patch["metadata"]["annotations"],
+            json!({TEMPLATE_ANNOTATION: null})
+        );
     }
 
     #[test]
@@ -315,20 +350,37 @@ mod tests {
         secret.metadata.labels = None;
         secret.metadata.owner_references = None;
         assert!(matches!(plan(&secret, &desired(), None), Plan::Conflict(_)));
-        assert!(matches!(plan(&secret, &desired(), Some("other")), Plan::Conflict(_)));
-        assert!(matches!(plan(&secret, &desired(), Some("s1")), Plan::Patch(_)));
+        assert!(matches!(
+            plan(&secret, &desired(), Some("other")),
+            Plan::Conflict(_)
+        ));
+        assert!(matches!(
+            plan(&secret, &desired(), Some("s1")),
+            Plan::Patch(_)
+        ));
 
         let mut other = stored(&desired());
         other.metadata.owner_references.as_mut().unwrap()[0].kind = "ExternalSecret".into();
-        assert!(matches!(plan(&other, &desired(), Some("s1")), Plan::Conflict(_)));
+        assert!(matches!(
+            plan(&other, &desired(), Some("s1")),
+            Plan::Conflict(_)
+        ));
     }
 
     #[test]
     fn a_recreated_source_takes_its_secret_back() {
         let mut again = desired();
         again.source.uid = "u2".into();
-        let Plan::Patch(patch) = plan(&stored(&desired()), &again, None) else { panic!() };
-        assert_eq!(patch["metadata"]["ownerReferences"].as_array().unwrap().len(), 1);
+        let Plan::Patch(patch) = plan(&stored(&desired()), &again, None) else {
+            panic!()
+        };
+        assert_eq!(
+            patch["metadata"]["ownerReferences"]
+                .as_array()
+                .unwrap()
+                .len(),
+            1
+        );
         assert_eq!(patch["metadata"]["ownerReferences"][0]["uid"], "u2");
     }
 
@@ -336,11 +388,18 @@ mod tests {
     fn what_kubernetes_cannot_change_is_replaced() {
         let mut tls = desired();
         tls.secret_type = "kubernetes.io/tls".into();
-        let replace = Plan::Replace { uid: "s1".into(), resource_version: "9".into() };
+        let replace = Plan::Replace {
+            uid: "s1".into(),
+            resource_version: "9".into(),
+        };
         assert_eq!(plan(&stored(&desired()), &tls, None), replace);
         let mut frozen = stored(&desired());
         frozen.immutable = Some(true);
-        assert_eq!(plan(&frozen, &desired(), None), replace, "immutable is taken back");
+        assert_eq!(
+            plan(&frozen, &desired(), None),
+            replace,
+            "immutable is taken back"
+        );
         let mut still = desired();
         still.immutable = true;
         assert!(matches!(plan(&frozen, &still, None), Plan::InSync(_)));

@@ -42,16 +42,18 @@ pub struct Events {
 
 impl Events {
     /// Starts the tasks that send.
-    pub fn start(client: &Client, instance: String) -> Self {
+    pub fn start(client: &Client, instance: &str) -> Self {
         let (sender, receiver) = mpsc::channel::<(String, Value)>(BACKLOG);
         let receiver = std::sync::Arc::new(tokio::sync::Mutex::new(receiver));
         for _ in 0..4 {
             let (client, receiver) = (client.clone(), receiver.clone());
-            let instance = instance.clone();
+            let instance = instance.to_owned();
             tokio::spawn(async move {
                 loop {
                     let next = receiver.lock().await.recv().await;
-                    let Some((namespace, mut event)) = next else { break };
+                    let Some((namespace, mut event)) = next else {
+                        break;
+                    };
                     event["reportingInstance"] = instance.clone().into();
                     let path = format!("/apis/events.k8s.io/v1/namespaces/{namespace}/events");
                     match kubernetes::create(&client, &path, &event).await {
@@ -77,7 +79,10 @@ impl Events {
         let mut hasher = DefaultHasher::new();
         (subject, kind, reason, occasion).hash(&mut hasher);
         let base: String = subject.name.chars().take(200).collect();
-        let namespace = subject.namespace.clone().unwrap_or_else(|| "default".to_owned());
+        let namespace = subject
+            .namespace
+            .clone()
+            .unwrap_or_else(|| "default".to_owned());
         let event = json!({
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",

@@ -36,13 +36,18 @@ impl Health {
             self.failing_since.store(0, Ordering::Relaxed);
         } else {
             let now = Timestamp::now().as_second();
-            let _ = self.failing_since.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
+            let _ =
+                self.failing_since
+                    .compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
         }
     }
 
     /// Sets what runs before each scrape.
     pub fn on_scrape(&self, hook: impl Fn() + Send + 'static) {
-        *self.on_scrape.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(hook));
+        *self
+            .on_scrape
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(Box::new(hook));
     }
 
     fn is_live(&self) -> bool {
@@ -71,7 +76,10 @@ pub async fn serve(
 type Shared = State<(Arc<Health>, Arc<Metrics>)>;
 
 async fn ready(State((health, _)): Shared) -> impl IntoResponse {
-    probe(health.ready.load(Ordering::Relaxed), "not ready: caches or keys are not loaded")
+    probe(
+        health.ready.load(Ordering::Relaxed),
+        "not ready: caches or keys are not loaded",
+    )
 }
 
 async fn live(State((health, _)): Shared) -> impl IntoResponse {
@@ -79,11 +87,19 @@ async fn live(State((health, _)): Shared) -> impl IntoResponse {
 }
 
 fn probe(good: bool, otherwise: &'static str) -> (StatusCode, &'static str) {
-    if good { (StatusCode::OK, "ok") } else { (StatusCode::SERVICE_UNAVAILABLE, otherwise) }
+    if good {
+        (StatusCode::OK, "ok")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, otherwise)
+    }
 }
 
 async fn scrape(State((health, metrics)): Shared) -> impl IntoResponse {
-    if let Some(hook) = &*health.on_scrape.lock().unwrap_or_else(PoisonError::into_inner) {
+    if let Some(hook) = &*health
+        .on_scrape
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+    {
         hook();
     }
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -83,20 +83,71 @@ impl Metrics {
             leader: Gauge::default(),
         };
         let mut registry = Registry::with_prefix("sealkit");
-        registry.register("reconcile_duration_seconds", "Time of one look at an object", metrics.reconcile_duration.clone());
-        registry.register("reconcile", "Looks at objects by result", metrics.reconcile_total.clone());
+        registry.register(
+            "reconcile_duration_seconds",
+            "Time of one look at an object",
+            metrics.reconcile_duration.clone(),
+        );
+        registry.register(
+            "reconcile",
+            "Looks at objects by result",
+            metrics.reconcile_total.clone(),
+        );
         registry.register("objects", "Objects by readiness", metrics.objects.clone());
-        registry.register("open_failures", "Objects that did not open, by reason", metrics.open_failures.clone());
-        registry.register("target_writes", "Writes of Secrets", metrics.target_writes.clone());
-        registry.register("drift_healed", "Secrets put right after somebody else's change", metrics.drift_healed.clone());
-        registry.register("queue_depth", "Objects waiting", metrics.queue_depth.clone());
-        registry.register("queue_wait_seconds", "Time from due to picked up", metrics.queue_wait.clone());
-        registry.register("key_age_seconds", "Age of the newest active key", metrics.key_age.clone());
-        registry.register("objects_needing_reseal", "Objects not sealed to the newest key", metrics.needing_reseal.clone());
-        registry.register("watch_errors", "Errors of watches", metrics.watch_errors.clone());
-        registry.register("leader", "1 while this replica writes", metrics.leader.clone());
-        registry.register("build", "Version of the controller", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
-        Self { registry, ..metrics }
+        registry.register(
+            "open_failures",
+            "Objects that did not open, by reason",
+            metrics.open_failures.clone(),
+        );
+        registry.register(
+            "target_writes",
+            "Writes of Secrets",
+            metrics.target_writes.clone(),
+        );
+        registry.register(
+            "drift_healed",
+            "Secrets put right after somebody else's change",
+            metrics.drift_healed.clone(),
+        );
+        registry.register(
+            "queue_depth",
+            "Objects waiting",
+            metrics.queue_depth.clone(),
+        );
+        registry.register(
+            "queue_wait_seconds",
+            "Time from due to picked up",
+            metrics.queue_wait.clone(),
+        );
+        registry.register(
+            "key_age_seconds",
+            "Age of the newest active key",
+            metrics.key_age.clone(),
+        );
+        registry.register(
+            "objects_needing_reseal",
+            "Objects not sealed to the newest key",
+            metrics.needing_reseal.clone(),
+        );
+        registry.register(
+            "watch_errors",
+            "Errors of watches",
+            metrics.watch_errors.clone(),
+        );
+        registry.register(
+            "leader",
+            "1 while this replica writes",
+            metrics.leader.clone(),
+        );
+        registry.register(
+            "build",
+            "Version of the controller",
+            Info::new([("version", env!("CARGO_PKG_VERSION"))]),
+        );
+        Self {
+            registry,
+            ..metrics
+        }
     }
 
     /// The exposition in OpenMetrics' text format.

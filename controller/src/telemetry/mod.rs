@@ -10,7 +10,7 @@ use tracing_subscriber::EnvFilter;
 pub use events::{EventKind, Events, Subject};
 pub use health::{Health, serve};
 pub use metrics::Metrics;
-pub(crate) use metrics::{Kind, KindOp, KindReady, KindResult, KeyLabel, LaneLabel, ReasonLabel};
+pub(crate) use metrics::{KeyLabel, Kind, KindOp, KindReady, KindResult, LaneLabel, ReasonLabel};
 
 /// The label of a kind.
 pub(crate) fn kind_label(kind: &'static str) -> Kind {
@@ -22,8 +22,19 @@ pub fn init_logs(filter: &str) {
     // The HTTP stack's own debug lines can hold bodies: they stay out whatever the filter.
     let filter = EnvFilter::try_new(filter)
         .unwrap_or_else(|_| EnvFilter::new("info"))
-        .add_directives(["hyper=warn", "kube_client=warn", "tower=warn", "rustls=warn", "h2=warn", "kube_runtime=error"]);
-    tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter).init();
+        .add_directives([
+            "hyper=warn",
+            "kube_client=warn",
+            "tower=warn",
+            "rustls=warn",
+            "h2=warn",
+            "kube_runtime=error",
+        ]);
+    tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_env_filter(filter)
+        .init();
 }
 
 trait AddDirectives {

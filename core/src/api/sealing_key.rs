@@ -1,3 +1,8 @@
+#![allow(
+    clippy::duplicated_attributes,
+    reason = "each printer column has a name and a path"
+)]
+
 use jiff::Timestamp;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -18,8 +23,16 @@ use crate::keys::KeyType;
     derive = "PartialEq",
     printcolumn(name = "Algorithm", type_ = "string", json_path = ".spec.algorithm"),
     printcolumn(name = "State", type_ = "string", json_path = ".status.state"),
-    printcolumn(name = "Fingerprint", type_ = "string", json_path = ".status.fingerprint"),
-    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(
+        name = "Fingerprint",
+        type_ = "string",
+        json_path = ".status.fingerprint"
+    ),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
+    ),
     printcolumn(name = "Created", type_ = "date", json_path = ".status.createdAt")
 )]
 #[serde(rename_all = "camelCase")]

@@ -69,7 +69,12 @@ mod tests {
         let parsed: Fingerprint = text.parse().unwrap();
         assert_eq!(parsed.to_string(), text);
         assert_eq!(parsed.short(), "b99cab502b61ae41");
-        for bad in ["", &text[1..], &text.to_uppercase(), "g99cab502b61ae411e7109b89c75b05a"] {
+        for bad in [
+            "",
+            &text[1..],
+            &text.to_uppercase(),
+            "g99cab502b61ae411e7109b89c75b05a",
+        ] {
             assert!(bad.parse::<Fingerprint>().is_err(), "{bad}");
         }
     }

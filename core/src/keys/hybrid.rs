@@ -19,8 +19,8 @@ use sha3::{Digest, Sha3_256, Shake256};
 use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::{Zeroize, Zeroizing};
 
-use super::recipient::check_x25519_point;
 use super::KeyError;
+use super::recipient::check_x25519_point;
 
 pub(super) const STANZA_TAG: &str = "mlkem768x25519";
 /// Bytes of a public key: `ek_PQ` (1184) and `ek_T` (32).
@@ -56,7 +56,10 @@ impl PublicPart {
             return Err(KeyError::NonCanonical);
         }
         let traditional = check_x25519_point(point)?;
-        Ok(Self { pq: Box::new(pq), traditional })
+        Ok(Self {
+            pq: Box::new(pq),
+            traditional,
+        })
     }
 
     pub(super) fn to_bytes(&self) -> Vec<u8> {
@@ -111,9 +114,16 @@ impl PrivatePart {
         let mut scalar = Zeroizing::new([0; 32]);
         scalar.copy_from_slice(&full[64..]);
         let traditional = StaticSecret::from(*scalar);
-        let public =
-            PublicPart { pq: Box::new(ek), traditional: PublicKey::from(&traditional) };
-        Self { seed, pq: Box::new(dk), traditional, public }
+        let public = PublicPart {
+            pq: Box::new(ek),
+            traditional: PublicKey::from(&traditional),
+        };
+        Self {
+            seed,
+            pq: Box::new(dk),
+            traditional,
+            public,
+        }
     }
 
     pub(super) fn seed(&self) -> &[u8; 32] {
@@ -132,8 +142,12 @@ impl PrivatePart {
             return None;
         }
         let mut ss_pq = self.pq.decapsulate(ct_pq.try_into().ok()?).ok()?;
-        let secret =
-            combine(ss_pq.as_slice(), ss_t.as_bytes(), &ct_t, self.public.traditional.as_bytes());
+        let secret = combine(
+            ss_pq.as_slice(),
+            ss_t.as_bytes(),
+            &ct_t,
+            self.public.traditional.as_bytes(),
+        );
         ss_pq.as_mut_slice().zeroize();
         Some(secret)
     }
@@ -146,19 +160,27 @@ impl age::Identity for PrivatePart {
         }
         // Shapes as in c2sp.org/age: a wrong one fails the whole header.
         let invalid = || Some(Err(age::DecryptError::InvalidHeader));
-        let [argument] = stanza.args.as_slice() else { return invalid() };
-        let Ok(encapsulated) = BASE64_STANDARD_NO_PAD.decode(argument) else { return invalid() };
+        let [argument] = stanza.args.as_slice() else {
+            return invalid();
+        };
+        let Ok(encapsulated) = BASE64_STANDARD_NO_PAD.decode(argument) else {
+            return invalid();
+        };
         if encapsulated.len() != ENCAPSULATED_SIZE || stanza.body.len() != FILE_KEY_BYTES + 16 {
             return invalid();
         }
-        let Some(secret) = self.decapsulate(&encapsulated) else { return invalid() };
+        let Some(secret) = self.decapsulate(&encapsulated) else {
+            return invalid();
+        };
         let (key, nonce) = hpke_key_schedule(&secret);
         // A failure is another key's stanza: ML-KEM rejects implicitly.
         let opened = ChaCha20Poly1305::new((&*key).into())
             .decrypt((&nonce).into(), stanza.body.as_slice())
             .ok()?;
         let opened = Zeroizing::new(opened);
-        Some(Ok(FileKey::init_with_mut(|file_key| file_key.copy_from_slice(&opened))))
+        Some(Ok(FileKey::init_with_mut(|file_key| {
+            file_key.copy_from_slice(&opened);
+        })))
     }
 }
 
@@ -168,7 +190,10 @@ fn encapsulate(public: &PublicPart) -> Result<(Vec<u8>, Zeroizing<[u8; 32]>), ag
     let failed = || age::EncryptError::Io(std::io::Error::other("hybrid encapsulation failed"));
     let mut m = B32::default();
     OsRng.fill_bytes(m.as_mut_slice());
-    let (ct_pq, mut ss_pq) = public.pq.encapsulate_deterministic(&m).map_err(|()| failed())?;
+    let (ct_pq, mut ss_pq) = public
+        .pq
+        .encapsulate_deterministic(&m)
+        .map_err(|()| failed())?;
     m.as_mut_slice().zeroize();
     let ephemeral = StaticSecret::random_from_rng(OsRng);
     let ct_t = PublicKey::from(&ephemeral);
@@ -219,7 +244,10 @@ fn expand(secret: &Hkdf<Sha256>, label: &[u8], context: &[u8], out: &mut [u8]) {
     // Both outputs are far below 2^16 bytes and HKDF's limit of 8,160.
     let length = [0, u8::try_from(out.len()).unwrap_or(u8::MAX)];
     let info = [&length[..], b"HPKE-v1", SUITE, label, context].concat();
-    #[expect(clippy::expect_used, reason = "32 and 12 bytes are legal HKDF-SHA256 lengths")]
+    #[expect(
+        clippy::expect_used,
+        reason = "32 and 12 bytes are legal HKDF-SHA256 lengths"
+    )]
     secret.expand(&info, out).expect("legal length");
 }
 

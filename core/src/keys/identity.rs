@@ -63,12 +63,18 @@ impl Identity {
 
     fn from_hybrid(part: PrivatePart) -> Self {
         let recipient = Recipient::from_hybrid(part.public().clone());
-        Self { part: Part::Hybrid(Box::new(part)), recipient }
+        Self {
+            part: Part::Hybrid(Box::new(part)),
+            recipient,
+        }
     }
 
     fn from_classic(part: age::x25519::Identity) -> Self {
         let recipient = Recipient::from_classic(part.to_public());
-        Self { part: Part::Classic(part), recipient }
+        Self {
+            part: Part::Classic(part),
+            recipient,
+        }
     }
 }
 
@@ -77,14 +83,24 @@ impl FromStr for Identity {
 
     fn from_str(text: &str) -> Result<Self, KeyError> {
         if text.bytes().any(|byte| byte.is_ascii_lowercase()) {
-            let known = text.get(..4).is_some_and(|head| head.eq_ignore_ascii_case("age-"));
-            return Err(if known { KeyError::WrongCase } else { KeyError::NotAnIdentity });
+            let known = text
+                .get(..4)
+                .is_some_and(|head| head.eq_ignore_ascii_case("age-"));
+            return Err(if known {
+                KeyError::WrongCase
+            } else {
+                KeyError::NotAnIdentity
+            });
         }
         let identity = if text.starts_with("AGE-SECRET-KEY-PQ-1") {
             let seed = bech32_decode(
                 text,
                 |_| KeyError::NotAnIdentity,
-                |hrp| (hrp == HYBRID_HRP).then_some(()).ok_or(KeyError::NotAnIdentity),
+                |hrp| {
+                    (hrp == HYBRID_HRP)
+                        .then_some(())
+                        .ok_or(KeyError::NotAnIdentity)
+                },
                 |_, bytes| {
                     let mut bytes: Vec<u8> = bytes.collect();
                     let seed = <[u8; 32]>::try_from(bytes.as_slice()).map(Zeroizing::new);
@@ -118,11 +134,17 @@ impl age::Identity for Identity {
 pub fn parse_identity_file(text: &str) -> Result<Vec<Identity>, KeyError> {
     let mut identities = Vec::new();
     for (number, line) in key_lines(text) {
-        let identity =
-            line.parse().map_err(|cause| KeyError::Line { line: number, cause: Box::new(cause) })?;
+        let identity = line.parse().map_err(|cause| KeyError::Line {
+            line: number,
+            cause: Box::new(cause),
+        })?;
         identities.push(identity);
     }
-    if identities.is_empty() { Err(KeyError::Empty) } else { Ok(identities) }
+    if identities.is_empty() {
+        Err(KeyError::Empty)
+    } else {
+        Ok(identities)
+    }
 }
 
 #[cfg(test)]
@@ -140,24 +162,34 @@ mod tests {
             let public = identity.recipient().to_string();
             assert_eq!(&public.parse::<Recipient>().unwrap(), identity.recipient());
             assert_eq!(identity.recipient().key_type(), key_type);
-            assert!(matches!(text.to_lowercase().parse::<Identity>(), Err(KeyError::WrongCase)));
-            assert_eq!(public.to_uppercase().parse::<Recipient>(), Err(KeyError::WrongCase));
+            assert!(matches!(
+                text.to_lowercase().parse::<Identity>(),
+                Err(KeyError::WrongCase)
+            ));
+            assert_eq!(
+                public.to_uppercase().parse::<Recipient>(),
+                Err(KeyError::WrongCase)
+            );
             assert_eq!(text.parse::<Recipient>(), Err(KeyError::PrivateKeyGiven));
         }
-        assert_eq!(Identity::generate(KeyType::Hybrid).recipient().to_string().len(), 1959);
+        assert_eq!(
+            Identity::generate(KeyType::Hybrid)
+                .recipient()
+                .to_string()
+                .len(),
+            1959
+        );
     }
 
     #[test]
     fn weak_and_non_canonical_public_keys_are_refused() {
         let classic = |bytes: [u8; 32]| bech32_encode(Hrp::parse_unchecked("age"), &bytes);
         let mut order_eight = [0; 32];
-        order_eight.copy_from_slice(
-            &[
-                0xe0, 0xeb, 0x7a, 0x7c, 0x3b, 0x41, 0xb8, 0xae, 0x16, 0x56, 0xe3, 0xfa, 0xf1, 0x9f,
-                0xc4, 0x6a, 0xda, 0x09, 0x8d, 0xeb, 0x9c, 0x32, 0xb1, 0xfd, 0x86, 0x62, 0x05, 0x16,
-                0x5f, 0x49, 0xb8, 0x00,
-            ],
-        );
+        order_eight.copy_from_slice(&[
+            0xe0, 0xeb, 0x7a, 0x7c, 0x3b, 0x41, 0xb8, 0xae, 0x16, 0x56, 0xe3, 0xfa, 0xf1, 0x9f,
+            0xc4, 0x6a, 0xda, 0x09, 0x8d, 0xeb, 0x9c, 0x32, 0xb1, 0xfd, 0x86, 0x62, 0x05, 0x16,
+            0x5f, 0x49, 0xb8, 0x00,
+        ]);
         let mut one = [0; 32];
         one[0] = 1;
         for low in [[0; 32], one, order_eight] {
@@ -169,11 +201,16 @@ mod tests {
         let mut top_bit = [9; 32];
         top_bit[31] = 0x89;
         for double in [prime, top_bit] {
-            assert_eq!(classic(double).parse::<Recipient>(), Err(KeyError::NonCanonical));
+            assert_eq!(
+                classic(double).parse::<Recipient>(),
+                Err(KeyError::NonCanonical)
+            );
         }
 
         let hybrid = |bytes: &[u8]| bech32_encode(Hrp::parse_unchecked("age1pq"), bytes);
-        let Part::Hybrid(part) = Identity::generate(KeyType::Hybrid).part else { panic!() };
+        let Part::Hybrid(part) = Identity::generate(KeyType::Hybrid).part else {
+            panic!()
+        };
         let good = part.public().to_bytes();
         assert!(hybrid(&good).parse::<Recipient>().is_ok());
         let mut low = good.clone();
@@ -181,8 +218,14 @@ mod tests {
         assert_eq!(hybrid(&low).parse::<Recipient>(), Err(KeyError::LowOrder));
         let mut coefficients = good.clone();
         coefficients[..3].fill(0xff);
-        assert_eq!(hybrid(&coefficients).parse::<Recipient>(), Err(KeyError::NonCanonical));
-        assert_eq!(hybrid(&good[1..]).parse::<Recipient>(), Err(KeyError::NotARecipient));
+        assert_eq!(
+            hybrid(&coefficients).parse::<Recipient>(),
+            Err(KeyError::NonCanonical)
+        );
+        assert_eq!(
+            hybrid(&good[1..]).parse::<Recipient>(),
+            Err(KeyError::NotARecipient)
+        );
     }
 
     #[test]
@@ -193,13 +236,17 @@ mod tests {
         let error = parse_recipient_file(&format!("{key}\nage1nonsense\n")).unwrap_err();
         assert_eq!(error.to_string().split(':').next(), Some("line 2"));
         assert_eq!(parse_recipient_file("# nothing\n"), Err(KeyError::Empty));
-        assert!(matches!(parse_identity_file(&key), Err(KeyError::Line { line: 1, .. })));
+        assert!(matches!(
+            parse_identity_file(&key),
+            Err(KeyError::Line { line: 1, .. })
+        ));
     }
 
     #[test]
     fn sets_are_sorted_unique_and_of_one_type() {
-        let keys: Vec<_> =
-            (0..3).map(|_| Identity::generate(KeyType::Classic).recipient().clone()).collect();
+        let keys: Vec<_> = (0..3)
+            .map(|_| Identity::generate(KeyType::Classic).recipient().clone())
+            .collect();
         let set = RecipientSet::new(keys.iter().chain(&keys).cloned()).unwrap();
         assert_eq!(set.iter().count(), 3);
         assert!(set.fingerprints().is_sorted());

@@ -32,7 +32,9 @@ impl KeyType {
 
     /// The type of that name.
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Hybrid, Self::Classic].into_iter().find(|key_type| key_type.name() == name)
+        [Self::Hybrid, Self::Classic]
+            .into_iter()
+            .find(|key_type| key_type.name() == name)
     }
 
     /// Bytes of the one argument of a stanza of this type: the encapsulated or ephemeral share.

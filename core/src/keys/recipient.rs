@@ -43,7 +43,11 @@ impl Recipient {
 
     pub(super) fn from_hybrid(part: PublicPart) -> Self {
         let text = bech32_encode(HYBRID_HRP, &part.to_bytes());
-        Self { part: Part::Hybrid(part), fingerprint: Fingerprint::of_recipient_text(&text), text }
+        Self {
+            part: Part::Hybrid(part),
+            fingerprint: Fingerprint::of_recipient_text(&text),
+            text,
+        }
     }
 
     pub(super) fn from_classic(recipient: age::x25519::Recipient) -> Self {
@@ -60,7 +64,10 @@ impl FromStr for Recipient {
     type Err = KeyError;
 
     fn from_str(text: &str) -> Result<Self, KeyError> {
-        if text.get(..15).is_some_and(|head| head.eq_ignore_ascii_case("AGE-SECRET-KEY-")) {
+        if text
+            .get(..15)
+            .is_some_and(|head| head.eq_ignore_ascii_case("AGE-SECRET-KEY-"))
+        {
             return Err(KeyError::PrivateKeyGiven);
         }
         if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
@@ -77,8 +84,10 @@ impl FromStr for Recipient {
             |hrp, bytes| Ok((hrp, bytes.collect::<Vec<u8>>())),
         )?;
         let recipient = if hrp == HYBRID_HRP {
-            let bytes: &[u8; PUBLIC_SIZE] =
-                bytes.as_slice().try_into().map_err(|_| KeyError::NotARecipient)?;
+            let bytes: &[u8; PUBLIC_SIZE] = bytes
+                .as_slice()
+                .try_into()
+                .map_err(|_| KeyError::NotARecipient)?;
             Self::from_hybrid(PublicPart::from_bytes(bytes)?)
         } else {
             if bytes.len() != 32 {
@@ -88,7 +97,11 @@ impl FromStr for Recipient {
             Self::from_classic(text.parse().map_err(|_| KeyError::NotARecipient)?)
         };
         // Bech32 has slack bits: only the spelling that we would write is a recipient.
-        if recipient.text == text { Ok(recipient) } else { Err(KeyError::NonCanonical) }
+        if recipient.text == text {
+            Ok(recipient)
+        } else {
+            Err(KeyError::NonCanonical)
+        }
     }
 }
 
@@ -139,10 +152,16 @@ impl RecipientSet {
         if recipients.len() > 32 {
             return Err(KeyError::TooMany(recipients.len()));
         }
-        if recipients.iter().any(|recipient| recipient.key_type() != first.key_type()) {
+        if recipients
+            .iter()
+            .any(|recipient| recipient.key_type() != first.key_type())
+        {
             return Err(KeyError::MixedTypes);
         }
-        if let Some(pair) = recipients.windows(2).find(|p| p[0].fingerprint == p[1].fingerprint) {
+        if let Some(pair) = recipients
+            .windows(2)
+            .find(|p| p[0].fingerprint == p[1].fingerprint)
+        {
             return Err(KeyError::FingerprintCollision(pair[0].fingerprint));
         }
         Ok(Self(recipients))
@@ -163,11 +182,17 @@ impl RecipientSet {
 pub fn parse_recipient_file(text: &str) -> Result<Vec<Recipient>, KeyError> {
     let mut recipients = Vec::new();
     for (number, line) in key_lines(text) {
-        let recipient =
-            line.parse().map_err(|cause| KeyError::Line { line: number, cause: Box::new(cause) })?;
+        let recipient = line.parse().map_err(|cause| KeyError::Line {
+            line: number,
+            cause: Box::new(cause),
+        })?;
         recipients.push(recipient);
     }
-    if recipients.is_empty() { Err(KeyError::Empty) } else { Ok(recipients) }
+    if recipients.is_empty() {
+        Err(KeyError::Empty)
+    } else {
+        Ok(recipients)
+    }
 }
 
 /// The lines of a key file that hold keys, with their numbers from 1.
@@ -182,7 +207,8 @@ pub(super) fn key_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
 pub(super) fn check_x25519_point(bytes: &[u8]) -> Result<PublicKey, KeyError> {
     let bytes: [u8; 32] = bytes.try_into().map_err(|_| KeyError::NotARecipient)?;
     let top = bytes[31];
-    let at_least_p = bytes[0] >= 0xed && bytes[1..31].iter().all(|byte| *byte == 0xff) && top == 0x7f;
+    let at_least_p =
+        bytes[0] >= 0xed && bytes[1..31].iter().all(|byte| *byte == 0xff) && top == 0x7f;
     if top & 0x80 != 0 || at_least_p {
         return Err(KeyError::NonCanonical);
     }

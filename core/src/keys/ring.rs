@@ -13,10 +13,10 @@ impl KeyRing {
         let mut ring = Self::default();
         for identity in identities {
             let fingerprint = identity.fingerprint();
-            if let Some(held) = ring.0.get(&fingerprint) {
-                if held.recipient() != identity.recipient() {
-                    return Err(KeyError::FingerprintCollision(fingerprint));
-                }
+            if let Some(held) = ring.0.get(&fingerprint)
+                && held.recipient() != identity.recipient()
+            {
+                return Err(KeyError::FingerprintCollision(fingerprint));
             }
             ring.0.insert(fingerprint, identity);
         }

@@ -24,12 +24,18 @@ pub struct Document {
 impl Document {
     /// `kind`, or empty.
     pub fn kind(&self) -> &str {
-        self.object.get("kind").and_then(Value::as_str).unwrap_or_default()
+        self.object
+            .get("kind")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
     }
 
     /// `apiVersion`, or empty.
     pub fn api_version(&self) -> &str {
-        self.object.get("apiVersion").and_then(Value::as_str).unwrap_or_default()
+        self.object
+            .get("apiVersion")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
     }
 
     /// A text of `metadata`, or empty.
@@ -53,7 +59,11 @@ impl Document {
 
     /// Kind, name and place for messages, safe for a terminal.
     pub fn title(&self) -> String {
-        let kind = if self.kind().is_empty() { "object without kind" } else { self.kind() };
+        let kind = if self.kind().is_empty() {
+            "object without kind"
+        } else {
+            self.kind()
+        };
         let (namespace, name) = (self.metadata("namespace"), self.metadata("name"));
         let slash = if namespace.is_empty() { "" } else { "/" };
         names::printable(&format!("{kind} {namespace}{slash}{name}"))
@@ -115,18 +125,32 @@ pub fn read_documents(input: &[u8]) -> Result<Vec<Document>, ReadError> {
                     if !object.is_object() {
                         return Err(ReadError::BadList(number));
                     }
-                    documents.push(Document { number, item: Some(index + 1), object });
+                    documents.push(Document {
+                        number,
+                        item: Some(index + 1),
+                        object,
+                    });
                 }
             }
-            object @ Value::Object(_) => documents.push(Document { number, item: None, object }),
+            object @ Value::Object(_) => documents.push(Document {
+                number,
+                item: None,
+                object,
+            }),
             _ => return Err(ReadError::NotAnObject(number)),
         }
     }
-    if documents.is_empty() { Err(ReadError::Empty) } else { Ok(documents) }
+    if documents.is_empty() {
+        Err(ReadError::Empty)
+    } else {
+        Ok(documents)
+    }
 }
 
 fn is_list(map: &Map<String, Value>) -> bool {
-    map.get("kind").and_then(Value::as_str).is_some_and(|kind| kind.ends_with("List"))
+    map.get("kind")
+        .and_then(Value::as_str)
+        .is_some_and(|kind| kind.ends_with("List"))
         && map.contains_key("items")
 }
 
@@ -160,8 +184,9 @@ fn syntax_error(error: &serde_saphyr::Error) -> ReadError {
         Error::UnknownAnchor { .. } => "an alias to an anchor that is not there",
         _ => "malformed",
     };
-    let (line, column) =
-        error.location().map_or((0, 0), |location| (location.line(), location.column()));
+    let (line, column) = error
+        .location()
+        .map_or((0, 0), |location| (location.line(), location.column()));
     ReadError::Syntax { line, column, what }
 }
 
@@ -291,16 +316,28 @@ mod tests {
         let mut bomb = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n".to_owned();
         for level in 1..10 {
             let alias = format!("*a{},", level - 1).repeat(10);
-            bomb.push_str(&format!("a{level}: &a{level} [{alias}]\n"));
+            bomb += &format!("a{level}: &a{level} [{alias}]\n");
         }
         assert!(read(&bomb).is_err());
         assert!(read(&"[".repeat(100_000)).is_err());
         assert!(read(&"{a: ".repeat(10_000)).is_err());
-        for text in ["a: hunter2: b", "a: \"hunter2", "\thunter2: [", "- hunter2", "hunter2"] {
+        for text in [
+            "a: hunter2: b",
+            "a: \"hunter2",
+            "\thunter2: [",
+            "- hunter2",
+            "hunter2",
+        ] {
             let error = read(text).err().unwrap_or_else(|| panic!("{text}"));
-            assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
+            assert!(
+                !format!("{error} {error:?}").contains("hunter2"),
+                "{error:?}"
+            );
         }
         assert_eq!(read("").err(), Some(ReadError::Empty));
-        assert_eq!(read_documents(&[0xff, 0xfe, 0]).err(), Some(ReadError::NotUtf8));
+        assert_eq!(
+            read_documents(&[0xff, 0xfe, 0]).err(),
+            Some(ReadError::NotUtf8)
+        );
     }
 }

@@ -39,7 +39,9 @@ fn push_line(out: &mut String, line: &str) {
     let content = line.trim_start_matches([' ', '-']);
     let (lead, text) = line.split_at(line.len() - content.len());
     let (text, tail) = text.strip_suffix(':').map_or((text, ""), |key| (key, ":"));
-    let hex = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let hex = text
+        .bytes()
+        .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     out.push_str(lead);
     if hex && matches!(text.len(), 16 | 32) {
         out.extend(["\"", text, "\""]);
@@ -60,8 +62,28 @@ mod tests {
     #[test]
     fn what_readers_disagree_about_is_quoted() {
         let words = [
-            "yes", "no", "on", "off", "y", "n", "true", "null", "~", "012", "0o14", "1e3", "0x1F",
-            "1_000", "1.5", "12:30:45", "2001-01-01", ".inf", ".nan", "<<", "=", "",
+            "yes",
+            "no",
+            "on",
+            "off",
+            "y",
+            "n",
+            "true",
+            "null",
+            "~",
+            "012",
+            "0o14",
+            "1e3",
+            "0x1F",
+            "1_000",
+            "1.5",
+            "12:30:45",
+            "2001-01-01",
+            ".inf",
+            ".nan",
+            "<<",
+            "=",
+            "",
         ];
         for word in words {
             let yaml = to_yaml(&[json!({"v": word, word: "x"})]).unwrap();
@@ -73,7 +95,12 @@ mod tests {
 
     #[test]
     fn ids_and_fingerprints_are_quoted() {
-        for id in ["4be1c07d92aa6f03", "12e4567890123456", "abcdefabcdefabcd", "1234567890123456"] {
+        for id in [
+            "4be1c07d92aa6f03",
+            "12e4567890123456",
+            "abcdefabcdefabcd",
+            "1234567890123456",
+        ] {
             let (print, yaml) = (id.repeat(2), |v: Value| to_yaml(&[v]).unwrap());
             let yaml = yaml(json!({"envelopes": {id: {"recipients": [print, print]}}}));
             let want = format!(
@@ -86,13 +113,40 @@ mod tests {
     #[test]
     fn every_text_reads_back() {
         let texts = [
-            "a\nb\n", "---", "...", "- a", "# a", "a # b", "a: b", "\u{1b}\u{7f}\u{85}\u{2028}\u{feff}",
-            " a ", "'", "\"", "\\", "é", "*a", "&a", "!a", "{", "[", "%", "@", "`", "\t", "a\r\n", "?", "-",
+            "a\nb\n",
+            "---",
+            "...",
+            "- a",
+            "# a",
+            "a # b",
+            "a: b",
+            "\u{1b}\u{7f}\u{85}\u{2028}\u{feff}",
+            " a ",
+            "'",
+            "\"",
+            "\\",
+            "é",
+            "*a",
+            "&a",
+            "!a",
+            "{",
+            "[",
+            "%",
+            "@",
+            "`",
+            "\t",
+            "a\r\n",
+            "?",
+            "-",
         ];
         for text in texts {
             let object = json!({"k": text, text: {"list": [text, {"a": text}]}});
             let yaml = to_yaml(&[&object]).unwrap();
-            assert_eq!(read_documents(yaml.as_bytes()).unwrap()[0].object, object, "{yaml}");
+            assert_eq!(
+                read_documents(yaml.as_bytes()).unwrap()[0].object,
+                object,
+                "{yaml}"
+            );
         }
     }
 }

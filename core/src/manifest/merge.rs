@@ -22,7 +22,9 @@ pub enum MergeError {
     #[error("the file holds the SealedSecret {0} more than once")]
     Ambiguous(String),
     /// The object in the file has another scope.
-    #[error("the SealedSecret in the file has scope {found}, these values were sealed with scope {sealed}")]
+    #[error(
+        "the SealedSecret in the file has scope {found}, these values were sealed with scope {sealed}"
+    )]
     OtherScope {
         /// Scope in the file.
         found: String,
@@ -52,7 +54,9 @@ pub fn merge_sealed(
             && document.metadata("namespace") == namespace
     };
     let mut positions = (0..documents.len()).filter(|index| matches(&documents[*index]));
-    let position = positions.next().ok_or_else(|| MergeError::NotFound(title.clone()))?;
+    let position = positions
+        .next()
+        .ok_or_else(|| MergeError::NotFound(title.clone()))?;
     if positions.next().is_some() {
         return Err(MergeError::Ambiguous(title));
     }
@@ -74,8 +78,15 @@ pub fn merge_sealed(
     };
     let reread = read_documents(merged.as_bytes()).map_err(|_| MergeError::Layout)?;
     let same = reread.len() == documents.len()
-        && reread.iter().zip(&documents).all(|(is, must)| is.object == must.object);
-    if same { Ok(merged) } else { Err(MergeError::Layout) }
+        && reread
+            .iter()
+            .zip(&documents)
+            .all(|(is, must)| is.object == must.object);
+    if same {
+        Ok(merged)
+    } else {
+        Err(MergeError::Layout)
+    }
 }
 
 /// The text of the document of this number in a stream (from 1, empty documents not counted),
@@ -89,7 +100,10 @@ pub fn document_text(text: &str, number: usize) -> Option<String> {
 /// The change on the parsed object: what the text must say afterwards. Returns the ids of the
 /// envelopes that nothing refers to any more.
 fn apply(object: &mut Value, sealed: &Sealed) -> Result<BTreeSet<String>, MergeError> {
-    let spec = object.get_mut("spec").and_then(Value::as_object_mut).ok_or(MergeError::Layout)?;
+    let spec = object
+        .get_mut("spec")
+        .and_then(Value::as_object_mut)
+        .ok_or(MergeError::Layout)?;
     let mut section = |field: &str| -> Result<Map<String, Value>, MergeError> {
         match spec.remove(field) {
             Some(Value::Object(map)) => Ok(map),
@@ -105,8 +119,11 @@ fn apply(object: &mut Value, sealed: &Sealed) -> Result<BTreeSet<String>, MergeE
         .values()
         .filter_map(|value| value.as_str()?.strip_prefix("sk1.")?.split('.').next())
         .collect();
-    let dropped: BTreeSet<String> =
-        envelopes.keys().filter(|id| !used.contains(id.as_str())).cloned().collect();
+    let dropped: BTreeSet<String> = envelopes
+        .keys()
+        .filter(|id| !used.contains(id.as_str()))
+        .cloned()
+        .collect();
     envelopes.retain(|id, _| !dropped.contains(id));
     envelopes.insert(sealed.id.to_string(), json!(sealed.envelope));
     spec.insert("encryptedData".to_owned(), values.into());
@@ -119,7 +136,13 @@ fn document_lines(text: &str, number: usize) -> Result<std::ops::Range<usize>, M
     let lines: Vec<&str> = text.split_inclusive('\n').collect();
     let is_separator = |line: &str| line.trim_end() == "---" || line.starts_with("--- ");
     let mut starts = vec![0];
-    starts.extend(lines.iter().enumerate().filter(|(_, l)| is_separator(l)).map(|(i, _)| i + 1));
+    starts.extend(
+        lines
+            .iter()
+            .enumerate()
+            .filter(|(_, l)| is_separator(l))
+            .map(|(i, _)| i + 1),
+    );
     let has_content = |range: &std::ops::Range<usize>| {
         lines[range.clone()].iter().any(|line| {
             let line = line.trim();
@@ -148,9 +171,14 @@ fn splice(
 ) -> Option<String> {
     let line_end = if text.contains("\r\n") { "\r\n" } else { "\n" };
     let mut lines: Vec<String> = text.split_inclusive('\n').map(str::to_owned).collect();
-    let spec = children(&lines, range, 0)?.into_iter().find(|child| child.key == "spec")?;
+    let spec = children(&lines, range, 0)?
+        .into_iter()
+        .find(|child| child.key == "spec")?;
     let body = spec.lines.start + 1..spec.lines.end;
-    let step = lines[body.clone()].iter().find_map(|line| indent(line)).filter(|step| *step > 0)?;
+    let step = lines[body.clone()]
+        .iter()
+        .find_map(|line| indent(line))
+        .filter(|step| *step > 0)?;
     let sections = children(&lines, body, step)?;
     let section = |name: &str| {
         let child = sections.iter().find(|child| child.key == name)?;
@@ -171,7 +199,10 @@ fn splice(
             let line = &lines[child.lines.start];
             let head = &line[..key_end(line)?];
             let comment = line.find(" #").map_or("", |at| line[at..].trim_end());
-            edits.push((child.lines.clone(), format!("{head} {value}{comment}{line_end}")));
+            edits.push((
+                child.lines.clone(),
+                format!("{head} {value}{comment}{line_end}"),
+            ));
         } else {
             let at = values
                 .iter()
@@ -180,15 +211,24 @@ fn splice(
             edits.push((at..at, format!("{pad}{quoted}: {value}{line_end}")));
         }
     }
-    for child in envelopes.iter().filter(|child| dropped.contains(&child.key)) {
+    for child in envelopes
+        .iter()
+        .filter(|child| dropped.contains(&child.key))
+    {
         edits.push((child.lines.clone(), String::new()));
     }
-    let (pad, inner) = (" ".repeat(envelope_indent), " ".repeat(envelope_indent + step));
-    let mut block = format!("{pad}\"{}\":{line_end}{inner}recipients:{line_end}", sealed.id);
+    let (pad, inner) = (
+        " ".repeat(envelope_indent),
+        " ".repeat(envelope_indent + step),
+    );
+    let mut block = format!(
+        "{pad}\"{}\":{line_end}{inner}recipients:{line_end}",
+        sealed.id
+    );
     for recipient in &sealed.envelope.recipients {
-        block.push_str(&format!("{inner}- \"{recipient}\"{line_end}"));
+        block += &format!("{inner}- \"{recipient}\"{line_end}");
     }
-    block.push_str(&format!("{inner}sealedKey: {}{line_end}", sealed.envelope.sealed_key));
+    block += &format!("{inner}sealedKey: {}{line_end}", sealed.envelope.sealed_key);
     let end = envelopes.last()?.lines.end;
     edits.push((end..end, block));
 
@@ -224,7 +264,10 @@ fn children(lines: &[String], range: std::ops::Range<usize>, at: usize) -> Optio
                 b'\'' => raw.strip_prefix('\'')?.strip_suffix('\'')?.to_owned(),
                 _ => raw.to_owned(),
             };
-            children.push(Child { lines: number..number + 1, key });
+            children.push(Child {
+                lines: number..number + 1,
+                key,
+            });
         } else if depth < at {
             return None;
         } else {
@@ -237,7 +280,10 @@ fn children(lines: &[String], range: std::ops::Range<usize>, at: usize) -> Optio
 /// Where the key of a mapping line ends, its colon included.
 fn key_end(line: &str) -> Option<usize> {
     let content = line.trim_end();
-    content.find(": ").map(|at| at + 1).or_else(|| content.ends_with(':').then_some(content.len()))
+    content
+        .find(": ")
+        .map(|at| at + 1)
+        .or_else(|| content.ends_with(':').then_some(content.len()))
 }
 
 #[cfg(test)]
@@ -256,7 +302,13 @@ mod tests {
             .map(|(key, value)| ((*key).to_owned(), Zeroizing::new(value.as_bytes().to_vec())))
             .collect();
         let recipients = RecipientSet::new([identity.recipient().clone()]).unwrap();
-        seal(&values, &Context::new(Scope::Strict, "shop", "db").unwrap(), &recipients, false).unwrap()
+        seal(
+            &values,
+            &Context::new(Scope::Strict, "shop", "db").unwrap(),
+            &recipients,
+            false,
+        )
+        .unwrap()
     }
 
     fn file(first: &Sealed) -> String {
@@ -279,7 +331,11 @@ mod tests {
         let ring = KeyRing::new([identity.clone()]).unwrap();
         let opened = open(&SealedObject::parse(object).unwrap(), &ring, Search::Hinted).unwrap();
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-        opened.values.iter().map(|(key, value)| (key.clone(), text(&value.bytes))).collect()
+        opened
+            .values
+            .iter()
+            .map(|(key, value)| (key.clone(), text(&value.bytes)))
+            .collect()
     }
 
     #[test]
@@ -288,18 +344,30 @@ mod tests {
         let first = sealed(&identity, &[("B", "one"), ("D", "two")]);
         let before = file(&first);
         let second = sealed(&identity, &[("B", "three"), ("C", "four"), ("A", "zero")]);
-        for before in [before.clone(), before.replace('\n', "\r\n"), before.trim_end().to_owned()] {
+        for before in [
+            before.clone(),
+            before.replace('\n', "\r\n"),
+            before.trim_end().to_owned(),
+        ] {
             let after = merge_sealed(&before, "shop", "db", "strict", &second).unwrap();
-            let lost: Vec<_> =
-                before.lines().filter(|line| !after.lines().any(|other| other == *line)).collect();
+            let lost: Vec<_> = before
+                .lines()
+                .filter(|line| !after.lines().any(|other| other == *line))
+                .collect();
             assert_eq!(lost.len(), 1, "{lost:?}");
             assert!(after.contains("# rotated in May") && after.contains("# the user"));
             let pairs = [("A", "zero"), ("B", "three"), ("C", "four"), ("D", "two")];
-            assert_eq!(opened(&after, &identity), pairs.map(|(k, v)| (k.into(), v.into())));
+            assert_eq!(
+                opened(&after, &identity),
+                pairs.map(|(k, v)| (k.into(), v.into()))
+            );
         }
         let all = sealed(&identity, &[("B", "x"), ("D", "y")]);
         let after = merge_sealed(&before, "shop", "db", "strict", &all).unwrap();
-        assert!(!after.contains(first.id.as_str()), "an envelope without values is dropped");
+        assert!(
+            !after.contains(first.id.as_str()),
+            "an envelope without values is dropped"
+        );
     }
 
     #[test]
@@ -307,13 +375,26 @@ mod tests {
         let identity = Identity::generate(KeyType::Classic);
         let text = file(&sealed(&identity, &[("B", "one"), ("D", "two")]));
         let new = sealed(&identity, &[("B", "three")]);
-        let merge = |text: &str, name: &str, scope: &str| merge_sealed(text, "shop", name, scope, &new);
-        assert!(matches!(merge(&text, "other", "strict"), Err(MergeError::NotFound(_))));
+        let merge =
+            |text: &str, name: &str, scope: &str| merge_sealed(text, "shop", name, scope, &new);
+        assert!(matches!(
+            merge(&text, "other", "strict"),
+            Err(MergeError::NotFound(_))
+        ));
         let twice = format!("{text}---\n{text}");
-        assert!(matches!(merge(&twice, "db", "strict"), Err(MergeError::Ambiguous(_))));
-        assert!(matches!(merge(&text, "db", "cluster-wide"), Err(MergeError::OtherScope { .. })));
+        assert!(matches!(
+            merge(&twice, "db", "strict"),
+            Err(MergeError::Ambiguous(_))
+        ));
+        assert!(matches!(
+            merge(&text, "db", "cluster-wide"),
+            Err(MergeError::OtherScope { .. })
+        ));
         let flow = text.replace("  encryptedData:\n", "  encryptedData: &a\n");
-        assert!(merge(&flow, "db", "strict").is_ok(), "an anchor on the section is kept");
+        assert!(
+            merge(&flow, "db", "strict").is_ok(),
+            "an anchor on the section is kept"
+        );
         let flow = "apiVersion: sealkit.dev/v1beta1\nkind: SealedSecret\nmetadata: {name: db, namespace: shop}\n\
             spec: {encryptedData: {}, envelopes: {}}\n";
         assert_eq!(merge(flow, "db", "strict"), Err(MergeError::Layout));
@@ -326,7 +407,9 @@ mod tests {
         let stream = format!("---\n# nothing\n---\nkind: ConfigMap\napiVersion: v1\n---\n{text}");
         let new = sealed(&identity, &[("B", "three")]);
         let after = merge_sealed(&stream, "shop", "db", "strict", &new).unwrap();
-        assert!(after.starts_with("---\n# nothing\n---\nkind: ConfigMap\napiVersion: v1\n---\n# owned"));
+        assert!(
+            after.starts_with("---\n# nothing\n---\nkind: ConfigMap\napiVersion: v1\n---\n# owned")
+        );
         assert!(after.contains(&new.values["B"]));
     }
 }

@@ -50,7 +50,9 @@ pub enum SecretManifestError {
     #[error("data[{0:?}] is not base64 (plain text belongs under stringData)")]
     NotBase64(String),
     /// A key that Kubernetes refuses.
-    #[error("the key {0:?} is not allowed: letters, digits, '-', '_' and '.' only, up to 253, not beginning with '..'")]
+    #[error(
+        "the key {0:?} is not allowed: letters, digits, '-', '_' and '.' only, up to 253, not beginning with '..'"
+    )]
     KeyName(String),
     /// Nothing to seal.
     #[error("has no values: neither data nor stringData")]
@@ -67,7 +69,14 @@ impl SecretManifest {
             return Err(SecretManifestError::NotASecret);
         };
         let known = [
-            "apiVersion", "kind", "metadata", "data", "stringData", "type", "immutable", "status",
+            "apiVersion",
+            "kind",
+            "metadata",
+            "data",
+            "stringData",
+            "type",
+            "immutable",
+            "status",
         ];
         if let Some(field) = object.keys().find(|field| !known.contains(&field.as_str())) {
             return Err(SecretManifestError::UnknownField(names::printable(field)));
@@ -76,8 +85,7 @@ impl SecretManifest {
         let metadata = map(object.get("metadata"), "metadata")?.unwrap_or(&empty);
         let mut annotations = texts(metadata.get("annotations"), "metadata.annotations")?;
         let scope = annotations.remove(SCOPE_ANNOTATION);
-        annotations
-            .retain(|name, _| name != LAST_APPLIED && !name.starts_with("sealkit.dev/"));
+        annotations.retain(|name, _| name != LAST_APPLIED && !name.starts_with("sealkit.dev/"));
         let values = values(object)?;
         if values.is_empty() {
             return Err(SecretManifestError::NoValues);
@@ -86,7 +94,10 @@ impl SecretManifest {
             None | Some(Value::Null) => false,
             Some(Value::Bool(immutable)) => *immutable,
             Some(_) => {
-                return Err(SecretManifestError::WrongType("immutable".into(), "true or false"));
+                return Err(SecretManifestError::WrongType(
+                    "immutable".into(),
+                    "true or false",
+                ));
             }
         };
         Ok(Self {
@@ -117,7 +128,9 @@ fn values(
 ) -> Result<BTreeMap<String, Zeroizing<Vec<u8>>>, SecretManifestError> {
     let mut values = BTreeMap::new();
     for field in ["data", "stringData"] {
-        let Some(entries) = map(object.get(field), field)? else { continue };
+        let Some(entries) = map(object.get(field), field)? else {
+            continue;
+        };
         for (key, value) in entries {
             let shown = names::printable(key);
             if !names::is_secret_key(key) {
@@ -129,8 +142,7 @@ fn values(
                 Value::String(text) if field == "stringData" => {
                     Zeroizing::new(text.as_bytes().to_vec())
                 }
-                Value::String(text) => decode(text)
-                    .ok_or_else(|| SecretManifestError::NotBase64(shown))?,
+                Value::String(text) => decode(text).ok_or(SecretManifestError::NotBase64(shown))?,
                 _ => {
                     let place = format!("{field}[{shown:?}]");
                     return Err(SecretManifestError::WrongType(place, "a string, in quotes"));
@@ -145,9 +157,14 @@ fn values(
 /// Standard base64 as Go's decoder, hence kubectl, takes it: line breaks are skipped.
 fn decode(text: &str) -> Option<Zeroizing<Vec<u8>>> {
     let mut compact = Zeroizing::new(String::with_capacity(text.len()));
-    compact.extend(text.chars().filter(|character| !matches!(character, '\r' | '\n')));
+    compact.extend(
+        text.chars()
+            .filter(|character| !matches!(character, '\r' | '\n')),
+    );
     let mut bytes = Zeroizing::new(vec![0; compact.len() / 4 * 3 + 3]);
-    let length = BASE64_STANDARD.decode_slice(compact.as_bytes(), &mut bytes).ok()?;
+    let length = BASE64_STANDARD
+        .decode_slice(compact.as_bytes(), &mut bytes)
+        .ok()?;
     bytes.truncate(length);
     Some(bytes)
 }
@@ -167,7 +184,10 @@ fn text(value: Option<&Value>, field: &str) -> Result<Option<String>, SecretMani
     match value {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.clone())),
-        Some(_) => Err(SecretManifestError::WrongType(field.to_owned(), "a string, in quotes")),
+        Some(_) => Err(SecretManifestError::WrongType(
+            field.to_owned(),
+            "a string, in quotes",
+        )),
     }
 }
 
@@ -175,7 +195,9 @@ fn texts(
     value: Option<&Value>,
     field: &str,
 ) -> Result<BTreeMap<String, String>, SecretManifestError> {
-    let Some(entries) = map(value, field)? else { return Ok(BTreeMap::new()) };
+    let Some(entries) = map(value, field)? else {
+        return Ok(BTreeMap::new());
+    };
     let mut texts = BTreeMap::new();
     for (key, value) in entries {
         let place = format!("{field}[{:?}]", names::printable(key));
@@ -199,12 +221,21 @@ mod tests {
     #[test]
     fn string_data_wins_and_binary_survives() {
         let secret =
-            secret("data: {a: AP8=, b: eA==, d: \"YWJj\\nZGVm\"}\nstringData: {b: y, c: ''}").unwrap();
-        let values: Vec<_> =
-            secret.values.iter().map(|(key, value)| (key.as_str(), value.as_slice())).collect();
+            secret("data: {a: AP8=, b: eA==, d: \"YWJj\\nZGVm\"}\nstringData: {b: y, c: ''}")
+                .unwrap();
+        let values: Vec<_> = secret
+            .values
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_slice()))
+            .collect();
         assert_eq!(
             values,
-            [("a", &[0, 255][..]), ("b", b"y"), ("c", b""), ("d", b"abcdef")]
+            [
+                ("a", &[0, 255][..]),
+                ("b", b"y"),
+                ("c", b""),
+                ("d", b"abcdef")
+            ]
         );
     }
 
@@ -213,7 +244,8 @@ mod tests {
         let text = "apiVersion: v1\nkind: Secret\nmetadata:\n  name: db\n  annotations:\n    \
             kubectl.kubernetes.io/last-applied-configuration: '{}'\n    sealkit.dev/scope: cluster-wide\n    \
             team: shop\nstringData: {a: b}\n";
-        let secret = SecretManifest::from_document(&read_documents(text.as_bytes()).unwrap()[0]).unwrap();
+        let secret =
+            SecretManifest::from_document(&read_documents(text.as_bytes()).unwrap()[0]).unwrap();
         assert_eq!(secret.annotations.into_keys().collect::<Vec<_>>(), ["team"]);
         assert_eq!(secret.scope.as_deref(), Some("cluster-wide"));
     }
@@ -221,16 +253,28 @@ mod tests {
     #[test]
     fn faults_are_named_without_values() {
         let table = [
-            ("stringData: {a: 12345}", "stringData[\"a\"] must be a string, in quotes"),
-            ("data: {a: 'hunter2!'}", "data[\"a\"] is not base64 (plain text belongs under stringData)"),
+            (
+                "stringData: {a: 12345}",
+                "stringData[\"a\"] must be a string, in quotes",
+            ),
+            (
+                "data: {a: 'hunter2!'}",
+                "data[\"a\"] is not base64 (plain text belongs under stringData)",
+            ),
             ("data: [hunter2]", "data must be a map"),
             ("type: Opaque", "has no values: neither data nor stringData"),
             ("data: {}", "has no values: neither data nor stringData"),
-            ("string_data: {a: hunter2}", "has a field \"string_data\", which Secrets do not have"),
+            (
+                "string_data: {a: hunter2}",
+                "has a field \"string_data\", which Secrets do not have",
+            ),
         ];
         for (body, message) in table {
             assert_eq!(secret(body).err().unwrap().to_string(), message);
         }
-        assert!(matches!(secret("stringData: {'a/b': x}"), Err(SecretManifestError::KeyName(_))));
+        assert!(matches!(
+            secret("stringData: {'a/b': x}"),
+            Err(SecretManifestError::KeyName(_))
+        ));
     }
 }

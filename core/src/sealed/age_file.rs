@@ -51,14 +51,19 @@ impl AgeFile {
         let mac_line = rest.get(..48).filter(|line| {
             line.starts_with(b"--- ")
                 && line[47] == b'\n'
-                && BASE64_STANDARD_NO_PAD.decode(&line[4..47]).is_ok_and(|mac| mac.len() == 32)
+                && BASE64_STANDARD_NO_PAD
+                    .decode(&line[4..47])
+                    .is_ok_and(|mac| mac.len() == 32)
         });
         if mac_line.is_none() {
             return reject(Rule::AgeHeader, "the age header does not end as it must");
         }
         let header_size = head.len() - rest.len() + 48;
         if bytes.len() - header_size > limits::PAYLOAD_BYTES {
-            return reject(Rule::SealedKeySize, "the age file is longer than an envelope can be");
+            return reject(
+                Rule::SealedKeySize,
+                "the age file is longer than an envelope can be",
+            );
         }
         let Some(&key_type) = accepted.first() else {
             return reject(Rule::RecipientCount, "the age header has no recipient");
@@ -66,7 +71,12 @@ impl AgeFile {
         if accepted.iter().any(|other| *other != key_type) {
             return reject(Rule::StanzaMixed, "the age header mixes two types of keys");
         }
-        Ok(Self { bytes, header_size, key_type, accepted: accepted.len() })
+        Ok(Self {
+            bytes,
+            header_size,
+            key_type,
+            accepted: accepted.len(),
+        })
     }
 
     /// The type of all its recipients.
@@ -88,22 +98,33 @@ impl AgeFile {
     ) -> Result<(Zeroizing<Vec<u8>>, usize), OpenError> {
         let (header, payload) = self.bytes.split_at(self.header_size);
         let altered = |rule| OpenError::new(rule, "the envelope was altered or damaged");
-        let search = HintedSearch { attempts, opened: std::sync::OnceLock::new() };
+        let search = HintedSearch {
+            attempts,
+            opened: std::sync::OnceLock::new(),
+        };
         let decryptor = age::Decryptor::new_buffered(WholeHeader { header, payload })
             .map_err(|_| altered(Rule::AgePayload))?;
         let identity: &dyn age::Identity = &search;
         let mut reader =
-            decryptor.decrypt(std::iter::once(identity)).map_err(|error| match error {
-                age::DecryptError::InvalidMac => altered(Rule::AgeMac),
-                _ => altered(Rule::StanzaDoesNotOpen),
-            })?;
+            decryptor
+                .decrypt(std::iter::once(identity))
+                .map_err(|error| match error {
+                    age::DecryptError::InvalidMac => altered(Rule::AgeMac),
+                    _ => altered(Rule::StanzaDoesNotOpen),
+                })?;
         // One allocation, so that no plaintext stays behind in a smaller one.
         let mut plaintext = Zeroizing::new(Vec::with_capacity(limits::PAYLOAD_BYTES + 64));
-        reader.read_to_end(&mut plaintext).map_err(|_| altered(Rule::AgePayload))?;
+        reader
+            .read_to_end(&mut plaintext)
+            .map_err(|_| altered(Rule::AgePayload))?;
         if plaintext.len() > limits::ENVELOPE_PLAINTEXT_BYTES {
             return Err(altered(Rule::AgePayload));
         }
-        let opened = search.opened.get().copied().ok_or_else(|| altered(Rule::StanzaDoesNotOpen))?;
+        let opened = search
+            .opened
+            .get()
+            .copied()
+            .ok_or_else(|| altered(Rule::StanzaDoesNotOpen))?;
         Ok((plaintext, opened))
     }
 }
@@ -129,7 +150,8 @@ fn accepted_type(stanza: &Stanza) -> Result<Option<KeyType>, OpenError> {
             Ok(None)
         } else {
             let tag = crate::names::printable(&stanza.tag);
-            let detail = format!("the age header has a recipient of type {tag:?}, which is not accepted");
+            let detail =
+                format!("the age header has a recipient of type {tag:?}, which is not accepted");
             Err(OpenError::new(Rule::StanzaUnknown, detail))
         };
     };
@@ -162,15 +184,20 @@ impl age::Identity for HintedSearch<'_> {
         &self,
         stanzas: &[Stanza],
     ) -> Option<Result<age_core::format::FileKey, age::DecryptError>> {
-        let accepted: Vec<&Stanza> =
-            stanzas.iter().filter(|stanza| KeyType::from_name(&stanza.tag).is_some()).collect();
-        self.attempts.iter().enumerate().find_map(|(attempt, (index, identity))| {
-            // An error (a share of low order, say) is this stanza's fault, not the header's:
-            // shapes were checked for all.
-            let file_key = identity.unwrap_stanza(accepted.get(*index)?)?.ok()?;
-            let _ = self.opened.set(attempt);
-            Some(Ok(file_key))
-        })
+        let accepted: Vec<&Stanza> = stanzas
+            .iter()
+            .filter(|stanza| KeyType::from_name(&stanza.tag).is_some())
+            .collect();
+        self.attempts
+            .iter()
+            .enumerate()
+            .find_map(|(attempt, (index, identity))| {
+                // An error (a share of low order, say) is this stanza's fault, not the header's:
+                // shapes were checked for all.
+                let file_key = identity.unwrap_stanza(accepted.get(*index)?)?.ok()?;
+                let _ = self.opened.set(attempt);
+                Some(Ok(file_key))
+            })
     }
 }
 
@@ -182,18 +209,30 @@ struct WholeHeader<'a> {
 
 impl Read for WholeHeader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let source = if self.header.is_empty() { &mut self.payload } else { &mut self.header };
+        let source = if self.header.is_empty() {
+            &mut self.payload
+        } else {
+            &mut self.header
+        };
         source.read(buffer)
     }
 }
 
 impl BufRead for WholeHeader<'_> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        Ok(if self.header.is_empty() { self.payload } else { self.header })
+        Ok(if self.header.is_empty() {
+            self.payload
+        } else {
+            self.header
+        })
     }
 
     fn consume(&mut self, amount: usize) {
-        let source = if self.header.is_empty() { &mut self.payload } else { &mut self.header };
+        let source = if self.header.is_empty() {
+            &mut self.payload
+        } else {
+            &mut self.header
+        };
         *source = &source[amount..];
     }
 

@@ -20,10 +20,10 @@ impl EnvelopeId {
     pub fn random() -> Self {
         loop {
             let text = format!("{:016x}", OsRng.next_u64());
-            if text.bytes().any(|byte| matches!(byte, b'a'..=b'd' | b'f')) {
-                if let Ok(id) = text.parse() {
-                    return id;
-                }
+            if text.bytes().any(|byte| matches!(byte, b'a'..=b'd' | b'f'))
+                && let Ok(id) = text.parse()
+            {
+                return id;
             }
         }
     }
@@ -40,7 +40,9 @@ impl FromStr for EnvelopeId {
 
     fn from_str(text: &str) -> Result<Self, ()> {
         let bytes: [u8; 16] = text.as_bytes().try_into().map_err(|_| ())?;
-        let hex = bytes.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let hex = bytes
+            .iter()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         hex.then_some(Self(bytes)).ok_or(())
     }
 }
@@ -118,7 +120,15 @@ impl EnvelopePlaintext {
         key: DataKey,
     ) -> Self {
         let (namespace, name) = (context.namespace().to_owned(), context.name().to_owned());
-        Self { id, scope: context.scope(), namespace, name, render, to, key }
+        Self {
+            id,
+            scope: context.scope(),
+            namespace,
+            name,
+            render,
+            to,
+            key,
+        }
     }
 
     /// The canonical JSON.
@@ -152,8 +162,7 @@ impl EnvelopePlaintext {
         let names = || malformed(Rule::EnvelopeNames);
         let id = fields.id.parse().map_err(|()| names())?;
         let scope: Scope = fields.scope.parse().map_err(|()| names())?;
-        let context =
-            Context::new(scope, fields.namespace, fields.name).map_err(|_| names())?;
+        let context = Context::new(scope, fields.namespace, fields.name).map_err(|_| names())?;
         if context.namespace() != fields.namespace || context.name() != fields.name {
             return Err(names());
         }
@@ -209,7 +218,10 @@ impl CheckedEnvelope {
         let reject = |rule, what: &str| OpenError::new(rule, format!("envelope {id}: {what}"));
         let fields = || {
             let entry = entry.as_object().filter(|entry| entry.len() == 2)?;
-            Some((entry.get("recipients")?.as_array()?, entry.get("sealedKey")?.as_str()?))
+            Some((
+                entry.get("recipients")?.as_array()?,
+                entry.get("sealedKey")?.as_str()?,
+            ))
         };
         let Some((recipients, sealed_key)) = fields() else {
             let what = "must have recipients (a list) and sealedKey (a string), and nothing else";
@@ -223,9 +235,16 @@ impl CheckedEnvelope {
             .map(|hint| hint.as_str().ok_or(()).and_then(str::parse))
             .collect::<Result<Vec<Fingerprint>, ()>>()
             .map_err(|()| {
-                reject(Rule::HintGrammar, "a recipient is not 32 lower-case hex characters")
+                reject(
+                    Rule::HintGrammar,
+                    "a recipient is not 32 lower-case hex characters",
+                )
             })?;
-        if hints.iter().enumerate().any(|(index, hint)| hints[..index].contains(hint)) {
+        if hints
+            .iter()
+            .enumerate()
+            .any(|(index, hint)| hints[..index].contains(hint))
+        {
             return Err(reject(Rule::HintsDuplicate, "names a recipient twice"));
         }
         // Base64 of the largest header and payload.
@@ -237,7 +256,10 @@ impl CheckedEnvelope {
             .map_err(|_| reject(Rule::SealedKeyBase64, "sealedKey is not canonical base64"))?;
         let file = AgeFile::parse(file).map_err(|error| reject(error.rule, &error.detail))?;
         if file.recipients() != hints.len() {
-            return Err(reject(Rule::HintsCount, "must have one recipient for each age stanza"));
+            return Err(reject(
+                Rule::HintsCount,
+                "must have one recipient for each age stanza",
+            ));
         }
         Ok(Self { hints, file })
     }

@@ -20,6 +20,29 @@ pub use rule::{Code, OpenError, Rule};
 pub use scope::{Context, ContextError, Scope};
 pub use seal::{SealError, Sealed, seal};
 
+/// For age's test kit, whose files hold no envelope. Not part of the API.
+#[doc(hidden)]
+pub mod testing {
+    use zeroize::Zeroizing;
+
+    use super::OpenError;
+    use super::age_file::AgeFile;
+    use crate::keys::Identity;
+
+    /// Opens an age file exactly as that of an envelope, every key on every stanza.
+    pub fn open_age_file(
+        bytes: Vec<u8>,
+        identities: &[Identity],
+    ) -> Result<Zeroizing<Vec<u8>>, OpenError> {
+        let file = AgeFile::parse(bytes)?;
+        let attempts: Vec<_> = identities
+            .iter()
+            .flat_map(|identity| (0..file.recipients()).map(move |index| (index, identity)))
+            .collect();
+        Ok(file.decrypt(&attempts)?.0)
+    }
+}
+
 /// Limits of the format, checked before any cryptography.
 pub mod limits {
     /// Envelopes in one object.

@@ -18,8 +18,14 @@ pub struct SealedObject {
 }
 
 /// Fields of `spec`: those of the format, and those that the resource adds around them.
-const SPEC_FIELDS: [&str; 6] =
-    ["scope", "envelopes", "encryptedData", "target", "template", "suspend"];
+const SPEC_FIELDS: [&str; 6] = [
+    "scope",
+    "envelopes",
+    "encryptedData",
+    "target",
+    "template",
+    "suspend",
+];
 
 impl SealedObject {
     /// Checks an object read from JSON or YAML: names, sizes, counts, grammar, the age headers of
@@ -54,7 +60,10 @@ impl SealedObject {
             );
             return Err(OpenError::new(Rule::ObjectSize, what));
         }
-        if let Some(field) = spec.keys().find(|field| !SPEC_FIELDS.contains(&field.as_str())) {
+        if let Some(field) = spec
+            .keys()
+            .find(|field| !SPEC_FIELDS.contains(&field.as_str()))
+        {
             let what = format!("spec has an unknown field {:?}", names::printable(field));
             return Err(OpenError::new(Rule::SpecFields, what));
         }
@@ -95,7 +104,12 @@ impl SealedObject {
             envelopes.insert(id, CheckedEnvelope::parse(id, entry)?);
         }
         let place = (namespace.to_owned(), name.to_owned());
-        Ok(Self { context, envelopes, values, place })
+        Ok(Self {
+            context,
+            envelopes,
+            values,
+            place,
+        })
     }
 
     /// What its values are bound to.
@@ -115,7 +129,9 @@ impl SealedObject {
 
     /// The hints of its referenced envelopes: claims, not proof.
     pub fn hints(&self) -> impl Iterator<Item = (EnvelopeId, &[Fingerprint])> {
-        self.envelopes.iter().map(|(id, envelope)| (*id, envelope.hints.as_slice()))
+        self.envelopes
+            .iter()
+            .map(|(id, envelope)| (*id, envelope.hints.as_slice()))
     }
 }
 
@@ -160,17 +176,26 @@ fn map_field<'a>(
     match spec.get(field) {
         None => Ok(&EMPTY),
         Some(Value::Object(map)) => Ok(map),
-        Some(_) => Err(OpenError::new(Rule::ObjectShape, format!("{field} must be a map"))),
+        Some(_) => Err(OpenError::new(
+            Rule::ObjectShape,
+            format!("{field} must be a map"),
+        )),
     }
 }
 
 fn check_value(key: &str, value: &Value) -> Result<CheckedValue, OpenError> {
     if !names::is_secret_key(key) {
-        let what = format!("{:?} is no key that Kubernetes allows", names::printable(key));
+        let what = format!(
+            "{:?} is no key that Kubernetes allows",
+            names::printable(key)
+        );
         return Err(OpenError::new(Rule::KeyName, what));
     }
     let text = value.as_str().ok_or_else(|| {
-        OpenError::new(Rule::ValueGrammar, format!("value of {key:?} is not a string"))
+        OpenError::new(
+            Rule::ValueGrammar,
+            format!("value of {key:?} is not a string"),
+        )
     })?;
     CheckedValue::parse(key, text)
 }

@@ -66,14 +66,24 @@ pub fn open(object: &SealedObject, ring: &KeyRing, search: Search) -> Result<Ope
         if hint_lies || plaintext.to != envelope.hints {
             opened.hint_mismatch.push(*id);
         }
-        opened.recipients.insert(*id, (envelope.file.key_type(), plaintext.to.clone()));
+        opened
+            .recipients
+            .insert(*id, (envelope.file.key_type(), plaintext.to.clone()));
         plaintexts.insert(*id, plaintext);
     }
     for (key, value) in &object.values {
         // Every value's envelope is there: `SealedObject` checked it.
-        let Some(envelope) = plaintexts.get(&value.id) else { continue };
+        let Some(envelope) = plaintexts.get(&value.id) else {
+            continue;
+        };
         let bytes = value.open(&envelope.key, &object.context, key)?;
-        opened.values.insert(key.clone(), OpenedValue { bytes, render: envelope.render });
+        opened.values.insert(
+            key.clone(),
+            OpenedValue {
+                bytes,
+                render: envelope.render,
+            },
+        );
     }
     Ok(opened)
 }
@@ -100,8 +110,14 @@ fn attempts<'a>(
     }
     if attempts.is_empty() {
         let list = |fingerprints: &mut dyn Iterator<Item = Fingerprint>| {
-            let texts: Vec<_> = fingerprints.map(|fingerprint| fingerprint.short()).collect();
-            if texts.is_empty() { "none".to_owned() } else { texts.join(", ") }
+            let texts: Vec<_> = fingerprints
+                .map(|fingerprint| fingerprint.short())
+                .collect();
+            if texts.is_empty() {
+                "none".to_owned()
+            } else {
+                texts.join(", ")
+            }
         };
         let what = format!(
             "envelope {id} is sealed to {}, the keys held are {}",
@@ -129,10 +145,15 @@ fn check_context(
     } else {
         return Ok(());
     };
-    let sealed_for = Context::new(envelope.scope, &envelope.namespace, &envelope.name)
-        .map_or_else(|_| "another object".to_owned(), |context| context.to_string());
+    let sealed_for = Context::new(envelope.scope, &envelope.namespace, &envelope.name).map_or_else(
+        |_| "another object".to_owned(),
+        |context| context.to_string(),
+    );
     let what = if rule == Rule::ContextId {
-        format!("envelope {id} was sealed as envelope {}, it was moved", envelope.id)
+        format!(
+            "envelope {id} was sealed as envelope {}, it was moved",
+            envelope.id
+        )
     } else {
         format!("envelope {id} is sealed for {sealed_for}, found in {context}")
     };

@@ -154,7 +154,10 @@ pub struct OpenError {
 
 impl OpenError {
     pub(crate) fn new(rule: Rule, detail: impl Into<String>) -> Self {
-        Self { rule, detail: detail.into() }
+        Self {
+            rule,
+            detail: detail.into(),
+        }
     }
 
     /// The code of the broken rule.

@@ -67,7 +67,11 @@ impl Context {
     /// The context of an object of this namespace and name. Names that `scope` does not bind may
     /// be anything.
     pub fn new(scope: Scope, namespace: &str, name: &str) -> Result<Self, ContextError> {
-        let bound_namespace = if scope == Scope::ClusterWide { "" } else { namespace };
+        let bound_namespace = if scope == Scope::ClusterWide {
+            ""
+        } else {
+            namespace
+        };
         let bound_name = if scope == Scope::Strict { name } else { "" };
         if scope != Scope::ClusterWide && !names::is_dns_label(namespace) {
             return Err(ContextError::Namespace(scope, names::printable(namespace)));
@@ -75,7 +79,11 @@ impl Context {
         if scope == Scope::Strict && !names::is_dns_subdomain(name) {
             return Err(ContextError::Name(names::printable(name)));
         }
-        Ok(Self { scope, namespace: bound_namespace.to_owned(), name: bound_name.to_owned() })
+        Ok(Self {
+            scope,
+            namespace: bound_namespace.to_owned(),
+            name: bound_name.to_owned(),
+        })
     }
 
     /// The scope.

@@ -56,7 +56,10 @@ pub fn seal(
         .map(|(key, bytes)| key.len() + 6 + value::sealed_text_size(bytes.len()))
         .sum();
     if size > limits::OBJECT_BYTES {
-        return Err(SealError::TooLarge { size, limit: limits::OBJECT_BYTES });
+        return Err(SealError::TooLarge {
+            size,
+            limit: limits::OBJECT_BYTES,
+        });
     }
     let id = EnvelopeId::random();
     let to = recipients.fingerprints();
@@ -65,9 +68,14 @@ pub fn seal(
     let values = values
         .iter()
         .map(|(key, bytes)| {
-            let text = value::seal(bytes, &plaintext.key, context, key, id).ok_or(SealError::Age)?;
+            let text =
+                value::seal(bytes, &plaintext.key, context, key, id).ok_or(SealError::Age)?;
             Ok((key.clone(), text))
         })
         .collect::<Result<_, SealError>>()?;
-    Ok(Sealed { id, envelope, values })
+    Ok(Sealed {
+        id,
+        envelope,
+        values,
+    })
 }

@@ -27,12 +27,18 @@ impl CheckedValue {
     /// Checks the text of `encryptedData[key]`.
     pub(super) fn parse(key: &str, text: &str) -> Result<Self, OpenError> {
         let reject = |rule, what| {
-            OpenError::new(rule, format!("value of {:?}: {what}", names::printable(key)))
+            OpenError::new(
+                rule,
+                format!("value of {:?}: {what}", names::printable(key)),
+            )
         };
         let parts = || {
             let (id, encoded) = text.strip_prefix(PREFIX)?.split_once('.')?;
             let url_safe = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-            encoded.bytes().all(url_safe).then_some((id.parse().ok()?, encoded))
+            encoded
+                .bytes()
+                .all(url_safe)
+                .then_some((id.parse().ok()?, encoded))
         };
         let (id, encoded) = parts()
             .ok_or_else(|| reject(Rule::ValueGrammar, "must be sk1.<16 hex>.<base64url>"))?;
@@ -41,7 +47,10 @@ impl CheckedValue {
             .map_err(|_| reject(Rule::ValueBase64, "is not canonical base64url"))?;
         let padded = bytes.len().checked_sub(NONCE + TAG);
         if !padded.is_some_and(|padded| padded >= LENGTH && bucket(padded) == padded) {
-            return Err(reject(Rule::ValueSize, "has no legal size, it was cut or extended"));
+            return Err(reject(
+                Rule::ValueSize,
+                "has no legal size, it was cut or extended",
+            ));
         }
         Ok(Self { id, bytes })
     }
@@ -70,8 +79,9 @@ impl CheckedValue {
             .map_err(|_| refuse(Rule::ValueAead))?;
         let (length, rest) = plaintext.split_at(LENGTH);
         let length = u32::from_be_bytes([length[0], length[1], length[2], length[3]]) as usize;
-        let (value, padding) =
-            rest.split_at_checked(length).ok_or_else(|| refuse(Rule::ValueLength))?;
+        let (value, padding) = rest
+            .split_at_checked(length)
+            .ok_or_else(|| refuse(Rule::ValueLength))?;
         if bucket(LENGTH + length) != plaintext.len() {
             return Err(refuse(Rule::ValueBucket));
         }
@@ -107,13 +117,23 @@ pub(super) fn seal(
         )
         .ok()?;
     let sealed = [nonce.as_slice(), &plaintext, &tag].concat();
-    Some(format!("{PREFIX}{id}.{}", BASE64_URL_SAFE_NO_PAD.encode(sealed)))
+    Some(format!(
+        "{PREFIX}{id}.{}",
+        BASE64_URL_SAFE_NO_PAD.encode(sealed)
+    ))
 }
 
 /// Six texts, each with its length as 4 bytes, big-endian, before it.
 fn associated_data(context: &Context, key: &str, id: EnvelopeId) -> Vec<u8> {
     let scope = context.scope().name();
-    let texts = [DOMAIN, scope, context.namespace(), context.name(), key, id.as_str()];
+    let texts = [
+        DOMAIN,
+        scope,
+        context.namespace(),
+        context.name(),
+        key,
+        id.as_str(),
+    ];
     let mut data = Vec::with_capacity(texts.iter().map(|text| 4 + text.len()).sum());
     for text in texts {
         // Names are at most 253 bytes.
@@ -148,8 +168,18 @@ mod tests {
     #[test]
     fn buckets_are_those_of_the_format() {
         let table = [
-            (4, 64), (64, 64), (65, 128), (128, 128), (129, 256), (512, 512), (513, 1024),
-            (1024, 1024), (1025, 1088), (1088, 1088), (1089, 1152), (65_537, 67_584),
+            (4, 64),
+            (64, 64),
+            (65, 128),
+            (128, 128),
+            (129, 256),
+            (512, 512),
+            (513, 1024),
+            (1024, 1024),
+            (1025, 1088),
+            (1088, 1088),
+            (1089, 1152),
+            (65_537, 67_584),
             (1_000_000, 1_015_808),
         ];
         for (length, padded) in table {
