@@ -2,11 +2,14 @@
 //! answers carry metadata only, so that no secret comes back over the wire.
 
 use http::Request;
+use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
 use kube::core::PartialObjectMeta;
-use serde::Serialize;
 use serde_json::Value;
+use zeroize::Zeroize;
 
+/// kubectl's copy of the manifest that it applied.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// Answers of writes: names and versions, never the data just written.
 const METADATA_ONLY: &str =
     "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
@@ -34,6 +37,13 @@ impl ApiFailure {
             Self::Status { code, .. } => *code,
             Self::Unreachable => 0,
         }
+    }
+}
+
+impl ApiFailure {
+    /// Is there an object of that name? (A quota answers 409 too, with another reason.)
+    pub fn is_already_exists(&self) -> bool {
+        matches!(self, Self::Status { reason, .. } if reason == "AlreadyExists")
     }
 }
 
@@ -66,16 +76,26 @@ impl From<kube::Error> for ApiFailure {
             .details
             .map(|details| details.causes)
             .unwrap_or_default();
-        // A field path may hold a key name, never a value.
-        let fields = causes
+        // A field path may hold a key name, never a value. Webhooks fill reason and fields as they
+        // like: what does not look like a word or a path is left out, and so is what repeats.
+        let mut fields: Vec<String> = causes
             .into_iter()
             .map(|cause| cause.field)
-            .filter(|field| !field.is_empty())
-            .map(|field| sealkit_core::names::printable(&field))
+            .filter(|field| is_path(field))
             .collect();
+        fields.sort();
+        fields.dedup();
+        fields.truncate(5);
+        let is_word = status.reason.len() <= 40
+            && status.reason.bytes().all(|byte| byte.is_ascii_alphabetic());
+        let reason = if is_word {
+            status.reason
+        } else {
+            "Refused".to_owned()
+        };
         Self::Status {
             code: status.code,
-            reason: status.reason,
+            reason,
             fields,
         }
     }
@@ -85,14 +105,10 @@ impl From<kube::Error> for ApiFailure {
 pub async fn create(
     client: &Client,
     path: &str,
-    body: &impl Serialize,
+    body: &Value,
 ) -> Result<PartialObjectMeta, ApiFailure> {
-    send(
-        client,
-        Request::post(path).header("content-type", "application/json"),
-        body,
-    )
-    .await
+    let request = Request::post(path).header("content-type", "application/json");
+    send(client, request, body).await
 }
 
 /// `PATCH path` as a merge patch; the answer's metadata.
@@ -108,7 +124,7 @@ pub async fn merge_patch(
 async fn send(
     client: &Client,
     request: http::request::Builder,
-    body: &impl Serialize,
+    body: &Value,
 ) -> Result<PartialObjectMeta, ApiFailure> {
     let bytes = serde_json::to_vec(body).map_err(|_| ApiFailure::Unreachable)?;
     let request = request
@@ -116,4 +132,49 @@ async fn send(
         .body(bytes)
         .map_err(|_| ApiFailure::Unreachable)?;
     Ok(client.request(request).await?)
+}
+
+/// Overwrites what a Secret holds, kubectl's copy of the whole manifest included.
+pub fn wipe(secret: &mut Secret) {
+    for value in secret.data.iter_mut().flat_map(|data| data.values_mut()) {
+        value.0.zeroize();
+    }
+    let annotations = secret.metadata.annotations.as_mut();
+    if let Some(copy) = annotations.and_then(|all| all.get_mut(LAST_APPLIED)) {
+        copy.zeroize();
+    }
+}
+
+fn is_path(field: &str) -> bool {
+    (1..=253).contains(&field.len())
+        && field
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"_.-/[]".contains(&byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn nothing_that_a_webhook_wrote_is_quoted() {
+        let status: Status = serde_json::from_value(json!({
+            "status": "Failure", "code": 403, "reason": "denied: data.password is hunter2",
+            "message": "hunter2",
+            "details": {"causes": [
+                {"field": "data is hunter2", "message": "hunter2", "reason": "x"},
+                {"field": "data[.dockerconfigjson]", "message": "hunter2", "reason": "x"},
+                {"field": "data[.dockerconfigjson]", "message": "hunter2", "reason": "x"},
+            ]},
+        }))
+        .unwrap();
+        let failure = ApiFailure::from(kube::Error::Api(status.boxed()));
+        assert_eq!(
+            failure.to_string(),
+            "the API server answered 403 Refused for data[.dockerconfigjson]"
+        );
+    }
 }

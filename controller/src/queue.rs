@@ -64,8 +64,13 @@ struct State<K, T> {
     running: HashSet<K>,
     sequence: u64,
     payloads: usize,
+    taken: u64,
     closed: bool,
 }
+
+/// Every so many times the background lane goes first, so that a flood of fresh work does not
+/// starve everybody's retries.
+const BACKGROUND_TURN: u64 = 8;
 
 impl<K: Clone + Eq + Hash, T> Queue<K, T> {
     /// An empty queue.
@@ -79,6 +84,7 @@ impl<K: Clone + Eq + Hash, T> Queue<K, T> {
                 running: HashSet::new(),
                 sequence: 0,
                 payloads: 0,
+                taken: 0,
                 closed: false,
             }),
             wake: Notify::new(),
@@ -239,7 +245,13 @@ impl<K: Clone + Eq + Hash, T> State<K, T> {
     }
 
     fn take(&mut self) -> Option<Work<K, T>> {
-        for lane in 0..self.ready.len() {
+        self.taken += 1;
+        let order = if self.taken.is_multiple_of(BACKGROUND_TURN) {
+            [1, 0]
+        } else {
+            [0, 1]
+        };
+        for lane in order {
             while let Some((key, sequence)) = self.ready[lane].pop_front() {
                 let current = self
                     .pending
@@ -330,6 +342,19 @@ mod tests {
         assert_eq!(queue.next().await.unwrap().key, "background");
         assert_eq!(queue.next().await.unwrap().key, "late");
         assert_eq!(now() - start, Duration::from_mins(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_of_fresh_work_does_not_starve_retries() {
+        let queue = Queue::new();
+        queue.push(0, Lane::Background, now(), Some(()));
+        (1..100).for_each(|key| queue.push(key, Lane::Fresh, now(), Some(())));
+        for turn in 1.. {
+            if queue.next().await.unwrap().key == 0 {
+                assert!(turn <= 8);
+                break;
+            }
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -85,7 +85,7 @@ async fn lead(
         metrics.leader.set(1);
         health.set_ready(false);
         tokio::select! {
-            () = work(settings, client, metrics, health, &identity, stop) => {}
+            () = work(settings, client, metrics, health, &identity, &mut stop) => {}
             // Every write carries a precondition; dropping the tasks ends the rest.
             _ = leads.wait_for(|leads| !*leads) => return Err(RunError::LeaseLost),
         }
@@ -171,7 +171,12 @@ async fn work(
     tasks.spawn(key_reconciler.run(health.clone(), metrics.clone()));
     let mut objects = tokio::task::JoinSet::new();
     objects.spawn(sealed_secrets.clone().run(health.clone()));
-    stop.await;
+    tokio::select! {
+        () = stop => {}
+        // What never ends has ended: another process does better than half of this one.
+        _ = tasks.join_next() => return,
+        _ = objects.join_next() => return,
+    }
     tracing::info!("stopping, writes under way are finished");
     sealed_secrets.stop();
     // What is not finished by then is dropped with the task.

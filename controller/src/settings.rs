@@ -1,4 +1,4 @@
-//! Flags of the controller. Each has an environment variable of the same name in capitals.
+//! Flags of the controller; `--help` names the environment variable of each.
 
 use std::net::SocketAddr;
 

@@ -11,6 +11,8 @@ use crate::status::{self, Outcome};
 #[derive(Clone)]
 pub(super) struct Held {
     pub(super) secret: String,
+    pub(super) uid: String,
+    pub(super) resource_version: String,
     pub(super) identity: Identity,
     /// Annotation; `None` for a restored identity that lost it.
     pub(super) state: Option<KeyState>,
@@ -26,6 +28,7 @@ pub(super) enum Action {
     Generate {
         sealing_key: String,
         algorithm: Algorithm,
+        created_at: Timestamp,
     },
     /// Put label and annotations of an identity Secret right.
     Annotate {
@@ -62,17 +65,16 @@ pub(super) struct World<'a> {
 /// What must be done, and the keys in force meanwhile.
 pub(super) fn decide(world: &World<'_>) -> (Vec<Action>, Keys) {
     let mut actions = Vec::new();
-    // One identity may stand in two Secrets (a backup restored beside the original).
-    let mut by_fingerprint: BTreeMap<Fingerprint, &Held> = BTreeMap::new();
-    for held in world.held.values() {
-        by_fingerprint
-            .entry(held.identity.fingerprint())
-            .or_insert(held);
-    }
-
-    let mut states: BTreeMap<Fingerprint, (KeyState, Option<Outcome>)> = by_fingerprint
+    let by_fingerprint = by_fingerprint(world);
+    let names = names(world, &by_fingerprint);
+    let mut states: BTreeMap<Fingerprint, (KeyState, Option<Trouble>)> = by_fingerprint
         .iter()
-        .map(|(fingerprint, held)| (*fingerprint, requested_state(world, *fingerprint, held)))
+        .map(|(fingerprint, held)| {
+            (
+                *fingerprint,
+                requested_state(world, *fingerprint, held, &names[fingerprint]),
+            )
+        })
         .collect();
     let created = |held: &Held| held.created_at.unwrap_or(world.now);
     let newest = by_fingerprint
@@ -97,14 +99,11 @@ pub(super) fn decide(world: &World<'_>) -> (Vec<Action>, Keys) {
     for (fingerprint, held) in &by_fingerprint {
         let (state, trouble) = &states[fingerprint];
         let created_at = created(held);
-        let name = held
-            .sealing_key
-            .clone()
-            .unwrap_or_else(|| format!("key-{fingerprint}"));
+        let name = names[fingerprint].clone();
         let complete = held.label_is_right
             && held.state == Some(*state)
             && held.created_at.is_some()
-            && held.sealing_key.is_some();
+            && held.sealing_key.as_ref() == Some(&name);
         if !complete {
             actions.push(Action::Annotate {
                 secret: held.secret.clone(),
@@ -122,9 +121,13 @@ pub(super) fn decide(world: &World<'_>) -> (Vec<Action>, Keys) {
                 state: *state,
             }),
             Some(key) => {
-                let outcome = trouble.clone().unwrap_or_else(|| {
-                    Outcome::Ready(Reason::KeyAvailable, "the key pair is there".to_owned())
-                });
+                let outcome = match trouble {
+                    Some(Trouble::Unknown) => continue,
+                    Some(Trouble::Refused(outcome)) => outcome.clone(),
+                    None => {
+                        Outcome::Ready(Reason::KeyAvailable, "the key pair is there".to_owned())
+                    }
+                };
                 let status = SealingKeyStatus {
                     recipient: Some(held.identity.recipient().to_string()),
                     fingerprint: Some(fingerprint.to_string()),
@@ -136,14 +139,21 @@ pub(super) fn decide(world: &World<'_>) -> (Vec<Action>, Keys) {
             }
         }
     }
-    actions.extend(keys_without_identity(world, newest.is_some()));
+    actions.extend(keys_without_identity(
+        world,
+        &names,
+        newest.map(|(_, held)| created(held)),
+    ));
 
     let openable = by_fingerprint
         .values()
         .filter(|held| states[&held.identity.fingerprint()].0 != KeyState::Revoked)
         .map(|held| held.identity.clone());
-    // Fingerprints are unique here: they are the map's keys.
-    let ring = KeyRing::new(openable).unwrap_or_default();
+    #[expect(
+        clippy::expect_used,
+        reason = "fingerprints are unique: they are the map's keys"
+    )]
+    let ring = KeyRing::new(openable).expect("no two keys of one fingerprint");
     let keys = Keys {
         ring,
         newest: newest
@@ -153,18 +163,88 @@ pub(super) fn decide(world: &World<'_>) -> (Vec<Action>, Keys) {
     (actions, keys)
 }
 
+/// What stands against the request of a SealingKey.
+#[derive(Clone)]
+enum Trouble {
+    /// It is not known yet whether objects need the key.
+    Unknown,
+    /// They do.
+    Refused(Outcome),
+}
+
+/// One identity for each fingerprint. It may stand in two Secrets (a backup restored beside the
+/// original): the one whose state went down furthest counts.
+fn by_fingerprint<'a>(world: &World<'a>) -> BTreeMap<Fingerprint, &'a Held> {
+    let mut identities: BTreeMap<Fingerprint, &Held> = BTreeMap::new();
+    for held in world.held.values() {
+        let best = identities
+            .entry(held.identity.fingerprint())
+            .or_insert(held);
+        if held.state.unwrap_or(KeyState::DecryptOnly) > best.state.unwrap_or(KeyState::DecryptOnly)
+        {
+            *best = held;
+        }
+    }
+    identities
+}
+
+/// The SealingKey of each identity: the annotated one, but one name has one identity. Where two
+/// claim it, the one that the SealingKey's status names keeps it, else the older.
+fn names(
+    world: &World<'_>,
+    identities: &BTreeMap<Fingerprint, &Held>,
+) -> BTreeMap<Fingerprint, String> {
+    let mut owners: BTreeMap<&str, Fingerprint> = BTreeMap::new();
+    let rank = |name: &str, fingerprint: &Fingerprint| {
+        let status = world
+            .sealing_keys
+            .get(name)
+            .and_then(|key| key.status.as_ref());
+        let named = status.and_then(|status| status.fingerprint.as_ref());
+        let is_named = named == Some(&fingerprint.to_string());
+        (!is_named, identities[fingerprint].created_at, *fingerprint)
+    };
+    let annotated = |held: &&Held| {
+        let name = held.sealing_key.as_deref()?;
+        // Whatever somebody wrote there must be a name that the API server takes.
+        sealkit_core::names::is_dns_subdomain(name).then(|| name.to_owned())
+    };
+    let claims: BTreeMap<Fingerprint, String> = identities
+        .iter()
+        .filter_map(|(fingerprint, held)| Some((*fingerprint, annotated(held)?)))
+        .collect();
+    for (fingerprint, name) in &claims {
+        let owner = owners.entry(name).or_insert(*fingerprint);
+        if rank(name, fingerprint) < rank(name, owner) {
+            *owner = *fingerprint;
+        }
+    }
+    identities
+        .keys()
+        .map(|fingerprint| {
+            let claimed = claims
+                .get(fingerprint)
+                .filter(|name| owners[name.as_str()] == *fingerprint);
+            (
+                *fingerprint,
+                claimed
+                    .cloned()
+                    .unwrap_or_else(|| format!("key-{fingerprint}")),
+            )
+        })
+        .collect()
+}
+
 /// The state of a key by its annotation and the request of its SealingKey, before the newest is
 /// chosen; and what stands against the request. States only ever go down.
 fn requested_state(
     world: &World<'_>,
     fingerprint: Fingerprint,
     held: &Held,
-) -> (KeyState, Option<Outcome>) {
+    name: &str,
+) -> (KeyState, Option<Trouble>) {
     let base = held.state.unwrap_or(KeyState::DecryptOnly);
-    let key = held
-        .sealing_key
-        .as_ref()
-        .and_then(|name| world.sealing_keys.get(name));
+    let key = world.sealing_keys.get(name);
     let Some(key) = key else { return (base, None) };
     let wanted = base.max(key.spec.state);
     if wanted != KeyState::Revoked || base == KeyState::Revoked {
@@ -180,8 +260,9 @@ fn requested_state(
     }
     match (world.usage)(&fingerprint) {
         Some(users) if users.is_empty() => (KeyState::Revoked, None),
-        users => {
-            let users = users.unwrap_or_default();
+        // Not known yet: nothing is said until it is.
+        None => (KeyState::DecryptOnly, Some(Trouble::Unknown)),
+        Some(users) => {
             let shown: Vec<&str> = users.iter().take(10).map(String::as_str).collect();
             let more = if users.len() > shown.len() {
                 ", …"
@@ -197,38 +278,42 @@ fn requested_state(
             );
             (
                 KeyState::DecryptOnly,
-                Some(Outcome::Stalled(Reason::InUse, message)),
+                Some(Trouble::Refused(Outcome::Stalled(Reason::InUse, message))),
             )
         }
     }
 }
 
 /// SealingKeys that no identity belongs to: to be generated, or lost.
-fn keys_without_identity(world: &World<'_>, have_newest: bool) -> Vec<Action> {
+fn keys_without_identity(
+    world: &World<'_>,
+    names: &BTreeMap<Fingerprint, String>,
+    newest_created: Option<Timestamp>,
+) -> Vec<Action> {
     let mut actions = Vec::new();
     let mut expected = false;
     for (name, key) in world.sealing_keys {
-        if world
-            .held
-            .values()
-            .any(|held| held.sealing_key.as_ref() == Some(name))
-        {
+        if names.values().any(|owned| owned == name) {
             continue;
         }
         let algorithm = key.spec.algorithm;
         let outcome = if let Some(fingerprint) = named_fingerprint(key) {
-            if world
-                .held
-                .values()
-                .any(|held| held.identity.fingerprint().to_string() == fingerprint)
-            {
-                // Its identity is restored but not annotated yet; the next look finds it.
-                continue;
+            let owner = fingerprint
+                .parse()
+                .ok()
+                .and_then(|fingerprint| names.get(&fingerprint));
+            if let Some(owner) = owner {
+                let message = format!(
+                    "its fingerprint belongs to SealingKey {owner}: remove the annotation \
+                     {FINGERPRINT} to get a key pair of its own"
+                );
+                Outcome::Stalled(Reason::InvalidSpec, message)
+            } else {
+                expected |= key.spec.state == KeyState::Active;
+                let message =
+                    format!("the identity of {fingerprint} is missing: restore it from a backup");
+                Outcome::Stalled(Reason::IdentityMissing, message)
             }
-            expected |= key.spec.state == KeyState::Active;
-            let message =
-                format!("the identity of {fingerprint} is missing: restore it from a backup");
-            Outcome::Stalled(Reason::IdentityMissing, message)
         } else if !world.allowed.contains(&algorithm) {
             let message = "this algorithm is not in --allowed-algorithms".to_owned();
             Outcome::Stalled(Reason::AlgorithmNotAllowed, message)
@@ -240,6 +325,7 @@ fn keys_without_identity(world: &World<'_>, have_newest: bool) -> Vec<Action> {
             actions.push(Action::Generate {
                 sealing_key: name.clone(),
                 algorithm,
+                created_at: after(newest_created, world.now),
             });
             continue;
         };
@@ -247,7 +333,7 @@ fn keys_without_identity(world: &World<'_>, have_newest: bool) -> Vec<Action> {
         actions.extend(write_status(key, status, &outcome, world.now));
     }
     // Nothing to seal to, and nothing under way or waiting to be restored.
-    if !have_newest
+    if newest_created.is_none()
         && !expected
         && let Some(algorithm) = world.allowed.first()
     {
@@ -259,6 +345,12 @@ fn keys_without_identity(world: &World<'_>, have_newest: bool) -> Vec<Action> {
         });
     }
     actions
+}
+
+/// A new key is newer than all others, whatever this machine's clock says.
+fn after(newest: Option<Timestamp>, now: Timestamp) -> Timestamp {
+    let next = newest.and_then(|newest| Timestamp::from_second(newest.as_second() + 1).ok());
+    next.map_or(now, |next| next.max(now))
 }
 
 /// The fingerprint that a SealingKey once had: such a key never triggers generation, since backup
@@ -276,7 +368,7 @@ fn named_fingerprint(key: &SealingKey) -> Option<String> {
     status.or_else(annotation).or_else(name)
 }
 
-fn write_status(
+pub(super) fn write_status(
     key: &SealingKey,
     mut status: SealingKeyStatus,
     outcome: &Outcome,
@@ -323,6 +415,8 @@ mod tests {
             let created_at = state.map(|_| Timestamp::from_second(created).unwrap());
             let held = Held {
                 secret: secret.clone(),
+                uid: String::new(),
+                resource_version: String::new(),
                 identity,
                 state,
                 created_at,
@@ -391,11 +485,13 @@ mod tests {
         );
         cluster.request("key-x", KeyState::Active);
         let sealing_key = "key-x".to_owned();
+        let created_at = Timestamp::from_second(1_000_000).unwrap();
         assert_eq!(
             cluster.decide().0,
             [Action::Generate {
                 sealing_key,
-                algorithm
+                algorithm,
+                created_at
             }]
         );
     }
@@ -425,6 +521,84 @@ mod tests {
         let (actions, keys) = cluster.decide();
         assert_eq!(keys.newest, None, "the old one does not come back");
         assert_eq!(creations(&actions), 1, "a new one is made");
+    }
+
+    #[test]
+    fn a_new_key_is_the_newest_whatever_the_clock_says() {
+        let mut cluster = Cluster::default();
+        cluster.hold(Some(KeyState::Active), 2_000_000);
+        cluster.request("rotated", KeyState::Active);
+        let generated = cluster
+            .decide()
+            .0
+            .into_iter()
+            .find_map(|action| match action {
+                Action::Generate { created_at, .. } => Some(created_at.as_second()),
+                _ => None,
+            });
+        assert_eq!(generated, Some(2_000_001));
+    }
+
+    #[test]
+    fn two_identities_that_claim_one_name_come_to_rest() {
+        let mut cluster = Cluster::default();
+        let first = cluster.hold(Some(KeyState::Active), 1);
+        let second = cluster.hold(Some(KeyState::DecryptOnly), 2);
+        let name = format!("key-{first}");
+        cluster.keys.remove(&format!("key-{second}"));
+        for held in cluster.held.values_mut() {
+            held.sealing_key = Some(name.clone());
+        }
+        let (actions, _) = cluster.decide();
+        let status_writes: Vec<_> = actions
+            .iter()
+            .filter(|action| matches!(action, Action::WriteStatus { sealing_key, .. } if *sealing_key == name))
+            .collect();
+        assert_eq!(status_writes.len(), 1, "{actions:?}");
+        let renamed = actions.iter().any(|action| {
+            matches!(action,
+            Action::Annotate { fingerprint, sealing_key, .. }
+                if *fingerprint == second && *sealing_key == format!("key-{second}"))
+        });
+        assert!(renamed, "{actions:?}");
+    }
+
+    #[test]
+    fn a_copied_sealing_key_is_told_why_it_gets_no_key() {
+        let mut cluster = Cluster::default();
+        let original = cluster.hold(Some(KeyState::Active), 1);
+        cluster.request("copy", KeyState::Active);
+        let annotations = BTreeMap::from([(FINGERPRINT.to_owned(), original.to_string())]);
+        cluster.keys.get_mut("copy").unwrap().metadata.annotations = Some(annotations);
+        let (actions, _) = cluster.decide();
+        assert_eq!(creations(&actions), 0);
+        let told = actions.iter().any(|action| {
+            matches!(action,
+            Action::WriteStatus { sealing_key, status } if sealing_key == "copy"
+                && status.conditions.iter().any(|c| c.reason == "InvalidSpec"))
+        });
+        assert!(told, "{actions:?}");
+    }
+
+    #[test]
+    fn nothing_is_said_of_a_revocation_before_it_can_be_judged() {
+        let mut cluster = Cluster::default();
+        let key = cluster.hold(Some(KeyState::DecryptOnly), 1);
+        cluster.hold(Some(KeyState::Active), 2);
+        let name = format!("key-{key}");
+        cluster.keys.get_mut(&name).unwrap().spec.state = KeyState::Revoked;
+        let (actions, keys) = decide(&World {
+            held: &cluster.held,
+            sealing_keys: &cluster.keys,
+            allowed: &[Algorithm::Hybrid],
+            usage: &|_| None,
+            now: Timestamp::from_second(1_000_000).unwrap(),
+        });
+        assert!(keys.ring.get(&key).is_some());
+        let told = actions.iter().any(|action| {
+            matches!(action, Action::WriteStatus { sealing_key, .. } if *sealing_key == name)
+        });
+        assert!(!told);
     }
 
     #[test]

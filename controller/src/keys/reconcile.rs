@@ -8,27 +8,29 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, ResourceExt};
-use sealkit_core::api::{Algorithm, KeyState, SealingKey, SealingKeySpec};
+use sealkit_core::api::{Algorithm, KeyState, Reason, SealingKey, SealingKeySpec};
 use sealkit_core::keys::{Identity, parse_identity_file};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::watch;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
-use super::decide::{Action, Held, World, decide};
+use super::decide::{Action, Held, World, decide, write_status};
 use super::{
     CREATED_ANNOTATION, FINGERPRINT, IDENTITY_TYPE, Keys, KeysReceiver, SEALING_KEY_ANNOTATION,
     STATE_ANNOTATION, Usage,
 };
-use crate::kubernetes::ApiFailure;
+use crate::kubernetes::{self, ApiFailure};
+use crate::status::Outcome;
 use crate::telemetry::{Health, Metrics};
 
 /// Longest pause after a failed step.
 const MAX_PAUSE: Duration = Duration::from_secs(30);
+/// Rounds of deciding and acting before the watches are heard again.
+const ROUNDS: usize = 8;
 /// How often revocations that waited for their objects are looked at again.
 const RECHECK: Duration = Duration::from_secs(30);
 
-/// Keeps identities and SealingKeys in step. One task; only the leader acts, every replica knows
-/// the keys.
+/// Keeps identities and SealingKeys in step. One task of the leader.
 pub struct KeyReconciler {
     secrets: Api<Secret>,
     sealing_keys: Api<SealingKey>,
@@ -118,9 +120,10 @@ impl KeyReconciler {
     }
 
     /// Acts until nothing is left to do. Answers of the server are taken over at once, so that
-    /// nothing is done twice before a watch tells of it.
+    /// nothing is done twice before a watch tells of it. One step that fails does not keep the
+    /// others; the first failure is returned.
     async fn step(&mut self) -> Result<(), ApiFailure> {
-        loop {
+        for _ in 0..ROUNDS {
             let (actions, keys) = decide(&World {
                 held: &self.held,
                 sealing_keys: &self.known,
@@ -132,10 +135,14 @@ impl KeyReconciler {
             if actions.is_empty() {
                 return Ok(());
             }
+            let mut first_failure = Ok(());
             for action in actions {
-                self.act(action).await?;
+                let result = self.act(action).await;
+                first_failure = first_failure.and(result);
             }
+            first_failure?;
         }
+        Ok(())
     }
 
     fn publish(&self, keys: Keys) {
@@ -153,21 +160,9 @@ impl KeyReconciler {
             Action::Generate {
                 sealing_key,
                 algorithm,
+                created_at,
             } => {
-                let identity = Identity::generate(algorithm.into());
-                let fingerprint = identity.fingerprint();
-                tracing::info!(sealing_key, %fingerprint, "new key pair");
-                let mut secret = identity_secret(&identity, &sealing_key);
-                let created = self.secrets.create(&PostParams::default(), &secret).await;
-                wipe(&mut secret);
-                insert_held(&mut self.held, created?);
-                let patch =
-                    json!({"metadata": {"annotations": {FINGERPRINT: fingerprint.to_string()}}});
-                let key = self
-                    .sealing_keys
-                    .patch(&sealing_key, &PatchParams::default(), &Patch::Merge(patch))
-                    .await?;
-                self.known.insert(sealing_key, key);
+                self.generate(sealing_key, algorithm, created_at).await?;
             }
             Action::Annotate {
                 secret,
@@ -176,7 +171,10 @@ impl KeyReconciler {
                 created_at,
                 sealing_key,
             } => {
+                let held = self.held.get(&secret);
                 let patch = json!({"metadata": {
+                    "uid": held.map(|held| &held.uid),
+                    "resourceVersion": held.map(|held| &held.resource_version),
                     "labels": {FINGERPRINT: fingerprint.to_string()},
                     "annotations": {
                         STATE_ANNOTATION: format!("{state:?}"),
@@ -214,16 +212,84 @@ impl KeyReconciler {
                 sealing_key,
                 status,
             } => {
-                let uid = self.known.get(&sealing_key).and_then(ResourceExt::uid);
-                let patch = json!({"metadata": {"uid": uid}, "status": status});
-                let key = self
-                    .sealing_keys
-                    .patch_status(&sealing_key, &PatchParams::default(), &Patch::Merge(patch))
-                    .await?;
-                self.known.insert(sealing_key, key);
+                let metadata = self.precondition(&sealing_key);
+                self.patch_status(
+                    sealing_key,
+                    &json!({"metadata": metadata, "status": status}),
+                )
+                .await?;
             }
         }
         Ok(())
+    }
+
+    /// Makes a key pair. The Secret's name comes from the SealingKey's UID, so that a create whose
+    /// answer was lost cannot happen twice.
+    async fn generate(
+        &mut self,
+        sealing_key: String,
+        algorithm: Algorithm,
+        created_at: Timestamp,
+    ) -> Result<(), ApiFailure> {
+        let Some(key) = self.known.get(&sealing_key) else {
+            return Ok(());
+        };
+        let name = format!("sealing-key-{}", key.uid().unwrap_or_default());
+        let identity = Identity::generate(algorithm.into());
+        let fingerprint = identity.fingerprint();
+        let mut secret = identity_secret(&identity, name, &sealing_key, created_at);
+        let created = self.secrets.create(&PostParams::default(), &secret).await;
+        kubernetes::wipe(&mut secret);
+        match created.map_err(ApiFailure::from) {
+            Ok(created) => insert_held(&mut self.held, created),
+            Err(failure) => {
+                let message = format!("the key pair could not be stored: {failure}");
+                let outcome = Outcome::Retrying(Reason::TargetWriteFailed, message);
+                let status = key.status.clone().unwrap_or_default();
+                if let Some(Action::WriteStatus {
+                    sealing_key,
+                    status,
+                }) = write_status(key, status, &outcome, now())
+                {
+                    let metadata = self.precondition(&sealing_key);
+                    self.patch_status(
+                        sealing_key,
+                        &json!({"metadata": metadata, "status": status}),
+                    )
+                    .await?;
+                }
+                return Err(failure);
+            }
+        }
+        tracing::info!(sealing_key, %fingerprint, "new key pair");
+        let mut metadata = self.precondition(&sealing_key);
+        metadata["annotations"] = json!({FINGERPRINT: fingerprint.to_string()});
+        let patch = Patch::Merge(json!({"metadata": metadata}));
+        let key = self
+            .sealing_keys
+            .patch(&sealing_key, &PatchParams::default(), &patch)
+            .await?;
+        self.known.insert(sealing_key, key);
+        Ok(())
+    }
+
+    async fn patch_status(&mut self, name: String, patch: &Value) -> Result<(), ApiFailure> {
+        let patch = Patch::Merge(patch);
+        let key = self
+            .sealing_keys
+            .patch_status(&name, &PatchParams::default(), &patch)
+            .await?;
+        self.known.insert(name, key);
+        Ok(())
+    }
+
+    /// A late write of a former leader must fail: UID and resourceVersion as last seen.
+    fn precondition(&self, sealing_key: &str) -> Value {
+        let meta = self.known.get(sealing_key).map(|key| &key.metadata);
+        json!({
+            "uid": meta.and_then(|meta| meta.uid.as_ref()),
+            "resourceVersion": meta.and_then(|meta| meta.resource_version.as_ref()),
+        })
     }
 }
 
@@ -233,7 +299,12 @@ fn now() -> Timestamp {
     Timestamp::from_second(now.as_second()).unwrap_or(now)
 }
 
-fn identity_secret(identity: &Identity, sealing_key: &str) -> Secret {
+fn identity_secret(
+    identity: &Identity,
+    name: String,
+    sealing_key: &str,
+    created_at: Timestamp,
+) -> Secret {
     let fingerprint = identity.fingerprint();
     let text = identity.to_secret_text();
     let mut file = Zeroizing::new(String::with_capacity(text.len() + 1));
@@ -247,7 +318,7 @@ fn identity_secret(identity: &Identity, sealing_key: &str) -> Secret {
         )])),
         ..Secret::default()
     };
-    secret.metadata.name = Some(format!("sealing-key-{}", fingerprint.short()));
+    secret.metadata.name = Some(name);
     secret.metadata.labels = Some(BTreeMap::from([(
         FINGERPRINT.to_owned(),
         fingerprint.to_string(),
@@ -257,7 +328,7 @@ fn identity_secret(identity: &Identity, sealing_key: &str) -> Secret {
             STATE_ANNOTATION.to_owned(),
             format!("{:?}", KeyState::Active),
         ),
-        (CREATED_ANNOTATION.to_owned(), now().to_string()),
+        (CREATED_ANNOTATION.to_owned(), created_at.to_string()),
         (SEALING_KEY_ANNOTATION.to_owned(), sealing_key.to_owned()),
     ]));
     secret
@@ -271,6 +342,8 @@ fn insert_held(held: &mut BTreeMap<String, Held>, mut secret: Secret) {
         let annotation = |name: &str| secret.annotations().get(name).cloned();
         let parsed = Held {
             secret: name.clone(),
+            uid: secret.uid().unwrap_or_default(),
+            resource_version: secret.resource_version().unwrap_or_default(),
             label_is_right: label == Some(identity.fingerprint().to_string()),
             identity,
             state: annotation(STATE_ANNOTATION).and_then(|state| match state.as_str() {
@@ -290,17 +363,11 @@ fn insert_held(held: &mut BTreeMap<String, Held>, mut secret: Secret) {
         );
         held.remove(&name);
     }
-    wipe(&mut secret);
+    kubernetes::wipe(&mut secret);
 }
 
 fn read_identity(secret: &Secret) -> Option<Identity> {
     let bytes = &secret.data.as_ref()?.get("identity")?.0;
     let mut identities = parse_identity_file(std::str::from_utf8(bytes).ok()?).ok()?;
     (identities.len() == 1).then(|| identities.remove(0))
-}
-
-fn wipe(secret: &mut Secret) {
-    for value in secret.data.iter_mut().flat_map(|data| data.values_mut()) {
-        value.0.zeroize();
-    }
 }

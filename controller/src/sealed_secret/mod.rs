@@ -7,6 +7,7 @@ mod state;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Secret;
@@ -30,8 +31,15 @@ use state::{Known, Version};
 /// Namespace and name.
 pub type Key = (String, String);
 
-/// Specs that may wait in memory; beyond that they are read again when their turn comes.
-const WAITING_SPECS: usize = 4096;
+/// Specs that may wait in memory, and the bytes that each may have as JSON; beyond that they are
+/// read again when their turn comes.
+const WAITING_SPECS: usize = 2048;
+const WAITING_SPEC_BYTES: usize = 16 * 1024;
+/// Objects of one page of a list: each may have more than a megabyte.
+const PAGE: u32 = 20;
+
+/// Drift in short order that is put right without a pause.
+const HEALS_AT_ONCE: u32 = 5;
 
 const KIND: &str = "SealedSecret";
 
@@ -77,17 +85,20 @@ impl SealedSecrets {
         })
     }
 
-    /// Which objects a key really opened, as `namespace/name`; `None` before the first list is
-    /// worked through.
+    /// Which objects could not be opened without a key, as `namespace/name`; `None` while some
+    /// object was not looked at yet.
     pub fn users_of(&self, key: &Fingerprint) -> Option<Vec<String>> {
         if !*self.listed.borrow() {
             return None;
         }
         let state = self.state();
+        if state.known.values().any(|known| known.handled.is_none()) {
+            return None;
+        }
         let mut users: Vec<String> = state
             .known
             .iter()
-            .filter(|(_, known)| known.sealed_to.contains(key))
+            .filter(|(_, known)| known.needed.contains(key))
             .map(|((namespace, name), _)| format!("{namespace}/{name}"))
             .collect();
         users.sort();
@@ -137,8 +148,17 @@ impl SealedSecrets {
         for _ in 0..self.settings.concurrency.max(1) {
             workers.spawn(self.clone().work());
         }
-        // Workers end when the queue is closed, after the write under way.
-        while workers.join_next().await.is_some() {}
+        // Workers end when the queue is closed, after the write under way; watches never.
+        loop {
+            tokio::select! {
+                ended = workers.join_next() => match ended {
+                    None => break,
+                    Some(Ok(())) => {}
+                    Some(Err(_)) => return tracing::error!("a worker ended"),
+                },
+                Some(_) = tasks.join_next() => return tracing::error!("a watch ended"),
+            }
+        }
     }
 
     /// Hands out no more work; writes under way are finished.
@@ -188,7 +208,7 @@ impl SealedSecrets {
 
     fn secret_changed(&self, secret: &PartialObjectMeta<Secret>, exists: bool) {
         let key = key_of(&secret.metadata);
-        let drifted = {
+        let heals = {
             let mut state = self.state();
             if exists {
                 state
@@ -198,19 +218,27 @@ impl SealedSecrets {
                 state.secrets.remove(&key);
             }
             let version = state.secrets.get(&key);
+            let drifted = |known: &&Known| known.drifted(version);
             state
                 .known
                 .get(&key)
-                .is_some_and(|known| known.drifted(version))
+                .filter(drifted)
+                .map(|known| known.heals.0)
         };
-        if drifted {
-            self.queue.push(key, Lane::Fresh, Instant::now(), None);
+        if let Some(heals) = heals {
+            // Put right at once; but two writers that do not give in must not burn the API server.
+            let wait = match heals.checked_sub(HEALS_AT_ONCE) {
+                None => Duration::ZERO,
+                Some(more) => reconcile::pause(more + 1),
+            };
+            self.queue
+                .push(key, Lane::Fresh, Instant::now() + wait, None);
         }
     }
 
     async fn watch_objects(self: Arc<Self>, health: Arc<Health>) {
         let api: Api<SealedSecretObject> = Api::all(self.client.clone());
-        let stream = watcher(api, watcher::Config::default());
+        let stream = watcher(api, watcher::Config::default().page_size(PAGE));
         let mut stream = crate::watch::events(stream, KIND, health.clone(), self.metrics.clone());
         let mut listing = std::collections::HashSet::new();
         while let Some(event) = stream.next().await {
@@ -241,7 +269,8 @@ impl SealedSecrets {
         }
     }
 
-    fn object_changed(&self, object: SealedSecretObject) {
+    fn object_changed(&self, mut object: SealedSecretObject) {
+        object.metadata.managed_fields = None;
         let key = key_of(&object.metadata);
         let newest = self.keys.borrow().as_ref().and_then(|keys| keys.newest);
         let work = {
@@ -252,7 +281,9 @@ impl SealedSecrets {
             known.observe(&object, secret, newest.map(|(fingerprint, _)| fingerprint))
         };
         if work {
-            let payload = (self.queue.payloads() < WAITING_SPECS).then(|| Arc::new(object));
+            let keep = self.queue.payloads() < WAITING_SPECS
+                && sealkit_core::sealed::json_size(&object.spec) <= WAITING_SPEC_BYTES;
+            let payload = keep.then(|| Arc::new(object));
             self.queue.push(key, Lane::Fresh, Instant::now(), payload);
         }
     }

@@ -1,9 +1,9 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use sealkit_core::api::{Reason, SealedSecretSpec, SecretTemplate};
+use sealkit_core::api::{Reason, SecretTemplate};
 use sealkit_core::keys::{Fingerprint, KeyType};
-use sealkit_core::sealed::{self, Code, OpenError, SealedObject, Search};
+use sealkit_core::sealed::{self, Code, OpenError, OpenedEnvelope, SealedObject, Search};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
@@ -20,6 +20,9 @@ const REFUSED_TYPES: [&str; 4] = [
     crate::keys::IDENTITY_TYPE,
 ];
 
+/// Labels and annotations that a template may have.
+const TEMPLATE_NAMES: usize = 100;
+
 /// Bytes of `{"apiVersion":…,"kind":…,"metadata":,"spec":}` around metadata and spec.
 const FRAME: usize =
     r#"{"apiVersion":"sealkit.dev/v1beta1","kind":"SealedSecret","metadata":,"spec":}"#.len();
@@ -29,6 +32,8 @@ pub(super) struct OpenedObject {
     pub(super) data: BTreeMap<String, Zeroizing<Vec<u8>>>,
     pub(super) template: SecretTemplate,
     pub(super) sealed_to: Vec<Fingerprint>,
+    /// Keys without which some envelope would not open.
+    pub(super) needed: Vec<Fingerprint>,
     pub(super) hint_mismatch: bool,
     pub(super) needs_reseal: bool,
 }
@@ -96,17 +101,28 @@ fn open_now(
         size,
     )?;
     let opened = sealed::open(&sealed, &keys.ring, Search::Hinted)?;
-    let stale = |(key_type, to): &(KeyType, Vec<Fingerprint>)| {
+    let stale = |envelope: &OpenedEnvelope| {
         keys.newest.is_some_and(|(newest, newest_type)| {
-            !to.contains(&newest)
-                || (*key_type == KeyType::Classic && newest_type == KeyType::Hybrid)
+            !envelope.to.contains(&newest)
+                || (envelope.key_type == KeyType::Classic && newest_type == KeyType::Hybrid)
         })
     };
+    let envelopes = opened.envelopes.values();
+    let sealed_to: BTreeSet<Fingerprint> = envelopes.clone().map(|e| e.opened_by).collect();
+    let needed: BTreeSet<Fingerprint> = envelopes
+        .clone()
+        .filter(|envelope| {
+            let other = |to: &Fingerprint| *to != envelope.opened_by && keys.ring.get(to).is_some();
+            !envelope.to.iter().any(other)
+        })
+        .map(|envelope| envelope.opened_by)
+        .collect();
     let hint_mismatch = !opened.hint_mismatch.is_empty();
     Ok(OpenedObject {
-        needs_reseal: hint_mismatch || opened.recipients.values().any(stale),
+        needs_reseal: hint_mismatch || envelopes.clone().any(stale),
         hint_mismatch,
-        sealed_to: opened.sealed_to.into_iter().collect(),
+        sealed_to: sealed_to.into_iter().collect(),
+        needed: needed.into_iter().collect(),
         data: opened
             .values
             .into_iter()
@@ -133,6 +149,11 @@ fn template(spec: &Value, settings: &Settings) -> Result<SecretTemplate, Failure
         return refuse(format!("Secrets of type {name} are never made"));
     }
     let metadata = template.metadata.clone().unwrap_or_default();
+    if metadata.labels.len() + metadata.annotations.len() > TEMPLATE_NAMES {
+        return refuse(format!(
+            "the template has more than {TEMPLATE_NAMES} labels and annotations"
+        ));
+    }
     let denied = metadata
         .labels
         .keys()
@@ -162,16 +183,4 @@ pub(super) fn outcome(failure: &Failure, grace: bool) -> Outcome {
         Failure::Keyless(detail) => Outcome::Stalled(Reason::NoMatchingKey, detail.clone()),
         Failure::Terminal(reason, detail) => Outcome::Stalled(*reason, detail.clone()),
     }
-}
-
-/// Compile-time reminder: a field added to the spec must be thought of here.
-#[allow(dead_code, reason = "checks the field list only")]
-fn all_spec_fields_are_known(spec: &SealedSecretSpec) {
-    let SealedSecretSpec {
-        scope: _,
-        envelopes: _,
-        encrypted_data: _,
-        target: _,
-        template: _,
-    } = spec;
 }

@@ -1,10 +1,13 @@
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use jiff::Timestamp;
 use kube::Api;
 use rand_core::{OsRng, RngCore};
 use sealkit_core::api::{Reason, SealedSecretStatus, TargetStatus};
+use sealkit_core::keys::Fingerprint;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -37,7 +40,8 @@ struct Look {
 
 /// What opening said of keys.
 struct Judged {
-    sealed_to: Vec<sealkit_core::keys::Fingerprint>,
+    sealed_to: Vec<Fingerprint>,
+    needed: Vec<Fingerprint>,
     needs_reseal: bool,
     hint_mismatch: bool,
 }
@@ -53,14 +57,22 @@ impl SealedSecrets {
             self.metrics.queue_wait.get_or_create(&lane).observe(waited);
             let start = Instant::now();
             let key = work.key.clone();
-            let result = self.reconcile(work).await;
+            let reconcile = AssertUnwindSafe(self.reconcile(work)).catch_unwind();
+            let result = reconcile.await.unwrap_or_else(|_| {
+                tracing::error!(
+                    namespace = key.0,
+                    name = key.1,
+                    "the look at it was broken off"
+                );
+                Err(ApiFailure::Unreachable)
+            });
             self.metrics
                 .reconcile_duration
                 .get_or_create(&kind_label(KIND))
                 .observe(start.elapsed().as_secs_f64());
             let label = match &result {
-                Ok(outcome) => outcome.map_or_else(|| "Unchanged".to_owned(), Reason::name),
-                Err(_) => "StatusWriteFailed".to_owned(),
+                Ok(outcome) => outcome.map_or("Unchanged", Reason::name),
+                Err(_) => "ApiFailure",
             };
             let label = KindResult {
                 kind: KIND,
@@ -118,7 +130,7 @@ impl SealedSecrets {
             Err(failure) => {
                 let grace = self.grace(object, known, &failure);
                 let outcome = open::outcome(&failure, grace.is_some());
-                let reason = leak_name(outcome.reason());
+                let reason = outcome.reason().name();
                 self.metrics
                     .open_failures
                     .get_or_create(&ReasonLabel { reason })
@@ -134,6 +146,13 @@ impl SealedSecrets {
         let (desired, judged) = desired(object, opened);
         match target::write(&self.client, &desired, known.target.as_ref()).await {
             Ok((target, op)) => {
+                if op != Op::None {
+                    let label = KindOp {
+                        kind: KIND,
+                        op: op.name(),
+                    };
+                    self.metrics.target_writes.get_or_create(&label).inc();
+                }
                 let message = "the Secret holds what this resource says".to_owned();
                 Look {
                     outcome: Outcome::Ready(Reason::Opened, message),
@@ -213,27 +232,36 @@ impl SealedSecrets {
             last_handled_reconcile_at: object.requested_at().map(str::to_owned),
         };
 
-        // Known before the status is written: the Secret's own event may come first.
+        // Known before the status is written: the events of Secret and status may come first.
         let ready = look.outcome.is_ready();
-        if let Some(entry) = self
-            .state()
-            .known
-            .get_mut(key)
-            .filter(|k| k.uid == known.uid)
-        {
+        let failures = {
+            let mut state = self.state();
+            let Some(entry) = state.known.get_mut(key).filter(|k| k.uid == known.uid) else {
+                return Ok(look.outcome.reason());
+            };
             entry.target.clone_from(&new.target);
-            entry.sealed_to = new
-                .sealed_to
-                .iter()
-                .filter_map(|text| text.parse().ok())
-                .collect();
             entry.needs_reseal = new.needs_reseal;
-            if ready {
-                entry.synced_generation = Some(generation);
+            if let Some(judged) = &look.opened {
+                entry.sealed_to.clone_from(&judged.sealed_to);
+                entry.needed.clone_from(&judged.needed);
             }
             let keyless = look.outcome.reason() == Reason::NoMatchingKey;
             entry.keyless_since = keyless.then(|| entry.keyless_since.unwrap_or_else(Instant::now));
-        }
+            entry.ready = ready;
+            if op != Op::None && had_synced {
+                entry.healed(Instant::now());
+            }
+            // Keys that changed meanwhile have queued another look.
+            if entry.epoch == known.epoch {
+                entry.handled = Some((generation, object.requested_at().map(str::to_owned)));
+            }
+            entry.failures = if look.retry.is_some() {
+                entry.failures.saturating_add(1)
+            } else {
+                0
+            };
+            entry.failures
+        };
         if new != old {
             let body = status_patch(object, &new);
             let path = format!(
@@ -255,20 +283,12 @@ impl SealedSecrets {
             op,
             had_synced,
         );
-        let failures = {
+        if ready {
             let mut state = self.state();
-            let Some(entry) = state.known.get_mut(key).filter(|k| k.uid == known.uid) else {
-                return Ok(look.outcome.reason());
-            };
-            entry.ready = ready;
-            entry.handled = Some((generation, object.requested_at().map(str::to_owned)));
-            entry.failures = if look.retry.is_some() {
-                entry.failures.saturating_add(1)
-            } else {
-                0
-            };
-            entry.failures
-        };
+            if let Some(entry) = state.known.get_mut(key).filter(|k| k.uid == known.uid) {
+                entry.synced_generation = Some(generation);
+            }
+        }
         if let Some(longest) = look.retry {
             let due = Instant::now() + pause(failures).min(longest);
             self.queue.push(key.clone(), Lane::Background, due, None);
@@ -291,13 +311,6 @@ impl SealedSecrets {
         op: Op,
         had_synced: bool,
     ) {
-        if op != Op::None {
-            let label = KindOp {
-                kind: KIND,
-                op: op.name(),
-            };
-            self.metrics.target_writes.get_or_create(&label).inc();
-        }
         let subject = Subject {
             kind: KIND,
             namespace: object.metadata.namespace.clone(),
@@ -355,7 +368,7 @@ impl SealedSecrets {
                 message,
             );
         } else if judged.needs_reseal && old.needs_reseal != Some(true) {
-            let message = "not sealed to the newest key: run seal reseal";
+            let message = "not sealed to the newest key: seal its values anew";
             publish(
                 EventKind::Warning,
                 Reason::NeedsReseal,
@@ -372,6 +385,7 @@ impl SealedSecrets {
                 return;
             };
             // 409: somebody changed the object meanwhile; look again at once, at first.
+            known.handled = None;
             known.failures = known.failures.saturating_add(1);
             known.failures
         };
@@ -397,6 +411,7 @@ fn desired(object: &SealedSecretObject, opened: OpenedObject) -> (Desired, Judge
         data,
         template,
         sealed_to,
+        needed,
         needs_reseal,
         hint_mismatch,
     } = opened;
@@ -416,6 +431,7 @@ fn desired(object: &SealedSecretObject, opened: OpenedObject) -> (Desired, Judge
             uid: object.uid().to_owned(),
         },
         name,
+        generation: object.generation(),
         secret_type: template.type_.unwrap_or_else(|| "Opaque".to_owned()),
         immutable: template.immutable.unwrap_or_default(),
         labels: metadata.labels,
@@ -426,6 +442,7 @@ fn desired(object: &SealedSecretObject, opened: OpenedObject) -> (Desired, Judge
         desired,
         Judged {
             sealed_to,
+            needed,
             needs_reseal,
             hint_mismatch,
         },
@@ -462,20 +479,10 @@ fn status_patch(object: &SealedSecretObject, status: &SealedSecretStatus) -> Val
 }
 
 /// min(1 s · 2ⁿ, 5 min), each a fifth up or down so that many objects do not move as one.
-fn pause(failures: u32) -> Duration {
+pub(super) fn pause(failures: u32) -> Duration {
     let doubled = FIRST_PAUSE * 2u32.saturating_pow(failures.saturating_sub(1).min(16));
     let jitter = 0.8 + 0.4 * f64::from(OsRng.next_u32()) / f64::from(u32::MAX);
     doubled.min(LONGEST_PAUSE).mul_f64(jitter)
-}
-
-/// Names of reasons as metric labels: a small, fixed set.
-fn leak_name(reason: Reason) -> &'static str {
-    match reason {
-        Reason::NoMatchingKey => "NoMatchingKey",
-        Reason::DecryptFailed => "DecryptFailed",
-        Reason::ScopeMismatch => "ScopeMismatch",
-        _ => "InvalidSpec",
-    }
 }
 
 #[cfg(test)]

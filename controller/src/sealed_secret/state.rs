@@ -1,4 +1,5 @@
 use std::borrow::Cow;
+use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
@@ -12,6 +13,11 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::status;
+
+/// Bytes of a request annotation that is heard; longer ones are no timestamps.
+const REQUEST_BYTES: usize = 64;
+/// Drift that comes back within this time is somebody else's doing.
+const HEALS_TOGETHER: Duration = Duration::from_secs(10);
 
 /// A SealedSecret as the server sends it: whatever its spec holds, it can be read, so that one bad
 /// object never stops the watch.
@@ -75,11 +81,10 @@ impl SealedSecretObject {
 
     /// The annotation that asks for a reconcile.
     pub fn requested_at(&self) -> Option<&str> {
-        self.metadata
-            .annotations
-            .as_ref()?
-            .get(RECONCILE_REQUESTED_AT)
-            .map(String::as_str)
+        let annotations = self.metadata.annotations.as_ref()?;
+        let text = annotations.get(RECONCILE_REQUESTED_AT)?.as_str();
+        // It is kept in memory and echoed in the status.
+        (text.len() <= REQUEST_BYTES).then_some(text)
     }
 }
 
@@ -116,8 +121,14 @@ pub(super) struct Known {
     pub(super) ready: bool,
     pub(super) target: Option<TargetStatus>,
     pub(super) sealed_to: Vec<Fingerprint>,
+    /// Keys without which some envelope would not open.
+    pub(super) needed: Vec<Fingerprint>,
     pub(super) needs_reseal: Option<bool>,
     pub(super) failures: u32,
+    /// Grows when keys change: what was decided with older ones does not count.
+    pub(super) epoch: u64,
+    /// Drift put right in short order, and when last.
+    pub(super) heals: (u32, Option<Instant>),
     /// Since when no held key opens it.
     pub(super) keyless_since: Option<Instant>,
 }
@@ -172,6 +183,20 @@ impl Known {
     pub(super) fn recheck(&mut self) {
         self.handled = None;
         self.failures = 0;
+        self.epoch += 1;
+    }
+
+    /// Counts drift that was put right: what comes back within seconds is another writer's doing.
+    pub(super) fn healed(&mut self, now: Instant) {
+        let again = self.heals.1.is_some_and(|last| now - last < HEALS_TOGETHER);
+        self.heals = (
+            if again {
+                self.heals.0.saturating_add(1)
+            } else {
+                1
+            },
+            Some(now),
+        );
     }
 
     fn from_status(object: &SealedSecretObject) -> Self {
@@ -191,15 +216,18 @@ impl Known {
             synced_generation: (ready || retrying).then_some(observed),
             ready,
             target: status.target.clone(),
-            sealed_to: status
-                .sealed_to
-                .iter()
-                .filter_map(|text| text.parse().ok())
-                .collect(),
+            // Until it is opened again, every key that opened it counts as needed.
+            needed: fingerprints(&status.sealed_to),
+            sealed_to: fingerprints(&status.sealed_to),
             needs_reseal: status.needs_reseal,
             ..Self::default()
         }
     }
+}
+
+/// Reads the fingerprints of a status.
+pub(super) fn fingerprints(texts: &[String]) -> Vec<Fingerprint> {
+    texts.iter().filter_map(|text| text.parse().ok()).collect()
 }
 
 /// Did the object's status already say, for this generation, that no key opens it?

@@ -64,7 +64,7 @@ pub fn conditions(
             status,
             observed_generation: Some(generation),
             last_transition_time: since,
-            reason: reason.name(),
+            reason: reason.name().to_owned(),
             message: message.to_owned(),
         }
     };

@@ -5,10 +5,11 @@
 mod plan;
 
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, Preconditions};
 use kube::{Api, Client};
 use sealkit_core::api::TargetStatus;
-use zeroize::Zeroize;
+use sealkit_core::manifest;
 
 use crate::kubernetes::{self, ApiFailure};
 
@@ -54,6 +55,9 @@ impl From<ApiFailure> for WriteError {
     }
 }
 
+/// How often a write is planned anew because somebody changed the Secret meanwhile.
+const TRIES: usize = 3;
+
 /// Writes a Secret. `recorded` is what the source's status says of the last write: without it the
 /// Secret is first created blindly, which saves a read for new objects.
 pub async fn write(
@@ -61,36 +65,60 @@ pub async fn write(
     desired: &Desired,
     recorded: Option<&TargetStatus>,
 ) -> Result<(TargetStatus, Op), WriteError> {
-    let api: Api<Secret> = Api::namespaced(client.clone(), &desired.namespace);
     let collection = format!("/api/v1/namespaces/{}/secrets", desired.namespace);
     if recorded.is_none() {
         match create(client, &collection, desired).await {
-            Err(ApiFailure::Status { code: 409, .. }) => {}
+            Err(failure) if failure.is_already_exists() => {}
             result => return Ok((result?, Op::Create)),
         }
     }
+    let mut tries = 1;
+    loop {
+        match write_existing(client, &collection, desired, recorded).await {
+            // Somebody changed the Secret between the read and the write.
+            Err(WriteError::Api(failure)) if failure.code() == 409 && tries < TRIES => tries += 1,
+            result => return result,
+        }
+    }
+}
+
+/// Reads, plans, writes.
+async fn write_existing(
+    client: &Client,
+    collection: &str,
+    desired: &Desired,
+    recorded: Option<&TargetStatus>,
+) -> Result<(TargetStatus, Op), WriteError> {
+    let api: Api<Secret> = Api::namespaced(client.clone(), &desired.namespace);
     let existing = api.get_opt(&desired.name).await.map_err(ApiFailure::from)?;
     let Some(mut existing) = existing else {
-        return Ok((create(client, &collection, desired).await?, Op::Create));
+        return Ok((create(client, collection, desired).await?, Op::Create));
     };
     let plan = plan(
         &existing,
         desired,
         recorded.map(|target| target.uid.as_str()),
     );
-    wipe(&mut existing);
-    let path = format!("{collection}/{}", desired.name);
+    kubernetes::wipe(&mut existing);
     match plan {
         Plan::InSync(target) => Ok((target, Op::None)),
         Plan::Conflict(why) => Err(WriteError::Conflict(why)),
-        Plan::Patch(patch) => {
-            let meta = kubernetes::merge_patch(client, &path, &patch).await?;
-            Ok((target_of(meta.metadata), Op::Patch))
+        Plan::Patch(mut patch) => {
+            let path = format!("{collection}/{}", desired.name);
+            let meta = kubernetes::merge_patch(client, &path, &patch).await;
+            manifest::wipe(&mut patch);
+            Ok((target_of(meta?.metadata), Op::Patch))
         }
         Plan::Replace {
             uid,
             resource_version,
         } => {
+            // The server judges the new Secret before the old one goes: one that it refuses must
+            // not cost the last good one. Validation and admission run before the name is looked up.
+            match create(client, &format!("{collection}?dryRun=All"), desired).await {
+                Err(failure) if !failure.is_already_exists() => return Err(failure.into()),
+                _ => {}
+            }
             let preconditions = Preconditions {
                 uid: Some(uid),
                 resource_version: Some(resource_version),
@@ -99,30 +127,26 @@ pub async fn write(
             api.delete(&desired.name, &params)
                 .await
                 .map_err(ApiFailure::from)?;
-            Ok((create(client, &collection, desired).await?, Op::Replace))
+            Ok((create(client, collection, desired).await?, Op::Replace))
         }
     }
 }
 
 async fn create(
     client: &Client,
-    collection: &str,
+    path: &str,
     desired: &Desired,
 ) -> Result<TargetStatus, ApiFailure> {
-    let meta = kubernetes::create(client, collection, &desired.manifest()).await?;
-    Ok(target_of(meta.metadata))
+    let mut body = desired.manifest();
+    let meta = kubernetes::create(client, path, &body).await;
+    manifest::wipe(&mut body);
+    Ok(target_of(meta?.metadata))
 }
 
-fn target_of(metadata: k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta) -> TargetStatus {
+fn target_of(metadata: ObjectMeta) -> TargetStatus {
     TargetStatus {
         name: metadata.name.unwrap_or_default(),
         uid: metadata.uid.unwrap_or_default(),
         resource_version: metadata.resource_version.unwrap_or_default(),
-    }
-}
-
-fn wipe(secret: &mut Secret) {
-    for value in secret.data.iter_mut().flat_map(|data| data.values_mut()) {
-        value.0.zeroize();
     }
 }

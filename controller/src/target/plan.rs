@@ -10,8 +10,11 @@ use zeroize::Zeroizing;
 
 /// Label on every Secret that Sealkit writes; the watch on Secrets is limited to it.
 pub const MANAGED_LABEL: &str = "sealkit.dev/managed";
-/// Annotation with kind, name and UID of the source.
+/// Annotation with kind, namespace, name and UID of the source.
 pub const SOURCE_ANNOTATION: &str = "sealkit.dev/source";
+/// Annotation with the generation of the source: each generation writes the Secret, whether or not
+/// bytes changed, so that nobody can test a guess of a value by watching for writes.
+const GENERATION_ANNOTATION: &str = "sealkit.dev/generation";
 /// Annotation with the names of the template's labels and annotations, so that those that the
 /// template drops can be removed.
 const TEMPLATE_ANNOTATION: &str = "sealkit.dev/template-metadata";
@@ -30,8 +33,21 @@ pub struct Source {
 }
 
 impl Source {
-    fn marker(&self) -> String {
-        format!("{}/{}/{}", self.kind, self.name, self.uid)
+    fn marker(&self, namespace: &str) -> String {
+        format!("{}{}", self.lineage(namespace), self.uid)
+    }
+
+    /// The marker without the UID: a source that was deleted and made again has the same. With
+    /// the namespace in it, a copy of the Secret elsewhere belongs to nobody there.
+    fn lineage(&self, namespace: &str) -> String {
+        format!("{}/{namespace}/{}/", self.kind, self.name)
+    }
+
+    /// Does this owner reference name the source, or one of its name that was there before?
+    fn is_lineage_of(&self, owner: &OwnerReference) -> bool {
+        owner.kind == self.kind
+            && owner.name == self.name
+            && owner.api_version.split('/').next() == self.api_version.split('/').next()
     }
 
     fn owner_reference(&self) -> OwnerReference {
@@ -52,6 +68,8 @@ pub struct Desired {
     pub namespace: String,
     /// Name of source and Secret.
     pub name: String,
+    /// Generation of the source.
+    pub generation: i64,
     /// The resource it is made from.
     pub source: Source,
     /// Type of the Secret.
@@ -93,7 +111,14 @@ impl Desired {
 
     fn all_annotations(&self) -> BTreeMap<String, String> {
         let mut annotations = self.annotations.clone();
-        annotations.insert(SOURCE_ANNOTATION.to_owned(), self.source.marker());
+        annotations.insert(
+            GENERATION_ANNOTATION.to_owned(),
+            self.generation.to_string(),
+        );
+        annotations.insert(
+            SOURCE_ANNOTATION.to_owned(),
+            self.source.marker(&self.namespace),
+        );
         if !self.labels.is_empty() || !self.annotations.is_empty() {
             let names = json!({
                 "labels": self.labels.keys().collect::<Vec<_>>(),
@@ -140,34 +165,10 @@ pub fn plan(existing: &Secret, desired: &Desired, recorded_uid: Option<&str>) ->
     let owners = meta.owner_references.as_deref().unwrap_or_default();
     let source = &desired.source;
 
-    // A source that was deleted and made again finds its Secret by kind and name.
-    let same_lineage = |owner: &OwnerReference| {
-        owner.kind == source.kind
-            && owner.name == source.name
-            && owner.api_version.split('/').next() == source.api_version.split('/').next()
-    };
-    let controller = owners.iter().find(|owner| owner.controller == Some(true));
-    if let Some(other) = controller.filter(|owner| !same_lineage(owner)) {
-        let (kind, name) = (&other.kind, &other.name);
-        return Plan::Conflict(format!(
-            "the Secret {} belongs to {kind} {name}, it is left alone",
-            desired.name
-        ));
+    if let Some(why) = foreign(existing, desired, recorded_uid) {
+        return Plan::Conflict(why);
     }
-    let marker = meta
-        .annotations
-        .as_ref()
-        .and_then(|all| all.get(SOURCE_ANNOTATION));
-    let lineage = format!("{}/{}/", source.kind, source.name);
-    let ours = controller.is_some()
-        || recorded_uid == Some(uid.as_str())
-        || marker.is_some_and(|marker| marker.starts_with(&lineage));
-    if !ours {
-        return Plan::Conflict(format!(
-            "a Secret {} exists that was not made from this resource, it is left alone",
-            desired.name
-        ));
-    }
+    let same_lineage = |owner: &OwnerReference| source.is_lineage_of(owner);
 
     let empty = BTreeMap::new();
     let data = existing.data.as_ref();
@@ -178,8 +179,14 @@ pub fn plan(existing: &Secret, desired: &Desired, recorded_uid: Option<&str>) ->
         });
     let existing_type = existing.type_.as_deref().unwrap_or("Opaque");
     let was_immutable = existing.immutable == Some(true);
-    if existing_type != desired.secret_type || (was_immutable && !(same_data && desired.immutable))
-    {
+    let generation = meta
+        .annotations
+        .as_ref()
+        .and_then(|all| all.get(GENERATION_ANNOTATION));
+    let same_generation = generation == Some(&desired.generation.to_string());
+    // An immutable Secret is made anew for each generation: only then does the UID tell nothing.
+    let frozen_is_right = same_data && desired.immutable && same_generation;
+    if existing_type != desired.secret_type || (was_immutable && !frozen_is_right) {
         return Plan::Replace {
             uid,
             resource_version,
@@ -240,6 +247,30 @@ pub fn plan(existing: &Secret, desired: &Desired, recorded_uid: Option<&str>) ->
     Plan::Patch(patch)
 }
 
+/// Why a Secret is not ours to write, if it is not.
+fn foreign(existing: &Secret, desired: &Desired, recorded_uid: Option<&str>) -> Option<String> {
+    let meta = &existing.metadata;
+    let owners = meta.owner_references.as_deref().unwrap_or_default();
+    let controller = owners.iter().find(|owner| owner.controller == Some(true));
+    let name = &desired.name;
+    if let Some(other) = controller.filter(|owner| !desired.source.is_lineage_of(owner)) {
+        let (kind, owner) = (&other.kind, &other.name);
+        return Some(format!(
+            "the Secret {name} belongs to {kind} {owner}, it is left alone"
+        ));
+    }
+    let marker = meta
+        .annotations
+        .as_ref()
+        .and_then(|all| all.get(SOURCE_ANNOTATION));
+    let lineage = desired.source.lineage(&desired.namespace);
+    let ours = controller.is_some()
+        || recorded_uid.is_some_and(|uid| meta.uid.as_deref() == Some(uid))
+        || marker.is_some_and(|marker| marker.starts_with(&lineage));
+    let why = "exists that was not made from this resource, it is left alone";
+    (!ours).then(|| format!("a Secret {name} {why}"))
+}
+
 /// What must change in labels or annotations: ours set, those that the template dropped removed,
 /// everybody else's left.
 fn metadata_patch(
@@ -279,6 +310,7 @@ mod tests {
         Desired {
             namespace: "shop".into(),
             name: "db".into(),
+            generation: 1,
             source: Source {
                 api_version: "sealkit.dev/v1beta1".into(),
                 kind: "SealedSecret",
@@ -365,6 +397,32 @@ mod tests {
             plan(&other, &desired(), Some("s1")),
             Plan::Conflict(_)
         ));
+    }
+
+    #[test]
+    fn each_generation_writes_whether_or_not_bytes_changed() {
+        let mut next = desired();
+        next.generation = 2;
+        let Plan::Patch(patch) = plan(&stored(&desired()), &next, None) else {
+            panic!()
+        };
+        assert!(patch.get("data").is_none());
+        let mut frozen = desired();
+        frozen.immutable = true;
+        next.immutable = true;
+        assert!(matches!(
+            plan(&stored(&frozen), &next, None),
+            Plan::Replace { .. }
+        ));
+    }
+
+    #[test]
+    fn a_copy_from_another_namespace_is_foreign() {
+        let mut copy = stored(&desired());
+        copy.metadata.owner_references = None;
+        let mut elsewhere = desired();
+        elsewhere.namespace = "b".into();
+        assert!(matches!(plan(&copy, &elsewhere, None), Plan::Conflict(_)));
     }
 
     #[test]

@@ -5,7 +5,10 @@ mod events;
 mod health;
 mod metrics;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::{EnvFilter, FilterExt, LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 pub use events::{EventKind, Events, Subject};
 pub use health::{Health, serve};
@@ -19,33 +22,25 @@ pub(crate) fn kind_label(kind: &'static str) -> Kind {
 
 /// JSON lines on stdout.
 pub fn init_logs(filter: &str) {
-    // The HTTP stack's own debug lines can hold bodies: they stay out whatever the filter.
-    let filter = EnvFilter::try_new(filter)
-        .unwrap_or_else(|_| EnvFilter::new("info"))
-        .add_directives([
-            "hyper=warn",
-            "kube_client=warn",
-            "tower=warn",
-            "rustls=warn",
-            "h2=warn",
-            "kube_runtime=error",
-        ]);
-    tracing_subscriber::fmt()
-        .json()
-        .flatten_event(true)
-        .with_env_filter(filter)
+    let chosen = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    // The HTTP stack's and the client's own lines can hold bodies: they stay out whatever the
+    // filter says.
+    let quiet = Targets::new()
+        .with_default(LevelFilter::TRACE)
+        .with_targets(BODY_LOGGERS.map(|target| (target, LevelFilter::ERROR)));
+    let lines = tracing_subscriber::fmt::layer().json().flatten_event(true);
+    tracing_subscriber::registry()
+        .with(lines.with_filter(chosen.and(quiet)))
         .init();
 }
 
-trait AddDirectives {
-    fn add_directives<const N: usize>(self, directives: [&str; N]) -> Self;
-}
-
-impl AddDirectives for EnvFilter {
-    fn add_directives<const N: usize>(self, directives: [&str; N]) -> Self {
-        directives
-            .into_iter()
-            .filter_map(|directive| directive.parse().ok())
-            .fold(self, Self::add_directive)
-    }
-}
+const BODY_LOGGERS: [&str; 8] = [
+    "hyper",
+    "hyper_util",
+    "h2",
+    "kube_client",
+    "kube_runtime",
+    "kube_lease_manager",
+    "rustls",
+    "tower",
+];

@@ -26,36 +26,54 @@ pub enum ConditionStatus {
     Unknown,
 }
 
-/// Reasons of conditions and events. Never `Error`: Fleet reads that word as a failure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[allow(missing_docs, reason = "the names are the documentation")]
-pub enum Reason {
-    Opened,
-    DecryptFailed,
-    HintMismatch,
-    NeedsReseal,
-    IdentityMissing,
-    NoMatchingKey,
-    ScopeMismatch,
-    InvalidSpec,
-    TargetConflict,
-    TargetWriteFailed,
-    AccessDenied,
-    Suspended,
-    Healed,
-    Progressing,
-    ProgressingWithRetry,
-    KeyAvailable,
-    InUse,
-    AlgorithmNotAllowed,
-    NotSupported,
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident,)+) => {
+        /// Reasons of conditions and events. Never `Error`: Fleet reads that word as a failure.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Reason { $($(#[$doc])* $name,)+ }
+
+        impl Reason {
+            /// The word.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => stringify!($name),)+ }
+            }
+        }
+    };
 }
 
-impl Reason {
-    /// The word.
-    pub fn name(self) -> String {
-        format!("{self:?}")
-    }
+reasons! {
+    /// The Secret holds what its SealedSecret says.
+    Opened,
+    /// Altered, moved or damaged.
+    DecryptFailed,
+    /// An envelope's hints do not say whom it is sealed to.
+    HintMismatch,
+    /// Not sealed to the newest key.
+    NeedsReseal,
+    /// The private half of a SealingKey is gone.
+    IdentityMissing,
+    /// Sealed to keys that this cluster does not have.
+    NoMatchingKey,
+    /// Sealed for another object.
+    ScopeMismatch,
+    /// The resource breaks a rule that public text shows.
+    InvalidSpec,
+    /// The Secret belongs to somebody else.
+    TargetConflict,
+    /// The API server did not take the Secret.
+    TargetWriteFailed,
+    /// The controller may not do it.
+    AccessDenied,
+    /// Drift was put right.
+    Healed,
+    /// Being retried.
+    ProgressingWithRetry,
+    /// The key pair is there.
+    KeyAvailable,
+    /// A key that objects need is not revoked.
+    InUse,
+    /// The algorithm is not among the allowed ones.
+    AlgorithmNotAllowed,
 }
 
 /// A condition, as Kubernetes' API conventions define it. `observedGeneration` is on every one.

@@ -137,6 +137,9 @@ impl age::Recipient for Recipient {
     }
 }
 
+/// Recipients that one envelope takes.
+const MAX_RECIPIENTS: usize = 32;
+
 /// The recipients of one envelope: 1 to 32, of one type, sorted by fingerprint, each once.
 #[derive(Clone, Debug)]
 pub struct RecipientSet(Vec<Recipient>);
@@ -149,7 +152,7 @@ impl RecipientSet {
         recipients.sort_by(|a, b| (a.fingerprint, &a.text).cmp(&(b.fingerprint, &b.text)));
         recipients.dedup();
         let first = recipients.first().ok_or(KeyError::Empty)?;
-        if recipients.len() > 32 {
+        if recipients.len() > MAX_RECIPIENTS {
             return Err(KeyError::TooMany(recipients.len()));
         }
         if recipients

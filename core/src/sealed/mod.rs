@@ -15,7 +15,7 @@ mod value;
 
 pub use envelope::{EnvelopeId, SealedEnvelope};
 pub use object::{SealedObject, compact_size, json_size};
-pub use open::{Opened, OpenedValue, Search, open};
+pub use open::{Opened, OpenedEnvelope, OpenedValue, Search, open};
 pub use rule::{Code, OpenError, Rule};
 pub use scope::{Context, ContextError, Scope};
 pub use seal::{SealError, Sealed, seal};

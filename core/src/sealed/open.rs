@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use zeroize::Zeroizing;
 
@@ -25,14 +25,22 @@ pub struct OpenedValue {
     pub render: bool,
 }
 
+/// Whom one envelope is sealed to.
+pub struct OpenedEnvelope {
+    /// The type of all its recipients.
+    pub key_type: KeyType,
+    /// The fingerprints of all its recipients, as authenticated.
+    pub to: Vec<Fingerprint>,
+    /// The key of the ring that opened it.
+    pub opened_by: Fingerprint,
+}
+
 /// What opening an object yields. No Debug on purpose.
 pub struct Opened {
     /// The values by key.
     pub values: BTreeMap<String, OpenedValue>,
-    /// The keys of the ring that really opened its envelopes.
-    pub sealed_to: BTreeSet<Fingerprint>,
-    /// For each envelope, all fingerprints it is sealed to, as authenticated, and its type.
-    pub recipients: BTreeMap<EnvelopeId, (KeyType, Vec<Fingerprint>)>,
+    /// What opening each envelope told.
+    pub envelopes: BTreeMap<EnvelopeId, OpenedEnvelope>,
     /// Envelopes whose hints do not say what is true: to be resealed.
     pub hint_mismatch: Vec<EnvelopeId>,
 }
@@ -48,8 +56,7 @@ pub fn open(object: &SealedObject, ring: &KeyRing, search: Search) -> Result<Ope
         .collect::<Result<Vec<_>, _>>()?;
     let mut opened = Opened {
         values: BTreeMap::new(),
-        sealed_to: BTreeSet::new(),
-        recipients: BTreeMap::new(),
+        envelopes: BTreeMap::new(),
         hint_mismatch: Vec::new(),
     };
     let mut plaintexts = BTreeMap::new();
@@ -61,14 +68,20 @@ pub fn open(object: &SealedObject, ring: &KeyRing, search: Search) -> Result<Ope
         let plaintext = EnvelopePlaintext::decode(&plaintext).map_err(in_envelope)?;
         check_context(*id, &plaintext, &object.context)?;
         let (stanza, identity) = attempts[attempt];
-        opened.sealed_to.insert(identity.fingerprint());
         let hint_lies = envelope.hints.get(stanza) != Some(&identity.fingerprint());
         if hint_lies || plaintext.to != envelope.hints {
             opened.hint_mismatch.push(*id);
         }
-        opened
-            .recipients
-            .insert(*id, (envelope.file.key_type(), plaintext.to.clone()));
+        let (key_type, to) = (envelope.file.key_type(), plaintext.to.clone());
+        let opened_by = identity.fingerprint();
+        opened.envelopes.insert(
+            *id,
+            OpenedEnvelope {
+                key_type,
+                to,
+                opened_by,
+            },
+        );
         plaintexts.insert(*id, plaintext);
     }
     for (key, value) in &object.values {
