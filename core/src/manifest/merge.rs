@@ -3,6 +3,7 @@
 //! what it must say; a layout that this cannot edit is refused and nothing is lost.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use serde_json::{Map, Value, json};
 
@@ -73,7 +74,10 @@ pub fn merge_sealed(
     let merged = if text.trim_start().starts_with('{') {
         super::emit::to_json(&[&documents[position].object]).map_err(|_| MergeError::Layout)?
     } else {
-        let range = document_lines(text, documents[position].number)?;
+        let lines: Vec<&str> = text.split_inclusive('\n').collect();
+        let ranges = documents_by_line(&lines);
+        let range = ranges.get(documents[position].number - 1).cloned();
+        let range = range.ok_or(MergeError::Layout)?;
         splice(text, range, sealed, &dropped).ok_or(MergeError::Layout)?
     };
     let reread = read_documents(merged.as_bytes()).map_err(|_| MergeError::Layout)?;
@@ -89,12 +93,23 @@ pub fn merge_sealed(
     }
 }
 
-/// The text of the document of this number in a stream (from 1, empty documents not counted),
-/// byte for byte. Nothing where the stream is laid out unusually.
-pub fn document_text(text: &str, number: usize) -> Option<String> {
-    let range = document_lines(text, number).ok()?;
+/// Where the documents of a YAML stream stand in its text, in bytes; empty documents are left
+/// out, so that the n-th range is that of document number n + 1. A document that begins on the
+/// line of its separator is not found: compare the count before relying on it.
+pub fn document_ranges(text: &str) -> Vec<Range<usize>> {
     let lines: Vec<&str> = text.split_inclusive('\n').collect();
-    Some(lines[range].concat())
+    let ends: Vec<usize> = lines
+        .iter()
+        .scan(0, |end, line| {
+            *end += line.len();
+            Some(*end)
+        })
+        .collect();
+    let offset = |line: usize| line.checked_sub(1).map_or(0, |before| ends[before]);
+    documents_by_line(&lines)
+        .into_iter()
+        .map(|range| offset(range.start)..offset(range.end))
+        .collect()
 }
 
 /// The change on the parsed object: what the text must say afterwards. Returns the ids of the
@@ -131,41 +146,38 @@ fn apply(object: &mut Value, sealed: &Sealed) -> Result<BTreeSet<String>, MergeE
     Ok(dropped)
 }
 
-/// The range of lines of the document of this number (from 1, empty documents not counted).
-fn document_lines(text: &str, number: usize) -> Result<std::ops::Range<usize>, MergeError> {
-    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+/// The ranges of lines of the documents that are not empty.
+fn documents_by_line(lines: &[&str]) -> Vec<Range<usize>> {
     let is_separator = |line: &str| line.trim_end() == "---" || line.starts_with("--- ");
     let mut starts = vec![0];
     starts.extend(
         lines
             .iter()
             .enumerate()
-            .filter(|(_, l)| is_separator(l))
-            .map(|(i, _)| i + 1),
+            .filter(|(_, line)| is_separator(line))
+            .map(|(index, _)| index + 1),
     );
-    let has_content = |range: &std::ops::Range<usize>| {
+    let has_content = |range: &Range<usize>| {
         lines[range.clone()].iter().any(|line| {
             let line = line.trim();
             !line.is_empty() && !line.starts_with('#') && !is_separator(line) && line != "..."
         })
     };
-    let mut ranges = starts
-        .iter()
-        .enumerate()
-        .map(|(index, start)| *start..starts.get(index + 1).map_or(lines.len(), |end| end - 1))
-        .filter(has_content);
-    ranges.nth(number - 1).ok_or(MergeError::Layout)
+    let ends = starts.iter().skip(1).map(|start| start - 1);
+    let ends = ends.chain([lines.len()]);
+    let ranges = starts.iter().zip(ends).map(|(start, end)| *start..end);
+    ranges.filter(has_content).collect()
 }
 
 /// A block mapping's child: its lines, its key.
 struct Child {
-    lines: std::ops::Range<usize>,
+    lines: Range<usize>,
     key: String,
 }
 
 fn splice(
     text: &str,
-    range: std::ops::Range<usize>,
+    range: Range<usize>,
     sealed: &Sealed,
     dropped: &BTreeSet<String>,
 ) -> Option<String> {
@@ -191,7 +203,7 @@ fn splice(
     let (envelope_indent, envelopes) = section("envelopes")?;
 
     // Collect replacements by line, then rebuild from the end so that numbers stay true.
-    let mut edits: Vec<(std::ops::Range<usize>, String)> = Vec::new();
+    let mut edits: Vec<(Range<usize>, String)> = Vec::new();
     let pad = " ".repeat(value_indent);
     for (key, value) in &sealed.values {
         let quoted = Value::from(key.as_str());
@@ -250,7 +262,7 @@ fn indent(line: &str) -> Option<usize> {
 
 /// The children of a block mapping at this indent. A child ends before the comments and empty
 /// lines that precede the next one.
-fn children(lines: &[String], range: std::ops::Range<usize>, at: usize) -> Option<Vec<Child>> {
+fn children(lines: &[String], range: Range<usize>, at: usize) -> Option<Vec<Child>> {
     let mut children: Vec<Child> = Vec::new();
     for number in range {
         let line = &lines[number];
@@ -411,5 +423,19 @@ mod tests {
             after.starts_with("---\n# nothing\n---\nkind: ConfigMap\napiVersion: v1\n---\n# owned")
         );
         assert!(after.contains(&new.values["B"]));
+    }
+
+    #[test]
+    fn ranges_hold_the_documents_of_a_stream() {
+        let stream =
+            "---\n# none\n---\na: 1 # x\r\n---\n\n--- # c\nb: 2\n...\n---\nc: |\n  ---\n  é";
+        let texts: Vec<_> = document_ranges(stream)
+            .into_iter()
+            .map(|range| &stream[range])
+            .collect();
+        assert_eq!(texts, ["a: 1 # x\r\n", "b: 2\n...\n", "c: |\n  ---\n  é"]);
+        assert_eq!(read_documents(stream.as_bytes()).unwrap().len(), 3);
+        assert_eq!(document_ranges("a: 1").first(), Some(&(0..4)));
+        assert!(document_ranges("").is_empty());
     }
 }

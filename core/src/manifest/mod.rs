@@ -8,5 +8,5 @@ mod secret;
 
 pub use document::{Document, INPUT_BYTES, ReadError, read_documents};
 pub use emit::{to_json, to_yaml};
-pub use merge::{MergeError, document_text, merge_sealed};
+pub use merge::{MergeError, document_ranges, merge_sealed};
 pub use secret::{SecretManifest, SecretManifestError, wipe};

@@ -1,5 +1,6 @@
 //! Tools from package registries, pinned by manifests of the tree and built into the cache.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -8,7 +9,8 @@ use crate::cache::{Key, build_once};
 use crate::process::run;
 
 /// Builds all `tool` packages of the Go module in `module_dir` and returns the folder of the
-/// binaries. Rebuilds only when go.mod or go.sum change. `label` names the folder in the cache.
+/// binaries. Rebuilds only when go.mod, go.sum or a Go file beside them change. `label` names the
+/// folder in the cache.
 pub fn go_tools(module_dir: &Path, label: &str) -> Result<PathBuf, RigError> {
     let build = GoBuild {
         module_dir,
@@ -63,9 +65,13 @@ impl GoBuild<'_> {
         finish: impl FnOnce(&Path) -> Result<(), RigError>,
     ) -> Result<PathBuf, RigError> {
         let ldflags = format!("-s -w {}", self.ldflags);
-        let key = Key::new()
+        let mut key = Key::new()
             .file(&self.module_dir.join("go.mod"))?
-            .file(&self.module_dir.join("go.sum"))?
+            .file(&self.module_dir.join("go.sum"))?;
+        for source in self.sources()? {
+            key = key.file(&source)?;
+        }
+        let key = key
             .bytes(self.packages.join(" ").as_bytes())
             .bytes(ldflags.as_bytes());
         build_once(self.label, &key, |folder| {
@@ -76,5 +82,19 @@ impl GoBuild<'_> {
             run(go.arg(folder).args(self.packages), None)?;
             finish(folder)
         })
+    }
+
+    /// The Go files of the module's root, sorted: tools of our own have nothing below it.
+    fn sources(&self) -> Result<Vec<PathBuf>, RigError> {
+        let failed = || RigError::io(format!("list {}", self.module_dir.display()));
+        let mut sources = Vec::new();
+        for entry in fs::read_dir(self.module_dir).map_err(failed())? {
+            let path = entry.map_err(failed())?.path();
+            if path.extension().is_some_and(|extension| extension == "go") {
+                sources.push(path);
+            }
+        }
+        sources.sort();
+        Ok(sources)
     }
 }
