@@ -20,6 +20,12 @@ pub fn events<K>(
 where
     K: Clone + Debug + Send + 'static,
 {
+    // Counted from zero, so that the first error is an increase.
+    drop(
+        metrics
+            .watch_errors
+            .get_or_create(&crate::telemetry::kind_label(kind)),
+    );
     stream
         .default_backoff()
         .filter_map(move |item| {

@@ -188,7 +188,8 @@ fn by_fingerprint<'a>(world: &World<'a>) -> BTreeMap<Fingerprint, &'a Held> {
     identities
 }
 
-/// The SealingKey of each identity: the annotated one, but one name has one identity. Where two
+/// The SealingKey of each identity: the annotated one, or the one whose status names it, but one
+/// name has one identity. Where two
 /// claim it, the one that the SealingKey's status names keeps it, else the older.
 fn names(
     world: &World<'_>,
@@ -209,9 +210,22 @@ fn names(
         // Whatever somebody wrote there must be a name that the API server takes.
         sealkit_core::names::is_dns_subdomain(name).then(|| name.to_owned())
     };
+    // An identity restored without annotations: only the controller writes statuses.
+    let named = |fingerprint: &Fingerprint| {
+        let fingerprint = fingerprint.to_string();
+        let mut keys = world.sealing_keys.iter();
+        keys.find(|(_, key)| {
+            let status = key.status.as_ref();
+            status.is_some_and(|status| status.fingerprint.as_ref() == Some(&fingerprint))
+        })
+        .map(|(name, _)| name.clone())
+    };
     let claims: BTreeMap<Fingerprint, String> = identities
         .iter()
-        .filter_map(|(fingerprint, held)| Some((*fingerprint, annotated(held)?)))
+        .filter_map(|(fingerprint, held)| {
+            let name = annotated(held).or_else(|| named(fingerprint))?;
+            Some((*fingerprint, name))
+        })
         .collect();
     for (fingerprint, name) in &claims {
         let owner = owners.entry(name).or_insert(*fingerprint);

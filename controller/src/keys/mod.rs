@@ -12,8 +12,6 @@ use tokio::sync::watch;
 
 pub use reconcile::KeyReconciler;
 
-/// Type of the Secrets that hold identities.
-pub const IDENTITY_TYPE: &str = "sealkit.dev/identity";
 /// Label of an identity Secret and annotation of a SealingKey: 32 hex characters, recomputed from
 /// the identity and never believed.
 pub const FINGERPRINT: &str = "sealkit.dev/fingerprint";

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, ResourceExt};
-use sealkit_core::api::{Algorithm, KeyState, Reason, SealingKey, SealingKeySpec};
+use sealkit_core::api::{Algorithm, IDENTITY_TYPE, KeyState, Reason, SealingKey, SealingKeySpec};
 use sealkit_core::keys::{Identity, parse_identity_file};
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -16,8 +16,8 @@ use zeroize::Zeroizing;
 
 use super::decide::{Action, Held, World, decide, write_status};
 use super::{
-    CREATED_ANNOTATION, FINGERPRINT, IDENTITY_TYPE, Keys, KeysReceiver, SEALING_KEY_ANNOTATION,
-    STATE_ANNOTATION, Usage,
+    CREATED_ANNOTATION, FINGERPRINT, Keys, KeysReceiver, SEALING_KEY_ANNOTATION, STATE_ANNOTATION,
+    Usage,
 };
 use crate::kubernetes::{self, ApiFailure};
 use crate::status::Outcome;

@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use sealkit_core::api::{Reason, SecretTemplate};
+use sealkit_core::api::{OWN_PREFIX, REFUSED_SECRET_TYPES, Reason, SecretTemplate};
 use sealkit_core::keys::{Fingerprint, KeyType};
 use sealkit_core::sealed::{self, Code, OpenError, OpenedEnvelope, SealedObject, Search};
 use serde_json::Value;
@@ -11,14 +11,6 @@ use super::SealedSecretObject;
 use crate::keys::Keys;
 use crate::settings::Settings;
 use crate::status::Outcome;
-
-/// Types that a SealedSecret may not make: each would hand out more than its values.
-const REFUSED_TYPES: [&str; 4] = [
-    "kubernetes.io/service-account-token",
-    "bootstrap.kubernetes.io/token",
-    "helm.sh/release.v1",
-    crate::keys::IDENTITY_TYPE,
-];
 
 /// Labels and annotations that a template may have.
 const TEMPLATE_NAMES: usize = 100;
@@ -144,7 +136,7 @@ fn template(spec: &Value, settings: &Settings) -> Result<SecretTemplate, Failure
     if let Some(name) = template
         .type_
         .as_deref()
-        .filter(|name| REFUSED_TYPES.contains(name))
+        .filter(|name| REFUSED_SECRET_TYPES.contains(name))
     {
         return refuse(format!("Secrets of type {name} are never made"));
     }
@@ -159,7 +151,7 @@ fn template(spec: &Value, settings: &Settings) -> Result<SecretTemplate, Failure
         .keys()
         .chain(metadata.annotations.keys())
         .find(|name| {
-            name.starts_with("sealkit.dev/")
+            name.starts_with(OWN_PREFIX)
                 || settings
                     .deny_template_metadata
                     .iter()

@@ -25,6 +25,18 @@ pub const CONTROLLER_NAMESPACE: &str = "sealkit-system";
 /// Annotation whose change forces a reconcile; echoed in `status.lastHandledReconcileAt`.
 pub const RECONCILE_REQUESTED_AT: &str = "sealkit.dev/reconcile-requested-at";
 
+/// Types of Secrets that are never made or sealed: each would hand out more than its values.
+pub const REFUSED_SECRET_TYPES: [&str; 4] = [
+    "kubernetes.io/service-account-token",
+    "bootstrap.kubernetes.io/token",
+    "helm.sh/release.v1",
+    IDENTITY_TYPE,
+];
+/// Type of the Secrets that hold the identities of a cluster.
+pub const IDENTITY_TYPE: &str = "sealkit.dev/identity";
+/// Prefix of the labels and annotations that only Sealkit sets.
+pub const OWN_PREFIX: &str = "sealkit.dev/";
+
 /// All CRDs, as `deploy/crds` has them.
 pub fn custom_resource_definitions() -> Vec<CustomResourceDefinition> {
     let mut crds = vec![SealedSecret::crd(), SealingKey::crd()];

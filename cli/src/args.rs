@@ -1,0 +1,289 @@
+//! The command line: flags and their help. No flag takes a secret value.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+const EXAMPLES: &str = "\
+Examples:
+  # the usual way: make a Secret, seal it, commit the result
+  kubectl create secret generic db --from-file=password=./password \\
+    --dry-run=client -o yaml | seal -w db.sealed.yaml
+
+  # seal files into a folder, one <name>.sealed.yaml each
+  seal -f secrets.yaml -w clusters/production/
+
+  # to a recipient file instead of those of .sealkit.yaml or the cluster
+  seal -f secret.yaml -R production.pub -n shop > db.sealed.yaml";
+
+/// Encrypt Kubernetes Secrets so that they can be committed.
+///
+/// Without a verb, reads Secret manifests from stdin or -f and writes SealedSecrets to stdout
+/// or -w.
+#[derive(Debug, Parser)]
+#[command(name = "seal", version, after_help = EXAMPLES, subcommand_value_name = "VERB")]
+#[command(subcommand_help_heading = "Verbs", disable_help_subcommand = true)]
+pub struct Cli {
+    /// Flags of sealing.
+    #[command(flatten)]
+    pub seal: SealArgs,
+    /// Flags of all verbs.
+    #[command(flatten)]
+    pub global: GlobalArgs,
+    /// The verb; none means sealing.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// Flags that every verb knows.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Global options")]
+pub struct GlobalArgs {
+    /// Private key file, as age writes it; may be given several times
+    #[arg(short, long, global = true, value_name = "FILE", env = "SEALKIT_IDENTITY_FILE", value_parser = clap::value_parser!(OsString))]
+    identity: Vec<OsString>,
+    /// Kubeconfig context to talk to
+    #[arg(long, global = true, value_name = "NAME")]
+    pub context: Option<String>,
+    /// Kubeconfig file
+    #[arg(long, global = true, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Namespace of Secrets whose manifest names none
+    #[arg(short, long, global = true, value_name = "NAME")]
+    pub namespace: Option<String>,
+    /// Form of the output
+    #[arg(short, long, global = true, value_name = "FORM")]
+    pub output: Option<Output>,
+    /// When to use colours
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub color: Color,
+    /// Say nothing on success
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Say how decisions came about
+    #[arg(short, long, global = true, conflicts_with = "quiet")]
+    pub verbose: bool,
+}
+
+impl GlobalArgs {
+    /// The private key files; an empty variable names none.
+    pub fn identities(&self) -> impl Iterator<Item = &Path> {
+        self.identity
+            .iter()
+            .filter(|path| !path.is_empty())
+            .map(Path::new)
+    }
+}
+
+/// Form of the output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// YAML
+    Yaml,
+    /// JSON
+    Json,
+}
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// Scopes on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ScopeArg {
+    /// Bound to namespace and name
+    Strict,
+    /// Bound to the namespace; the object may be renamed
+    NamespaceWide,
+    /// Bound to nothing: every tenant of the cluster may use it
+    ClusterWide,
+}
+
+impl From<ScopeArg> for sealkit_core::sealed::Scope {
+    fn from(scope: ScopeArg) -> Self {
+        match scope {
+            ScopeArg::Strict => Self::Strict,
+            ScopeArg::NamespaceWide => Self::NamespaceWide,
+            ScopeArg::ClusterWide => Self::ClusterWide,
+        }
+    }
+}
+
+/// Flags of sealing.
+#[derive(Args, Clone, Debug, Default, PartialEq)]
+#[command(next_help_heading = "Sealing")]
+pub struct SealArgs {
+    /// Manifest to read, - for stdin; may be given several times [default: stdin]
+    #[arg(short, long = "file", value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// File to write or to update key by key; a folder takes one <name>.sealed.yaml each
+    #[arg(short, long, value_name = "FILE|DIR/")]
+    pub write: Option<PathBuf>,
+    /// What the values are bound to
+    #[arg(long)]
+    pub scope: Option<ScopeArg>,
+    /// Name of the object, when there is one Secret
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Public key to seal to; may be given several times
+    #[arg(short, long = "recipient", value_name = "AGE1…")]
+    pub recipients: Vec<String>,
+    /// File of public keys to seal to; may be given several times
+    #[arg(short = 'R', long = "recipients-file", value_name = "FILE")]
+    pub recipients_files: Vec<PathBuf>,
+    /// Cluster of .sealkit.yaml to seal to; may be given several times
+    #[arg(long = "cluster", value_name = "NAME", conflicts_with_all = ["recipients", "recipients_files"])]
+    pub clusters: Vec<String>,
+    /// Let templates read the values in the cluster
+    #[arg(long)]
+    pub render: bool,
+    /// Pass documents that are not Secrets through instead of refusing them
+    #[arg(long)]
+    pub all_documents: bool,
+    /// Go on when the recipients are not those of before
+    #[arg(long)]
+    pub accept_recipients: bool,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Write .sealkit.yaml and the recipient files of a repository
+    Init(InitArgs),
+    /// Print the plaintext of SealedSecrets, with a private key
+    Open(OpenArgs),
+    /// Check SealedSecrets: structure, names, recipients; with a key, really open them
+    Verify(VerifyArgs),
+    /// Make, list and fetch keys
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// Print the version
+    #[command(after_help = "Example:\n  seal version -o json")]
+    Version,
+}
+
+/// Flags of `seal init`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  # keys of two clusters, each from its kubeconfig context
+  seal init --cluster staging=kind-staging --cluster production=prod-eu --recovery-key ~/recovery.key
+
+  # without reaching a cluster
+  seal init --cluster-key production=production.pub --no-recovery")]
+pub struct InitArgs {
+    /// Cluster whose key is fetched, from the current context or the one given
+    #[arg(long = "cluster", value_name = "NAME[=CONTEXT]")]
+    pub clusters: Vec<String>,
+    /// Cluster whose key is in a recipient file
+    #[arg(long = "cluster-key", value_name = "NAME=FILE")]
+    pub cluster_keys: Vec<String>,
+    /// Where the private recovery key is written, outside the repository [default: the terminal]
+    #[arg(long, value_name = "FILE", conflicts_with = "no_recovery")]
+    pub recovery_key: Option<PathBuf>,
+    /// Encrypt the recovery key file with a passphrase
+    #[arg(long, requires = "recovery_key")]
+    pub passphrase: bool,
+    /// Make no recovery key: a lost cluster key means lost secrets
+    #[arg(long)]
+    pub no_recovery: bool,
+}
+
+/// Flags of `seal open`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  # break glass: the whole Secret
+  seal open -i recovery.key db.sealed.yaml
+
+  # one value, raw
+  seal open -i recovery.key db.sealed.yaml --key password")]
+pub struct OpenArgs {
+    /// SealedSecret manifests, - for stdin [default: stdin]
+    #[arg(value_name = "FILE")]
+    pub paths: Vec<PathBuf>,
+    /// The same as a flag
+    #[arg(short, long = "file", value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Print the raw value of one key
+    #[arg(long, value_name = "KEY")]
+    pub key: Option<String>,
+    /// Write text values as stringData instead of base64
+    #[arg(long, conflicts_with = "key")]
+    pub decode: bool,
+}
+
+/// Flags of `seal verify`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  # everything below the working directory; without a key, recipients are what files claim
+  seal verify
+
+  # really open everything
+  seal verify -i recovery.key clusters/production")]
+pub struct VerifyArgs {
+    /// Files and folders [default: the working directory]
+    #[arg(value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+}
+
+/// The verbs of `seal keys`.
+#[derive(Debug, Subcommand)]
+pub enum KeysCommand {
+    /// Make a key pair
+    #[command(after_help = "\
+Examples:
+  # private key into a file that only you can read, public key to stdout
+  seal keys generate -w recovery.key > recovery.pub
+
+  # a classic X25519 key, for old tools
+  seal keys generate --classic")]
+    Generate(GenerateArgs),
+    /// List the sealing keys of a cluster
+    #[command(after_help = "Example:\n  seal keys list --context prod-eu -o json")]
+    List(ClusterArgs),
+    /// Fetch the public key of a cluster as a recipient file
+    #[command(
+        after_help = "Example:\n  seal keys fetch --context prod-eu -w .sealkit/production.pub"
+    )]
+    Fetch(FetchArgs),
+}
+
+/// Flags of `seal keys generate`.
+#[derive(Args, Debug)]
+pub struct GenerateArgs {
+    /// X25519 instead of the post-quantum hybrid
+    #[arg(long)]
+    pub classic: bool,
+    /// File for the private key; never overwritten
+    #[arg(short, long, value_name = "FILE")]
+    pub write: Option<PathBuf>,
+}
+
+/// Which cluster a verb reads.
+#[derive(Args, Debug)]
+pub struct ClusterArgs {
+    /// Cluster of .sealkit.yaml, reached through its context
+    #[arg(long, value_name = "NAME", conflicts_with = "context")]
+    pub cluster: Option<String>,
+}
+
+/// Flags of `seal keys fetch`.
+#[derive(Args, Debug)]
+pub struct FetchArgs {
+    /// Which cluster.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+    /// Recipient file to write or to replace
+    #[arg(short, long, value_name = "FILE")]
+    pub write: Option<PathBuf>,
+}

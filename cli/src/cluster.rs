@@ -1,0 +1,288 @@
+//! The cluster, for the few verbs that need one: its sealing keys, and the names in kubeconfig.
+
+use std::error::Error as _;
+use std::io;
+use std::time::Duration;
+
+use kube::api::ListParams;
+use kube::config::KubeConfigOptions;
+use kube::{Api, Client, Config, ResourceExt as _};
+use sealkit_core::api::{ConditionStatus, KeyState, SealingKey};
+use sealkit_core::keys::Recipient;
+use sealkit_core::names;
+
+use crate::args::GlobalArgs;
+use crate::error::{CommandError, Result};
+use crate::kubeconfig;
+use crate::terminal::safe;
+
+/// Longest wait for one answer.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A cluster that can be asked.
+pub struct Cluster {
+    runtime: tokio::runtime::Runtime,
+    client: Client,
+    context: String,
+    server: String,
+}
+
+/// The key that a cluster wants to be sealed to.
+#[derive(Debug)]
+pub struct NewestKey {
+    /// Name of the SealingKey.
+    pub name: String,
+    /// The public key.
+    pub recipient: Recipient,
+}
+
+impl Cluster {
+    /// Reads the kubeconfig; nothing is sent yet. `context` beats the flag and the file.
+    pub fn connect(global: &GlobalArgs, context: Option<&str>) -> Result<Self> {
+        let kubeconfig = kubeconfig::read(global)?.ok_or_else(|| {
+            CommandError::cluster("no kubeconfig found")
+                .hint("set KUBECONFIG or give --kubeconfig FILE")
+        })?;
+        let context = context
+            .or(global.context.as_deref())
+            .or(kubeconfig.current_context.as_deref())
+            .filter(|context| !context.is_empty())
+            .ok_or_else(|| {
+                CommandError::cluster("the kubeconfig has no current context")
+                    .hint("give --context NAME")
+            })?
+            .to_owned();
+        let options = KubeConfigOptions {
+            context: Some(context.clone()),
+            ..Default::default()
+        };
+        // Fails only when something installed a provider before, which then serves as well.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|_| CommandError::bug("the runtime does not start"))?;
+        let place = || format!("context {}", safe(&context));
+        let (client, server) = runtime.block_on(async {
+            let mut config = Config::from_custom_kubeconfig(kubeconfig, &options)
+                .await
+                .map_err(|error| kubeconfig::refusal(&error).on(place()))?;
+            config.connect_timeout = Some(TIMEOUT);
+            config.read_timeout = Some(TIMEOUT);
+            config.write_timeout = Some(TIMEOUT);
+            config.default_retry = false;
+            // Host and port only: a URL may hold credentials.
+            let server = config
+                .cluster_url
+                .host()
+                .map(str::to_owned)
+                .unwrap_or_default();
+            let port = config.cluster_url.port_u16().map(|port| format!(":{port}"));
+            let server = server + &port.unwrap_or_default();
+            let client =
+                Client::try_from(config).map_err(|error| answer_error(&error).on(place()))?;
+            Ok::<_, CommandError>((client, server))
+        })?;
+        Ok(Self {
+            runtime,
+            client,
+            context,
+            server,
+        })
+    }
+
+    /// Context and server, for people.
+    pub fn title(&self) -> String {
+        format!("context {} ({})", safe(&self.context), safe(&self.server))
+    }
+
+    /// Name of the context.
+    pub fn context(&self) -> &str {
+        &self.context
+    }
+
+    /// All sealing keys, newest first.
+    pub fn sealing_keys(&self) -> Result<Vec<SealingKey>> {
+        let api: Api<SealingKey> = Api::all(self.client.clone());
+        let listed = self.runtime.block_on(async {
+            tokio::time::timeout(TIMEOUT * 2, api.list(&ListParams::default())).await
+        });
+        let mut keys = match listed {
+            Err(_) => Err(timed_out()),
+            Ok(Err(error)) => Err(answer_error(&error)),
+            Ok(Ok(list)) => Ok(list.items),
+        }
+        .map_err(|error| error.on(self.title()))?;
+        keys.sort_by_cached_key(|key| {
+            let status = key.status.clone().unwrap_or_default();
+            std::cmp::Reverse((status.created_at, status.fingerprint, key.name_any()))
+        });
+        Ok(keys)
+    }
+
+    /// The key to seal to. Its fingerprint is computed here, not believed.
+    pub fn newest_key(&self) -> Result<NewestKey> {
+        let keys = self.sealing_keys()?;
+        newest(&keys).map_err(|error| error.on(self.title()))
+    }
+}
+
+/// Is the key's last condition Ready, and True?
+pub fn is_ready(key: &SealingKey) -> bool {
+    let conditions = key.status.iter().flat_map(|status| &status.conditions);
+    conditions
+        .filter(|condition| condition.type_ == "Ready")
+        .any(|condition| condition.status == ConditionStatus::True)
+}
+
+fn newest(keys: &[SealingKey]) -> Result<NewestKey> {
+    let usable = keys.iter().find_map(|key| {
+        let status = key.status.as_ref()?;
+        let active = status.state == Some(KeyState::Active) && is_ready(key);
+        active.then_some((key, status))
+    });
+    let (key, status) = usable.ok_or_else(|| {
+        CommandError::cluster("the cluster has no sealing key that is Active and Ready")
+            .hint("see `seal keys list`; the controller makes a key when it starts")
+    })?;
+    let name = names::printable(&key.name_any());
+    let recipient: Recipient = status
+        .recipient
+        .as_deref()
+        .unwrap_or_default()
+        .parse()
+        .map_err(|error| {
+            CommandError::cluster(format_args!(
+                "the public key of SealingKey {name} is refused: {error}"
+            ))
+        })?;
+    if status.fingerprint.as_deref() != Some(recipient.fingerprint().to_string().as_str()) {
+        return Err(CommandError::cluster(format_args!(
+            "SealingKey {name} shows another fingerprint than its public key has"
+        ))
+        .hint("somebody may have changed its status: ask who runs the cluster before sealing"));
+    }
+    Ok(NewestKey { name, recipient })
+}
+
+fn timed_out() -> CommandError {
+    CommandError::cluster("the cluster did not answer in time")
+        .hint("is it running, and reachable from here?")
+}
+
+/// Why the cluster did not answer. Never prints its message: that may quote what it holds.
+fn answer_error(error: &kube::Error) -> CommandError {
+    match error {
+        kube::Error::Api(status) => match status.code {
+            401 => CommandError::cluster("the cluster does not accept your credentials, they may have expired")
+                .hint("log in again, then check with `kubectl auth whoami`"),
+            403 => CommandError::cluster("not allowed to read SealingKeys")
+                .hint("everybody who is logged in may read them unless somebody removed the ClusterRole sealkit-key-reader")
+                .hint("seal to a recipient file instead: -R FILE"),
+            404 => CommandError::cluster("Sealkit is not installed in this cluster")
+                .hint("install the controller, or choose another cluster with --context"),
+            408 | 504 => timed_out(),
+            code => CommandError::cluster(format_args!("the cluster answered with HTTP status {code}"))
+                .hint("try again; if it stays, ask who runs the cluster"),
+        },
+        kube::Error::Auth(_) => CommandError::cluster("the kubeconfig's credentials cannot be obtained")
+            .hint("log in again, then check with `kubectl auth whoami`"),
+        kube::Error::SerdeError(_) => CommandError::cluster("the cluster's SealingKeys cannot be read")
+            .hint("is its Sealkit newer than this command? see `seal version`"),
+        other => connection_error(other),
+    }
+}
+
+fn connection_error(error: &kube::Error) -> CommandError {
+    let mut cause = error.source();
+    while let Some(at) = cause {
+        if at.is::<rustls::Error>() {
+            return CommandError::cluster("the cluster's certificate is not accepted")
+                .hint("does the kubeconfig belong to this cluster?");
+        }
+        if let Some(io) = at.downcast_ref::<io::Error>() {
+            let inner = io.get_ref();
+            if inner.is_some_and(<dyn std::error::Error + Send + Sync>::is::<rustls::Error>) {
+                return CommandError::cluster("the cluster's certificate is not accepted")
+                    .hint("does the kubeconfig belong to this cluster?");
+            }
+            if io.kind() == io::ErrorKind::TimedOut {
+                return timed_out();
+            }
+            if inner.is_none() {
+                return CommandError::cluster(format_args!(
+                    "the cluster is unreachable ({})",
+                    io.kind()
+                ))
+                .hint("is it running, and is this the right context?");
+            }
+        }
+        cause = at.source();
+    }
+    CommandError::cluster("the cluster is unreachable")
+        .hint("is it running, and is this the right context?")
+}
+
+#[cfg(test)]
+mod tests {
+    use sealkit_core::keys::{Identity, KeyType};
+    use serde_json::json;
+
+    use super::*;
+
+    fn key(
+        name: &str,
+        recipient: &Recipient,
+        created: &str,
+        state: &str,
+        ready: &str,
+    ) -> SealingKey {
+        serde_json::from_value(json!({
+            "apiVersion": "sealkit.dev/v1beta1", "kind": "SealingKey", "metadata": {"name": name},
+            "spec": {},
+            "status": {
+                "recipient": recipient.to_string(), "fingerprint": recipient.fingerprint().to_string(),
+                "createdAt": created, "state": state,
+                "conditions": [{"type": "Ready", "status": ready, "reason": "KeyAvailable",
+                    "message": "", "lastTransitionTime": created}],
+            },
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn only_active_and_ready_keys_are_sealed_to() {
+        let recipient = Identity::generate(KeyType::Classic).recipient().clone();
+        let new = |state, ready| key("a", &recipient, "2026-01-01T00:00:00Z", state, ready);
+        assert_eq!(
+            newest(&[new("Active", "True")]).unwrap().recipient,
+            recipient
+        );
+        for (state, ready) in [
+            ("DecryptOnly", "True"),
+            ("Revoked", "True"),
+            ("Active", "False"),
+        ] {
+            assert!(newest(&[new(state, ready)]).is_err(), "{state} {ready}");
+        }
+        assert!(
+            newest(&[])
+                .unwrap_err()
+                .to_string()
+                .contains("no sealing key")
+        );
+    }
+
+    #[test]
+    fn a_shown_fingerprint_that_is_not_the_keys_is_refused() {
+        let recipient = Identity::generate(KeyType::Classic).recipient().clone();
+        let mut lying = key("a", &recipient, "2026-01-01T00:00:00Z", "Active", "True");
+        lying.status.as_mut().unwrap().fingerprint = Some("0".repeat(32));
+        assert!(
+            newest(&[lying])
+                .unwrap_err()
+                .to_string()
+                .contains("another fingerprint")
+        );
+    }
+}

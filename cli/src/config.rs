@@ -1,0 +1,249 @@
+//! `.sealkit.yaml`: which clusters a repository seals to. One file, at the root of the repository.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Component, Path, PathBuf};
+use std::rc::Rc;
+
+use sealkit_core::keys::{Recipient, parse_recipient_file};
+use sealkit_core::manifest::read_documents;
+use sealkit_core::sealed::Scope;
+use serde::Deserialize;
+
+use crate::error::{CommandError, Result};
+use crate::files::{self, SMALL_FILE};
+use crate::repository::Location;
+use crate::rule::{Rule, RuleEntry, scope};
+use crate::terminal::{safe, shown};
+
+/// Name of the file.
+pub const FILE_NAME: &str = ".sealkit.yaml";
+
+/// The config of a repository, checked.
+#[derive(Debug)]
+pub struct Config {
+    root: PathBuf,
+    clusters: BTreeMap<String, ClusterEntry>,
+    recovery: Vec<PathBuf>,
+    rules: Vec<Rule>,
+    default_scope: Option<Scope>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    version: u64,
+    #[serde(default)]
+    clusters: BTreeMap<String, ClusterEntry>,
+    #[serde(default)]
+    recovery: Vec<PathBuf>,
+    #[serde(default)]
+    rules: Vec<RuleEntry>,
+    #[serde(default)]
+    defaults: Defaults,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ClusterEntry {
+    recipients: Vec<PathBuf>,
+    context: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Defaults {
+    scope: Option<String>,
+}
+
+/// The configs of one run, each read once.
+#[derive(Debug, Default)]
+pub struct Configs(HashMap<PathBuf, Option<Rc<Config>>>);
+
+impl Configs {
+    /// See [`Config::find`].
+    pub fn at(&mut self, place: &Location) -> Result<Option<Rc<Config>>> {
+        let folder = place.real.parent().unwrap_or(&place.real).to_owned();
+        if let Some(config) = self.0.get(&folder) {
+            return Ok(config.clone());
+        }
+        let config = Config::find(place)?.map(Rc::new);
+        self.0.insert(folder, config.clone());
+        Ok(config)
+    }
+}
+
+impl Config {
+    /// The config that holds for a place. Outside a repository only the folder of the place is
+    /// looked at: a file further up may be anybody's.
+    pub fn find(place: &Location) -> Result<Option<Self>> {
+        let folder = place.real.parent().unwrap_or(&place.real);
+        let Some(root) = &place.root else {
+            return if folder.join(FILE_NAME).exists() {
+                Self::load(folder).map(Some)
+            } else {
+                Ok(None)
+            };
+        };
+        let nested = folder
+            .ancestors()
+            .take_while(|above| *above != root)
+            .map(|above| above.join(FILE_NAME))
+            .find(|file| file.exists());
+        if let Some(file) = nested {
+            return Err(
+                CommandError::input("a repository has one config, at its root")
+                    .on(shown(&file))
+                    .hint(format_args!(
+                        "move its rules to {}",
+                        shown(&root.join(FILE_NAME))
+                    )),
+            );
+        }
+        if root.join(FILE_NAME).exists() {
+            Self::load(root).map(Some)
+        } else {
+            Ok(None)
+        }
+    }
+
+    /// Reads the config in this folder.
+    pub fn load(root: &Path) -> Result<Self> {
+        let path = root.join(FILE_NAME);
+        let refuse = |what: String| CommandError::input(what).on(shown(&path));
+        if leads_out(&path, root) {
+            return Err(refuse(
+                "a symbolic link leads out of the repository".to_owned(),
+            ));
+        }
+        let text = files::read(&path, SMALL_FILE)?;
+        let mut documents = read_documents(&text).map_err(|error| refuse(error.to_string()))?;
+        if documents.len() != 1 {
+            return Err(refuse("must be one YAML document".to_owned()));
+        }
+        let file: File = serde_json::from_value(documents.remove(0).object)
+            .map_err(|error| refuse(format!("not a config: {}", safe(&error.to_string()))))?;
+        if file.version != 1 {
+            return Err(refuse(format!(
+                "config version {} is not known, this is version 1",
+                file.version
+            )));
+        }
+        let paths = file
+            .clusters
+            .values()
+            .flat_map(|cluster| &cluster.recipients);
+        for key_file in paths.chain(&file.recovery) {
+            let plain = |part| matches!(part, Component::Normal(_) | Component::CurDir);
+            if !key_file.components().all(plain) {
+                return Err(refuse(format!(
+                    "the path {} leaves the repository",
+                    shown(key_file)
+                )));
+            }
+        }
+        if let Some((name, _)) = file
+            .clusters
+            .iter()
+            .find(|(_, entry)| entry.recipients.is_empty())
+        {
+            return Err(refuse(format!("cluster {} has no recipients", safe(name))));
+        }
+        let rules = file
+            .rules
+            .into_iter()
+            .map(|entry| Rule::new(entry, &file.clusters))
+            .collect::<std::result::Result<_, _>>()
+            .map_err(refuse)?;
+        let default_scope = scope(file.defaults.scope.as_deref()).map_err(refuse)?;
+        let (clusters, recovery) = (file.clusters, file.recovery);
+        Ok(Self {
+            root: root.to_owned(),
+            clusters,
+            recovery,
+            rules,
+            default_scope,
+        })
+    }
+
+    /// Folder of the config: globs and key files are relative to it.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The first rule that matches a path.
+    pub fn rule(&self, place: &Location) -> Option<&Rule> {
+        let path = place.real.strip_prefix(&self.root).ok()?;
+        self.rules.iter().find(|rule| rule.matches(path))
+    }
+
+    /// The clusters for a path: those of its rule, else the only one there is.
+    pub fn clusters_for(&self, place: Option<&Location>) -> Option<Vec<String>> {
+        if let Some(rule) = place.and_then(|place| self.rule(place)) {
+            return Some(rule.clusters.clone());
+        }
+        (self.clusters.len() == 1).then(|| self.clusters.keys().cloned().collect())
+    }
+
+    /// Scope of objects that no rule and no person gives one.
+    pub fn default_scope(&self) -> Option<Scope> {
+        self.default_scope
+    }
+
+    /// Names of all clusters.
+    pub fn cluster_names(&self) -> impl Iterator<Item = &str> {
+        self.clusters.keys().map(String::as_str)
+    }
+
+    /// The kubeconfig context of a cluster.
+    pub fn context(&self, cluster: &str) -> Result<Option<&str>> {
+        Ok(self.cluster(cluster)?.context.as_deref())
+    }
+
+    /// The recipients of one cluster.
+    pub fn recipients(&self, cluster: &str) -> Result<Vec<Recipient>> {
+        self.read_keys(&self.cluster(cluster)?.recipients)
+    }
+
+    /// The recipients that every envelope gets besides.
+    pub fn recovery(&self) -> Result<Vec<Recipient>> {
+        self.read_keys(&self.recovery)
+    }
+
+    fn cluster(&self, name: &str) -> Result<&ClusterEntry> {
+        self.clusters.get(name).ok_or_else(|| {
+            let known: Vec<_> = self.cluster_names().map(safe).collect();
+            CommandError::input(format_args!("no cluster {} in the config", safe(name)))
+                .on(shown(&self.root.join(FILE_NAME)))
+                .hint(format_args!("its clusters are {}", known.join(", ")))
+        })
+    }
+
+    fn read_keys(&self, paths: &[PathBuf]) -> Result<Vec<Recipient>> {
+        let mut keys = Vec::new();
+        for path in paths {
+            let full = self.root.join(path);
+            if leads_out(&full, &self.root) {
+                return Err(
+                    CommandError::input("a symbolic link leads out of the repository")
+                        .on(shown(&full)),
+                );
+            }
+            keys.extend(read_recipient_file(&full)?);
+        }
+        Ok(keys)
+    }
+}
+
+/// Does a file that is there lie outside the folder that it seems to be in?
+fn leads_out(path: &Path, folder: &Path) -> bool {
+    let real = path.canonicalize().ok().zip(folder.canonicalize().ok());
+    real.is_some_and(|(path, folder)| !path.starts_with(folder))
+}
+
+/// Reads a file of recipients.
+pub fn read_recipient_file(path: &Path) -> Result<Vec<Recipient>> {
+    let text = files::read(path, SMALL_FILE)?;
+    let text = std::str::from_utf8(&text)
+        .map_err(|_| CommandError::input("not text in UTF-8").on(shown(path)))?;
+    parse_recipient_file(text).map_err(|error| CommandError::input(error).on(shown(path)))
+}

@@ -1,0 +1,69 @@
+//! Which file an object goes to.
+
+use std::path::PathBuf;
+
+use crate::args::{Output, SealArgs};
+use crate::error::{CommandError, Result};
+use crate::piece::Piece;
+use crate::sealing::SealedItem;
+use crate::terminal::shown;
+
+/// Where the output goes.
+pub enum Destination {
+    /// Printed.
+    Stdout,
+    /// All objects as one stream.
+    File(PathBuf),
+    /// One file for each object.
+    Folder(PathBuf),
+}
+
+impl Destination {
+    /// As `-w` says.
+    pub fn new(args: &SealArgs) -> Result<Self> {
+        let Some(path) = args.write.as_ref().filter(|path| path.as_os_str() != "-") else {
+            return Ok(Self::Stdout);
+        };
+        if !path.is_dir() && !path.to_string_lossy().ends_with('/') {
+            return Ok(Self::File(path.clone()));
+        }
+        if args.all_documents {
+            return Err(CommandError::usage("--all-documents writes one stream")
+                .on(shown(path))
+                .hint("give a file: -w FILE"));
+        }
+        Ok(Self::Folder(path.clone()))
+    }
+
+    /// The file for an object of this name; nothing for stdout.
+    pub fn path(&self, name: &str, form: Option<Output>) -> Option<PathBuf> {
+        match self {
+            Self::Stdout => None,
+            Self::File(path) => Some(path.clone()),
+            Self::Folder(folder) => {
+                let ending = if form == Some(Output::Json) {
+                    "json"
+                } else {
+                    "yaml"
+                };
+                Some(folder.join(format!("{name}.sealed.{ending}")))
+            }
+        }
+    }
+}
+
+/// Does the piece stand in the way of one before it?
+pub fn clash(piece: &Piece, pieces: &[Piece], destination: &Destination) -> Option<String> {
+    let Piece::Sealed(item) = piece else {
+        return None;
+    };
+    let same = |other: &SealedItem| {
+        matches!(destination, Destination::Folder(_))
+            || (other.placement.name == item.placement.name
+                && other.placement.namespace == item.placement.namespace)
+    };
+    pieces
+        .iter()
+        .any(|other| matches!(other, Piece::Sealed(other) if same(other)))
+        .then(|| item.placement.title())
+}

@@ -1,0 +1,202 @@
+//! Reading with limits and replacing whole files: a reader sees the old file or the new one.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File, Permissions};
+use std::io::{self, Read, Write as _};
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
+use crate::error::{CommandError, Result};
+use crate::repository::reading;
+use crate::terminal::shown;
+
+/// Bytes that a key file or a config may have.
+pub const SMALL_FILE: usize = 1024 * 1024;
+
+/// Reads a file that may hold plaintext.
+pub fn read(path: &Path, limit: usize) -> Result<Zeroizing<Vec<u8>>> {
+    let fail = |error: io::Error| reading(&error).on(shown(path));
+    let file = File::open(path).map_err(fail)?;
+    let metadata = file.metadata().map_err(fail)?;
+    if metadata.is_dir() {
+        return Err(fail(io::ErrorKind::IsADirectory.into()));
+    }
+    let expected = usize::try_from(metadata.len())
+        .unwrap_or(usize::MAX)
+        .min(limit);
+    let bytes = read_all(file, expected, limit).map_err(fail)?;
+    bytes.ok_or_else(|| too_large(limit).on(shown(path)))
+}
+
+/// Reads text that is not secret.
+pub fn read_text(path: &Path, limit: usize) -> Result<String> {
+    let bytes = read(path, limit)?;
+    std::str::from_utf8(&bytes)
+        .map(str::to_owned)
+        .map_err(|_| CommandError::input("not text in UTF-8").on(shown(path)))
+}
+
+/// Reads stdin, which may hold plaintext.
+pub fn read_stdin(limit: usize) -> Result<Zeroizing<Vec<u8>>> {
+    let bytes = read_all(io::stdin().lock(), 64 * 1024, limit)
+        .map_err(|error| reading(&error).on("stdin"))?;
+    bytes.ok_or_else(|| too_large(limit).on("stdin"))
+}
+
+fn too_large(limit: usize) -> CommandError {
+    CommandError::input(format_args!("larger than {} MiB", limit / 1024 / 1024))
+}
+
+/// Grows by copying into a new buffer and wiping the old one: `Vec` alone would leave plaintext
+/// behind. Nothing when there is more than `limit`.
+fn read_all(
+    mut source: impl Read,
+    expected: usize,
+    limit: usize,
+) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
+    let mut bytes = Zeroizing::new(vec![0; expected + 1]);
+    let mut length = 0;
+    loop {
+        if length == bytes.len() {
+            if length > limit {
+                return Ok(None);
+            }
+            let mut larger = Zeroizing::new(vec![0; length * 2]);
+            larger[..length].copy_from_slice(&bytes);
+            bytes = larger;
+        }
+        match source.read(&mut bytes[length..]) {
+            Ok(0) => break,
+            Ok(count) => length += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    bytes.truncate(length);
+    Ok((length <= limit).then_some(bytes))
+}
+
+/// Who may read a new file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Everybody whom the umask lets.
+    Public,
+    /// The owner.
+    Private,
+}
+
+/// Replaces a file as a whole, or makes it. An existing file keeps its mode. `path` must have its
+/// links resolved; errors leave it to the caller to name the path that was given.
+pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    replace_unsynced(path, bytes)?;
+    sync_folders([path]);
+    Ok(())
+}
+
+/// The same for one of many files: [`sync_folders`] follows when all of them are there.
+pub fn replace_unsynced(path: &Path, bytes: &[u8]) -> Result<()> {
+    let old = match fs::metadata(path) {
+        Ok(metadata) if metadata.is_file() => Some(metadata.permissions()),
+        Ok(_) => return Err(CommandError::input("is not a regular file")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(writing(&error)),
+    };
+    let file = temporary(path, bytes, Access::Public).map_err(|error| writing(&error))?;
+    if let Some(permissions) = old {
+        file.as_file()
+            .set_permissions(permissions)
+            .map_err(|error| writing(&error))?;
+    }
+    file.persist(path).map_err(|error| writing(&error.error))?;
+    Ok(())
+}
+
+/// Makes a file that must not be there yet.
+pub fn create(path: &Path, bytes: &[u8], access: Access) -> Result<()> {
+    let file = temporary(path, bytes, access).map_err(|error| writing(&error).on(shown(path)))?;
+    file.persist_noclobber(path)
+        .map_err(|error| writing(&error.error).on(shown(path)))?;
+    sync_folders([path]);
+    Ok(())
+}
+
+fn temporary(path: &Path, bytes: &[u8], access: Access) -> io::Result<tempfile::NamedTempFile> {
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".seal-");
+    if let Some(permissions) = permissions(access) {
+        builder.permissions(permissions);
+    }
+    let mut file = builder.tempfile_in(folder.unwrap_or(Path::new(".")))?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    Ok(file)
+}
+
+#[cfg(unix)]
+#[expect(clippy::unnecessary_wraps, reason = "other systems have no modes")]
+fn permissions(access: Access) -> Option<Permissions> {
+    use std::os::unix::fs::PermissionsExt as _;
+    // The umask applies to both.
+    Some(Permissions::from_mode(if access == Access::Private {
+        0o600
+    } else {
+        0o666
+    }))
+}
+
+#[cfg(not(unix))]
+fn permissions(_: Access) -> Option<Permissions> {
+    None
+}
+
+/// Makes renames durable, each folder once. Systems on which folders cannot be synced lose
+/// nothing but that.
+pub fn sync_folders<'a>(paths: impl IntoIterator<Item = &'a Path>) {
+    let folders: BTreeSet<&Path> = paths.into_iter().filter_map(Path::parent).collect();
+    for folder in folders {
+        if let Ok(folder) = File::open(folder) {
+            let _ = folder.sync_all();
+        }
+    }
+}
+
+/// Why something cannot be written, in words.
+fn writing(error: &io::Error) -> CommandError {
+    match error.kind() {
+        io::ErrorKind::NotFound => CommandError::input("the folder to write into does not exist")
+            .hint("make it first, or end the path of a folder with /"),
+        io::ErrorKind::PermissionDenied => CommandError::input("no permission to write"),
+        io::ErrorKind::AlreadyExists => {
+            CommandError::input("is there already, and is never overwritten")
+                .hint("choose another path")
+        }
+        io::ErrorKind::NotADirectory => {
+            CommandError::input("a file stands where a folder is needed")
+        }
+        kind => CommandError::input(format_args!("cannot be written ({kind})")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reading_stops_at_the_limit() {
+        let read = |size: usize, expected| {
+            read_all(&vec![7; size][..], expected, 100)
+                .unwrap()
+                .map(|bytes| bytes.len())
+        };
+        for expected in [0, 1, 50, 100] {
+            assert_eq!(read(0, expected), Some(0));
+            assert_eq!(read(100, expected), Some(100));
+            assert_eq!(read(101, expected), None);
+            assert_eq!(read(10_000, expected), None);
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! The kubeconfig: which context is in force, and its namespace.
+
+use std::io;
+
+use kube::config::{Kubeconfig, KubeconfigError};
+
+use crate::args::GlobalArgs;
+use crate::error::{CommandError, Result};
+use crate::terminal::shown;
+
+/// The namespace of the context in force, when there is a kubeconfig, and the context's name.
+pub fn current_namespace(global: &GlobalArgs) -> Result<Option<(String, String)>> {
+    let Some(kubeconfig) = read(global)? else {
+        return Ok(None);
+    };
+    let Some(name) = global.context.clone().or(kubeconfig.current_context) else {
+        return Ok(None);
+    };
+    let context = kubeconfig
+        .contexts
+        .into_iter()
+        .find(|context| context.name == name);
+    let Some(context) = context.and_then(|named| named.context) else {
+        return Ok(None);
+    };
+    let namespace = context.namespace.filter(|namespace| !namespace.is_empty());
+    Ok(Some((
+        namespace.unwrap_or_else(|| "default".to_owned()),
+        name,
+    )))
+}
+
+/// Is there a kubeconfig with a context in force?
+pub fn is_configured(global: &GlobalArgs) -> Result<bool> {
+    let Some(kubeconfig) = read(global)? else {
+        return Ok(false);
+    };
+    let current = kubeconfig
+        .current_context
+        .filter(|context| !context.is_empty());
+    Ok(global.context.is_some() || current.is_some())
+}
+
+/// The kubeconfig, or nothing where there is none. As kubectl, a list in `KUBECONFIG` may name
+/// files that are not there.
+pub fn read(global: &GlobalArgs) -> Result<Option<Kubeconfig>> {
+    if let Some(path) = &global.kubeconfig {
+        return Kubeconfig::read_from(path)
+            .map(Some)
+            .map_err(|error| refusal(&error).on(shown(path)));
+    }
+    let listed: Vec<_> = std::env::var_os("KUBECONFIG")
+        .map(|paths| {
+            std::env::split_paths(&paths)
+                .filter(|path| !path.as_os_str().is_empty())
+                .collect()
+        })
+        .unwrap_or_default();
+    let read = if listed.is_empty() {
+        Kubeconfig::read()
+    } else {
+        let present: Vec<_> = listed.iter().filter(|path| path.exists()).collect();
+        if present.is_empty() {
+            return Ok(None);
+        }
+        present
+            .into_iter()
+            .try_fold(Kubeconfig::default(), |merged, path| {
+                Kubeconfig::read_from(path).and_then(|next| merged.merge(next))
+            })
+    };
+    match read {
+        Ok(kubeconfig) => Ok(Some(kubeconfig)),
+        Err(KubeconfigError::FindPath) => Ok(None),
+        Err(KubeconfigError::ReadConfig(error, _)) if error.kind() == io::ErrorKind::NotFound => {
+            Ok(None)
+        }
+        Err(error) => Err(refusal(&error).on("the kubeconfig")),
+    }
+}
+
+/// The library's own text may quote the file, tokens included.
+pub fn refusal(error: &KubeconfigError) -> CommandError {
+    let what = match error {
+        KubeconfigError::CurrentContextNotSet => "no current context",
+        KubeconfigError::LoadContext(_) => "no such context in the kubeconfig",
+        KubeconfigError::LoadClusterOfContext(_) => {
+            "the context's cluster is not in the kubeconfig"
+        }
+        KubeconfigError::ReadConfig(..) => "the kubeconfig cannot be read",
+        KubeconfigError::Parse(_) => "not a kubeconfig",
+        KubeconfigError::MissingClusterUrl | KubeconfigError::ParseClusterUrl(_) => {
+            "the context's cluster has no valid server URL"
+        }
+        KubeconfigError::LoadCertificateAuthority(_) | KubeconfigError::ParseCertificates(_) => {
+            "the context's certificate authority cannot be read"
+        }
+        KubeconfigError::LoadClientCertificate(_) | KubeconfigError::LoadClientKey(_) => {
+            "the context's client certificate cannot be read"
+        }
+        _ => "the kubeconfig cannot be used",
+    };
+    CommandError::cluster(what).hint("`kubectl config get-contexts` lists the contexts")
+}

@@ -1,0 +1,117 @@
+//! `seal`: encrypts Kubernetes Secrets so that they can be committed, and opens them again.
+
+mod args;
+mod cluster;
+mod config;
+mod destination;
+mod error;
+mod files;
+mod identities;
+mod known;
+mod kubeconfig;
+mod merging;
+mod output;
+mod piece;
+mod recipients;
+mod report;
+mod repository;
+mod rule;
+mod sealing;
+mod stream;
+mod terminal;
+mod verb;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use clap::error::{ContextKind, ErrorKind};
+
+use args::{Cli, Command, SealArgs};
+use error::CommandError;
+use terminal::Terminal;
+
+fn main() -> ExitCode {
+    // The text of a panic may quote the data that caused it.
+    std::panic::set_hook(Box::new(|info| {
+        let place = info.location().map(ToString::to_string).unwrap_or_default();
+        Terminal::plain(false).error(&CommandError::bug("internal error").on(place));
+        std::process::exit(70);
+    }));
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error),
+    };
+    let terminal = Terminal::new(&cli.global);
+    match run(&cli, terminal) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            terminal.error(&error);
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+/// Runs the verb. Returns false when there are findings.
+fn run(cli: &Cli, terminal: Terminal) -> error::Result<bool> {
+    let global = &cli.global;
+    let Some(command) = &cli.command else {
+        return verb::seal::run(&cli.seal, global, terminal).map(|()| true);
+    };
+    if cli.seal != SealArgs::default() {
+        return Err(CommandError::usage("flags of sealing stand before a verb")
+            .hint("put the verb's own flags after it; see `seal --help`"));
+    }
+    match command {
+        Command::Init(args) => verb::init::run(args, global, terminal)?,
+        Command::Open(args) => verb::open::run(args, global, terminal)?,
+        Command::Verify(args) => return verb::verify::run(args, global, terminal),
+        Command::Keys(command) => verb::keys::run(command, global, terminal)?,
+        Command::Version => verb::version::run(global.output)?,
+    }
+    Ok(true)
+}
+
+/// A command line that cannot be parsed, or a call for help.
+fn refuse(error: &clap::Error) -> ExitCode {
+    if matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+    ) {
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        let _ = error.print();
+        return ExitCode::from(2);
+    }
+    let mut arguments = std::env::args_os().skip(1);
+    let json = arguments.any(|argument| {
+        ["-ojson", "-o=json", "--output=json", "json"]
+            .iter()
+            .any(|form| argument == *form)
+    });
+    let text = error.render().to_string();
+    let first = text
+        .lines()
+        .find(|line| !line.trim().is_empty())
+        .unwrap_or_default();
+    let what = first
+        .strip_prefix("error: ")
+        .unwrap_or(first)
+        .trim_end_matches([':', '.']);
+    let mut refused = CommandError::usage(terminal::safe(what));
+    let word = error
+        .get(ContextKind::InvalidSubcommand)
+        .or_else(|| error.get(ContextKind::InvalidArg));
+    let word = word.map(ToString::to_string).unwrap_or_default();
+    if !word.starts_with('-') && std::path::Path::new(&word).exists() {
+        refused = refused.hint(format_args!(
+            "seal a file with -f {}",
+            terminal::safe(&word)
+        ));
+    }
+    let refused = refused.hint("see `seal --help`");
+    Terminal::plain(json).error(&refused);
+    ExitCode::from(refused.exit_code())
+}

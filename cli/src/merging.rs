@@ -1,0 +1,239 @@
+//! Sealed objects that go into a file which is there: their values replace those of the same keys,
+//! everything else stays.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+
+use sealkit_core::manifest::{
+    Document, MergeError, ReadError, document_ranges, merge_sealed, read_documents, to_yaml,
+};
+use serde_json::Value;
+
+use crate::error::{CommandError, Result};
+use crate::piece::{Piece, unwritable};
+use crate::sealing::{SealedItem, check_limits};
+use crate::terminal::Terminal;
+
+/// What the file is to say, and how its other envelopes' recipients differ from the new ones.
+pub fn merge(old: &str, pieces: &[Piece], terminal: Terminal) -> Result<(String, Vec<String>)> {
+    let mut file = Held::read(old)?;
+    let mut differences = Vec::new();
+    let mut new = Vec::new();
+    let mut places = Vec::new();
+    for piece in pieces {
+        match piece {
+            Piece::Sealed(item) => {
+                if let Some(index) = file.find(item)? {
+                    let document = &file.documents[index];
+                    differences.extend(difference(document, item));
+                    warn_of_type(document, item, terminal);
+                    file.put(index, item)?;
+                    places.push((index, item.as_ref()));
+                } else {
+                    places.push((file.documents.len() + new.len(), item.as_ref()));
+                    new.push(item);
+                }
+            }
+            Piece::Other(passed)
+                if file.documents.iter().any(|old| old.object == passed.object) => {}
+            Piece::Other(_) => {
+                let what = "the file holds other documents than those passed through";
+                return Err(unchanged(CommandError::input(what)));
+            }
+        }
+    }
+    let ours = file.documents.iter().all(Document::is_sealed_secret);
+    if new.len() == places.len() || (!new.is_empty() && !ours) {
+        return Err(not_ours());
+    }
+    let mut text = file.text();
+    if !new.is_empty() {
+        if text.trim_start().starts_with('{') {
+            let what = "objects cannot be added to a JSON file";
+            return Err(unchanged(CommandError::input(what)));
+        }
+        if !text.ends_with('\n') {
+            text.push('\n');
+        }
+        for item in new {
+            text.push_str("---\n");
+            text.push_str(&to_yaml(&[&item.object]).map_err(unwritable)?);
+        }
+    }
+    file.check(&text, &places, terminal)?;
+    Ok((text, differences))
+}
+
+/// A file as it is, and the documents of it that change.
+struct Held<'a> {
+    text: &'a str,
+    documents: Vec<Document>,
+    /// Indices of the SealedSecrets, by namespace and name.
+    objects: HashMap<(String, String), Vec<usize>>,
+    /// Where the documents stand, if that is certain; else the file is edited as a whole.
+    ranges: Option<Vec<Range<usize>>>,
+    /// New texts by position in `ranges`, or the new text of the whole file at 0.
+    edits: BTreeMap<usize, String>,
+}
+
+impl<'a> Held<'a> {
+    fn read(text: &'a str) -> Result<Self> {
+        let documents = read_documents(text.as_bytes()).map_err(|error| match error {
+            ReadError::Empty => not_ours(),
+            error => CommandError::input(format_args!("the file to update is damaged: {error}"))
+                .hint("nothing was changed; repair it or choose another path"),
+        })?;
+        let mut objects = HashMap::<_, Vec<usize>>::new();
+        for (index, document) in documents.iter().enumerate() {
+            if document.is_sealed_secret() {
+                let [namespace, name] =
+                    ["namespace", "name"].map(|field| document.metadata(field).to_owned());
+                objects.entry((namespace, name)).or_default().push(index);
+            }
+        }
+        let count = documents.last().map_or(0, |document| document.number);
+        let ranges = Some(document_ranges(text)).filter(|ranges| ranges.len() == count);
+        Ok(Self {
+            text,
+            documents,
+            objects,
+            ranges,
+            edits: BTreeMap::new(),
+        })
+    }
+
+    fn find(&self, item: &SealedItem) -> Result<Option<usize>> {
+        let place = &item.placement;
+        let key = (place.namespace.clone(), place.name.clone());
+        match self.objects.get(&key).map(Vec::as_slice) {
+            None => Ok(None),
+            Some([index]) => Ok(Some(*index)),
+            Some(_) => Err(refused(MergeError::Ambiguous(place.title()))),
+        }
+    }
+
+    fn put(&mut self, index: usize, item: &SealedItem) -> Result<()> {
+        let (position, range) = match &self.ranges {
+            Some(ranges) => {
+                let position = self.documents[index].number - 1;
+                (position, ranges[position].clone())
+            }
+            None => (0, 0..self.text.len()),
+        };
+        let place = &item.placement;
+        let text = self
+            .edits
+            .get(&position)
+            .map_or(&self.text[range], String::as_str);
+        let scope = place.scope.name();
+        let merged = merge_sealed(text, &place.namespace, &place.name, scope, &item.sealed);
+        self.edits.insert(position, merged.map_err(refused)?);
+        Ok(())
+    }
+
+    fn text(&self) -> String {
+        let mut text = self.text.to_owned();
+        for (position, edit) in self.edits.iter().rev() {
+            let range = match &self.ranges {
+                Some(ranges) => ranges[*position].clone(),
+                None => 0..text.len(),
+            };
+            text.replace_range(range, edit);
+        }
+        text
+    }
+
+    /// Reads the new text as every reader will: what was not sealed anew is as before, what was
+    /// sealed is within the limits.
+    fn check(&self, text: &str, places: &[(usize, &SealedItem)], terminal: Terminal) -> Result<()> {
+        let damaged = || CommandError::bug("the file would be damaged, nothing was changed");
+        let merged = read_documents(text.as_bytes()).map_err(|_| damaged())?;
+        for (index, before) in self.documents.iter().enumerate() {
+            let changed = places.iter().any(|(place, _)| *place == index);
+            let after = merged.get(index).ok_or_else(damaged)?;
+            if !changed && after.object != before.object {
+                return Err(damaged());
+            }
+        }
+        for (index, item) in places {
+            let document = merged.get(*index).ok_or_else(damaged)?;
+            check_limits(&document.object, &item.placement.title(), terminal)?;
+        }
+        Ok(())
+    }
+}
+
+fn refused(error: MergeError) -> CommandError {
+    let refused = CommandError::input(&error);
+    match error {
+        MergeError::OtherScope { found, .. } => refused.hint(format_args!(
+            "seal with --scope {found}, or write to a new file"
+        )),
+        _ => unchanged(refused),
+    }
+}
+
+fn unchanged(error: CommandError) -> CommandError {
+    error.hint("nothing was changed; write to a new file")
+}
+
+/// How the recipients of the other envelopes differ from the new ones'.
+fn difference(document: &Document, item: &SealedItem) -> Option<String> {
+    let envelopes = document.object.pointer("/spec/envelopes")?.as_object()?;
+    envelopes.iter().find_map(|(id, envelope)| {
+        let hints: Vec<&str> = envelope
+            .get("recipients")?
+            .as_array()?
+            .iter()
+            .filter_map(Value::as_str)
+            .collect();
+        let short = |texts: &[&str]| {
+            let texts: Vec<_> = texts
+                .iter()
+                .map(|text| text.chars().take(16).collect::<String>())
+                .collect();
+            texts.join(", ")
+        };
+        let now: Vec<&str> = item
+            .sealed
+            .envelope
+            .recipients
+            .iter()
+            .map(String::as_str)
+            .collect();
+        (hints != now).then(|| {
+            format!(
+                "{}: the new values are sealed to {}, envelope {} of the file to {}",
+                item.placement.title(),
+                short(&now),
+                sealkit_core::names::printable(id),
+                sealkit_core::names::printable(&short(&hints)),
+            )
+        })
+    })
+}
+
+fn warn_of_type(document: &Document, item: &SealedItem, terminal: Terminal) {
+    let given = item
+        .object
+        .spec
+        .template
+        .as_ref()
+        .and_then(|template| template.type_.as_deref());
+    let held = document
+        .object
+        .pointer("/spec/template/type")
+        .and_then(Value::as_str);
+    if given.is_some() && given != held {
+        terminal.warning(format_args!(
+            "{}: the file keeps its template, and with it the type {}",
+            item.placement.title(),
+            sealkit_core::names::printable(held.unwrap_or("Opaque")),
+        ));
+    }
+}
+
+fn not_ours() -> CommandError {
+    CommandError::input("the file is there already and holds something else")
+        .hint("nothing was changed; write to a new file, or remove this one first")
+}

@@ -1,0 +1,99 @@
+//! Where sealed objects go: one stream, or files that are there already and keep what is theirs.
+
+use std::io::ErrorKind;
+
+use sealkit_core::manifest::{INPUT_BYTES, to_json, to_yaml};
+
+use crate::args::Output;
+use crate::error::{CommandError, Result};
+use crate::files;
+use crate::merging::merge;
+use crate::piece::{Passed, Piece, unwritable};
+use crate::repository::Location;
+use crate::sealing::check_limits;
+use crate::terminal::{Terminal, shown};
+
+/// A file as it is to be.
+pub struct Update {
+    /// Where.
+    pub place: Location,
+    /// All of it.
+    pub text: String,
+    /// Envelopes already there that have other recipients, in words.
+    pub differences: Vec<String>,
+}
+
+/// All pieces as one text.
+pub fn stream(pieces: &[Piece], form: Output, terminal: Terminal) -> Result<String> {
+    let mut objects = Vec::new();
+    for piece in pieces {
+        objects.push(match piece {
+            Piece::Sealed(item) => {
+                let object = serde_json::to_value(&item.object).map_err(unwritable)?;
+                check_limits(&object, &item.placement.title(), terminal)?;
+                object
+            }
+            Piece::Other(passed) => passed.object.clone(),
+        });
+    }
+    if form == Output::Json {
+        return to_json(&objects).map_err(unwritable);
+    }
+    let mut out = String::new();
+    for piece in pieces {
+        if !out.is_empty() {
+            out.push_str("---\n");
+        }
+        match piece {
+            // From the resource and not from its value: the fields stand in the usual order.
+            Piece::Sealed(item) => out.push_str(&to_yaml(&[&item.object]).map_err(unwritable)?),
+            Piece::Other(Passed {
+                text: Some(text), ..
+            }) => {
+                out.push_str(text);
+                if !text.ends_with('\n') {
+                    out.push('\n');
+                }
+            }
+            Piece::Other(passed) => out.push_str(&to_yaml(&[&passed.object]).map_err(unwritable)?),
+        }
+    }
+    Ok(out)
+}
+
+/// What a file is to say: all pieces where it is new; else their values are put into the objects
+/// that it holds, and objects that it does not hold are added to it.
+pub fn update(
+    place: Location,
+    pieces: &[Piece],
+    form: Output,
+    terminal: Terminal,
+) -> Result<Update> {
+    let old = match std::fs::metadata(&place.real) {
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        Ok(metadata) if !metadata.is_file() && !metadata.is_dir() => {
+            return Err(CommandError::input("is not a regular file").on(shown(&place.given)));
+        }
+        _ => Some(
+            files::read_text(&place.real, INPUT_BYTES)
+                .map_err(|error| error.on(shown(&place.given)))?,
+        ),
+    };
+    match old.filter(|old| !old.trim().is_empty()) {
+        None => Ok(Update {
+            place,
+            text: stream(pieces, form, terminal)?,
+            differences: Vec::new(),
+        }),
+        Some(old) => {
+            let merged =
+                merge(&old, pieces, terminal).map_err(|error| error.on(shown(&place.given)));
+            let (text, differences) = merged?;
+            Ok(Update {
+                place,
+                text,
+                differences,
+            })
+        }
+    }
+}

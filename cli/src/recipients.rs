@@ -1,0 +1,200 @@
+//! Where recipients come from: flags, then a cluster by name, then the rule for the path, then the
+//! only cluster of the config, and without a config the cluster at hand.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use sealkit_core::keys::{KeyError, Recipient, RecipientSet};
+
+use crate::args::{GlobalArgs, SealArgs};
+use crate::cluster::Cluster;
+use crate::config::{Config, FILE_NAME, read_recipient_file};
+use crate::error::{CommandError, Result};
+use crate::known::{Group, short_list};
+use crate::kubeconfig;
+use crate::repository::Location;
+use crate::terminal::{Terminal, safe, shown};
+
+/// The recipients for a path, and how they came about.
+#[derive(Debug)]
+pub struct Chosen {
+    /// Whom to seal to.
+    pub set: RecipientSet,
+    /// Named groups in it, to be compared with what the clone knows.
+    pub groups: Vec<Group>,
+}
+
+/// Chooses recipients, each set once.
+pub struct Chooser<'a> {
+    args: &'a SealArgs,
+    global: &'a GlobalArgs,
+    terminal: Terminal,
+    chosen: HashMap<Origin, Rc<Chosen>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Origin {
+    Flags,
+    Config(PathBuf, Vec<String>),
+    Context,
+}
+
+impl<'a> Chooser<'a> {
+    /// As the flags say.
+    pub fn new(args: &'a SealArgs, global: &'a GlobalArgs, terminal: Terminal) -> Self {
+        Self {
+            args,
+            global,
+            terminal,
+            chosen: HashMap::new(),
+        }
+    }
+
+    /// The recipients for an object that goes to `place`, where that is known.
+    pub fn choose(
+        &mut self,
+        config: Option<&Config>,
+        place: Option<&Location>,
+    ) -> Result<Rc<Chosen>> {
+        let origin = self.origin(config, place)?;
+        if let Some(chosen) = self.chosen.get(&origin) {
+            return Ok(Rc::clone(chosen));
+        }
+        let chosen = match (&origin, config) {
+            (Origin::Config(_, clusters), Some(config)) => from_config(config, clusters)?,
+            (Origin::Flags, _) => self.chosen_by_flags()?,
+            _ => self.chosen_by_context()?,
+        };
+        self.terminal.detail(format_args!(
+            "sealing to {}",
+            short_list(&chosen.set.fingerprints())
+        ));
+        let chosen = Rc::new(chosen);
+        self.chosen.insert(origin, Rc::clone(&chosen));
+        Ok(chosen)
+    }
+
+    fn origin(&self, config: Option<&Config>, place: Option<&Location>) -> Result<Origin> {
+        if !self.args.recipients.is_empty() || !self.args.recipients_files.is_empty() {
+            return Ok(Origin::Flags);
+        }
+        let Some(config) = config else {
+            if let Some(name) = self.args.clusters.first() {
+                return Err(CommandError::usage(
+                    "no .sealkit.yaml that could say what cluster this is",
+                )
+                .on(safe(name))
+                .hint("make one with `seal init`, or give the public key with -R FILE"));
+            }
+            return Ok(Origin::Context);
+        };
+        let clusters = if self.args.clusters.is_empty() {
+            config
+                .clusters_for(place)
+                .ok_or_else(|| no_rule(config, place))?
+        } else {
+            self.args.clusters.clone()
+        };
+        Ok(Origin::Config(config.root().to_owned(), clusters))
+    }
+
+    fn chosen_by_flags(&self) -> Result<Chosen> {
+        let mut keys = Vec::new();
+        for text in &self.args.recipients {
+            let key: Recipient = text.trim().parse().map_err(|error: KeyError| {
+                // The text itself stays out: it may be a private key.
+                let refused = CommandError::usage(&error).on("-r");
+                if error == KeyError::PrivateKeyGiven {
+                    refused.hint("it is in your shell's history now: consider it leaked")
+                } else {
+                    refused
+                }
+            })?;
+            keys.push(key);
+        }
+        for path in &self.args.recipients_files {
+            keys.extend(read_recipient_file(path)?);
+        }
+        Ok(Chosen {
+            set: set(keys)?,
+            groups: Vec::new(),
+        })
+    }
+
+    fn chosen_by_context(&self) -> Result<Chosen> {
+        if !kubeconfig::is_configured(self.global)? {
+            return Err(CommandError::usage("no recipient to seal to")
+                .hint("in a repository: `seal init` writes .sealkit.yaml with the keys of your clusters")
+                .hint("with a public key: -r AGE1… or -R FILE")
+                .hint("with a cluster: a kubeconfig whose current context runs Sealkit, or --context NAME"));
+        }
+        let cluster = Cluster::connect(self.global, None)?;
+        let key = cluster.newest_key()?;
+        let fingerprint = key.recipient.fingerprint();
+        self.terminal.note(format_args!(
+            "sealed to the key {} of {}",
+            fingerprint.short(),
+            cluster.title()
+        ));
+        let label = format!("context {}", cluster.context());
+        let groups = vec![Group {
+            label,
+            fingerprints: vec![fingerprint],
+        }];
+        Ok(Chosen {
+            set: set(vec![key.recipient])?,
+            groups,
+        })
+    }
+}
+
+/// The recipients of these clusters and the recovery keys.
+pub fn from_config(config: &Config, clusters: &[String]) -> Result<Chosen> {
+    let mut all = Vec::new();
+    let mut groups = Vec::new();
+    let mut add = |label: String, keys: Vec<Recipient>| {
+        let mut fingerprints: Vec<_> = keys.iter().map(Recipient::fingerprint).collect();
+        fingerprints.sort_unstable();
+        groups.push(Group {
+            label,
+            fingerprints,
+        });
+        all.extend(keys);
+    };
+    for name in clusters {
+        add(format!("cluster {name}"), config.recipients(name)?);
+    }
+    add("recovery".to_owned(), config.recovery()?);
+    let set = set(all).map_err(|error| error.on(shown(&config.root().join(FILE_NAME))))?;
+    Ok(Chosen { set, groups })
+}
+
+fn set(keys: Vec<Recipient>) -> Result<RecipientSet> {
+    RecipientSet::new(keys).map_err(|error| {
+        let refused = CommandError::input(&error);
+        if error == KeyError::MixedTypes {
+            refused.hint("use keys of one type for all clusters and the recovery key of a rule")
+        } else {
+            refused
+        }
+    })
+}
+
+fn no_rule(config: &Config, place: Option<&Location>) -> CommandError {
+    let file = shown(&config.root().join(FILE_NAME));
+    let names: Vec<_> = config.cluster_names().map(safe).collect();
+    let refused = if let Some(place) = place {
+        CommandError::input(format_args!("no rule of {file} covers this path"))
+            .on(shown(&place.given))
+    } else {
+        CommandError::input("several clusters to choose from, and no path that a rule could match")
+            .on(file)
+    };
+    refused
+        .hint(format_args!(
+            "choose with --cluster NAME, one of {}",
+            names.join(", ")
+        ))
+        .hint("or write to a path that a rule covers: -w FILE")
+}

@@ -1,0 +1,91 @@
+//! Results that people and programs read: findings, tables, JSON.
+
+use serde::Serialize;
+use serde_json::json;
+
+use crate::args::Output;
+use crate::error::{CommandError, Result};
+use crate::terminal::{print, safe};
+
+/// Something wrong with an object or a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// The file.
+    pub path: String,
+    /// `namespace/name`, where there is an object.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub object: Option<String>,
+    /// One word for programs.
+    pub code: String,
+    /// A sentence for people.
+    pub detail: String,
+}
+
+/// What was looked at.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Scanned {
+    /// Files with manifests of ours or Secrets in them.
+    pub files: usize,
+    /// SealedSecrets.
+    pub objects: usize,
+}
+
+/// Prints findings, one a line, or all as one document.
+pub fn print_findings(
+    findings: &[Finding],
+    scanned: Scanned,
+    output: Option<Output>,
+) -> Result<()> {
+    if let Some(form) = output {
+        return print(structured(
+            &json!({"findings": findings, "scanned": scanned}),
+            form,
+        )?);
+    }
+    let mut text = String::new();
+    for Finding {
+        path,
+        object,
+        code,
+        detail,
+    } in findings
+    {
+        let object = object.as_ref().map(|object| format!("{}: ", safe(object)));
+        let object = object.unwrap_or_default();
+        text.extend([&safe(path), ": ", &object, code, ": ", detail, "\n"]);
+    }
+    print(text)
+}
+
+/// A value in the form asked for.
+pub fn structured(value: &impl Serialize, form: Output) -> Result<String> {
+    let written = match form {
+        Output::Yaml => sealkit_core::manifest::to_yaml(&[value]).map_err(|_| ()),
+        Output::Json => sealkit_core::manifest::to_json(&[value]).map_err(|_| ()),
+    };
+    written.map_err(|()| CommandError::bug("the result cannot be written"))
+}
+
+/// Columns, aligned, under a heading.
+pub fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count())
+            .max()
+            .unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut out = String::new();
+    for row in rows {
+        let cells: Vec<_> = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:width$}"))
+            .collect();
+        out.push_str(cells.join("   ").trim_end());
+        out.push('\n');
+    }
+    out
+}

@@ -1,0 +1,138 @@
+//! A rule of the config: a glob, and what holds for the paths that it matches.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use sealkit_core::sealed::Scope;
+use serde::Deserialize;
+
+use crate::terminal::safe;
+
+/// One rule of the config.
+#[derive(Debug)]
+pub struct Rule {
+    /// The glob as written.
+    pub path: String,
+    /// Names of clusters, at least one.
+    pub clusters: Vec<String>,
+    /// The scope it sets.
+    pub scope: Option<Scope>,
+    globs: GlobSet,
+}
+
+/// A rule as it stands in the file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RuleEntry {
+    path: String,
+    clusters: Vec<String>,
+    scope: Option<String>,
+}
+
+impl Rule {
+    /// Checks a rule: its glob, its scope, and that its clusters are among these.
+    pub fn new<T>(entry: RuleEntry, clusters: &BTreeMap<String, T>) -> Result<Self, String> {
+        let shown = safe(&entry.path);
+        if entry.clusters.is_empty() {
+            return Err(format!("the rule for {shown} has no clusters"));
+        }
+        if let Some(name) = entry
+            .clusters
+            .iter()
+            .find(|name| !clusters.contains_key(*name))
+        {
+            return Err(format!(
+                "the rule for {shown} names cluster {}, which is not there",
+                safe(name)
+            ));
+        }
+        let globs = globs(&entry.path)
+            .ok_or_else(|| format!("the rule path {shown} is not a gitignore-style glob"))?;
+        let scope = scope(entry.scope.as_deref())?;
+        Ok(Self {
+            path: entry.path,
+            clusters: entry.clusters,
+            scope,
+            globs,
+        })
+    }
+
+    /// Does it match a path, relative to the config?
+    pub fn matches(&self, path: &Path) -> bool {
+        self.globs.is_match(path)
+    }
+}
+
+/// As in `.gitignore`: a slash at the front or inside anchors, a pattern that matches a folder
+/// matches all below.
+fn globs(pattern: &str) -> Option<GlobSet> {
+    let trimmed = pattern.trim_end_matches('/');
+    let anchored = trimmed.contains('/');
+    let body = trimmed.strip_prefix('/').unwrap_or(trimmed);
+    if body.is_empty() || body.starts_with('!') {
+        return None;
+    }
+    let base = if anchored {
+        body.to_owned()
+    } else {
+        format!("**/{body}")
+    };
+    let mut set = GlobSetBuilder::new();
+    for glob in [format!("{base}/**"), base] {
+        set.add(
+            GlobBuilder::new(&glob)
+                .literal_separator(true)
+                .backslash_escape(true)
+                .build()
+                .ok()?,
+        );
+    }
+    set.build().ok()
+}
+
+/// The scope of this word.
+pub fn scope(word: Option<&str>) -> Result<Option<Scope>, String> {
+    word.map(str::parse).transpose().map_err(|()| {
+        format!(
+            "unknown scope {}: it is strict, namespace-wide or cluster-wide",
+            safe(word.unwrap_or_default())
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn globs_are_those_of_gitignore() {
+        let table = [
+            (
+                "clusters/production/**",
+                "clusters/production/a/b.yaml",
+                true,
+            ),
+            ("clusters/production", "clusters/production/a/b.yaml", true),
+            ("clusters/production/", "clusters/production/b.yaml", true),
+            ("/base", "base/x.yaml", true),
+            ("/base", "a/base/x.yaml", false),
+            ("base", "a/base/x.yaml", true),
+            ("*.prod.yaml", "a/b/db.prod.yaml", true),
+            ("clusters/*/db.yaml", "clusters/a/db.yaml", true),
+            ("clusters/*/db.yaml", "clusters/a/b/db.yaml", false),
+            ("**/secrets/**", "a/secrets/b.yaml", true),
+            ("clusters/prod", "clusters/production/a.yaml", false),
+        ];
+        for (pattern, path, matches) in table {
+            assert_eq!(
+                globs(pattern).unwrap().is_match(path),
+                matches,
+                "{pattern} {path}"
+            );
+        }
+        for bad in ["", "/", "!a", "a[", "{a"] {
+            assert!(globs(bad).is_none(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! From a Secret manifest to a SealedSecret: names, scope, refusals, limits.
+
+use sealkit_core::api::{
+    EnvelopeSpec, OWN_PREFIX, REFUSED_SECRET_TYPES, ScopeSpec, SealedSecret, SealedSecretSpec,
+    SecretTemplate, TemplateMetadata,
+};
+use sealkit_core::keys::RecipientSet;
+use sealkit_core::manifest::SecretManifest;
+use sealkit_core::names;
+use sealkit_core::sealed::{
+    Context, Scope, SealError, Sealed, SealedObject, compact_size, limits, seal,
+};
+use serde_json::Value;
+
+use crate::error::{CommandError, Result};
+use crate::terminal::Terminal;
+
+/// Where an object goes: what its values are bound to, and its names.
+#[derive(Clone, Debug)]
+pub struct Placement {
+    /// What the values are bound to.
+    pub scope: Scope,
+    /// Namespace, or empty where the scope does not need it and nobody gave it.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+}
+
+/// A Secret, sealed.
+pub struct SealedItem {
+    /// Where it goes.
+    pub placement: Placement,
+    /// The new envelope and the values under it.
+    pub sealed: Sealed,
+    /// The whole resource.
+    pub object: SealedSecret,
+}
+
+impl Placement {
+    /// Namespace and name for messages.
+    pub fn title(&self) -> String {
+        if self.namespace.is_empty() {
+            self.name.clone()
+        } else {
+            format!("{}/{}", self.namespace, self.name)
+        }
+    }
+}
+
+/// Is this type one that the controller refuses?
+pub fn is_refused_type(name: &str) -> bool {
+    REFUSED_SECRET_TYPES.contains(&name)
+}
+
+/// Seals a Secret.
+pub fn seal_manifest(
+    manifest: &SecretManifest,
+    placement: Placement,
+    recipients: &RecipientSet,
+    render: bool,
+) -> Result<SealedItem> {
+    if let Some(refused) = manifest
+        .secret_type
+        .as_deref()
+        .filter(|name| is_refused_type(name))
+    {
+        return Err(CommandError::input(format_args!("Secrets of type {refused} are not sealed"))
+            .hint("the controller writes no Secrets of this type: whoever can would gain more than a Secret"));
+    }
+    let context = Context::new(placement.scope, &placement.namespace, &placement.name)
+        .map_err(CommandError::input)?;
+    let sealed =
+        seal(&manifest.values, &context, recipients, render).map_err(|error| match error {
+            SealError::TooLarge { .. } => {
+                CommandError::input(&error).hint("split it into several Secrets")
+            }
+            SealError::Age => CommandError::bug(&error),
+            SealError::KeyName(_) => CommandError::input(&error),
+        })?;
+    let object = resource(manifest, &placement, &sealed);
+    Ok(SealedItem {
+        placement,
+        sealed,
+        object,
+    })
+}
+
+fn resource(manifest: &SecretManifest, placement: &Placement, sealed: &Sealed) -> SealedSecret {
+    let envelope = EnvelopeSpec {
+        recipients: sealed.envelope.recipients.clone(),
+        sealed_key: sealed.envelope.sealed_key.clone(),
+    };
+    let spec = SealedSecretSpec {
+        scope: Some(match placement.scope {
+            Scope::Strict => ScopeSpec::Strict,
+            Scope::NamespaceWide => ScopeSpec::NamespaceWide,
+            Scope::ClusterWide => ScopeSpec::ClusterWide,
+        }),
+        envelopes: [(sealed.id.to_string(), envelope)].into(),
+        encrypted_data: sealed.values.clone(),
+        template: template(manifest),
+        ..Default::default()
+    };
+    let mut object = SealedSecret::new(&placement.name, spec);
+    object.metadata.namespace =
+        Some(placement.namespace.clone()).filter(|namespace| !namespace.is_empty());
+    object
+}
+
+fn template(manifest: &SecretManifest) -> Option<SecretTemplate> {
+    let mut labels = manifest.labels.clone();
+    labels.retain(|name, _| !name.starts_with(OWN_PREFIX));
+    let metadata = TemplateMetadata {
+        labels,
+        annotations: manifest.annotations.clone(),
+    };
+    let template = SecretTemplate {
+        type_: manifest.secret_type.clone(),
+        immutable: manifest.immutable.then_some(true),
+        metadata: (metadata != TemplateMetadata::default()).then_some(metadata),
+    };
+    (template != SecretTemplate::default()).then_some(template)
+}
+
+/// Checks an object as it will stand in a file, before it is written: the controller would refuse
+/// what this refuses.
+pub fn check_limits(object: &Value, title: &str, terminal: Terminal) -> Result<SealedObject> {
+    let envelopes = object.pointer("/spec/envelopes").and_then(Value::as_object);
+    let count = envelopes.map_or(0, serde_json::Map::len);
+    let size = compact_size(object);
+    if count > limits::ENVELOPES {
+        return Err(CommandError::input(format_args!(
+            "{count} envelopes in one object, at most {} are opened",
+            limits::ENVELOPES
+        ))
+        .on(title)
+        .hint(format_args!(
+            "set several of its values in one run, which then share an envelope: {}",
+            single_keys(object).join(", ")
+        )));
+    }
+    let checked = SealedObject::parse(object).map_err(|error| {
+        CommandError::input(format_args!("{}: {}", error.code(), error.detail)).on(title)
+    })?;
+    if count >= limits::ENVELOPES_WARN {
+        terminal.warning(format_args!(
+            "{title} has {count} envelopes of at most {}: set several values in one run to share one",
+            limits::ENVELOPES
+        ));
+    }
+    if size >= limits::OBJECT_BYTES_WARN {
+        terminal.warning(format_args!(
+            "{title} has {size} bytes: `kubectl apply` and Argo CD without server-side apply keep a copy \
+             in an annotation, which takes 262144 at most"
+        ));
+    }
+    Ok(checked)
+}
+
+/// Keys that have an envelope of their own.
+fn single_keys(object: &Value) -> Vec<String> {
+    let Some(values) = object
+        .pointer("/spec/encryptedData")
+        .and_then(Value::as_object)
+    else {
+        return Vec::new();
+    };
+    let id = |value: &Value| {
+        value
+            .as_str()
+            .and_then(|text| text.split('.').nth(1))
+            .map(str::to_owned)
+    };
+    let mut users = std::collections::BTreeMap::<_, Vec<&String>>::new();
+    for (key, value) in values {
+        users.entry(id(value)).or_default().push(key);
+    }
+    users
+        .into_values()
+        .filter(|keys| keys.len() == 1)
+        .flatten()
+        .map(|key| names::printable(key))
+        .collect()
+}

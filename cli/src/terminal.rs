@@ -1,0 +1,163 @@
+//! What the person at the other end sees: results on stdout, everything else on stderr.
+
+use std::fmt;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::Path;
+
+use anstyle::{AnsiColor, Style};
+use serde_json::json;
+
+use crate::args::{Color, GlobalArgs, Output};
+use crate::error::{CommandError, Result};
+
+const ERROR: Style = AnsiColor::Red.on_default().bold();
+const WARNING: Style = AnsiColor::Yellow.on_default().bold();
+const NOTE: Style = AnsiColor::Cyan.on_default();
+
+/// How much is said, and in which form.
+#[derive(Clone, Copy, Debug)]
+pub struct Terminal {
+    volume: Volume,
+    json: bool,
+    attended: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Volume {
+    Quiet,
+    Normal,
+    Verbose,
+}
+
+impl Terminal {
+    /// As the flags say. Sets the use of colours for the whole process.
+    pub fn new(global: &GlobalArgs) -> Self {
+        match global.color {
+            Color::Auto => anstream::ColorChoice::Auto,
+            Color::Always => anstream::ColorChoice::Always,
+            Color::Never => anstream::ColorChoice::Never,
+        }
+        .write_global();
+        let json = global.output == Some(Output::Json);
+        Self {
+            volume: match (global.quiet, global.verbose) {
+                (true, _) => Volume::Quiet,
+                (_, true) => Volume::Verbose,
+                _ => Volume::Normal,
+            },
+            ..Self::plain(json)
+        }
+    }
+
+    /// Before flags are known.
+    pub fn plain(json: bool) -> Self {
+        Self {
+            volume: Volume::Normal,
+            json,
+            attended: io::stderr().is_terminal(),
+        }
+    }
+
+    /// Is a person reading stderr?
+    pub const fn is_attended(self) -> bool {
+        self.attended
+    }
+
+    /// One line per file changed; silenced by `-q`.
+    pub fn done(self, what: &str, path: &Path) {
+        let path = shown(path);
+        match self.volume {
+            Volume::Quiet => {}
+            _ if self.json => line(json!({what: path})),
+            _ => line(format_args!("{what} {path}")),
+        }
+    }
+
+    /// Something worth knowing; silenced by `-q`.
+    pub fn note(self, text: impl fmt::Display) {
+        if self.volume > Volume::Quiet {
+            self.say("note", NOTE, text);
+        }
+    }
+
+    /// Something to act on; never silenced.
+    pub fn warning(self, text: impl fmt::Display) {
+        self.say("warning", WARNING, text);
+    }
+
+    /// How a decision came about; only with `-v`. Never holds anything secret.
+    pub fn detail(self, text: impl fmt::Display) {
+        if self.volume == Volume::Verbose {
+            self.say("detail", NOTE, text);
+        }
+    }
+
+    /// The failure that ends the run.
+    pub fn error(self, error: &CommandError) {
+        if self.json {
+            return line(error.to_json());
+        }
+        self.say("error", ERROR, error);
+        for hint in error.hints() {
+            self.say("hint", NOTE, hint);
+        }
+    }
+
+    fn say(self, kind: &str, style: Style, text: impl fmt::Display) {
+        if self.json {
+            line(json!({kind: text.to_string()}));
+        } else {
+            line(format_args!("seal: {style}{kind}{style:#}: {text}"));
+        }
+    }
+}
+
+/// One line on stderr. Where nothing can be written there, nobody can be told.
+fn line(text: impl fmt::Display) {
+    let _ = writeln!(anstream::stderr(), "{text}");
+}
+
+/// Writes a result. A reader that went away is no error.
+pub fn print(bytes: impl AsRef<[u8]>) -> Result<()> {
+    let mut stdout = io::stdout().lock();
+    match stdout
+        .write_all(bytes.as_ref())
+        .and_then(|()| stdout.flush())
+    {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(CommandError::input("cannot be written to").on("stdout"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A path, made safe for a terminal.
+pub fn shown(path: &Path) -> String {
+    safe(&path.to_string_lossy())
+}
+
+/// Text of any length, made safe for a terminal: control and invisible characters are escaped.
+pub fn safe(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_alphanumeric() || character.is_ascii_graphic() || character == ' ' {
+            out.push(character);
+        } else {
+            out.extend(character.escape_default());
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_keep_letters_and_lose_escapes() {
+        assert_eq!(
+            shown(Path::new("a b/naïve-\u{1b}[31m\u{202e}.yaml")),
+            "a b/naïve-\\u{1b}[31m\\u{202e}.yaml"
+        );
+    }
+}

@@ -1,0 +1,156 @@
+//! `seal keys generate | list | fetch`.
+
+use std::path::Path;
+
+use kube::ResourceExt as _;
+use sealkit_core::keys::{Identity, KeyType, parse_recipient_file};
+use sealkit_core::names::printable;
+use serde_json::json;
+
+use crate::args::{ClusterArgs, FetchArgs, GenerateArgs, GlobalArgs, KeysCommand};
+use crate::cluster::{Cluster, NewestKey, is_ready};
+use crate::config::Config;
+use crate::error::{CommandError, Result};
+use crate::files::{self, SMALL_FILE};
+use crate::identities::{key_file, write_key_file};
+use crate::report::{structured, table};
+use crate::repository::Location;
+use crate::terminal::{Terminal, print, safe, shown};
+
+/// Runs one of the verbs.
+pub fn run(command: &KeysCommand, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
+    match command {
+        KeysCommand::Generate(args) => generate(args, terminal),
+        KeysCommand::List(args) => list(args, global),
+        KeysCommand::Fetch(args) => fetch(args, global, terminal),
+    }
+}
+
+fn generate(args: &GenerateArgs, terminal: Terminal) -> Result<()> {
+    let key_type = if args.classic {
+        KeyType::Classic
+    } else {
+        KeyType::Hybrid
+    };
+    let identity = Identity::generate(key_type);
+    let text = key_file(&identity);
+    let Some(path) = args.write.as_ref().filter(|path| path.as_os_str() != "-") else {
+        print(text.as_bytes())?;
+        terminal.note(format_args!("public key: {}", identity.recipient()));
+        return Ok(());
+    };
+    write_key_file(path, text.as_bytes())?;
+    terminal.done("wrote", path);
+    print(format!("{}\n", identity.recipient()))
+}
+
+fn list(args: &ClusterArgs, global: &GlobalArgs) -> Result<()> {
+    let keys = connect(args, global)?.sealing_keys()?;
+    let mut rows = vec![
+        [
+            "NAME",
+            "ALGORITHM",
+            "STATE",
+            "READY",
+            "FINGERPRINT",
+            "CREATED",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
+    ];
+    let mut items = Vec::new();
+    for key in &keys {
+        let status = key.status.clone().unwrap_or_default();
+        let name = key.name_any();
+        let algorithm = KeyType::from(key.spec.algorithm).name();
+        let state = status.state.map(|state| format!("{state:?}"));
+        let ready = is_ready(key);
+        let created = status.created_at.map(|time| time.to_string());
+        // What cannot be read as a key is shown without the fingerprint that it claims.
+        let recipient = status
+            .recipient
+            .as_deref()
+            .and_then(|text| text.parse::<sealkit_core::keys::Recipient>().ok());
+        let fingerprint = recipient
+            .as_ref()
+            .map(sealkit_core::keys::Recipient::fingerprint);
+        let dash = || "-".to_owned();
+        rows.push(vec![
+            printable(&name),
+            algorithm.to_owned(),
+            state.clone().unwrap_or_else(dash),
+            if ready { "True" } else { "False" }.to_owned(),
+            fingerprint.map_or_else(dash, |fingerprint| fingerprint.short()),
+            created.clone().unwrap_or_else(dash),
+        ]);
+        items.push(json!({
+            "name": name, "algorithm": algorithm, "state": state, "ready": ready,
+            "fingerprint": fingerprint.map(|fingerprint| fingerprint.to_string()),
+            "recipient": recipient.map(|recipient| recipient.to_string()),
+            "createdAt": created,
+        }));
+    }
+    print(match global.output {
+        Some(form) => structured(&json!({"keys": items}), form)?,
+        None => table(&rows),
+    })
+}
+
+fn fetch(args: &FetchArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
+    let cluster = connect(&args.cluster, global)?;
+    let key = cluster.newest_key()?;
+    let text = recipient_file(&cluster, &key);
+    let Some(path) = args.write.as_ref().filter(|path| path.as_os_str() != "-") else {
+        return print(text);
+    };
+    write_recipient_file(path, &text)?;
+    terminal.done("wrote", path);
+    Ok(())
+}
+
+/// The text of a recipient file with the key of a cluster.
+pub fn recipient_file(cluster: &Cluster, key: &NewestKey) -> String {
+    format!(
+        "# {}, SealingKey {}\n# fingerprint: {}\n{}\n",
+        cluster.title(),
+        key.name,
+        key.recipient.fingerprint(),
+        key.recipient
+    )
+}
+
+/// Writes a recipient file, over another recipient file at most.
+fn write_recipient_file(path: &Path, text: &str) -> Result<()> {
+    let place = Location::of(path)?;
+    let occupied = || {
+        let old = files::read_text(&place.real, SMALL_FILE)?;
+        parse_recipient_file(&old).map_err(|_| {
+            CommandError::input("the file is there already and holds no recipients")
+                .on(shown(path))
+                .hint("nothing was changed; choose another path")
+        })
+    };
+    if place.real.exists() {
+        occupied()?;
+    }
+    files::replace(&place.real, text.as_bytes()).map_err(|error| error.on(shown(path)))
+}
+
+fn connect(args: &ClusterArgs, global: &GlobalArgs) -> Result<Cluster> {
+    let Some(name) = &args.cluster else {
+        return Cluster::connect(global, None);
+    };
+    let config = Config::find(&Location::of(Path::new("-"))?)?.ok_or_else(|| {
+        CommandError::usage("no .sealkit.yaml that could say what cluster this is")
+            .on(safe(name))
+            .hint("name the kubeconfig context instead: --context NAME")
+    })?;
+    let context = config.context(name)?.ok_or_else(|| {
+        CommandError::input(format_args!(
+            "the config names no context for cluster {}",
+            safe(name)
+        ))
+        .hint("name the kubeconfig context: --context NAME")
+    })?;
+    Cluster::connect(global, Some(context))
+}

@@ -1,0 +1,8 @@
+//! The verbs, one file each.
+
+pub mod init;
+pub mod keys;
+pub mod open;
+pub mod seal;
+pub mod verify;
+pub mod version;

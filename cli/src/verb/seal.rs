@@ -1,0 +1,286 @@
+//! `seal` without a verb: Secrets in, SealedSecrets out.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use sealkit_core::manifest::{Document, SecretManifest};
+use sealkit_core::names;
+use sealkit_core::sealed::Scope;
+
+use crate::args::{GlobalArgs, Output, SealArgs};
+use crate::config::{Config, Configs};
+use crate::destination::{Destination, clash};
+use crate::error::{CommandError, Result};
+use crate::files;
+use crate::known::Known;
+use crate::kubeconfig;
+use crate::output::{self, Update};
+use crate::piece::{Passed, Piece};
+use crate::recipients::{Chooser, Chosen};
+use crate::repository::Location;
+use crate::sealing::{Placement, seal_manifest};
+use crate::stream::{Input, read_inputs};
+use crate::terminal::{Terminal, print, safe, shown};
+
+/// Seals what is read, and writes nothing unless all of it can be written.
+pub fn run(args: &SealArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
+    let inputs = read_inputs(&args.files)?;
+    let destination = Destination::new(args)?;
+    let secrets = inputs
+        .iter()
+        .flat_map(|input| &input.documents)
+        .filter(|one| one.is_secret());
+    let secrets = secrets.count();
+    if args.name.is_some() && secrets > 1 {
+        return Err(CommandError::usage(format_args!(
+            "{secrets} Secrets cannot all have one name"
+        ))
+        .on("--name"));
+    }
+    let mut sealer = Sealer::new(args, global, terminal);
+    let mut outputs = BTreeMap::<Option<PathBuf>, Vec<Piece>>::new();
+    for input in &inputs {
+        for document in &input.documents {
+            let (path, piece) = sealer
+                .piece(document, input, &destination)
+                .map_err(|error| error.on(input.subject(document)))?;
+            let pieces = outputs.entry(path).or_default();
+            if let Some(title) = clash(&piece, pieces, &destination) {
+                return Err(CommandError::input(format_args!(
+                    "{title} would be written over another object"
+                ))
+                .on(input.subject(document))
+                .hint("write one stream: -w FILE"));
+            }
+            pieces.push(piece);
+        }
+    }
+    if args.render {
+        terminal.note("templates in the cluster may read these values: whoever may change the SealedSecret can learn them");
+    }
+    sealer.write(outputs, &destination)
+}
+
+struct Sealer<'a> {
+    args: &'a SealArgs,
+    global: &'a GlobalArgs,
+    terminal: Terminal,
+    chooser: Chooser<'a>,
+    configs: Configs,
+    known: HashMap<Option<PathBuf>, Known>,
+    /// Namespace of the kubeconfig context, once asked for.
+    context_namespace: Option<String>,
+}
+
+impl<'a> Sealer<'a> {
+    fn new(args: &'a SealArgs, global: &'a GlobalArgs, terminal: Terminal) -> Self {
+        Self {
+            args,
+            global,
+            terminal,
+            chooser: Chooser::new(args, global, terminal),
+            configs: Configs::default(),
+            known: HashMap::new(),
+            context_namespace: None,
+        }
+    }
+
+    /// One document of the output and the file that it goes to.
+    fn piece(
+        &mut self,
+        document: &Document,
+        input: &Input,
+        destination: &Destination,
+    ) -> Result<(Option<PathBuf>, Piece)> {
+        if !document.is_secret() {
+            return if self.args.all_documents {
+                let piece = Piece::Other(Passed::new(document, input));
+                Ok((destination.path("", self.global.output), piece))
+            } else if document.is_sealed_secret() {
+                Err(CommandError::input("is sealed already")
+                    .hint("pass sealed and other documents through with --all-documents"))
+            } else {
+                Err(CommandError::input("is not a Secret of apiVersion v1")
+                    .hint("pass other documents through with --all-documents"))
+            };
+        }
+        let manifest = SecretManifest::from_document(document).map_err(CommandError::input)?;
+        let name = self.args.name.as_ref().unwrap_or(&manifest.name).clone();
+        if name.is_empty() {
+            return Err(CommandError::input("the Secret has no name").hint("give one with --name"));
+        }
+        if !names::is_dns_subdomain(&name) {
+            let shown = names::printable(&name);
+            return Err(CommandError::input(format_args!(
+                "{shown:?} is not the name of a Secret"
+            )));
+        }
+        let path = destination.path(&name, self.global.output);
+        let place = path
+            .as_deref()
+            .or(input.path.as_deref())
+            .map(Location::of)
+            .transpose()?;
+        let around = place
+            .clone()
+            .map_or_else(|| Location::of(Path::new("-")), Ok)?;
+        let config = self.configs.at(&around)?;
+        let scope = self.scope(&manifest, config.as_deref(), place.as_ref())?;
+        let namespace = self.namespace(&manifest, scope)?;
+        let chosen = self.chooser.choose(config.as_deref(), place.as_ref())?;
+        self.compare(&chosen, &around)?;
+        let placement = Placement {
+            scope,
+            namespace,
+            name,
+        };
+        let item = seal_manifest(&manifest, placement, &chosen.set, self.args.render)?;
+        Ok((path, Piece::Sealed(Box::new(item))))
+    }
+
+    fn scope(
+        &self,
+        manifest: &SecretManifest,
+        config: Option<&Config>,
+        place: Option<&Location>,
+    ) -> Result<Scope> {
+        if let Some(scope) = self.args.scope {
+            return Ok(scope.into());
+        }
+        if let Some(word) = &manifest.scope {
+            return word.parse().map_err(|()| {
+                let word = names::printable(word);
+                CommandError::input(format_args!(
+                    "unknown scope {word:?} in annotation sealkit.dev/scope"
+                ))
+                .hint("it is strict, namespace-wide or cluster-wide")
+            });
+        }
+        let rule = config
+            .zip(place)
+            .and_then(|(config, place)| config.rule(place));
+        if let Some(rule) = rule {
+            self.terminal
+                .detail(format_args!("the rule for {} holds", safe(&rule.path)));
+        }
+        let scope = rule
+            .and_then(|rule| rule.scope)
+            .or_else(|| config?.default_scope());
+        Ok(scope.unwrap_or_default())
+    }
+
+    fn namespace(&mut self, manifest: &SecretManifest, scope: Scope) -> Result<String> {
+        let given = self.global.namespace.as_deref().unwrap_or_default();
+        if !given.is_empty() && !names::is_dns_label(given) {
+            return Err(CommandError::usage("not the name of a namespace").on(safe(given)));
+        }
+        if !manifest.namespace.is_empty() {
+            if !given.is_empty() && given != manifest.namespace {
+                let namespace = names::printable(&manifest.namespace);
+                return Err(CommandError::usage(format_args!(
+                    "the manifest says namespace {namespace}, -n says {given}"
+                ))
+                .hint("leave out one of them"));
+            }
+            if !names::is_dns_label(&manifest.namespace) {
+                let namespace = names::printable(&manifest.namespace);
+                return Err(CommandError::input(format_args!(
+                    "{namespace:?} is not the name of a namespace"
+                )));
+            }
+            return Ok(manifest.namespace.clone());
+        }
+        if !given.is_empty() || scope == Scope::ClusterWide {
+            return Ok(given.to_owned());
+        }
+        if self.context_namespace.is_none() {
+            let (namespace, context) =
+                kubeconfig::current_namespace(self.global)?.ok_or_else(|| {
+                    CommandError::input(format_args!(
+                        "scope {scope} binds the namespace, and none is given"
+                    ))
+                    .hint("give it with -n NAME")
+                })?;
+            self.terminal.note(format_args!(
+                "sealed for namespace {}, that of context {}",
+                names::printable(&namespace),
+                names::printable(&context)
+            ));
+            self.context_namespace = Some(namespace);
+        }
+        Ok(self.context_namespace.clone().unwrap_or_default())
+    }
+
+    /// Compares with what this clone sealed to before.
+    fn compare(&mut self, chosen: &Rc<Chosen>, around: &Location) -> Result<()> {
+        let root = around.root.clone();
+        let known = self
+            .known
+            .entry(root)
+            .or_insert_with_key(|root| Known::load(root.as_deref()));
+        let difference = known.difference(&chosen.groups);
+        known.remember(&chosen.groups);
+        difference.map_or(Ok(()), |difference| self.accept(&difference))
+    }
+
+    /// Other recipients than before: a person is told, a program stops.
+    fn accept(&self, difference: &str) -> Result<()> {
+        if self.args.accept_recipients {
+            self.terminal.note(difference);
+        } else if self.terminal.is_attended() {
+            self.terminal.warning(difference);
+        } else {
+            return Err(CommandError::input(difference).hint(
+                "find out who changed the recipients and why; if it is right, pass --accept-recipients",
+            ));
+        }
+        Ok(())
+    }
+
+    fn write(
+        &self,
+        outputs: BTreeMap<Option<PathBuf>, Vec<Piece>>,
+        destination: &Destination,
+    ) -> Result<()> {
+        let mut updates = Vec::new();
+        for (path, pieces) in outputs {
+            let Some(path) = path else {
+                let form = self.global.output.unwrap_or(Output::Yaml);
+                print(output::stream(&pieces, form, self.terminal)?)?;
+                continue;
+            };
+            let by_name = if path.extension().is_some_and(|end| end == "json") {
+                Output::Json
+            } else {
+                Output::Yaml
+            };
+            let form = self.global.output.unwrap_or(by_name);
+            let update = output::update(Location::of(&path)?, &pieces, form, self.terminal)?;
+            for difference in &update.differences {
+                self.accept(difference)
+                    .map_err(|error| error.on(shown(&path)))?;
+            }
+            updates.push((path, update));
+        }
+        if let Destination::Folder(folder) = destination {
+            std::fs::create_dir_all(folder)
+                .map_err(|_| CommandError::input("the folder cannot be made").on(shown(folder)))?;
+        }
+        for (path, Update { place, text, .. }) in &updates {
+            files::replace_unsynced(&place.real, text.as_bytes())
+                .map_err(|error| error.on(shown(path)))?;
+            self.terminal.done("sealed", path);
+        }
+        files::sync_folders(
+            updates
+                .iter()
+                .map(|(_, update)| update.place.real.as_path()),
+        );
+        if !self.known.values().all(Known::save) {
+            self.terminal
+                .detail("the recipients could not be noted in .git/sealkit");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,280 @@
+//! A stand-in for an API server: answers every request the same way.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use sealkit_core::keys::{Identity, KeyType};
+use serde_json::{Value, json};
+
+use crate::support::{Desk, SECRET};
+
+/// Serves this answer until the test ends. Returns a kubeconfig for it.
+fn serve(status: u16, body: String) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut request = Vec::new();
+            let mut buffer = [0; 4096];
+            while !request.windows(4).any(|window| window == b"\r\n\r\n") {
+                match stream.read(&mut buffer) {
+                    Ok(0) | Err(_) => break,
+                    Ok(count) => request.extend_from_slice(&buffer[..count]),
+                }
+            }
+            let _ = write!(
+                stream,
+                "HTTP/1.1 {status} x\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+                body.len()
+            );
+        }
+    });
+    kubeconfig(&format!("http://{address}"))
+}
+
+fn kubeconfig(server: &str) -> String {
+    json!({"apiVersion": "v1", "kind": "Config", "current-context": "dev",
+        "contexts": [
+            {"name": "dev", "context": {"cluster": "c", "user": "u", "namespace": "shop"}},
+            {"name": "lost", "context": {"cluster": "nowhere", "user": "u"}},
+        ],
+        "clusters": [{"name": "c", "cluster": {"server": server}}],
+        "users": [{"name": "u", "user": {"token": "canary-token-of-kubeconfig"}}]})
+    .to_string()
+}
+
+fn status(code: u16) -> String {
+    json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code,
+        "reason": "x", "message": "canary-message-of-server"})
+    .to_string()
+}
+
+fn key(name: &str, identity: &Identity, created: &str, state: &str) -> Value {
+    let recipient = identity.recipient();
+    json!({"apiVersion": "sealkit.dev/v1beta1", "kind": "SealingKey", "metadata": {"name": name},
+        "spec": {"algorithm": recipient.key_type().name(), "state": "Active"},
+        "status": {"recipient": recipient.to_string(), "fingerprint": recipient.fingerprint().to_string(),
+            "createdAt": created, "state": state, "conditions": [{"type": "Ready", "status": "True",
+            "reason": "KeyAvailable", "message": "", "lastTransitionTime": created}]}})
+}
+
+fn list(keys: &[Value]) -> String {
+    json!({"apiVersion": "sealkit.dev/v1beta1", "kind": "SealingKeyList", "metadata": {}, "items": keys}).to_string()
+}
+
+fn with(kubeconfig: &str) -> Desk {
+    let mut desk = Desk::new();
+    desk.write("../home/kubeconfig", kubeconfig);
+    let path = desk.path("../home/kubeconfig").display().to_string();
+    desk.set("KUBECONFIG", &path);
+    desk
+}
+
+#[test]
+fn the_newest_active_key_is_sealed_to() {
+    let (old, new, gone) = (
+        Identity::generate(KeyType::Classic),
+        Identity::generate(KeyType::Hybrid),
+        Identity::generate(KeyType::Classic),
+    );
+    let keys = [
+        key("old", &old, "2026-01-01T00:00:00Z", "Active"),
+        key("new", &new, "2026-02-01T00:00:00Z", "Active"),
+        key("newer", &gone, "2026-03-01T00:00:00Z", "DecryptOnly"),
+    ];
+    let desk = with(&serve(200, list(&keys)));
+    let answer = desk.pipe(&["-w", "db.yaml"], SECRET).done();
+    let print = new.fingerprint().to_string();
+    assert!(
+        answer.stderr.starts_with(&format!(
+            "seal: note: sealed to the key {} of context dev (127.0.0.1:",
+            &print[..16]
+        )),
+        "{}",
+        answer.stderr
+    );
+    assert_eq!(desk.hints("db.yaml"), [[print.clone()]]);
+
+    let table = desk.seal(&["keys", "list"]).done().stdout;
+    let names: Vec<_> = table
+        .lines()
+        .map(|line| line.split_whitespace().next().unwrap())
+        .collect();
+    assert_eq!(names, ["NAME", "newer", "new", "old"]);
+    let json: Value =
+        serde_json::from_str(&desk.seal(&["keys", "list", "-o", "json"]).done().stdout).unwrap();
+    assert_eq!(json["keys"][1]["fingerprint"], print);
+    assert_eq!(json["keys"][0]["state"], "DecryptOnly");
+
+    let fetched = desk.seal(&["keys", "fetch"]).done().stdout;
+    assert!(
+        fetched.starts_with("# context dev (127.0.0.1:")
+            && fetched.contains(&format!("# fingerprint: {print}\n"))
+    );
+    desk.seal(&["keys", "fetch", "-w", "c.pub"]).done();
+    desk.seal(&["keys", "fetch", "-w", "c.pub"]).done();
+    assert_eq!(desk.read("c.pub"), fetched);
+    desk.refused(
+        &["keys", "fetch", "-w", "key"],
+        "",
+        3,
+        "the file is there already and holds no recipients",
+    );
+
+    desk.seal(&["init", "--cluster", "one", "--recovery-key", "../home/r"])
+        .done();
+    assert!(
+        desk.read(".sealkit.yaml")
+            .contains("\"one\": {recipients: [.sealkit/one.pub], context: \"dev\"}")
+    );
+    assert!(
+        desk.read("../home/r").contains("AGE-SECRET-KEY-PQ-1"),
+        "the recovery key has the clusters' type"
+    );
+    assert_eq!(
+        desk.seal(&["keys", "fetch", "--cluster", "one"])
+            .done()
+            .stdout,
+        fetched
+    );
+    desk.refused(
+        &["keys", "fetch", "--cluster", "two"],
+        "",
+        3,
+        "no cluster two in the config",
+    );
+}
+
+#[test]
+fn a_cluster_that_fails_exits_with_5_and_quotes_nothing() {
+    let lying = {
+        let mut lying = key(
+            "a",
+            &Identity::generate(KeyType::Classic),
+            "2026-01-01T00:00:00Z",
+            "Active",
+        );
+        lying["status"]["fingerprint"] = "0".repeat(32).into();
+        lying
+    };
+    let table = [
+        (
+            serve(401, status(401)),
+            "the cluster does not accept your credentials",
+        ),
+        (serve(403, status(403)), "not allowed to read SealingKeys"),
+        (
+            serve(404, "404 page not found\n".to_owned()),
+            "Sealkit is not installed in this cluster",
+        ),
+        (
+            serve(500, status(500)),
+            "the cluster answered with HTTP status 500",
+        ),
+        (
+            serve(503, status(503)),
+            "the cluster answered with HTTP status 503",
+        ),
+        (
+            serve(200, "{\"canary-message-of-server\": ".to_owned()),
+            "SealingKeys cannot be read",
+        ),
+        (
+            serve(200, list(&[])),
+            "no sealing key that is Active and Ready",
+        ),
+        (
+            serve(200, list(&[lying])),
+            "shows another fingerprint than its public key has",
+        ),
+    ];
+    for (kubeconfig, message) in table {
+        let desk = with(&kubeconfig);
+        for arguments in [
+            &["-w", "db.yaml"][..],
+            &["keys", "fetch", "-v"],
+            &["init", "--cluster", "a", "--no-recovery"],
+        ] {
+            let answer = desk.refused(arguments, SECRET, 5, message);
+            assert!(!answer.stderr.contains("canary"), "{}", answer.stderr);
+            assert!(
+                answer.stderr.contains("context dev (127.0.0.1:"),
+                "{}",
+                answer.stderr
+            );
+        }
+    }
+}
+
+#[test]
+fn an_unreachable_cluster_is_told_quickly() {
+    let closed = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    for scheme in ["http", "https"] {
+        let desk = with(&kubeconfig(&format!("{scheme}://{closed}")));
+        let start = Instant::now();
+        desk.refused(
+            &["keys", "list"],
+            "",
+            5,
+            "the cluster is unreachable (connection refused), context dev",
+        );
+        assert!(start.elapsed() < Duration::from_secs(5));
+    }
+}
+
+#[test]
+fn kubeconfigs_are_not_quoted() {
+    let desk = with(
+        "apiVersion: v1\nkind: Config\nusers: [{name: u, user: {token: canary-token-of-kubeconfig\n",
+    );
+    let answer = desk.refused(&["keys", "list"], "", 5, "not a kubeconfig");
+    assert!(!answer.stderr.contains("canary"), "{}", answer.stderr);
+    let desk = with(&kubeconfig("http://127.0.0.1:1"));
+    desk.refused(
+        &["keys", "list", "--context", "none"],
+        "",
+        5,
+        "no such context in the kubeconfig, context none",
+    );
+    desk.refused(
+        &["keys", "list", "--context", "lost"],
+        "",
+        5,
+        "the context's cluster is not in the kubeconfig",
+    );
+    desk.refused(
+        &["keys", "list", "--kubeconfig", "nowhere"],
+        "",
+        5,
+        "the kubeconfig cannot be read, nowhere",
+    );
+}
+
+#[test]
+fn a_key_that_changed_in_the_cluster_is_noticed() {
+    let make = || {
+        list(&[key(
+            "a",
+            &Identity::generate(KeyType::Classic),
+            "2026-01-01T00:00:00Z",
+            "Active",
+        )])
+    };
+    let desk = with(&serve(200, make()));
+    desk.git_init();
+    desk.pipe(&["-w", "db.yaml"], SECRET).done();
+    desk.write("../home/kubeconfig", &serve(200, make()));
+    desk.refused(
+        &["-w", "web.yaml"],
+        SECRET,
+        3,
+        "the recipients of context dev are ",
+    );
+    desk.pipe(&["-w", "web.yaml", "--accept-recipients"], SECRET)
+        .done();
+}

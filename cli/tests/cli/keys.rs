@@ -1,0 +1,63 @@
+use std::os::unix::fs::PermissionsExt as _;
+
+use crate::support::{Desk, SECRET};
+
+#[test]
+fn generated_keys_are_private_and_never_overwritten() {
+    let desk = Desk::new();
+    for (flags, head, secret) in [
+        (&[][..], "age1pq1", "AGE-SECRET-KEY-PQ-1"),
+        (&["--classic"], "age1", "AGE-SECRET-KEY-1"),
+    ] {
+        let name = format!("k{}", flags.len());
+        let answer = desk
+            .seal(&[&["keys", "generate", "-w", &name], flags].concat())
+            .done();
+        assert!(answer.stdout.starts_with(head) && answer.stdout.lines().count() == 1);
+        assert_eq!(answer.stderr, format!("wrote {name}\n"));
+        let text = desk.read(&name);
+        let lines: Vec<_> = text.lines().collect();
+        assert!(lines[0].starts_with("# created: 20") && lines[0].ends_with('Z'));
+        assert_eq!(lines[1], format!("# public key: {}", answer.stdout.trim()));
+        assert!(lines[2].starts_with(secret));
+        let mode = desk.path(&name).metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        desk.refused(
+            &["keys", "generate", "-w", &name],
+            "",
+            3,
+            "is there already, and is never overwritten",
+        );
+    }
+    desk.refused(
+        &["keys", "generate", "-w", "no/such"],
+        "",
+        3,
+        "the folder to write into does not exist",
+    );
+    desk.git_init();
+    desk.refused(
+        &["keys", "generate", "-w", "new"],
+        "",
+        3,
+        "a private key does not belong into a Git work tree, new",
+    );
+    desk.write(".gitignore", "/new\n");
+    desk.seal(&["keys", "generate", "-w", "new"]).done();
+}
+
+#[test]
+fn without_a_file_the_private_key_is_the_output() {
+    let desk = Desk::new();
+    let answer = desk.seal(&["keys", "generate", "--classic"]).done();
+    assert!(answer.stdout.contains("AGE-SECRET-KEY-1"));
+    let public = answer
+        .stderr
+        .trim()
+        .strip_prefix("seal: note: public key: ")
+        .unwrap()
+        .to_owned();
+    desk.write("k", &answer.stdout);
+    desk.pipe(&["-r", &public, "-w", "db.yaml"], SECRET).done();
+    assert_eq!(desk.values("k", "db.yaml")["password"], "hunter2");
+}

@@ -1,0 +1,18 @@
+//! Runs the real binary: one module per verb, and the things that must never happen.
+#![expect(clippy::unwrap_used, reason = "a test that panics fails")]
+#![expect(clippy::too_many_lines, reason = "tables of cases")]
+
+mod bad_input;
+mod bad_sealed;
+mod canary;
+mod cluster;
+mod examples;
+mod init;
+mod keys;
+mod open;
+mod recipients;
+mod sealing;
+mod support;
+mod updating;
+mod usage;
+mod verify;

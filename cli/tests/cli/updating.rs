@@ -1,0 +1,341 @@
+use std::os::unix::fs::PermissionsExt as _;
+
+use serde_json::json;
+
+use crate::support::{Desk, SECRET, objects, secret};
+
+#[test]
+fn only_what_was_sealed_changes_in_a_file() {
+    let desk = Desk::new();
+    let both = secret("db", &[("password", "one"), ("user", "bob")]);
+    desk.pipe(&["-R", "key.pub", "-w", "db.yaml"], both).done();
+    let commented = format!("# owned by shop\n{}", desk.read("db.yaml"));
+    desk.write("db.yaml", &commented);
+    std::fs::set_permissions(desk.path("db.yaml"), std::fs::Permissions::from_mode(0o640)).unwrap();
+    let answer = desk
+        .pipe(&["-R", "key.pub", "-w", "db.yaml"], SECRET)
+        .done();
+    assert_eq!(answer.stderr, "sealed db.yaml\n");
+    let after = desk.read("db.yaml");
+    let gone: Vec<_> = commented
+        .lines()
+        .filter(|line| !after.contains(*line))
+        .collect();
+    assert!(
+        gone.len() == 1 && gone[0].trim_start().starts_with("password: sk1."),
+        "{gone:?}"
+    );
+    assert_eq!(
+        desk.values("key", "db.yaml"),
+        json!({"password": "hunter2", "user": "bob"})
+    );
+    let mode = desk
+        .path("db.yaml")
+        .metadata()
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o640, "the mode of the old file is kept");
+    let left: Vec<_> = std::fs::read_dir(desk.work())
+        .unwrap()
+        .map(|e| e.unwrap().file_name())
+        .collect();
+    assert!(
+        left.iter()
+            .all(|name| !name.to_string_lossy().starts_with(".seal-")),
+        "{left:?}"
+    );
+}
+
+#[test]
+fn a_stream_updates_some_and_adds_others() {
+    let desk = Desk::new();
+    desk.pipe(&["-R", "key.pub", "-w", "all.yaml"], SECRET)
+        .done();
+    let more = format!(
+        "{}\n---\n{}",
+        secret("db", &[("user", "bob")]),
+        secret("web", &[("a", "b")])
+    );
+    desk.pipe(&["-R", "key.pub", "-w", "all.yaml"], more).done();
+    let text = desk.read("all.yaml");
+    assert_eq!(objects(&text).len(), 2);
+    let keys = objects(&text)[0]["spec"]["encryptedData"]
+        .as_object()
+        .unwrap()
+        .len();
+    assert_eq!(keys, 2);
+}
+
+#[test]
+fn nothing_foreign_is_overwritten() {
+    let desk = Desk::new();
+    desk.write(
+        "config.yaml",
+        "kind: ConfigMap\napiVersion: v1\nmetadata: {name: c}\n",
+    );
+    desk.write("notes.txt", "remember the milk: today: yes\n");
+    desk.write("only-comment.yaml", "# nothing yet\n");
+    desk.pipe(
+        &["-R", "key.pub", "-w", "other.yaml"],
+        secret("other", &[("a", "b")]),
+    )
+    .done();
+    let seal = |file| ["-R", "key.pub", "-w", file];
+    let elsewhere = "the file is there already and holds something else";
+    for file in ["config.yaml", "other.yaml", "only-comment.yaml"] {
+        desk.refused(&seal(file), SECRET, 3, elsewhere);
+    }
+    desk.refused(
+        &seal("notes.txt"),
+        SECRET,
+        3,
+        "the file to update is damaged",
+    );
+    let damaged = desk
+        .read("other.yaml")
+        .replace("kind: SealedSecret", "kind: SealedSecret\nkind: x");
+    desk.write("twice.yaml", &damaged);
+    desk.refused(
+        &seal("twice.yaml"),
+        secret("other", &[("a", "b")]),
+        3,
+        "a key stands twice in one map",
+    );
+    // An object of ours with a foreign one beside it is updated; nothing is added to it.
+    let mixed = format!("{}---\n{}", desk.read("config.yaml"), desk.sealed());
+    desk.write("mixed.yaml", &mixed);
+    desk.pipe(&seal("mixed.yaml"), SECRET).done();
+    assert!(desk.read("mixed.yaml").starts_with("kind: ConfigMap"));
+    let more = format!("{SECRET}---\n{}", secret("web", &[("a", "b")]));
+    desk.refused(&seal("mixed.yaml"), more, 3, elsewhere);
+    desk.write("empty.yaml", "");
+    desk.pipe(&seal("empty.yaml"), SECRET).done();
+}
+
+#[test]
+fn a_failure_in_one_file_leaves_all_files() {
+    let desk = Desk::new();
+    desk.write("out/b.sealed.yaml", "kind: ConfigMap\napiVersion: v1\n");
+    let stream = format!(
+        "{}\n---\n{}",
+        secret("a", &[("k", "1")]),
+        secret("b", &[("k", "2")])
+    );
+    desk.refused(&["-R", "key.pub", "-w", "out/"], stream, 3, "b.sealed.yaml");
+    assert!(!desk.exists("out/a.sealed.yaml"));
+}
+
+#[test]
+fn another_scope_or_layout_is_refused() {
+    let desk = Desk::new();
+    desk.pipe(&["-R", "key.pub", "-w", "db.yaml"], SECRET)
+        .done();
+    let wide = [
+        "-R",
+        "key.pub",
+        "-w",
+        "db.yaml",
+        "--scope",
+        "namespace-wide",
+    ];
+    let answer = desk.refused(
+        &wide,
+        SECRET,
+        3,
+        "has scope strict, these values were sealed with scope namespace-wide",
+    );
+    assert!(answer.stderr.contains("hint: seal with --scope strict"));
+    let flow = "{apiVersion: sealkit.dev/v1beta1, kind: SealedSecret, metadata: {name: db, namespace: shop}, \
+        spec: {encryptedData: {}, envelopes: {}}}\n";
+    desk.write("flow.yaml", &format!("# c\n{flow}"));
+    desk.refused(
+        &["-R", "key.pub", "-w", "flow.yaml"],
+        SECRET,
+        3,
+        "laid out in a way that can't be edited in place",
+    );
+}
+
+#[test]
+fn a_changed_type_is_told() {
+    let desk = Desk::new();
+    desk.pipe(&["-R", "key.pub", "-w", "db.yaml"], SECRET)
+        .done();
+    let typed = format!("{SECRET}type: example.com/db\n");
+    let answer = desk.pipe(&["-R", "key.pub", "-w", "db.yaml"], typed).done();
+    assert!(
+        answer
+            .stderr
+            .contains("warning: shop/db: the file keeps its template, and with it the type Opaque")
+    );
+}
+
+#[test]
+fn envelopes_are_counted() {
+    let desk = Desk::new();
+    // Built from the objects of single runs: the 65 runs themselves would be refused one by one.
+    let mut object = objects(
+        &desk
+            .pipe(&["-R", "key.pub"], secret("db", &[("k0", "v")]))
+            .done()
+            .stdout,
+    )[0]
+    .clone();
+    let mut fill = |from: usize, to: usize| {
+        for n in from..to {
+            let key = format!("k{n}");
+            let one = objects(
+                &desk
+                    .pipe(&["-R", "key.pub"], secret("db", &[(&key, "v")]))
+                    .done()
+                    .stdout,
+            )[0]
+            .clone();
+            for section in ["envelopes", "encryptedData"] {
+                let more = one["spec"][section].as_object().unwrap().clone();
+                object["spec"][section]
+                    .as_object_mut()
+                    .unwrap()
+                    .extend(more);
+            }
+        }
+        desk.write(
+            "db.yaml",
+            &sealkit_core::manifest::to_yaml(&[&object]).unwrap(),
+        );
+    };
+    fill(1, 15);
+    let update = |name: &str| {
+        desk.pipe(
+            &["-R", "key.pub", "-w", "db.yaml"],
+            secret("db", &[(name, "v")]),
+        )
+    };
+    assert!(
+        update("k15")
+            .done()
+            .stderr
+            .contains("warning: shop/db has 16 envelopes of at most 64")
+    );
+    fill(15, 64);
+    assert!(desk.read("db.yaml").matches("sealedKey").count() == 64);
+    let more = secret("db", &[("one-more", "v")]);
+    let answer = desk.refused(
+        &["-R", "key.pub", "-w", "db.yaml"],
+        more,
+        3,
+        "65 envelopes in one object, at most 64 are opened",
+    );
+    assert!(
+        answer.stderr.contains("which then share an envelope: ") && answer.stderr.contains("k63")
+    );
+    let several: Vec<_> = (0..40).map(|n| format!("k{n}")).collect();
+    let several: Vec<_> = several.iter().map(|key| (key.as_str(), "v")).collect();
+    desk.pipe(&["-R", "key.pub", "-w", "db.yaml"], secret("db", &several))
+        .done();
+    assert_eq!(desk.read("db.yaml").matches("sealedKey").count(), 25);
+}
+
+#[test]
+fn large_objects_are_warned_of_and_too_large_ones_refused() {
+    let desk = Desk::new();
+    let large = secret("big", &[("k", &"x".repeat(100_000))]);
+    let answer = desk.pipe(&["-R", "key.pub"], large).done();
+    assert!(
+        answer.stderr.contains("warning: shop/big has 13")
+            && answer.stderr.contains("bytes: `kubectl apply`")
+    );
+    let huge = secret("big", &[("k", &"x".repeat(1_000_000))]);
+    desk.refused(
+        &["-R", "key.pub", "-w", "big.yaml"],
+        huge,
+        3,
+        "too large to be sealed",
+    );
+}
+
+#[test]
+fn links_are_not_followed_out_of_the_repository() {
+    let desk = Desk::new();
+    desk.git_init();
+    std::os::unix::fs::symlink("../home/stolen.yaml", desk.path("dangling.yaml")).unwrap();
+    std::os::unix::fs::symlink("../home", desk.path("folder")).unwrap();
+    std::fs::write(desk.path("../home/outside.yaml"), "").unwrap();
+    std::os::unix::fs::symlink("../home/outside.yaml", desk.path("link.yaml")).unwrap();
+    let seal = |file| ["-R", "key.pub", "-w", file];
+    for file in ["link.yaml", "folder/db.yaml"] {
+        desk.refused(
+            &seal(file),
+            SECRET,
+            3,
+            "a symbolic link leads out of the repository",
+        );
+    }
+    desk.refused(&seal("dangling.yaml"), SECRET, 3, "no such file");
+    std::os::unix::fs::symlink("real.yaml", desk.path("inside.yaml")).unwrap();
+    desk.write("real.yaml", "");
+    desk.pipe(&seal("inside.yaml"), SECRET).done();
+    assert!(
+        desk.path("inside.yaml").is_symlink() && desk.read("real.yaml").contains("SealedSecret")
+    );
+}
+
+#[test]
+fn a_large_stream_is_updated_at_once_and_the_rest_stays() {
+    let desk = Desk::new();
+    let stream = |from: usize, to: usize| {
+        let one = |n| secret(&format!("s{n}"), &[("k", "v")]);
+        (from..to).map(one).collect::<Vec<_>>().join("\n---\n")
+    };
+    let seal = ["-R", "key.pub", "-w", "all.yaml"];
+    desk.pipe(&seal, stream(0, 400)).done();
+    let before = desk.read("all.yaml").replace("---\n", "---\n# kept\n");
+    desk.write("all.yaml", &before);
+    desk.pipe(&seal, stream(100, 500)).done();
+    let after = desk.read("all.yaml");
+    assert_eq!(objects(&after).len(), 500);
+    assert_eq!(after.matches("# kept\n").count(), 399);
+    let unchanged = before.split("---\n").zip(after.split("---\n"));
+    assert_eq!(unchanged.filter(|(old, new)| old == new).count(), 100);
+}
+
+#[test]
+fn an_object_that_stands_twice_is_not_updated() {
+    let desk = Desk::new();
+    desk.write(
+        "db.yaml",
+        &format!("{}---\n{}", desk.sealed(), desk.sealed()),
+    );
+    let seal = ["-R", "key.pub", "-w", "db.yaml"];
+    desk.refused(
+        &seal,
+        SECRET,
+        3,
+        "the file holds the SealedSecret shop/db more than once",
+    );
+}
+
+#[test]
+fn a_json_file_stays_json() {
+    let desk = Desk::new();
+    desk.pipe(&["-R", "key.pub", "-w", "db.json"], SECRET)
+        .done();
+    desk.pipe(
+        &["-R", "key.pub", "-w", "db.json"],
+        secret("db", &[("user", "bob")]),
+    )
+    .done();
+    assert!(desk.read("db.json").starts_with('{'));
+    assert_eq!(
+        desk.values("key", "db.json"),
+        json!({"password": "hunter2", "user": "bob"})
+    );
+    let more = format!("{SECRET}---\n{}", secret("web", &[("a", "b")]));
+    desk.refused(
+        &["-R", "key.pub", "-w", "db.json"],
+        more,
+        3,
+        "objects cannot be added to a JSON file",
+    );
+}

@@ -1,0 +1,122 @@
+use serde_json::Value;
+
+use crate::support::{Desk, SECRET};
+
+const VERBS: [&[&str]; 8] = [
+    &[],
+    &["init"],
+    &["open"],
+    &["verify"],
+    &["version"],
+    &["keys", "generate"],
+    &["keys", "list"],
+    &["keys", "fetch"],
+];
+
+#[test]
+fn every_verb_has_help_with_an_example() {
+    let desk = Desk::new();
+    for verb in VERBS {
+        let answer = desk.seal(&[verb, &["--help"]].concat()).done();
+        assert!(
+            answer.stdout.contains("Example") && answer.stdout.contains("  seal "),
+            "{verb:?}"
+        );
+        assert!(answer.stderr.is_empty());
+    }
+    assert_eq!(desk.seal(&["keys"]).code, 2);
+}
+
+#[test]
+fn wrong_command_lines_exit_with_2() {
+    let desk = Desk::new();
+    desk.write("s.yaml", SECRET);
+    let table: &[(&[&str], &str)] = &[
+        (&["--nonsense"], "unexpected argument '--nonsense' found"),
+        (&["nonsense"], "unrecognized subcommand 'nonsense'"),
+        (&["s.yaml"], "hint: seal a file with -f s.yaml"),
+        (&["--scope", "all"], "invalid value 'all'"),
+        (&["-o", "xml"], "invalid value 'xml'"),
+        (&["-f"], "a value is required"),
+        (
+            &["-f", "s.yaml", "version"],
+            "flags of sealing stand before a verb",
+        ),
+        (&["-q", "-v"], "cannot be used with"),
+        (&["--cluster", "a", "-R", "key.pub"], "cannot be used with"),
+        (
+            &["init", "--no-recovery", "--recovery-key", "x"],
+            "cannot be used with",
+        ),
+        (
+            &["keys", "list", "--cluster", "a", "--context", "b"],
+            "cannot be used with",
+        ),
+    ];
+    for (arguments, message) in table {
+        let answer = desk.refused(arguments, "", 2, message);
+        assert!(
+            answer.stderr.starts_with("seal: error: ") && answer.stderr.contains("seal: hint: "),
+            "{answer:?}"
+        );
+        for line in answer.stderr.lines() {
+            assert!(!line.ends_with('.'), "{line}");
+        }
+    }
+}
+
+#[test]
+fn errors_come_as_json_where_output_does() {
+    let desk = Desk::new();
+    let table: &[(&[&str], i32, &str)] = &[
+        (&["-o", "json"], 2, "usage"),
+        (&["--output=json", "--nonsense"], 2, "usage"),
+        (&["-o", "json", "-R", "none.pub"], 3, "input"),
+        (&["keys", "list", "-o", "json"], 5, "cluster"),
+    ];
+    for (arguments, code, kind) in table {
+        let answer = desk.refused(arguments, SECRET, *code, "");
+        let error: Value = serde_json::from_str(&answer.stderr).unwrap();
+        assert_eq!(error["error"]["exitCode"], *code);
+        assert_eq!(error["error"]["kind"], *kind);
+        assert!(error["error"]["what"].is_string() && error["error"]["hints"].is_array());
+    }
+}
+
+#[test]
+fn colours_come_only_when_asked_for() {
+    let desk = Desk::new();
+    assert!(!desk.seal(&["-R", "none"]).stderr.contains('\u{1b}'));
+    assert!(
+        desk.seal(&["-R", "none", "--color", "always"])
+            .stderr
+            .contains('\u{1b}')
+    );
+}
+
+#[test]
+fn global_flags_stand_on_either_side_of_a_verb() {
+    let desk = Desk::new();
+    for arguments in [["-o", "json", "version"], ["version", "-o", "json"]] {
+        let version: Value = serde_json::from_str(&desk.seal(&arguments).done().stdout).unwrap();
+        assert_eq!(version["version"], env!("CARGO_PKG_VERSION"));
+    }
+    assert_eq!(
+        desk.seal(&["version"]).stdout,
+        desk.seal(&["--version"]).stdout
+    );
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    use std::process::{Command, Stdio};
+    let mut child = Command::new(env!("CARGO_BIN_EXE_seal"))
+        .arg("version")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty());
+}
