@@ -1,0 +1,52 @@
+//! Who takes part.
+
+use sealkit_rig::Process;
+use serde_json::Value;
+
+use super::plane::Plane;
+use super::trial::Load;
+use crate::Result;
+
+/// A program that makes Secrets of sealed objects.
+pub trait Contestant {
+    /// For progress.
+    fn name(&self) -> &'static str;
+
+    /// The collection of its objects, as a path below `/apis/GROUP/VERSION`, without namespace.
+    fn collection(&self) -> Collection;
+
+    /// Prepares a fresh control plane: definitions, rights, a key. No program of it runs afterwards.
+    fn install(&self, plane: &Plane) -> Result<()>;
+
+    /// Objects `object-00000` and so on, sealed to that key.
+    fn objects(&self, plane: &Plane, load: Load) -> Result<Vec<Value>>;
+
+    /// Starts the program.
+    fn start(&self, plane: &Plane) -> Result<Process>;
+
+    /// How many objects are in sync, if the program tells without being slowed down.
+    fn in_sync(&self) -> Option<usize>;
+}
+
+/// Group, version and plural of a kind.
+#[derive(Clone, Copy, Debug)]
+pub struct Collection {
+    /// API group.
+    pub group: &'static str,
+    /// Its version.
+    pub version: &'static str,
+    /// The plural of the kind.
+    pub plural: &'static str,
+}
+
+impl Collection {
+    /// The path of the collection in a namespace.
+    pub fn path(&self, namespace: &str) -> String {
+        let Self {
+            group,
+            version,
+            plural,
+        } = self;
+        format!("/apis/{group}/{version}/namespaces/{namespace}/{plural}")
+    }
+}

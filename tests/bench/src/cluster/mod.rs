@@ -1,0 +1,201 @@
+//! The controller: against that of Sealed Secrets and a bare client, each on a fresh control plane.
+
+mod bare;
+mod contestant;
+mod observer;
+mod ours;
+mod peer;
+mod plane;
+mod trial;
+
+use std::time::Duration;
+
+use crate::binaries::{Binaries, Peers};
+use crate::clock::median;
+use crate::report::{Figure, Quantity, Target};
+use crate::{Result, Scale, progress};
+
+pub use bare::{BareArguments, run as bare};
+use contestant::Contestant;
+use ours::Ours;
+use peer::SealedSecrets;
+use trial::{Load, Outcome, Restart, trial};
+
+const RESTART_CPU: Duration = Duration::from_secs(2);
+const MEMORY: u64 = 120_000_000;
+
+/// Speed and CPU on loads A and B, and restarts over objects in sync.
+pub fn speed(scale: &Scale, ours: &Binaries, peers: &Peers) -> Result<Vec<Figure>> {
+    let a = Load {
+        objects: scale.objects,
+        values: 1,
+        recipients: 1,
+    };
+    let b = Load {
+        objects: scale.objects.div_ceil(4),
+        values: 10,
+        recipients: 1,
+    };
+    let mut figures = on_load("Controller, load A", a, 8.0, scale.rounds, ours, peers)?;
+    figures.extend(on_load(
+        "Controller, load B",
+        b,
+        60.0,
+        scale.rounds,
+        ours,
+        peers,
+    )?);
+    Ok(figures)
+}
+
+fn on_load(
+    part: &'static str,
+    load: Load,
+    times_less: f64,
+    rounds: usize,
+    ours: &Binaries,
+    peers: &Peers,
+) -> Result<Vec<Figure>> {
+    let mut controller = Vec::new();
+    let mut bare = Vec::new();
+    for round in 1..=rounds.max(1) {
+        progress(format_args!("{part}: {load}, round {round}"));
+        controller.push(attempt(&Ours::controller(ours), load, true)?);
+        bare.push(attempt(&Ours::bare_client()?, load, false)?);
+    }
+    progress(format_args!("{part}: {load}, Sealed Secrets"));
+    let peer = attempt(&SealedSecrets::new(peers), load, true)?;
+
+    let of = |outcomes: &[Outcome], what: fn(&Outcome) -> Duration| -> Duration {
+        median(outcomes.iter().map(what).collect())
+    };
+    let wall = |outcome: &Outcome| outcome.wall;
+    let cpu = |outcome: &Outcome| outcome.cpu;
+    let speed = |wall: Duration| Quantity::PerSecond(f64::from(load.count()) / wall.as_secs_f64());
+    let memory = |outcomes: &[Outcome]| {
+        Quantity::Bytes(
+            outcomes
+                .iter()
+                .map(|outcome| outcome.memory)
+                .max()
+                .unwrap_or_default(),
+        )
+    };
+    let limit = |count| Some(Target::AtMost(Quantity::Count(count)));
+    let mut figures = vec![
+        Figure::against(
+            part,
+            format!("{load}: CPU, against Sealed Secrets"),
+            of(&controller, cpu).into(),
+            peer.cpu.into(),
+            Some(Target::TimesLess(times_less)),
+        ),
+        Figure::against(
+            part,
+            "objects a second, against the bare client",
+            speed(of(&controller, wall)),
+            speed(of(&bare, wall)),
+            Some(Target::AtLeastShare(0.85)),
+        ),
+        Figure::against(
+            part,
+            "CPU, against the bare client",
+            of(&controller, cpu).into(),
+            of(&bare, cpu).into(),
+            None,
+        ),
+        Figure::against(
+            part,
+            "wall, against Sealed Secrets",
+            of(&controller, wall).into(),
+            peer.wall.into(),
+            None,
+        ),
+        Figure::against(
+            part,
+            "from start to the first status, against the bare client",
+            of(&controller, |outcome| outcome.first).into(),
+            of(&bare, |outcome| outcome.first).into(),
+            None,
+        ),
+        Figure::against(
+            part,
+            "peak memory, against Sealed Secrets",
+            memory(&controller),
+            Quantity::Bytes(peer.memory),
+            None,
+        ),
+    ];
+    let restarts: Vec<&Restart> = controller
+        .iter()
+        .filter_map(|o| o.restart.as_ref())
+        .collect();
+    if let Some(theirs) = peer.restart {
+        let cpu: Duration = median(restarts.iter().map(|restart| restart.cpu).collect());
+        let wall: Duration = median(restarts.iter().map(|restart| restart.wall).collect());
+        let writes = restarts
+            .iter()
+            .map(|restart| restart.writes)
+            .max()
+            .unwrap_or_default();
+        let at_most = Some(Target::AtMost(RESTART_CPU.into()));
+        let what = "restart over objects in sync: CPU, against Sealed Secrets";
+        figures.extend([
+            Figure::against(part, what, cpu.into(), theirs.cpu.into(), at_most),
+            Figure::against(part, "restart: wall", wall.into(), theirs.wall.into(), None),
+            Figure::against(
+                part,
+                "restart: writes",
+                Quantity::Count(writes),
+                Quantity::Count(theirs.writes),
+                limit(0),
+            ),
+        ]);
+    }
+    Ok(figures)
+}
+
+/// Peak memory with many objects, at the first sync and after a restart.
+pub fn memory(scale: &Scale, ours: &Binaries) -> Result<Vec<Figure>> {
+    const PART: &str = "Controller, memory";
+    let load = Load {
+        objects: scale.objects * 5 / 2,
+        values: 1,
+        recipients: 2,
+    };
+    progress(format_args!("{PART}: {load}"));
+    let outcome = attempt(&Ours::controller(ours), load, true)?;
+    let limit = Quantity::Bytes(MEMORY);
+    let what = format!("{load}: peak of the first sync");
+    let mut figures = vec![Figure::limited(
+        PART,
+        what,
+        Quantity::Bytes(outcome.memory),
+        limit,
+    )];
+    if let Some(restart) = outcome.restart {
+        let what = "peak after a restart over objects in sync";
+        let peak = Quantity::Bytes(restart.memory);
+        figures.push(Figure::limited(PART, what, peak, limit));
+        figures.push(Figure::note(PART, "restart: CPU", restart.cpu.into()));
+        let writes = Quantity::Count(restart.writes);
+        figures.push(Figure::limited(
+            PART,
+            "restart: writes",
+            writes,
+            Quantity::Count(0),
+        ));
+    }
+    figures.push(Figure::note(PART, "first sync: wall", outcome.wall.into()));
+    Ok(figures)
+}
+
+/// One trial in its own runtime.
+fn attempt(contestant: &dyn Contestant, load: Load, restart: bool) -> Result<Outcome> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let outcome = runtime.block_on(trial(contestant, load, restart))?;
+    progress(format_args!("  {}: {outcome}", contestant.name()));
+    Ok(outcome)
+}

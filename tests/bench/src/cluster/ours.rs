@@ -1,0 +1,188 @@
+//! Sealkit's controller, and the bare client in its place.
+
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpStream};
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
+
+use rand_core::{OsRng, RngCore};
+use sealkit_core::keys::{Identity, KeyType, Recipient, RecipientSet};
+use sealkit_core::sealed::{self, Context, Scope};
+use sealkit_rig::{Process, free_port};
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+use super::contestant::{Collection, Contestant};
+use super::plane::{NAMESPACE, Plane};
+use super::trial::{self, Load, VALUE_SIZE};
+use crate::binaries::Binaries;
+use crate::{Result, machine};
+
+const SYSTEM: &str = "sealkit-system";
+const ACCOUNT: &str = "seal-controller";
+
+/// A contestant for `SealedSecrets` of `sealkit.dev`, with the rights of `deploy/base`.
+pub struct Ours {
+    controller: Option<PathBuf>,
+    bare: Option<PathBuf>,
+    /// Where the controller serves its metrics; 0 before it is started.
+    port: AtomicU16,
+}
+
+impl Ours {
+    /// The controller.
+    pub fn controller(binaries: &Binaries) -> Self {
+        let controller = Some(binaries.controller.clone());
+        Self {
+            controller,
+            bare: None,
+            port: AtomicU16::new(0),
+        }
+    }
+
+    /// This very program, as the bare client.
+    pub fn bare_client() -> Result<Self> {
+        let bare = Some(std::env::current_exe()?);
+        Ok(Self {
+            controller: None,
+            bare,
+            port: AtomicU16::new(0),
+        })
+    }
+}
+
+impl Contestant for Ours {
+    fn name(&self) -> &'static str {
+        if self.bare.is_some() {
+            "bare client"
+        } else {
+            "Sealkit"
+        }
+    }
+
+    fn collection(&self) -> Collection {
+        Collection {
+            group: "sealkit.dev",
+            version: "v1beta1",
+            plural: "sealedsecrets",
+        }
+    }
+
+    fn install(&self, plane: &Plane) -> Result<()> {
+        plane
+            .control
+            .apply_kustomize(&machine::root().join("deploy/base"))?;
+        let definition = "crd/sealedsecrets.sealkit.dev";
+        plane
+            .control
+            .kubectl(&["wait", "--for=condition=Established", definition])?;
+        if self.controller.is_some() {
+            // Its first start makes its key.
+            let mut process = self.start(plane)?;
+            recipient(plane)?;
+            trial::stop(&mut process)?;
+        }
+        Ok(())
+    }
+
+    fn objects(&self, plane: &Plane, load: Load) -> Result<Vec<Value>> {
+        let first = match self.controller {
+            Some(_) => recipient(plane)?,
+            None => Identity::generate(KeyType::Hybrid).recipient().clone(),
+        };
+        let mut recipients = vec![first];
+        while recipients.len() < load.recipients {
+            recipients.push(Identity::generate(KeyType::Hybrid).recipient().clone());
+        }
+        let recipients = RecipientSet::new(recipients)?;
+        (0..load.objects)
+            .map(|number| object(number, load, &recipients))
+            .collect()
+    }
+
+    fn start(&self, plane: &Plane) -> Result<Process> {
+        let lasting = Some(Duration::from_secs(4 * 3600));
+        let kubeconfig = plane
+            .control
+            .service_account_kubeconfig(SYSTEM, ACCOUNT, lasting)?;
+        let logs = plane.control.dir().join("logs");
+        let (name, mut command) = match (&self.controller, &self.bare) {
+            (Some(controller), _) => {
+                let port = free_port()?;
+                self.port.store(port, Ordering::Relaxed);
+                let mut command = Command::new(controller);
+                command.arg("--listen").arg(format!("127.0.0.1:{port}"));
+                ("seal-controller", command)
+            }
+            (None, Some(bare)) => {
+                let mut command = Command::new(bare);
+                command.args(["bare", "--value-size", &VALUE_SIZE.to_string()]);
+                ("bare-client", command)
+            }
+            (None, None) => return Err("no program to start".into()),
+        };
+        command.env("KUBECONFIG", kubeconfig);
+        Ok(Process::spawn(name, command, &logs)?)
+    }
+
+    fn in_sync(&self) -> Option<usize> {
+        let port = self.port.load(Ordering::Relaxed);
+        (port != 0).then(|| ready_objects(port).unwrap_or_default())
+    }
+}
+
+/// The recipient of the cluster's key, once there is one.
+fn recipient(plane: &Plane) -> Result<Recipient> {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let path = "-o=jsonpath={.items[0].status.recipient}";
+        let text = plane
+            .control
+            .kubectl(&["get", "sealingkeys.sealkit.dev", path]);
+        match text.as_deref().map(str::trim) {
+            Ok(text) if !text.is_empty() => return Ok(text.parse()?),
+            _ if Instant::now() > deadline => return Err("the controller made no key".into()),
+            _ => std::thread::sleep(Duration::from_millis(200)),
+        }
+    }
+}
+
+fn object(number: usize, load: Load, recipients: &RecipientSet) -> Result<Value> {
+    let name = Load::name(number);
+    let value = |number| {
+        let mut bytes = vec![0; VALUE_SIZE];
+        OsRng.fill_bytes(&mut bytes);
+        (format!("KEY_{number}"), Zeroizing::new(bytes))
+    };
+    let values: BTreeMap<_, _> = (0..load.values).map(value).collect();
+    let context = Context::new(Scope::Strict, NAMESPACE, &name)?;
+    let sealed = sealed::seal(&values, &context, recipients, false)?;
+    Ok(json!({
+        "apiVersion": "sealkit.dev/v1beta1",
+        "kind": "SealedSecret",
+        "metadata": {"name": name, "namespace": NAMESPACE},
+        "spec": {
+            "envelopes": {sealed.id.as_str(): sealed.envelope},
+            "encryptedData": sealed.values,
+        },
+    }))
+}
+
+/// Objects that the controller's metrics call ready.
+fn ready_objects(port: u16) -> Option<usize> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+    stream
+        .write_all(b"GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n")
+        .ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    answer.lines().find_map(|line| {
+        let line = line.strip_prefix("sealkit_objects{")?;
+        let ours = line.contains("kind=\"SealedSecret\"") && line.contains("ready=\"true\"");
+        ours.then(|| line.rsplit(' ').next()?.parse().ok())?
+    })
+}

@@ -1,0 +1,195 @@
+//! The controller of Sealed Secrets, its client limits off.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use sealkit_rig::{Process, free_port};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::contestant::{Collection, Contestant};
+use super::plane::{NAMESPACE, Plane};
+use super::trial::{self, Load, VALUE_SIZE};
+use crate::Result;
+use crate::binaries::{self, Peers};
+
+const SYSTEM: &str = "sealed-secrets";
+
+/// The peer.
+pub struct SealedSecrets {
+    controller: PathBuf,
+    rsa: PathBuf,
+    crd: PathBuf,
+}
+
+impl SealedSecrets {
+    /// The peer with these binaries.
+    pub fn new(peers: &Peers) -> Self {
+        let Peers {
+            controller,
+            rsa,
+            crd,
+            ..
+        } = peers;
+        Self {
+            controller: controller.clone(),
+            rsa: rsa.clone(),
+            crd: crd.clone(),
+        }
+    }
+}
+
+/// It knows in-cluster configuration only, so it gets a mount namespace with such files: $1 is
+/// the folder that holds them.
+const IN_CLUSTER: &str = "set -e
+mount -t tmpfs tmpfs /var/run
+mkdir -p /var/run/secrets/kubernetes.io/serviceaccount
+cp \"$1\"/* /var/run/secrets/kubernetes.io/serviceaccount/
+shift
+exec \"$@\"";
+
+impl Contestant for SealedSecrets {
+    fn name(&self) -> &'static str {
+        "Sealed Secrets"
+    }
+
+    fn collection(&self) -> Collection {
+        Collection {
+            group: "bitnami.com",
+            version: "v1alpha1",
+            plural: "sealedsecrets",
+        }
+    }
+
+    fn install(&self, plane: &Plane) -> Result<()> {
+        let crd = self.crd.to_str().ok_or("the path of a CRD is not UTF-8")?;
+        plane
+            .control
+            .kubectl(&["apply", "--server-side", "-f", crd])?;
+        let definition = "crd/sealedsecrets.bitnami.com";
+        plane
+            .control
+            .kubectl(&["wait", "--for=condition=Established", definition])?;
+        plane.control.kubectl(&["create", "namespace", SYSTEM])?;
+        plane
+            .control
+            .kubectl(&["create", "serviceaccount", "-n", SYSTEM, "controller"])?;
+        let account = format!("--serviceaccount={SYSTEM}:controller");
+        let role = "--clusterrole=cluster-admin";
+        plane
+            .control
+            .kubectl(&["create", "clusterrolebinding", SYSTEM, role, &account])?;
+        // Its first start makes its key.
+        let mut process = self.start(plane)?;
+        let certificate = certificate(plane)?;
+        trial::stop(&mut process)?;
+        fs::write(certificate_file(plane), certificate)?;
+        Ok(())
+    }
+
+    fn objects(&self, plane: &Plane, load: Load) -> Result<Vec<Value>> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Line {
+            name: String,
+            encrypted_data: Map<String, Value>,
+        }
+        let mut seal = Command::new(&self.rsa);
+        seal.args(["seal", "-namespace", NAMESPACE, "-cert"])
+            .arg(certificate_file(plane));
+        for (flag, number) in [
+            ("-objects", load.objects),
+            ("-values", load.values),
+            ("-size", VALUE_SIZE),
+        ] {
+            seal.args([flag, &number.to_string()]);
+        }
+        binaries::run(&mut seal)?
+            .lines()
+            .map(|line| {
+                let Line {
+                    name,
+                    encrypted_data,
+                } = serde_json::from_str(line)?;
+                Ok(json!({
+                    "apiVersion": "bitnami.com/v1alpha1",
+                    "kind": "SealedSecret",
+                    "metadata": {"name": name, "namespace": NAMESPACE},
+                    "spec": {
+                        "encryptedData": encrypted_data,
+                        "template": {"metadata": {"name": name, "namespace": NAMESPACE}},
+                    },
+                }))
+            })
+            .collect()
+    }
+
+    fn start(&self, plane: &Plane) -> Result<Process> {
+        let token = [
+            "create",
+            "token",
+            "-n",
+            SYSTEM,
+            "controller",
+            "--duration=4h",
+        ];
+        let token = plane.control.kubectl(&token)?;
+        let files = plane.control.dir().join("in-cluster");
+        fs::create_dir_all(&files)?;
+        fs::write(files.join("token"), token.trim())?;
+        fs::write(files.join("ca.crt"), plane.control.ca_pem())?;
+        fs::write(files.join("namespace"), SYSTEM)?;
+        let port = plane
+            .control
+            .url()
+            .rsplit(':')
+            .next()
+            .unwrap_or_default()
+            .to_owned();
+
+        let mut command = Command::new("unshare");
+        // The second is what lets people mount who are not root.
+        command.args(["--mount", "--map-root-user", "sh", "-c", IN_CLUSTER, "sh"]);
+        command.arg(files).arg(&self.controller);
+        command.args(["--kubeclient-qps=-1", "--key-renew-period=0"]);
+        command.arg(format!("--listen-addr=127.0.0.1:{}", free_port()?));
+        command.arg(format!("--listen-metrics-addr=127.0.0.1:{}", free_port()?));
+        command
+            .env("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+            .env("KUBERNETES_SERVICE_PORT", port);
+        Ok(Process::spawn(
+            "sealed-secrets",
+            command,
+            &plane.control.dir().join("logs"),
+        )?)
+    }
+
+    fn in_sync(&self) -> Option<usize> {
+        None
+    }
+}
+
+fn certificate_file(plane: &Plane) -> PathBuf {
+    plane.control.dir().join("sealed-secrets.pem")
+}
+
+/// The certificate of its key, once there is one.
+fn certificate(plane: &Plane) -> Result<Vec<u8>> {
+    let deadline = Instant::now() + Duration::from_secs(120);
+    loop {
+        let label = "-l=sealedsecrets.bitnami.com/sealed-secrets-key=active";
+        let path = r"-o=jsonpath={.items[0].data.tls\.crt}";
+        let text = plane
+            .control
+            .kubectl(&["get", "secrets", "-n", SYSTEM, label, path]);
+        match text.as_deref().map(str::trim) {
+            Ok(text) if !text.is_empty() => return Ok(BASE64_STANDARD.decode(text)?),
+            _ if Instant::now() > deadline => return Err("Sealed Secrets made no key".into()),
+            _ => std::thread::sleep(Duration::from_millis(200)),
+        }
+    }
+}

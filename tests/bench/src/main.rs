@@ -1,0 +1,192 @@
+//! Benchmarks of Sealkit. Every figure stands against a peer or a limit measured in the same run,
+//! on the same machine; `docs/benchmarks.md` is written from them, good or bad.
+//!
+//! `cargo run --release -p sealkit-bench -- all` builds what it needs (Go and Rust are enough) and
+//! takes its time; `--objects 40 --rounds 1 --runs 6` shows in a few minutes that it works.
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))] // a failed step should end the test right there
+
+mod binaries;
+mod cli;
+mod clock;
+mod cluster;
+mod machine;
+mod open;
+mod report;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use binaries::{Binaries, Peers};
+use report::{Figure, Report};
+
+/// A failure of a step: ends the run.
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+type Result<T> = std::result::Result<T, Failure>;
+
+/// Benchmarks of Sealkit against its peers.
+#[derive(Debug, Parser)]
+#[command(name = "sealkit-bench")]
+struct Arguments {
+    #[command(subcommand)]
+    what: What,
+    #[command(flatten)]
+    scale: Scale,
+    /// Markdown file to write [default: docs/benchmarks.md for `all`, none otherwise]
+    #[arg(long, global = true, value_name = "FILE")]
+    report: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// CPU of opening, against RSA-4096 and on the worst legal objects
+    Open,
+    /// Wall time of the command line, against kubeseal
+    Cli,
+    /// The controller, against that of Sealed Secrets and a bare client
+    Controller,
+    /// Peak memory of the controller
+    Memory,
+    /// All of them
+    All,
+    /// The bare client, started by `controller`
+    #[command(hide = true)]
+    Bare(cluster::BareArguments),
+}
+
+/// How much is measured.
+#[derive(Args, Clone, Debug)]
+struct Scale {
+    /// Objects of load A; a quarter of it is load B, and 2.5 times as many the memory load
+    #[arg(long, global = true, value_name = "N", default_value_t = Self::OBJECTS)]
+    objects: usize,
+    /// Times that controller and bare client work through each load
+    #[arg(long, global = true, value_name = "N", default_value_t = 3)]
+    rounds: usize,
+    /// Starts of each command, and objects opened
+    #[arg(long, global = true, value_name = "N", default_value_t = 60)]
+    runs: usize,
+    /// Take seal and seal-controller as they lie beside this program instead of building them
+    #[arg(long, global = true)]
+    no_build: bool,
+}
+
+impl Scale {
+    const OBJECTS: usize = 4_000;
+
+    /// Is it what `docs/benchmarks.md` promises?
+    fn is_full(&self) -> bool {
+        !self.no_build && self.objects >= Self::OBJECTS && self.rounds >= 3 && self.runs >= 50
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("sealkit-bench: error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
+    if rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .is_err()
+    {
+        return Err("a TLS provider is installed already".into());
+    }
+    let (name, parts): (_, &[Part]) = match &arguments.what {
+        What::Bare(bare) => return cluster::bare(bare),
+        What::Open => ("open", &[Part::Open]),
+        What::Cli => ("cli", &[Part::Cli]),
+        What::Controller => ("controller", &[Part::Controller]),
+        What::Memory => ("memory", &[Part::Memory]),
+        What::All => (
+            "all",
+            &[Part::Open, Part::Cli, Part::Controller, Part::Memory],
+        ),
+    };
+    let figures = measure(parts, &arguments.scale)?;
+    let report = Report::new(arguments.scale.clone(), figures);
+    println!("\n{}", report.table());
+    let json = report.write_json(name)?;
+    println!("figures as JSON: {}", json.display());
+    let default = matches!(arguments.what, What::All).then(machine::default_report);
+    if let Some(path) = arguments.report.clone().or(default) {
+        std::fs::write(&path, report.markdown())
+            .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+        println!("report: {}", path.display());
+    }
+    Ok(())
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Open,
+    Cli,
+    Controller,
+    Memory,
+}
+
+fn measure(parts: &[Part], scale: &Scale) -> Result<Vec<Figure>> {
+    // Everything is built before anything is measured.
+    let ours = if parts == [Part::Open] {
+        None
+    } else {
+        Some(Binaries::build()?)
+    };
+    let peers = if parts == [Part::Memory] {
+        None
+    } else {
+        Some(Peers::build()?)
+    };
+    let mut figures = Vec::new();
+    for part in parts {
+        let found = match (part, &ours, &peers) {
+            (Part::Open, _, peers) => open::run(scale.runs, peers.as_ref())?,
+            (Part::Cli, Some(ours), Some(peers)) => cli::run(scale.runs, ours, peers)?,
+            (Part::Controller, Some(ours), Some(peers)) => cluster::speed(scale, ours, peers)?,
+            (Part::Memory, Some(ours), _) => cluster::memory(scale, ours)?,
+            _ => return Err("something was not built".into()),
+        };
+        figures.extend(found);
+    }
+    Ok(figures)
+}
+
+/// Says what is going on, on stderr.
+fn progress(what: impl std::fmt::Display) {
+    eprintln!("sealkit-bench: {what}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn smoke() {
+        let figures = open::run(2, None).unwrap();
+        assert!(
+            figures.iter().any(|figure| figure.target.is_some()),
+            "no limit was checked"
+        );
+        let report = Report::new(
+            Scale {
+                objects: 1,
+                rounds: 1,
+                runs: 2,
+            },
+            figures,
+        );
+        assert!(
+            report.markdown().contains("Scaled down"),
+            "{}",
+            report.markdown()
+        );
+    }
+}

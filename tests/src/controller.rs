@@ -1,0 +1,173 @@
+//! `seal-controller` as a process, under the token of a `ServiceAccount` and nothing more.
+
+use std::env;
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use sealkit_rig::{Process, free_port};
+
+use crate::program::program;
+use crate::wait::wait_until;
+
+/// How to start a controller.
+#[derive(Clone, Debug)]
+pub struct Flags {
+    /// Name in the lease; one of its own unless given.
+    pub identity: Option<String>,
+    /// Seconds of the lease.
+    pub lease_seconds: u64,
+    /// Filter of the log.
+    pub log: &'static str,
+}
+
+impl Default for Flags {
+    fn default() -> Self {
+        Self {
+            identity: None,
+            lease_seconds: 2,
+            log: "debug",
+        }
+    }
+}
+
+/// A running controller; killed when dropped.
+pub struct Controller {
+    /// The process.
+    pub process: Process,
+    /// Its name in the lease.
+    pub identity: String,
+    port: u16,
+    log: PathBuf,
+}
+
+impl Controller {
+    /// Starts a controller and waits until it answers.
+    pub fn start(kubeconfig: &Path, logs: &Path, flags: &Flags) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("seal-controller-{count}");
+        let identity = flags.identity.clone().unwrap_or_else(|| name.clone());
+        let port = free_port().unwrap();
+        let mut command = Command::new(program("seal-controller"));
+        for (variable, _) in env::vars_os() {
+            if variable.to_string_lossy().starts_with("SEALKIT_") || variable == "POD_NAME" {
+                command.env_remove(variable);
+            }
+        }
+        command
+            .env("KUBECONFIG", kubeconfig)
+            .env("SEALKIT_LOG", flags.log)
+            .env("RUST_BACKTRACE", "1");
+        command.arg(format!("--listen=127.0.0.1:{port}"));
+        command.arg(format!("--identity={identity}"));
+        command.arg(format!("--lease-seconds={}", flags.lease_seconds));
+        command.arg("--key-grace-seconds=3");
+        let mut process = Process::spawn(&name, command, logs).unwrap();
+        let log = process.log_path().to_owned();
+        process
+            .wait_ready(Duration::from_secs(30), || get(port, "/healthz").is_some())
+            .unwrap();
+        Self {
+            process,
+            identity,
+            port,
+            log,
+        }
+    }
+
+    /// Waits until it leads and has seen everything.
+    pub fn wait_leading(&mut self) {
+        let port = self.port;
+        let leads =
+            || is_leading(port) && get(port, "/readyz").is_some_and(|(code, _)| code == 200);
+        self.process
+            .wait_ready(Duration::from_mins(1), leads)
+            .unwrap();
+    }
+
+    /// Does it lead?
+    pub fn is_leading(&self) -> bool {
+        is_leading(self.port)
+    }
+
+    /// Code and body of an answer, if it answers.
+    pub fn get(&self, path: &str) -> Option<(u16, String)> {
+        get(self.port, path)
+    }
+
+    /// Its metrics.
+    pub fn metrics(&self) -> String {
+        self.get("/metrics").expect("metrics").1
+    }
+
+    /// The sum of all series of a metric whose labels contain `labels`.
+    pub fn metric(&self, name: &str, labels: &str) -> f64 {
+        sum(&self.metrics(), name, labels)
+    }
+
+    /// What it logged so far.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.log).unwrap()).into_owned()
+    }
+
+    /// Asks it to end and waits for that.
+    pub fn stop(&mut self) -> ExitStatus {
+        self.process.signal("TERM").unwrap();
+        let process = &mut self.process;
+        wait_until("the controller ends after SIGTERM", || {
+            !process.is_running()
+        });
+        self.process.wait().unwrap()
+    }
+}
+
+fn is_leading(port: u16) -> bool {
+    get(port, "/metrics")
+        .is_some_and(|(_, text)| text.lines().any(|line| line == "sealkit_leader 1"))
+}
+
+fn sum(metrics: &str, name: &str, labels: &str) -> f64 {
+    let values = metrics.lines().filter_map(|line| {
+        let (series, value) = line.rsplit_once(' ')?;
+        let (series_name, series_labels) = series.split_once('{').unwrap_or((series, ""));
+        (series_name == name && series_labels.contains(labels))
+            .then(|| value.parse::<f64>().unwrap())
+    });
+    values.fold(0.0, |sum, value| sum + value)
+}
+
+fn get(port: u16, path: &str) -> Option<(u16, String)> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    let code = head.split(' ').nth(1)?.parse().ok()?;
+    Some((code, body.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn series_are_summed_by_name_and_label() {
+        let text =
+            "# HELP x y\nx_total{op=\"a\"} 2\nx_total{op=\"b\"} 3\nx_total_more 9\nx 1\n# EOF\n";
+        let sums = [
+            ("x_total", ""),
+            ("x_total", "op=\"a\""),
+            ("x", ""),
+            ("y", ""),
+        ]
+        .map(|(name, labels)| sum(text, name, labels));
+        assert_eq!(sums.map(|sum| sum.to_string()), ["5", "2", "1", "0"]);
+    }
+}
