@@ -38,7 +38,7 @@ pub fn describe() -> Vec<(String, String)> {
     let lines = [
         ("machine", machine()),
         ("system", first_line(Command::new("uname").args(["-srm"]))),
-        ("Sealkit", sealkit()),
+        ("Sealkit", Some(sealkit())),
         ("Rust", first_line(Command::new("rustc").arg("--version"))),
         ("Go", first_line(Command::new("go").arg("version"))),
         (
@@ -85,16 +85,16 @@ fn machine() -> Option<String> {
     ))
 }
 
-fn sealkit() -> Option<String> {
+fn sealkit() -> String {
     let version = env!("CARGO_PKG_VERSION");
     let mut git = Command::new("git");
     git.arg("-C")
         .arg(root())
         .args(["describe", "--always", "--dirty"]);
-    Some(first_line(&mut git).map_or_else(
+    first_line(&mut git).map_or_else(
         || version.to_owned(),
         |commit| format!("{version} ({commit})"),
-    ))
+    )
 }
 
 /// The version that a go.mod of the tree requires.

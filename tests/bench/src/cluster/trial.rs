@@ -205,14 +205,14 @@ async fn quiet(process: &mut Process, start: Instant) -> Result<Duration> {
             return Err(format!("it ended, see {}", process.log_path().display()).into());
         }
         let cpu = process_cpu(process.id())?;
-        if cpu - last_work.1 > IDLE {
+        if cpu.saturating_sub(last_work.1) > IDLE {
             last_work = (Instant::now(), cpu);
         }
         if start.elapsed() > PATIENCE {
             return Err("it does not come to rest".into());
         }
     }
-    Ok(last_work.0 - start)
+    Ok(last_work.0.duration_since(start))
 }
 
 /// Asks a program to stop, and waits for it.

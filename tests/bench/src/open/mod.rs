@@ -163,6 +163,7 @@ fn seal<'a>(
     ))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "built for this call")]
 fn manifest(envelopes: Value, values: Value, template: Value) -> Value {
     let mut spec = json!({"envelopes": envelopes, "encryptedData": values});
     if !template.is_null() {
