@@ -61,6 +61,14 @@ impl SecretWatch {
         self.all(name)
     }
 
+    /// How many versions were seen so far, of all Secrets.
+    pub fn count(&self) -> usize {
+        self.seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len()
+    }
+
     fn all(&self, name: &str) -> Vec<Value> {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.iter()

@@ -24,15 +24,8 @@ impl Binaries {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut command = Command::new(cargo);
         command.current_dir(machine::root());
-        command.args([
-            "build",
-            "--release",
-            "--quiet",
-            "--bin",
-            "seal",
-            "--bin",
-            "seal-controller",
-        ]);
+        command.args(["build", "--release", "--quiet"]);
+        command.args(["-p", "sealkit-cli", "-p", "sealkit-controller"]);
         run(command.arg("--target-dir").arg(&target))?;
         Self::find()
     }

@@ -57,7 +57,7 @@ enum What {
 }
 
 /// How much is measured.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Copy)]
 struct Scale {
     /// Objects of load A; a quarter of it is load B, and 2.5 times as many the memory load
     #[arg(long, global = true, value_name = "N", default_value_t = Self::OBJECTS)]
@@ -112,7 +112,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         ),
     };
     let figures = measure(parts, &arguments.scale)?;
-    let report = Report::new(arguments.scale.clone(), figures);
+    let report = Report::new(arguments.scale, figures);
     println!("\n{}", report.table());
     let json = report.write_json(name)?;
     println!("figures as JSON: {}", json.display());
@@ -135,10 +135,10 @@ enum Part {
 
 fn measure(parts: &[Part], scale: &Scale) -> Result<Vec<Figure>> {
     // Everything is built before anything is measured.
-    let ours = if parts == [Part::Open] {
-        None
-    } else {
-        Some(Binaries::build()?)
+    let ours = match parts {
+        [Part::Open] => None,
+        _ if scale.no_build => Some(Binaries::find()?),
+        _ => Some(Binaries::build()?),
     };
     let peers = if parts == [Part::Memory] {
         None
@@ -180,6 +180,7 @@ mod tests {
                 objects: 1,
                 rounds: 1,
                 runs: 2,
+                no_build: true,
             },
             figures,
         );
