@@ -111,6 +111,15 @@ pub async fn create(
     send(client, request, body).await
 }
 
+/// `GET path`, metadata only.
+pub async fn read(client: &Client, path: &str) -> Result<PartialObjectMeta, ApiFailure> {
+    let request = Request::get(path).header("accept", METADATA_ONLY);
+    let request = request
+        .body(Vec::new())
+        .map_err(|_| ApiFailure::Unreachable)?;
+    Ok(client.request(request).await?)
+}
+
 /// `PATCH path` as a merge patch; the answer's metadata.
 pub async fn merge_patch(
     client: &Client,

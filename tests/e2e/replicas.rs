@@ -1,12 +1,12 @@
 //! Several controllers, one writer.
 
 use std::collections::BTreeMap;
-use std::thread::sleep;
+use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use sealkit_tests::canary::unique_value;
 use sealkit_tests::controller::Flags;
-use sealkit_tests::namespace::data;
+use sealkit_tests::namespace::{Namespace, data};
 use sealkit_tests::plane::{LEASE, Own};
 use sealkit_tests::secret_watch::SecretWatch;
 use sealkit_tests::wait::{holds_for, wait_until, wait_within};
@@ -52,7 +52,7 @@ fn the_second_waits_and_takes_over_when_the_first_is_killed() {
 fn a_frozen_leader_writes_nothing_wrong_when_it_wakes() {
     let plane = Own::take();
     let flags = Flags {
-        lease_seconds: 4,
+        lease_seconds: 6,
         ..Flags::default()
     };
     let mut first = plane.controller(&flags);
@@ -69,24 +69,25 @@ fn a_frozen_leader_writes_nothing_wrong_when_it_wakes() {
     existing.iter().for_each(|name| drop(shop.wait_ready(name)));
     // Everything comes at once, and the freeze amid it: some of it is written, some is not, and
     // dozens of requests are under way.
-    first.process.signal("STOP").unwrap();
-    for name in &names {
-        shop.seal(name, &old[name]);
-    }
     let before_burst = watch.count();
-    first.process.signal("CONT").unwrap();
-    while watch.count() < before_burst + 5 {
-        sleep(Duration::from_millis(1));
-    }
-    first.process.signal("STOP").unwrap();
-    second.wait_leading();
+    thread::scope(|scope| {
+        scope.spawn(|| seal_all(&shop, &names, &old));
+        while watch.count() < before_burst + 20 {
+            sleep(Duration::from_millis(1));
+        }
+        first.process.signal("STOP").unwrap();
+    });
+    // While nobody leads: the second will never have seen the values in between.
     let (deleted, kept) = names.split_at(3);
-    for name in kept {
-        shop.seal(name, &new[name]);
-    }
+    seal_all(&shop, kept, &new);
     for name in deleted {
         shop.delete_sealed(name);
     }
+    assert!(
+        !second.is_leading(),
+        "the machine is too slow for this test"
+    );
+    second.wait_leading();
     let right = || {
         kept.iter().all(|name| {
             let expected = data(&[("password", &new[name])]);
@@ -135,6 +136,19 @@ fn a_frozen_leader_writes_nothing_wrong_when_it_wakes() {
         "nothing of what was deleted comes back",
         gone,
     );
+}
+
+/// Applies one object for each name, many at once.
+fn seal_all(shop: &Namespace, names: &[String], values: &BTreeMap<String, String>) {
+    thread::scope(|scope| {
+        for part in names.chunks(20) {
+            scope.spawn(move || {
+                for name in part {
+                    shop.seal(name, &values[name]);
+                }
+            });
+        }
+    });
 }
 
 /// A value for each name.

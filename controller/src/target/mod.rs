@@ -13,7 +13,7 @@ use sealkit_core::manifest;
 
 use crate::kubernetes::{self, ApiFailure};
 
-pub use plan::{Desired, MANAGED_LABEL, Plan, SOURCE_ANNOTATION, Source, plan};
+pub use plan::{Desired, MANAGED_LABEL, Plan, SOURCE_ANNOTATION, Source, is_newer, plan};
 
 /// What was done to a Secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -94,6 +94,14 @@ async fn write_existing(
     let Some(mut existing) = existing else {
         return Ok((create(client, collection, desired).await?, Op::Create));
     };
+    if is_newer(&existing, desired) && !is_current(client, desired).await? {
+        kubernetes::wipe(&mut existing);
+        return Err(WriteError::Api(ApiFailure::Status {
+            code: 409,
+            reason: "Conflict".to_owned(),
+            fields: Vec::new(),
+        }));
+    }
     let plan = plan(
         &existing,
         desired,
@@ -129,6 +137,25 @@ async fn write_existing(
                 .map_err(ApiFailure::from)?;
             Ok((create(client, collection, desired).await?, Op::Replace))
         }
+    }
+}
+
+/// Is the source still what the Secret is wanted from? A process that lost its lease while it
+/// slept wakes with old values, and the versions that it reads then are the newest ones.
+async fn is_current(client: &Client, desired: &Desired) -> Result<bool, ApiFailure> {
+    let source = &desired.source;
+    let path = format!(
+        "/apis/{}/namespaces/{}/{}s/{}",
+        source.api_version,
+        desired.namespace,
+        source.kind.to_lowercase(),
+        source.name
+    );
+    match kubernetes::read(client, &path).await {
+        Ok(meta) => Ok(meta.metadata.uid.as_ref() == Some(&source.uid)
+            && meta.metadata.generation == Some(desired.generation)),
+        Err(ApiFailure::Status { code: 404, .. }) => Ok(false),
+        Err(failure) => Err(failure),
     }
 }
 

@@ -247,6 +247,21 @@ pub fn plan(existing: &Secret, desired: &Desired, recorded_uid: Option<&str>) ->
     Plan::Patch(patch)
 }
 
+/// Does the Secret say that it was made from a later generation of the source, or from another
+/// object of its name? Anybody who may write the Secret can say so: a reason to look, no more.
+pub fn is_newer(existing: &Secret, desired: &Desired) -> bool {
+    let annotation = |name| existing.metadata.annotations.as_ref()?.get(name);
+    let later = annotation(GENERATION_ANNOTATION)
+        .and_then(|generation| generation.parse::<i64>().ok())
+        .is_some_and(|generation| generation > desired.generation);
+    let source = &desired.source;
+    let other = annotation(SOURCE_ANNOTATION).is_some_and(|marker| {
+        marker.starts_with(&source.lineage(&desired.namespace))
+            && *marker != source.marker(&desired.namespace)
+    });
+    later || other
+}
+
 /// Why a Secret is not ours to write, if it is not.
 fn foreign(existing: &Secret, desired: &Desired, recorded_uid: Option<&str>) -> Option<String> {
     let meta = &existing.metadata;
@@ -414,6 +429,18 @@ mod tests {
             plan(&stored(&frozen), &next, None),
             Plan::Replace { .. }
         ));
+    }
+
+    #[test]
+    fn a_secret_of_a_later_generation_or_another_source_is_newer() {
+        let mut later = desired();
+        later.generation = 2;
+        assert!(is_newer(&stored(&later), &desired()));
+        assert!(!is_newer(&stored(&desired()), &desired()));
+        assert!(!is_newer(&stored(&desired()), &later));
+        let mut again = desired();
+        again.source.uid = "u2".into();
+        assert!(is_newer(&stored(&again), &desired()));
     }
 
     #[test]
