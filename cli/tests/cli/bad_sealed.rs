@@ -4,7 +4,14 @@ use crate::support::{Desk, objects};
 #[test]
 fn bad_sealed_files_are_refused() {
     let desk = Desk::new();
-    let good = desk.sealed();
+    // age pads its header at random; two cases need a key that ends in padding.
+    let padded = |text: &String| {
+        text.lines()
+            .any(|line| line.contains("sealedKey") && line.ends_with('='))
+    };
+    let good = std::iter::repeat_with(|| desk.sealed())
+        .find(padded)
+        .unwrap();
     let object = &objects(&good)[0];
     let id = object["spec"]["envelopes"]
         .as_object()
