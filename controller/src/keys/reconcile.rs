@@ -28,7 +28,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(30);
 /// Rounds of deciding and acting before the watches are heard again.
 const ROUNDS: usize = 8;
 /// How often revocations that waited for their objects are looked at again.
-const RECHECK: Duration = Duration::from_secs(30);
+const RECHECK: Duration = Duration::from_secs(5);
 
 /// Keeps identities and SealingKeys in step. One task of the leader.
 pub struct KeyReconciler {
@@ -80,7 +80,7 @@ impl KeyReconciler {
                     Event::Init => new_held = BTreeMap::new(),
                     Event::InitApply(secret) => insert_held(&mut new_held, secret),
                     Event::InitDone => {
-                        self.held = std::mem::take(&mut new_held);
+                        take_over(&mut self.held, std::mem::take(&mut new_held));
                         listed.0 = true;
                     }
                     Event::Apply(secret) => insert_held(&mut self.held, secret),
@@ -94,12 +94,10 @@ impl KeyReconciler {
                         new_known.insert(key.name_any(), key);
                     }
                     Event::InitDone => {
-                        self.known = std::mem::take(&mut new_known);
+                        take_over(&mut self.known, std::mem::take(&mut new_known));
                         listed.1 = true;
                     }
-                    Event::Apply(key) => {
-                        self.known.insert(key.name_any(), key);
-                    }
+                    Event::Apply(key) => insert_newer(&mut self.known, key.name_any(), key),
                     Event::Delete(key) => {
                         self.known.remove(&key.name_any());
                     }
@@ -293,6 +291,51 @@ impl KeyReconciler {
     }
 }
 
+/// What has a version.
+trait Versioned {
+    fn uid_and_version(&self) -> (&str, &str);
+
+    /// The same object, as it was before? Versions of one resource are numbers that grow.
+    fn is_older_than(&self, other: &Self) -> bool {
+        let ((uid, version), (other_uid, other_version)) =
+            (self.uid_and_version(), other.uid_and_version());
+        let versions = (version.parse::<u64>(), other_version.parse::<u64>());
+        uid == other_uid && matches!(versions, (Ok(version), Ok(other)) if version < other)
+    }
+}
+
+impl Versioned for Held {
+    fn uid_and_version(&self) -> (&str, &str) {
+        (&self.uid, &self.resource_version)
+    }
+}
+
+impl Versioned for SealingKey {
+    fn uid_and_version(&self) -> (&str, &str) {
+        let meta = &self.metadata;
+        (
+            meta.uid.as_deref().unwrap_or_default(),
+            meta.resource_version.as_deref().unwrap_or_default(),
+        )
+    }
+}
+
+/// A watch runs behind the answers to our own writes: what it shows of before is not taken for
+/// the present. A SealingKey would lose its fingerprint, and get another identity.
+fn insert_newer<T: Versioned>(known: &mut BTreeMap<String, T>, name: String, new: T) {
+    if known.get(&name).is_none_or(|old| !new.is_older_than(old)) {
+        known.insert(name, new);
+    }
+}
+
+/// Replaces what is known by a list.
+fn take_over<T: Versioned>(known: &mut BTreeMap<String, T>, list: BTreeMap<String, T>) {
+    known.retain(|name, _| list.contains_key(name));
+    for (name, new) in list {
+        insert_newer(known, name, new);
+    }
+}
+
 /// The time in whole seconds, which is what Kubernetes keeps.
 fn now() -> Timestamp {
     let now = Timestamp::now();
@@ -355,7 +398,7 @@ fn insert_held(held: &mut BTreeMap<String, Held>, mut secret: Secret) {
             created_at: annotation(CREATED_ANNOTATION).and_then(|time| time.parse().ok()),
             sealing_key: annotation(SEALING_KEY_ANNOTATION),
         };
-        held.insert(name, parsed);
+        insert_newer(held, name, parsed);
     } else {
         tracing::warn!(
             secret = name,
@@ -370,4 +413,39 @@ fn read_identity(secret: &Secret) -> Option<Identity> {
     let bytes = &secret.data.as_ref()?.get("identity")?.0;
     let mut identities = parse_identity_file(std::str::from_utf8(bytes).ok()?).ok()?;
     (identities.len() == 1).then(|| identities.remove(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(uid: &str, version: &str) -> SealingKey {
+        let spec = SealingKeySpec {
+            algorithm: Algorithm::Hybrid,
+            state: KeyState::Active,
+        };
+        let mut key = SealingKey::new("a", spec);
+        key.metadata.uid = Some(uid.to_owned());
+        key.metadata.resource_version = Some(version.to_owned());
+        key
+    }
+
+    #[test]
+    fn what_a_watch_shows_of_before_is_not_taken_over() {
+        let mut known = BTreeMap::from([("a".to_owned(), key("u", "10"))]);
+        let version = |known: &BTreeMap<String, SealingKey>| known["a"].resource_version().unwrap();
+        insert_newer(&mut known, "a".to_owned(), key("u", "9"));
+        assert_eq!(version(&known), "10");
+        take_over(
+            &mut known,
+            BTreeMap::from([("a".to_owned(), key("u", "9"))]),
+        );
+        assert_eq!(version(&known), "10");
+        insert_newer(&mut known, "a".to_owned(), key("u", "11"));
+        assert_eq!(version(&known), "11");
+        insert_newer(&mut known, "a".to_owned(), key("made anew", "5"));
+        assert_eq!(version(&known), "5", "another object");
+        take_over(&mut known, BTreeMap::new());
+        assert!(known.is_empty());
+    }
 }
