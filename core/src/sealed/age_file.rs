@@ -4,7 +4,7 @@
 
 use std::io::{self, BufRead, Read, Write};
 
-use age_core::format::Stanza;
+use age_core::format::{AgeStanza, Stanza};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD_NO_PAD;
 use zeroize::Zeroizing;
@@ -43,7 +43,7 @@ impl AgeFile {
             if stanzas > limits::STANZAS {
                 return reject(Rule::StanzaCount, "the age header has more than 64 stanzas");
             }
-            if let Some(key_type) = accepted_type(&Stanza::from(stanza))? {
+            if let Some(key_type) = accepted_type(&stanza)? {
                 accepted.push(key_type);
             }
             rest = after;
@@ -144,12 +144,12 @@ pub(super) fn encrypt(
 }
 
 /// The type of a stanza if it is accepted, nothing if it is grease.
-fn accepted_type(stanza: &Stanza) -> Result<Option<KeyType>, OpenError> {
-    let Some(key_type) = KeyType::from_name(&stanza.tag) else {
+fn accepted_type(stanza: &AgeStanza<'_>) -> Result<Option<KeyType>, OpenError> {
+    let Some(key_type) = KeyType::from_name(stanza.tag) else {
         return if stanza.tag.ends_with("-grease") {
             Ok(None)
         } else {
-            let tag = crate::names::printable(&stanza.tag);
+            let tag = crate::names::printable(stanza.tag);
             let detail =
                 format!("the age header has a recipient of type {tag:?}, which is not accepted");
             Err(OpenError::new(Rule::StanzaUnknown, detail))
@@ -159,7 +159,7 @@ fn accepted_type(stanza: &Stanza) -> Result<Option<KeyType>, OpenError> {
         [share] => BASE64_STANDARD_NO_PAD.decode(share).ok(),
         _ => None,
     };
-    if share.is_none_or(|share| share.len() != key_type.share_size()) || stanza.body.len() != 32 {
+    if share.is_none_or(|share| share.len() != key_type.share_size()) || stanza.body().len() != 32 {
         let detail = format!("a stanza of type {key_type} has the wrong shape");
         return Err(OpenError::new(Rule::StanzaShape, detail));
     }

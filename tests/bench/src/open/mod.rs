@@ -46,7 +46,7 @@ fn everyday(runs: usize, peers: Option<&Peers>) -> Result<Vec<Figure>> {
             .collect();
         let object = seal(&values, [&identity])?;
         let ring = KeyRing::new([identity])?;
-        Ok(measure(&object, &ring, runs * 5)?.open)
+        Ok(measure(&object, &ring, runs * 50)?.open)
     };
     let hybrid = object(KeyType::Hybrid)?;
     let classic = object(KeyType::Classic)?;
