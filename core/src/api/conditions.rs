@@ -62,6 +62,12 @@ reasons! {
     TargetConflict,
     /// The API server did not take the Secret.
     TargetWriteFailed,
+    /// A template of `template.data` cannot be rendered.
+    TemplateFailed,
+    /// There is no Secret to merge into.
+    NotFound,
+    /// The resource says `suspend: true`.
+    Suspended,
     /// The controller may not do it.
     AccessDenied,
     /// Drift was put right.

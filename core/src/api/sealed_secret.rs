@@ -68,6 +68,9 @@ pub struct SealedSecretSpec {
     /// What the Secret has beside the values.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<SecretTemplate>,
+    /// Leaves the Secret as it is, whatever else this resource says. It is not Ready meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspend: Option<bool>,
 }
 
 /// What sealed values are bound to.
@@ -99,13 +102,23 @@ pub struct TargetSpec {
     /// Who owns the Secret. Absent means Owner.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub creation_policy: Option<CreationPolicy>,
+    /// Take over an existing Secret of this name that nobody owns. It must consent by the
+    /// annotation `sealkit.dev/allow: SealedSecret/<name>`, or its namespace by the controller's
+    /// `--adopt-namespaces`. From then on it is owned, and goes when the resource goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopt: Option<bool>,
 }
 
 /// Who owns the Secret.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum CreationPolicy {
     /// This resource: the Secret goes when the resource goes.
+    #[default]
     Owner,
+    /// Nobody: the Secret stays when the resource goes.
+    Orphan,
+    /// Somebody else: the values are added to an existing Secret that consents.
+    Merge,
 }
 
 /// What the Secret has beside the values.
@@ -121,6 +134,13 @@ pub struct SecretTemplate {
     /// Labels and annotations of the Secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<TemplateMetadata>,
+    /// Go templates by key of the Secret. They read the values that were sealed with `--render`.
+    /// A sealed value wins over a template of its key.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub data: BTreeMap<String, String>,
+    /// Do the sealed values reach the Secret too? Absent means true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub include_raw: Option<bool>,
 }
 
 /// Labels and annotations of the Secret.
@@ -169,4 +189,15 @@ pub struct TargetStatus {
     pub uid: String,
     /// Its resourceVersion after the write.
     pub resource_version: String,
+    /// True where it belongs to somebody else and only keys were added (creationPolicy Merge).
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub merged: bool,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_false(value: &bool) -> bool {
+    !value
 }

@@ -147,6 +147,21 @@ pub fn read_documents(input: &[u8]) -> Result<Vec<Document>, ReadError> {
     }
 }
 
+/// Reads one small YAML document of any shape; `None` where it is none, or has more than 2,000
+/// nodes.
+pub fn read_value(text: &str) -> Option<Value> {
+    let mut options = reader_options();
+    options.budget = serde_saphyr::budget! {
+        max_events: 8_000,
+        max_nodes: 2_000,
+        max_depth: 64,
+        max_aliases: 100,
+        max_total_scalar_bytes: 1024 * 1024,
+    };
+    let value: StrictValue = serde_saphyr::from_str_with_options(text, options).ok()?;
+    Some(value.0)
+}
+
 fn is_list(map: &Map<String, Value>) -> bool {
     map.get("kind")
         .and_then(Value::as_str)

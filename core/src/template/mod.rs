@@ -1,0 +1,302 @@
+//! Go templates over opened values: `template.data` of a SealedSecret.
+//!
+//! The text is untrusted. Whoever may write the resource writes it, so a render has no clock, no
+//! randomness, no environment and no network, and it is bounded in text, values, memory and time
+//! ([`limits`]). Errors tell a position in the public text or nothing: run-time errors of the
+//! engine quote the values, they are dropped unread.
+
+mod budget;
+mod functions;
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::time::Instant;
+
+use gtmpl_ng::{Context, ExecError, Limits, ParseError, Template, Value};
+use zeroize::Zeroizing;
+
+use crate::names;
+
+/// What a template may be made of and consume. Sized for configuration files; together they keep
+/// the memory of one render below 100 MiB, whatever the text says.
+pub mod limits {
+    use std::time::Duration;
+
+    /// Entries of `template.data`.
+    pub const ENTRIES: usize = 100;
+    /// Bytes of one text.
+    pub const TEXT_BYTES: usize = 64 * 1024;
+    /// Actions (`{{ … }}`) in one text.
+    pub const ACTIONS: usize = 1_000;
+    /// Bytes of one action.
+    pub const ACTION_BYTES: usize = 512;
+    /// Declarations of variables (`:=`) in one text. Variables hold copies.
+    pub const DECLARATIONS: usize = 128;
+    /// Bytes of all values that templates of one object may read, together.
+    pub const VALUES_BYTES: usize = 64 * 1024;
+    /// Bytes that one text may write.
+    pub const OUTPUT_BYTES: usize = 512 * 1024;
+    /// Runs of loop bodies in one text.
+    pub const ITERATIONS: usize = 10_000;
+    /// Bytes of what one function returns.
+    pub const RESULT_BYTES: usize = 128 * 1024;
+    /// Members of all lists and maps in what one function returns.
+    pub const RESULT_MEMBERS: usize = 1_024;
+    /// Bytes and members of all arguments of one call.
+    pub const ARGUMENTS: usize = 512 * 1024;
+    /// Bytes and members that all calls of one text may read and write.
+    pub const WORK: usize = 32 * 1024 * 1024;
+    /// Time of all texts of one object. A machine may be busy: who runs out of it may try again.
+    pub const TIME: Duration = Duration::from_millis(250);
+}
+
+/// Why a template cannot be used. Holds public text and positions only, never a value or an
+/// output.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("template.data[{key}]: {cause}")]
+pub struct TemplateError {
+    /// The key of `template.data`, safe to print.
+    pub key: String,
+    /// What is wrong.
+    pub cause: TemplateErrorKind,
+}
+
+/// What is wrong with a template.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TemplateErrorKind {
+    /// Kubernetes would refuse the key.
+    #[error("no key that Kubernetes allows")]
+    KeyName,
+    /// The text breaks a limit of [`limits`].
+    #[error("{0}")]
+    TooLarge(&'static str),
+    /// Templates that call templates are not there.
+    #[error("line {line}: define, block, template and call are not available")]
+    Unavailable {
+        /// Line in the text, from 1.
+        line: usize,
+    },
+    /// The text does not parse.
+    #[error("line {line}, column {column}: {what}")]
+    Syntax {
+        /// Line in the text, from 1.
+        line: usize,
+        /// Byte in the line, from 1.
+        column: usize,
+        /// The parser's words about the public text, safe to print.
+        what: String,
+    },
+    /// The values that templates may read are too large.
+    #[error(
+        "the values that templates may read have more than 64 KiB together: \
+         seal those that no template needs without --render"
+    )]
+    ValuesTooLarge,
+    /// Rendering failed: a value that is missing, a function that refuses. Why is not told, it
+    /// would tell something of the values.
+    #[error(
+        "rendering failed: it uses a value that is missing, binary or sealed without --render, \
+         or a function refused its arguments"
+    )]
+    Render,
+    /// Rendering took too long.
+    #[error("rendering took too long")]
+    TooSlow,
+}
+
+impl TemplateError {
+    fn new(key: &str, cause: TemplateErrorKind) -> Self {
+        let key = names::printable(key);
+        Self { key, cause }
+    }
+
+    /// May the same text and values succeed at another time?
+    pub fn may_pass(&self) -> bool {
+        self.cause == TemplateErrorKind::TooSlow
+    }
+}
+
+/// The texts of `template.data`, parsed.
+pub struct Templates(BTreeMap<String, Template>);
+
+impl Templates {
+    /// Parses all texts. Errors: the first that breaks a limit or does not parse.
+    pub fn parse(texts: &BTreeMap<String, String>) -> Result<Self, TemplateError> {
+        if let Some((key, _)) = texts.iter().nth(limits::ENTRIES) {
+            let cause = TemplateErrorKind::TooLarge("template.data has more than 100 entries");
+            return Err(TemplateError::new(key, cause));
+        }
+        let parse = |(key, text): (&String, &String)| {
+            let template = parse(key, text).map_err(|cause| TemplateError::new(key, cause))?;
+            Ok((key.clone(), template))
+        };
+        texts.iter().map(parse).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Is there nothing to render?
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Renders all texts over `values`; those that are not UTF-8 do not exist for templates.
+    /// All or nothing. May take [`limits::TIME`]: not for a task that serves others.
+    pub fn render<'a>(
+        &mut self,
+        values: impl IntoIterator<Item = (&'a str, &'a [u8])>,
+    ) -> Result<BTreeMap<String, Zeroizing<Vec<u8>>>, TemplateError> {
+        let mut bytes = 0;
+        let mut fields = HashMap::new();
+        for (key, value) in values {
+            if let Ok(text) = std::str::from_utf8(value) {
+                bytes += text.len();
+                fields.insert(key.to_owned(), Value::from(text));
+            }
+        }
+        let Some((first, _)) = self.0.first_key_value() else {
+            return Ok(BTreeMap::new());
+        };
+        if bytes > limits::VALUES_BYTES {
+            return Err(TemplateError::new(first, TemplateErrorKind::ValuesTooLarge));
+        }
+        // As an object, not a map: a key that is missing is an error (`missingkey=error`).
+        let context = Context::from(Value::Object(fields));
+        let start = Instant::now();
+        let render = |(key, template): (&String, &mut Template)| {
+            budget::refill();
+            template.limits.deadline = Some(limits::TIME.saturating_sub(start.elapsed()));
+            // One allocation, so that no output stays behind in a smaller one.
+            let mut output = Zeroizing::new(Vec::with_capacity(limits::OUTPUT_BYTES.min(4096)));
+            let written = template.execute(&mut Output(&mut output), &context);
+            match written {
+                Ok(()) => Ok((key.clone(), output)),
+                Err(error) => Err(TemplateError::new(key, failure(&error))),
+            }
+        };
+        self.0.iter_mut().map(render).collect()
+    }
+}
+
+fn parse(key: &str, text: &str) -> Result<Template, TemplateErrorKind> {
+    if !names::is_secret_key(key) {
+        return Err(TemplateErrorKind::KeyName);
+    }
+    check_shape(text)?;
+    let mut template = Template::with_limits(
+        Limits::default()
+            .with_iterations(limits::ITERATIONS)
+            .with_total_iterations(limits::ITERATIONS)
+            .with_output_bytes(limits::OUTPUT_BYTES)
+            .with_function_output(limits::RESULT_BYTES),
+    );
+    template.funcs = functions::table().collect();
+    template.parse(text).map_err(|error| syntax(&error))?;
+    Ok(template)
+}
+
+/// The bounds that keep the engine's copies of values few: it copies each argument and variable.
+fn check_shape(text: &str) -> Result<(), TemplateErrorKind> {
+    let too_large = |what| Err(TemplateErrorKind::TooLarge(what));
+    if text.len() > limits::TEXT_BYTES {
+        return too_large("the text has more than 64 KiB");
+    }
+    if text.matches(":=").count() > limits::DECLARATIONS {
+        return too_large("the text declares more than 128 variables");
+    }
+    let mut actions = 0;
+    let mut rest = text;
+    while let Some((before, action)) = rest.split_once("{{") {
+        actions += 1;
+        let end = action_end(action);
+        if end > limits::ACTION_BYTES {
+            return too_large("an action has more than 512 bytes");
+        }
+        let word = action[..end]
+            .trim_start_matches(['-', ' ', '\t', '\r', '\n'])
+            .split(|c: char| !c.is_ascii_alphanumeric())
+            .next();
+        if matches!(word, Some("define" | "block" | "template")) {
+            let line = 1 + text[..text.len() - rest.len() + before.len()]
+                .matches('\n')
+                .count();
+            return Err(TemplateErrorKind::Unavailable { line });
+        }
+        rest = &action[end..];
+    }
+    if actions > limits::ACTIONS {
+        return too_large("the text has more than 1,000 actions");
+    }
+    Ok(())
+}
+
+/// Where an action ends: at `}}` outside of strings and comments, or at the end of the text.
+fn action_end(action: &str) -> usize {
+    let bytes = action.as_bytes();
+    if action
+        .trim_start_matches(['-', ' ', '\t', '\r', '\n'])
+        .starts_with("/*")
+    {
+        return action.find("*/").map_or(bytes.len(), |at| at + 2);
+    }
+    let mut quote = None;
+    let mut at = 0;
+    while at < bytes.len() {
+        match (quote, bytes[at]) {
+            (None, b'}') if bytes.get(at + 1) == Some(&b'}') => return at,
+            (None, b'"' | b'\'' | b'`') => quote = Some(bytes[at]),
+            (Some(b'"' | b'\''), b'\\') => at += 1,
+            (Some(open), byte) if open == byte => quote = None,
+            _ => {}
+        }
+        at += 1;
+    }
+    bytes.len()
+}
+
+fn syntax(error: &ParseError) -> TemplateErrorKind {
+    let (line, column, what) = match error {
+        ParseError::WithContext(context, what) => (context.line, context.col, what.clone()),
+        other => (1, 1, other.to_string()),
+    };
+    let what = names::printable(&what);
+    TemplateErrorKind::Syntax { line, column, what }
+}
+
+/// The kind of a run-time failure. Its text is never looked at but for the one that names no value.
+fn failure(error: &ExecError) -> TemplateErrorKind {
+    let slow = match error {
+        ExecError::DeadlineExceeded { .. } => true,
+        ExecError::Structured(error) => error
+            .message
+            .starts_with("the render did not finish within"),
+        _ => false,
+    };
+    if slow {
+        TemplateErrorKind::TooSlow
+    } else {
+        TemplateErrorKind::Render
+    }
+}
+
+/// Writes into memory that is wiped, also what a growing buffer leaves behind.
+struct Output<'a>(&'a mut Zeroizing<Vec<u8>>);
+
+impl io::Write for Output<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.len() + bytes.len() > self.0.capacity() {
+            let mut larger = Zeroizing::new(Vec::with_capacity(
+                (self.0.capacity() * 2).max(self.0.len() + bytes.len()),
+            ));
+            larger.extend_from_slice(self.0);
+            *self.0 = larger;
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
