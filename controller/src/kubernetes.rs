@@ -14,6 +14,10 @@ const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 const METADATA_ONLY: &str =
     "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
 
+/// The cause that the server gives for a field of another manager; told as the reason, since the
+/// server's own, `Conflict`, also means an old resourceVersion.
+const FIELD_CONFLICT: &str = "FieldManagerConflict";
+
 /// A failed call, without the server's message: that can quote the content of a Secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ApiFailure {
@@ -44,6 +48,16 @@ impl ApiFailure {
     /// Is there an object of that name? (A quota answers 409 too, with another reason.)
     pub fn is_already_exists(&self) -> bool {
         matches!(self, Self::Status { reason, .. } if reason == "AlreadyExists")
+    }
+
+    /// Does another field manager hold a field that was to be applied?
+    pub fn is_field_conflict(&self) -> bool {
+        matches!(self, Self::Status { reason, .. } if reason == FIELD_CONFLICT)
+    }
+
+    /// Was the object changed since it was read?
+    pub fn is_outdated(&self) -> bool {
+        self.code() == 409 && !self.is_field_conflict()
     }
 }
 
@@ -76,6 +90,7 @@ impl From<kube::Error> for ApiFailure {
             .details
             .map(|details| details.causes)
             .unwrap_or_default();
+        let field_conflict = causes.iter().any(|cause| cause.reason == FIELD_CONFLICT);
         // A field path may hold a key name, never a value. Webhooks fill reason and fields as they
         // like: what does not look like a word or a path is left out, and so is what repeats.
         let mut fields: Vec<String> = causes
@@ -88,7 +103,9 @@ impl From<kube::Error> for ApiFailure {
         fields.truncate(5);
         let is_word = status.reason.len() <= 40
             && status.reason.bytes().all(|byte| byte.is_ascii_alphabetic());
-        let reason = if is_word {
+        let reason = if field_conflict {
+            FIELD_CONFLICT.to_owned()
+        } else if is_word {
             status.reason
         } else {
             "Refused".to_owned()
@@ -127,6 +144,17 @@ pub async fn merge_patch(
     body: &Value,
 ) -> Result<PartialObjectMeta, ApiFailure> {
     let request = Request::patch(path).header("content-type", "application/merge-patch+json");
+    send(client, request, body).await
+}
+
+/// `PATCH path` as a server-side apply without force; the answer's metadata.
+pub async fn apply(
+    client: &Client,
+    path: &str,
+    body: &Value,
+) -> Result<PartialObjectMeta, ApiFailure> {
+    // JSON is YAML.
+    let request = Request::patch(path).header("content-type", "application/apply-patch+yaml");
     send(client, request, body).await
 }
 

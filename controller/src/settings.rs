@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use clap::Parser;
 use sealkit_core::api::{Algorithm, CONTROLLER_NAMESPACE};
 use sealkit_core::keys::KeyType;
+use sealkit_core::sealed::Scope;
 
 /// Opens SealedSecrets into Secrets, in the cluster whose keys they are sealed to.
 #[derive(Clone, Debug, Parser)]
@@ -54,6 +55,25 @@ pub struct Settings {
     )]
     pub deny_template_metadata: Vec<String>,
 
+    /// Scopes that SealedSecrets may have.
+    #[arg(
+        long,
+        env = "SEALKIT_ALLOWED_SCOPES",
+        value_delimiter = ',',
+        default_value = "strict,namespace-wide,cluster-wide",
+        value_parser = scope
+    )]
+    pub allowed_scopes: Vec<Scope>,
+
+    /// Namespaces in which existing Secrets may be adopted and merged into without an annotation
+    /// of their own.
+    #[arg(long, env = "SEALKIT_ADOPT_NAMESPACES", value_delimiter = ',')]
+    pub adopt_namespaces: Vec<String>,
+
+    /// Serve these namespaces only, with rights in them alone; all of the cluster if none is named.
+    #[arg(long, env = "SEALKIT_WATCH_NAMESPACES", value_delimiter = ',')]
+    pub watch_namespaces: Vec<String>,
+
     /// Filter of log lines, as tracing's EnvFilter takes it.
     #[arg(long, env = "SEALKIT_LOG", default_value = "info")]
     pub log: String,
@@ -63,4 +83,9 @@ fn algorithm(name: &str) -> Result<Algorithm, String> {
     KeyType::from_name(name)
         .map(Algorithm::from)
         .ok_or_else(|| "must be mlkem768x25519 or X25519".to_owned())
+}
+
+fn scope(name: &str) -> Result<Scope, String> {
+    name.parse()
+        .map_err(|()| "must be strict, namespace-wide or cluster-wide".to_owned())
 }

@@ -1,13 +1,29 @@
 //! The one queue of all reconcilers. It merges triggers per key, never hands out one key twice at
-//! once, prefers work that somebody waits for over background work, and holds due times. It knows
-//! no cluster and is tested without one.
+//! once, prefers work that somebody waits for over background work, lets groups of keys take turns,
+//! and holds due times. It knows no cluster and is tested without one.
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+mod fair;
+
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
+
+use fair::FairLane;
+
+/// A key that belongs to a group: groups take turns.
+pub trait Grouped {
+    /// The group: for objects their namespace.
+    fn group(&self) -> &str;
+}
+
+impl Grouped for (String, String) {
+    fn group(&self) -> &str {
+        &self.0
+    }
+}
 
 /// Which work goes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,6 +61,8 @@ pub struct Work<K, T> {
 pub struct Queue<K, T> {
     state: Mutex<State<K, T>>,
     wake: Notify,
+    /// Keys of one group that are handed out at once.
+    at_once: usize,
 }
 
 struct Pending<T> {
@@ -58,10 +76,11 @@ struct Pending<T> {
 
 struct State<K, T> {
     pending: HashMap<K, Pending<T>>,
-    ready: [VecDeque<(K, u64)>; 2],
+    ready: [FairLane<K>; 2],
     delayed: BTreeSet<(Instant, u64)>,
     delayed_keys: HashMap<u64, K>,
     running: HashSet<K>,
+    running_groups: HashMap<String, usize>,
     sequence: u64,
     payloads: usize,
     taken: u64,
@@ -72,16 +91,19 @@ struct State<K, T> {
 /// starve everybody's retries.
 const BACKGROUND_TURN: u64 = 8;
 
-impl<K: Clone + Eq + Hash, T> Queue<K, T> {
-    /// An empty queue.
-    pub fn new() -> Self {
+impl<K: Clone + Eq + Hash + Grouped, T> Queue<K, T> {
+    /// An empty queue that hands out at most so many keys of one group at once: fewer than there
+    /// are workers, so that slow work in one group leaves some to the others.
+    pub fn new(at_once: usize) -> Self {
         Self {
+            at_once: at_once.max(1),
             state: Mutex::new(State {
                 pending: HashMap::new(),
-                ready: [VecDeque::new(), VecDeque::new()],
+                ready: [FairLane::new(), FairLane::new()],
                 delayed: BTreeSet::new(),
                 delayed_keys: HashMap::new(),
                 running: HashSet::new(),
+                running_groups: HashMap::new(),
                 sequence: 0,
                 payloads: 0,
                 taken: 0,
@@ -134,7 +156,7 @@ impl<K: Clone + Eq + Hash, T> Queue<K, T> {
                     return None;
                 }
                 state.promote(Instant::now());
-                if let Some(work) = state.take() {
+                if let Some(work) = state.take(self.at_once) {
                     // Others may wait for what is left.
                     if state.ready.iter().any(|lane| !lane.is_empty()) {
                         self.wake.notify_one();
@@ -159,11 +181,19 @@ impl<K: Clone + Eq + Hash, T> Queue<K, T> {
     pub fn done(&self, key: &K) {
         let mut state = self.lock();
         state.running.remove(key);
+        let group = key.group();
+        if let Some(count) = state.running_groups.get_mut(group) {
+            *count -= 1;
+            if *count == 0 {
+                state.running_groups.remove(group);
+            }
+        }
         if let Some(pending) = state.pending.remove(key) {
             state.schedule(key.clone(), pending, false);
-            drop(state);
-            self.wake.notify_one();
         }
+        drop(state);
+        // For the key itself, or for another of its group.
+        self.wake.notify_one();
     }
 
     /// Forgets a key that waits.
@@ -202,13 +232,7 @@ impl<K: Clone + Eq + Hash, T> Queue<K, T> {
     }
 }
 
-impl<K: Clone + Eq + Hash, T> Default for Queue<K, T> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl<K: Clone + Eq + Hash, T> State<K, T> {
+impl<K: Clone + Eq + Hash + Grouped, T> State<K, T> {
     fn schedule(&mut self, key: K, mut pending: Pending<T>, running: bool) {
         self.sequence += 1;
         pending.sequence = self.sequence;
@@ -239,43 +263,53 @@ impl<K: Clone + Eq + Hash, T> State<K, T> {
                     .pending
                     .get(&key)
                     .map_or(Lane::Background, |pending| pending.lane);
-                self.ready[lane as usize].push_back((key, sequence));
+                let group = key.group().to_owned();
+                self.ready[lane as usize].push(&group, key, sequence);
             }
         }
     }
 
-    fn take(&mut self) -> Option<Work<K, T>> {
+    fn take(&mut self, at_once: usize) -> Option<Work<K, T>> {
         self.taken += 1;
         let order = if self.taken.is_multiple_of(BACKGROUND_TURN) {
             [1, 0]
         } else {
             [0, 1]
         };
-        for lane in order {
-            while let Some((key, sequence)) = self.ready[lane].pop_front() {
-                let current = self
-                    .pending
-                    .get(&key)
-                    .is_some_and(|pending| pending.sequence == sequence);
-                if !current {
-                    continue;
-                }
-                if let Some(pending) = self.pending.remove(&key) {
-                    self.payloads -= usize::from(pending.payload.is_some());
-                    self.running.insert(key.clone());
-                    let Pending {
-                        lane, due, payload, ..
-                    } = pending;
-                    return Some(Work {
-                        key,
-                        payload,
-                        lane,
-                        due,
-                    });
-                }
-            }
-        }
-        None
+        let Self {
+            ready,
+            pending,
+            running_groups,
+            ..
+        } = self;
+        let may_run = |group: &str| {
+            running_groups
+                .get(group)
+                .is_none_or(|count| *count < at_once)
+        };
+        let current = |key: &K, sequence: u64| {
+            pending
+                .get(key)
+                .is_some_and(|pending| pending.sequence == sequence)
+        };
+        let key = order
+            .into_iter()
+            .find_map(|lane| ready[lane].pop(may_run, current))?;
+        let Pending {
+            lane, due, payload, ..
+        } = self.pending.remove(&key)?;
+        self.payloads -= usize::from(payload.is_some());
+        self.running.insert(key.clone());
+        *self
+            .running_groups
+            .entry(key.group().to_owned())
+            .or_default() += 1;
+        Some(Work {
+            key,
+            payload,
+            lane,
+            due,
+        })
     }
 }
 
@@ -286,13 +320,61 @@ mod tests {
 
     use super::*;
 
+    impl Grouped for &str {
+        fn group(&self) -> &str {
+            self.split('/').next().unwrap_or_default()
+        }
+    }
+
+    impl Grouped for u32 {
+        fn group(&self) -> &'static str {
+            ""
+        }
+    }
+
     fn now() -> Instant {
         Instant::now()
     }
 
+    fn queue<K: Clone + Eq + Hash + Grouped, T>() -> Queue<K, T> {
+        Queue::new(usize::MAX)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_in_one_group_does_not_delay_another() {
+        let queue = queue();
+        let flood: Vec<String> = (0..1_000).map(|index| format!("flood/{index}")).collect();
+        for key in &flood {
+            queue.push(key.as_str(), Lane::Fresh, now(), None::<()>);
+        }
+        queue.push("quiet/a", Lane::Fresh, now(), None);
+        let mut order = Vec::new();
+        for _ in 0..3 {
+            order.push(queue.next().await.unwrap().key);
+        }
+        assert_eq!(order, ["flood/0", "quiet/a", "flood/1"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn slow_work_of_one_group_leaves_workers_to_others() {
+        let queue = Queue::new(2);
+        for key in ["slow/a", "slow/b", "slow/c", "other/a"] {
+            queue.push(key, Lane::Fresh, now(), None::<()>);
+        }
+        let mut out = Vec::new();
+        for _ in 0..3 {
+            out.push(queue.next().await.unwrap().key);
+        }
+        assert_eq!(out, ["slow/a", "other/a", "slow/b"]);
+        let none = tokio::time::timeout(Duration::from_secs(1), queue.next()).await;
+        assert!(none.is_err(), "two of one group at once");
+        queue.done(&"slow/a");
+        assert_eq!(queue.next().await.unwrap().key, "slow/c");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn triggers_merge_and_the_newest_payload_wins() {
-        let queue = Queue::new();
+        let queue = queue();
         queue.push(
             "a",
             Lane::Background,
@@ -311,7 +393,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_running_key_waits_until_it_is_done() {
-        let queue = Queue::new();
+        let queue = queue();
         queue.push("a", Lane::Fresh, now(), Some(1));
         assert!(queue.next().await.is_some());
         queue.push("a", Lane::Fresh, now(), Some(2));
@@ -328,7 +410,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn fresh_work_goes_first_and_due_times_hold() {
-        let queue = Queue::new();
+        let queue = queue();
         let start = now();
         queue.push(
             "late",
@@ -346,8 +428,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_flood_of_fresh_work_does_not_starve_retries() {
-        let queue = Queue::new();
-        queue.push(0, Lane::Background, now(), Some(()));
+        let queue = queue();
+        queue.push(0_u32, Lane::Background, now(), Some(()));
         (1..100).for_each(|key| queue.push(key, Lane::Fresh, now(), Some(())));
         for turn in 1.. {
             if queue.next().await.unwrap().key == 0 {
@@ -359,7 +441,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn closing_wakes_every_waiter() {
-        let queue = Arc::new(Queue::<&str, ()>::new());
+        let queue = Arc::new(queue::<&str, ()>());
         let waiters: Vec<_> = (0..4)
             .map(|_| {
                 let queue = queue.clone();
@@ -375,7 +457,7 @@ mod tests {
 
     #[tokio::test]
     async fn many_workers_do_each_key_once_at_a_time() {
-        let queue = Arc::new(Queue::<u32, ()>::new());
+        let queue = Arc::new(queue::<u32, ()>());
         let running = Arc::new(Mutex::new(HashSet::new()));
         let total = Arc::new(std::sync::atomic::AtomicUsize::new(0));
         let workers: Vec<_> = (0..8)

@@ -5,14 +5,14 @@ mod open;
 mod reconcile;
 mod state;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::core::PartialObjectMeta;
+use kube::core::{NamespaceResourceScope, PartialObjectMeta};
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client};
 use sealkit_core::keys::Fingerprint;
@@ -30,6 +30,9 @@ use state::{Known, Version};
 
 /// Namespace and name.
 pub type Key = (String, String);
+
+/// A namespace, or the whole cluster.
+type Place = Option<String>;
 
 /// Specs that may wait in memory, and the bytes that each may have as JSON; beyond that they are
 /// read again when their turn comes.
@@ -73,11 +76,13 @@ impl SealedSecrets {
     ) -> Arc<Self> {
         let listed = watch::channel(false).0;
         let state = Mutex::default();
+        // A quarter of the workers is left to other namespaces.
+        let at_once = (settings.concurrency * 3).div_ceil(4);
         Arc::new(Self {
             client,
             settings,
             keys,
-            queue: Queue::new(),
+            queue: Queue::new(at_once),
             state,
             events,
             metrics,
@@ -136,14 +141,48 @@ impl SealedSecrets {
         if keys.wait_for(Option::is_some).await.is_err() {
             return;
         }
-        let (secrets_listed, mut secrets_ready) = watch::channel(false);
         let mut tasks = tokio::task::JoinSet::new();
-        tasks.spawn(self.clone().watch_secrets(health.clone(), secrets_listed));
-        if secrets_ready.wait_for(|listed| *listed).await.is_err() {
+        let places = self.places();
+        let (secrets_listed, mut secrets_ready) = watch::channel(0);
+        for place in &places {
+            let task =
+                self.clone()
+                    .watch_secrets(place.clone(), health.clone(), secrets_listed.clone());
+            tasks.spawn(task);
+        }
+        drop(secrets_listed);
+        if secrets_ready
+            .wait_for(|listed| *listed == places.len())
+            .await
+            .is_err()
+        {
             return;
         }
-        tasks.spawn(self.clone().watch_objects(health.clone()));
+        let (objects_listed, objects_ready) = watch::channel(0);
+        for place in &places {
+            let task =
+                self.clone()
+                    .watch_objects(place.clone(), health.clone(), objects_listed.clone());
+            tasks.spawn(task);
+        }
+        drop(objects_listed);
         tasks.spawn(self.clone().watch_keys());
+        let all_listed = {
+            let (reconciler, health, mut ready) =
+                (self.clone(), health.clone(), objects_ready.clone());
+            async move {
+                if ready
+                    .wait_for(|listed| *listed == places.len())
+                    .await
+                    .is_ok()
+                {
+                    reconciler.listed.send_replace(true);
+                    health.set_ready(true);
+                }
+                std::future::pending::<()>().await;
+            }
+        };
+        tasks.spawn(all_listed);
         let mut workers = tokio::task::JoinSet::new();
         for _ in 0..self.settings.concurrency.max(1) {
             workers.spawn(self.clone().work());
@@ -166,12 +205,37 @@ impl SealedSecrets {
         self.queue.close();
     }
 
-    async fn watch_secrets(self: Arc<Self>, health: Arc<Health>, listed: watch::Sender<bool>) {
+    /// The namespaces that are watched each for itself; `None` for the whole cluster.
+    fn places(&self) -> Vec<Place> {
+        let namespaces: BTreeSet<&String> = self.settings.watch_namespaces.iter().collect();
+        if namespaces.is_empty() {
+            vec![None]
+        } else {
+            namespaces.into_iter().cloned().map(Some).collect()
+        }
+    }
+
+    fn api<K>(&self, place: &Place) -> Api<K>
+    where
+        K: kube::Resource<Scope = NamespaceResourceScope>,
+        K::DynamicType: Default,
+    {
+        match place {
+            None => Api::all(self.client.clone()),
+            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
+        }
+    }
+
+    /// `listed` counts the places whose first list is complete.
+    async fn watch_secrets(
+        self: Arc<Self>,
+        place: Place,
+        health: Arc<Health>,
+        listed: watch::Sender<usize>,
+    ) {
         let config = watcher::Config::default().labels(&format!("{MANAGED_LABEL}=true"));
-        let stream = watcher(
-            Api::<PartialObjectMeta<Secret>>::all(self.client.clone()),
-            config,
-        );
+        let stream = watcher(self.api::<PartialObjectMeta<Secret>>(&place), config);
+        let mut first = true;
         let mut stream = crate::watch::events(stream, "Secret", health, self.metrics.clone());
         let mut list = HashMap::new();
         while let Some(event) = stream.next().await {
@@ -184,10 +248,12 @@ impl SealedSecrets {
                     let list = std::mem::take(&mut list);
                     let gone_or_changed: Vec<Key> = {
                         let mut state = self.state();
-                        state.secrets = list;
+                        state.secrets.retain(|key, _| !covers(&place, key));
+                        state.secrets.extend(list);
                         let state = &*state;
-                        let drifted =
-                            |(key, known): &(&Key, &Known)| known.drifted(state.secrets.get(*key));
+                        let drifted = |(key, known): &(&Key, &Known)| {
+                            covers(&place, key) && known.drifted(state.secrets.get(*key))
+                        };
                         state
                             .known
                             .iter()
@@ -198,7 +264,9 @@ impl SealedSecrets {
                     for key in gone_or_changed {
                         self.queue.push(key, Lane::Fresh, Instant::now(), None);
                     }
-                    listed.send_replace(true);
+                    if std::mem::take(&mut first) {
+                        listed.send_modify(|listed| *listed += 1);
+                    }
                 }
                 Event::Apply(secret) => self.secret_changed(&secret, true),
                 Event::Delete(secret) => self.secret_changed(&secret, false),
@@ -236,9 +304,16 @@ impl SealedSecrets {
         }
     }
 
-    async fn watch_objects(self: Arc<Self>, health: Arc<Health>) {
-        let api: Api<SealedSecretObject> = Api::all(self.client.clone());
+    /// `listed` counts the places whose first list is complete.
+    async fn watch_objects(
+        self: Arc<Self>,
+        place: Place,
+        health: Arc<Health>,
+        listed: watch::Sender<usize>,
+    ) {
+        let api: Api<SealedSecretObject> = self.api(&place);
         let stream = watcher(api, watcher::Config::default().page_size(PAGE));
+        let mut first = true;
         let mut stream = crate::watch::events(stream, KIND, health.clone(), self.metrics.clone());
         let mut listing = std::collections::HashSet::new();
         while let Some(event) = stream.next().await {
@@ -254,14 +329,15 @@ impl SealedSecrets {
                         state
                             .known
                             .keys()
-                            .filter(|key| !listing.contains(*key))
+                            .filter(|key| covers(&place, key) && !listing.contains(*key))
                             .cloned()
                             .collect()
                     };
                     gone.iter().for_each(|key| self.object_gone(key));
                     listing = std::collections::HashSet::new();
-                    self.listed.send_replace(true);
-                    health.set_ready(true);
+                    if std::mem::take(&mut first) {
+                        listed.send_modify(|listed| *listed += 1);
+                    }
                 }
                 Event::Apply(object) => self.object_changed(object),
                 Event::Delete(object) => self.object_gone(&key_of(&object.metadata)),
@@ -331,4 +407,8 @@ fn key_of(metadata: &ObjectMeta) -> Key {
         metadata.namespace.clone().unwrap_or_default(),
         metadata.name.clone().unwrap_or_default(),
     )
+}
+
+fn covers(place: &Place, key: &Key) -> bool {
+    place.as_ref().is_none_or(|namespace| *namespace == key.0)
 }

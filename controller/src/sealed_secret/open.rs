@@ -1,16 +1,24 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use sealkit_core::api::{OWN_PREFIX, REFUSED_SECRET_TYPES, Reason, SecretTemplate};
+use sealkit_core::api::{
+    CreationPolicy, OWN_PREFIX, REFUSED_SECRET_TYPES, Reason, SecretTemplate, TargetSpec,
+};
 use sealkit_core::keys::{Fingerprint, KeyType};
-use sealkit_core::sealed::{self, Code, OpenError, OpenedEnvelope, SealedObject, Search};
+use sealkit_core::sealed::{self, Code, OpenError, Opened, OpenedEnvelope, SealedObject, Search};
+use sealkit_core::template::{TemplateError, Templates};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use super::SealedSecretObject;
 use crate::keys::Keys;
 use crate::settings::Settings;
 use crate::status::Outcome;
+
+/// Renders at once: each may need 100 MiB and a quarter of a second if its author wants it so.
+static RENDERS: Semaphore = Semaphore::const_new(2);
 
 /// Labels and annotations that a template may have.
 const TEMPLATE_NAMES: usize = 100;
@@ -22,6 +30,7 @@ const FRAME: usize =
 /// What an object holds once opened. No Debug; values are wiped when dropped.
 pub(super) struct OpenedObject {
     pub(super) data: BTreeMap<String, Zeroizing<Vec<u8>>>,
+    pub(super) target: TargetSpec,
     pub(super) template: SecretTemplate,
     pub(super) sealed_to: Vec<Fingerprint>,
     /// Keys without which some envelope would not open.
@@ -35,6 +44,8 @@ pub(super) struct OpenedObject {
 pub(super) enum Failure {
     /// No held key opens it, yet.
     Keyless(String),
+    /// It may work at another time.
+    Passing(Reason, String),
     /// It will not open as it is.
     Terminal(Reason, String),
 }
@@ -51,6 +62,16 @@ impl From<OpenError> for Failure {
     }
 }
 
+impl From<TemplateError> for Failure {
+    fn from(error: TemplateError) -> Self {
+        if error.may_pass() {
+            Self::Passing(Reason::TemplateFailed, error.to_string())
+        } else {
+            Self::Terminal(Reason::TemplateFailed, error.to_string())
+        }
+    }
+}
+
 /// Opens an object apart from the tasks that serve others: a hostile one costs its own time, and
 /// a panic ends in its own status.
 pub(super) async fn open(
@@ -63,8 +84,20 @@ pub(super) async fn open(
         let message = "the controller's own namespace takes no SealedSecrets".to_owned();
         return Err(Failure::Terminal(Reason::InvalidSpec, message));
     }
-    let template = template(&object.spec, settings)?;
-    let opened = tokio::task::spawn_blocking(move || open_now(&object, &keys, template)).await;
+    let renders = object
+        .spec
+        .pointer("/template/data")
+        .and_then(Value::as_object)
+        .is_some_and(|data| !data.is_empty());
+    // Never closed.
+    let permit = if renders {
+        RENDERS.acquire().await.ok()
+    } else {
+        None
+    };
+    let settings = settings.clone();
+    let opened = tokio::task::spawn_blocking(move || open_now(&object, &keys, &settings)).await;
+    drop(permit);
     opened.unwrap_or_else(|_| {
         let message = "the object could not be processed".to_owned();
         Err(Failure::Terminal(Reason::InvalidSpec, message))
@@ -74,8 +107,15 @@ pub(super) async fn open(
 fn open_now(
     object: &SealedSecretObject,
     keys: &Keys,
-    template: SecretTemplate,
+    settings: &Settings,
 ) -> Result<OpenedObject, Failure> {
+    let target: TargetSpec = field(&object.spec, "target")?;
+    let template = template(
+        &object.spec,
+        target.creation_policy.unwrap_or_default(),
+        settings,
+    )?;
+    let templates = Templates::parse(&template.data)?;
     let mut metadata = object.metadata.clone();
     metadata.managed_fields = None;
     let size = FRAME + sealed::json_size(&metadata) + sealed::json_size(&object.spec);
@@ -92,6 +132,11 @@ fn open_now(
         spec,
         size,
     )?;
+    let scope = sealed.context().scope();
+    if !settings.allowed_scopes.contains(&scope) {
+        let message = format!("scope {scope} is not allowed in this cluster (--allowed-scopes)");
+        return Err(Failure::Terminal(Reason::InvalidSpec, message));
+    }
     let opened = sealed::open(&sealed, &keys.ring, Search::Hinted)?;
     let stale = |envelope: &OpenedEnvelope| {
         keys.newest.is_some_and(|(newest, newest_type)| {
@@ -115,24 +160,57 @@ fn open_now(
         hint_mismatch,
         sealed_to: sealed_to.into_iter().collect(),
         needed: needed.into_iter().collect(),
-        data: opened
-            .values
-            .into_iter()
-            .map(|(key, value)| (key, value.bytes))
-            .collect(),
+        data: data(opened, templates, template.include_raw.unwrap_or(true))?,
+        target,
         template,
     })
 }
 
+/// What the Secret holds: rendered templates, and the sealed values, which win.
+fn data(
+    opened: Opened,
+    mut templates: Templates,
+    include_raw: bool,
+) -> Result<BTreeMap<String, Zeroizing<Vec<u8>>>, Failure> {
+    let readable = opened.values.iter().filter(|(_, value)| value.render);
+    let readable = readable.map(|(key, value)| (key.as_str(), value.bytes.as_slice()));
+    let mut data = templates.render(readable)?;
+    if include_raw {
+        data.extend(
+            opened
+                .values
+                .into_iter()
+                .map(|(key, value)| (key, value.bytes)),
+        );
+    }
+    Ok(data)
+}
+
+/// A part of the spec that is no concern of the format.
+fn field<T: DeserializeOwned + Default>(spec: &Value, name: &str) -> Result<T, Failure> {
+    let Some(part) = spec.get(name).filter(|part| !part.is_null()) else {
+        return Ok(T::default());
+    };
+    serde_json::from_value(part.clone())
+        .map_err(|_| Failure::Terminal(Reason::InvalidSpec, format!("{name} is malformed")))
+}
+
 /// The template, checked against what templates may not set.
-fn template(spec: &Value, settings: &Settings) -> Result<SecretTemplate, Failure> {
+fn template(
+    spec: &Value,
+    policy: CreationPolicy,
+    settings: &Settings,
+) -> Result<SecretTemplate, Failure> {
     let refuse = |message: String| Err(Failure::Terminal(Reason::InvalidSpec, message));
-    let Some(template) = spec.get("template").filter(|template| !template.is_null()) else {
-        return Ok(SecretTemplate::default());
-    };
-    let Ok(template) = serde_json::from_value::<SecretTemplate>(template.clone()) else {
-        return refuse("template is malformed".to_owned());
-    };
+    let template: SecretTemplate = field(spec, "template")?;
+    if policy == CreationPolicy::Merge
+        && (template.type_.is_some() || template.immutable == Some(true))
+    {
+        return refuse(
+            "type and immutable belong to whoever owns the Secret, creationPolicy Merge sets neither"
+                .to_owned(),
+        );
+    }
     if let Some(name) = template
         .type_
         .as_deref()
@@ -173,6 +251,7 @@ pub(super) fn outcome(failure: &Failure, grace: bool) -> Outcome {
             Outcome::Retrying(Reason::NoMatchingKey, detail.clone())
         }
         Failure::Keyless(detail) => Outcome::Stalled(Reason::NoMatchingKey, detail.clone()),
+        Failure::Passing(reason, detail) => Outcome::Retrying(*reason, detail.clone()),
         Failure::Terminal(reason, detail) => Outcome::Stalled(*reason, detail.clone()),
     }
 }

@@ -28,6 +28,9 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// Longest pause between two tries, for ever.
 const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 
+/// Longest pause between two looks for a Secret that somebody else has to make.
+const MISSING_PAUSE: Duration = Duration::from_secs(15);
+
 /// What one look at an object found and did.
 struct Look {
     outcome: Outcome,
@@ -125,7 +128,19 @@ impl SealedSecrets {
     }
 
     async fn look(&self, object: &Arc<SealedSecretObject>, known: &Known, keys: Arc<Keys>) -> Look {
-        let opened = match open::open(object.clone(), keys, &self.settings).await {
+        let opened = open::open(object.clone(), keys, &self.settings).await;
+        if object.spec.get("suspend") == Some(&Value::Bool(true)) {
+            // Opened all the same: a key that only suspended objects need is needed.
+            let opened = opened.ok().map(|opened| self.desired(object, opened).1);
+            let message = "suspended: the Secret is left as it is".to_owned();
+            return Look {
+                outcome: Outcome::Stalled(Reason::Suspended, message),
+                target: None,
+                opened,
+                retry: None,
+            };
+        }
+        let opened = match opened {
             Ok(opened) => opened,
             Err(failure) => {
                 let grace = self.grace(object, known, &failure);
@@ -139,11 +154,14 @@ impl SealedSecrets {
                     outcome,
                     target: None,
                     opened: None,
-                    retry: grace,
+                    retry: match failure {
+                        Failure::Passing(..) => Some(LONGEST_PAUSE),
+                        Failure::Keyless(_) | Failure::Terminal(..) => grace,
+                    },
                 };
             }
         };
-        let (desired, judged) = desired(object, opened);
+        let (desired, judged) = self.desired(object, opened);
         match target::write(&self.client, &desired, known.target.as_ref()).await {
             Ok((target, op)) => {
                 if op != Op::None {
@@ -167,6 +185,16 @@ impl SealedSecrets {
                 opened: Some(judged),
                 // A Secret without our label is not watched.
                 retry: Some(LONGEST_PAUSE),
+            },
+            Err(WriteError::Missing) => Look {
+                outcome: Outcome::Retrying(
+                    Reason::NotFound,
+                    "there is no Secret of this name to merge into".to_owned(),
+                ),
+                target: None,
+                opened: Some(judged),
+                // Nor is there one to watch.
+                retry: Some(MISSING_PAUSE),
             },
             Err(WriteError::Api(failure)) => Look {
                 outcome: write_failure(&failure),
@@ -209,6 +237,10 @@ impl SealedSecrets {
             status::conditions(&look.outcome, generation, had_synced, &old.conditions, now);
         let same_conditions = status::same(&conditions, &old.conditions);
         let op = look.target.as_ref().map_or(Op::None, |(_, op)| *op);
+        let seen = look
+            .target
+            .map(|(target, _)| target)
+            .or_else(|| old.target.clone());
         let new = SealedSecretStatus {
             observed_generation: Some(generation),
             conditions: if same_conditions {
@@ -216,10 +248,7 @@ impl SealedSecrets {
             } else {
                 conditions
             },
-            target: look
-                .target
-                .map(|(target, _)| target)
-                .or_else(|| old.target.clone()),
+            target: recorded(seen.clone(), old.target.clone(), op),
             sealed_to: look.opened.as_ref().map_or_else(
                 || old.sealed_to.clone(),
                 |judged| judged.sealed_to.iter().map(ToString::to_string).collect(),
@@ -239,7 +268,7 @@ impl SealedSecrets {
             let Some(entry) = state.known.get_mut(key).filter(|k| k.uid == known.uid) else {
                 return Ok(look.outcome.reason());
             };
-            entry.target.clone_from(&new.target);
+            entry.target = seen;
             entry.needs_reseal = new.needs_reseal;
             if let Some(judged) = &look.opened {
                 entry.sealed_to.clone_from(&judged.sealed_to);
@@ -347,12 +376,12 @@ impl SealedSecrets {
                 );
             }
         } else if !status::same(&old.conditions, &new.conditions) {
-            publish(
-                EventKind::Warning,
-                outcome.reason(),
-                &generation,
-                outcome.message(),
-            );
+            let kind = if outcome.reason() == Reason::Suspended {
+                EventKind::Normal
+            } else {
+                EventKind::Warning
+            };
+            publish(kind, outcome.reason(), &generation, outcome.message());
             let namespace = subject.namespace.as_deref().unwrap_or_default();
             let (name, reason) = (&subject.name, outcome.reason().name());
             tracing::warn!(namespace, name, reason, "{}", outcome.message());
@@ -404,49 +433,53 @@ impl SealedSecrets {
     fn known(&self, key: &Key) -> Option<Known> {
         self.state().known.get(key).cloned()
     }
+
+    fn desired(&self, object: &SealedSecretObject, opened: OpenedObject) -> (Desired, Judged) {
+        let text = |field: &Option<String>| field.clone().unwrap_or_default();
+        let namespace = text(&object.metadata.namespace);
+        let name = text(&object.metadata.name);
+        let metadata = opened.template.metadata.unwrap_or_default();
+        let desired = Desired {
+            source: Source {
+                api_version: format!(
+                    "{}/{}",
+                    sealkit_core::api::GROUP,
+                    sealkit_core::api::VERSION
+                ),
+                kind: KIND,
+                name: name.clone(),
+                uid: object.uid().to_owned(),
+            },
+            policy: opened.target.creation_policy.unwrap_or_default(),
+            adopt: opened.target.adopt.unwrap_or_default(),
+            namespace_consents: self.settings.adopt_namespaces.contains(&namespace),
+            namespace,
+            name,
+            generation: object.generation(),
+            secret_type: opened.template.type_.unwrap_or_else(|| "Opaque".to_owned()),
+            immutable: opened.template.immutable.unwrap_or_default(),
+            labels: metadata.labels,
+            annotations: metadata.annotations,
+            data: opened.data,
+        };
+        let judged = Judged {
+            sealed_to: opened.sealed_to,
+            needed: opened.needed,
+            needs_reseal: opened.needs_reseal,
+            hint_mismatch: opened.hint_mismatch,
+        };
+        (desired, judged)
+    }
 }
 
-fn desired(object: &SealedSecretObject, opened: OpenedObject) -> (Desired, Judged) {
-    let OpenedObject {
-        data,
-        template,
-        sealed_to,
-        needed,
-        needs_reseal,
-        hint_mismatch,
-    } = opened;
-    let text = |field: &Option<String>| field.clone().unwrap_or_default();
-    let name = text(&object.metadata.name);
-    let metadata = template.metadata.unwrap_or_default();
-    let desired = Desired {
-        namespace: text(&object.metadata.namespace),
-        source: Source {
-            api_version: format!(
-                "{}/{}",
-                sealkit_core::api::GROUP,
-                sealkit_core::api::VERSION
-            ),
-            kind: KIND,
-            name: name.clone(),
-            uid: object.uid().to_owned(),
-        },
-        name,
-        generation: object.generation(),
-        secret_type: template.type_.unwrap_or_else(|| "Opaque".to_owned()),
-        immutable: template.immutable.unwrap_or_default(),
-        labels: metadata.labels,
-        annotations: metadata.annotations,
-        data,
-    };
-    (
-        desired,
-        Judged {
-            sealed_to,
-            needed,
-            needs_reseal,
-            hint_mismatch,
-        },
-    )
+/// What the status says of the Secret. One of somebody else changes without our doing: as long as
+/// it is right, that is no reason to write.
+fn recorded(seen: Option<TargetStatus>, old: Option<TargetStatus>, op: Op) -> Option<TargetStatus> {
+    let same = |seen: &TargetStatus, old: &TargetStatus| seen.merged && seen.uid == old.uid;
+    match (seen, old) {
+        (Some(seen), Some(old)) if op == Op::None && same(&seen, &old) => Some(old),
+        (seen, _) => seen,
+    }
 }
 
 fn write_failure(failure: &ApiFailure) -> Outcome {

@@ -1,18 +1,20 @@
 //! The one way a Secret is written: created, patched to exactly what its source says, or replaced
-//! where Kubernetes allows no patch. Every write of an existing Secret carries its
+//! where Kubernetes allows no patch; or keys added to a Secret of somebody else. Every write of an existing Secret carries its
 //! resourceVersion, so that a writer that lost its lease cannot do harm.
 
+mod merge;
 mod plan;
 
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, Preconditions};
 use kube::{Api, Client};
-use sealkit_core::api::TargetStatus;
+use sealkit_core::api::{CreationPolicy, TargetStatus};
 use sealkit_core::manifest;
 
 use crate::kubernetes::{self, ApiFailure};
 
+use merge::{FIELD_MANAGER, MergePlan, plan_merge};
 pub use plan::{Desired, MANAGED_LABEL, Plan, SOURCE_ANNOTATION, Source, is_newer, plan};
 
 /// What was done to a Secret.
@@ -24,6 +26,8 @@ pub enum Op {
     Patch,
     /// It differed in what Kubernetes lets nobody change.
     Replace,
+    /// Keys were added to, or removed from, a Secret of somebody else.
+    Merge,
     /// It was right.
     None,
 }
@@ -35,6 +39,7 @@ impl Op {
             Self::Create => "create",
             Self::Patch => "patch",
             Self::Replace => "replace",
+            Self::Merge => "merge",
             Self::None => "none",
         }
     }
@@ -45,6 +50,8 @@ impl Op {
 pub enum WriteError {
     /// There is one that belongs to somebody else.
     Conflict(String),
+    /// There is none to merge into.
+    Missing,
     /// The API server refused or did not answer.
     Api(ApiFailure),
 }
@@ -66,7 +73,7 @@ pub async fn write(
     recorded: Option<&TargetStatus>,
 ) -> Result<(TargetStatus, Op), WriteError> {
     let collection = format!("/api/v1/namespaces/{}/secrets", desired.namespace);
-    if recorded.is_none() {
+    if recorded.is_none() && desired.policy != CreationPolicy::Merge {
         match create(client, &collection, desired).await {
             Err(failure) if failure.is_already_exists() => {}
             result => return Ok((result?, Op::Create)),
@@ -76,7 +83,7 @@ pub async fn write(
     loop {
         match write_existing(client, &collection, desired, recorded).await {
             // Somebody changed the Secret between the read and the write.
-            Err(WriteError::Api(failure)) if failure.code() == 409 && tries < TRIES => tries += 1,
+            Err(WriteError::Api(failure)) if failure.is_outdated() && tries < TRIES => tries += 1,
             result => return result,
         }
     }
@@ -92,6 +99,9 @@ async fn write_existing(
     let api: Api<Secret> = Api::namespaced(client.clone(), &desired.namespace);
     let existing = api.get_opt(&desired.name).await.map_err(ApiFailure::from)?;
     let Some(mut existing) = existing else {
+        if desired.policy == CreationPolicy::Merge {
+            return Err(WriteError::Missing);
+        }
         return Ok((create(client, collection, desired).await?, Op::Create));
     };
     if is_newer(&existing, desired) && !is_current(client, desired).await? {
@@ -102,6 +112,13 @@ async fn write_existing(
             fields: Vec::new(),
         }));
     }
+    if desired.policy == CreationPolicy::Merge {
+        let plan = plan_merge(&existing, desired);
+        kubernetes::wipe(&mut existing);
+        return merge(client, collection, desired, plan).await;
+    }
+    // What was only merged into never became ours.
+    let recorded = recorded.filter(|target| !target.merged);
     let plan = plan(
         &existing,
         desired,
@@ -140,6 +157,36 @@ async fn write_existing(
     }
 }
 
+async fn merge(
+    client: &Client,
+    collection: &str,
+    desired: &Desired,
+    plan: MergePlan,
+) -> Result<(TargetStatus, Op), WriteError> {
+    let mut body = match plan {
+        MergePlan::InSync(target) => return Ok((target, Op::None)),
+        MergePlan::Conflict(why) => return Err(WriteError::Conflict(why)),
+        MergePlan::Apply(body) => body,
+    };
+    let path = format!("{collection}/{}?fieldManager={FIELD_MANAGER}", desired.name);
+    let meta = kubernetes::apply(client, &path, &body).await;
+    manifest::wipe(&mut body);
+    match meta {
+        Ok(meta) => {
+            let target = TargetStatus {
+                merged: true,
+                ..target_of(meta.metadata)
+            };
+            Ok((target, Op::Merge))
+        }
+        Err(failure) if failure.is_field_conflict() => Err(WriteError::Conflict(format!(
+            "somebody else manages fields of the Secret {}: {failure}",
+            desired.name
+        ))),
+        Err(failure) => Err(failure.into()),
+    }
+}
+
 /// Is the source still what the Secret is wanted from? A process that lost its lease while it
 /// slept wakes with old values, and the versions that it reads then are the newest ones.
 async fn is_current(client: &Client, desired: &Desired) -> Result<bool, ApiFailure> {
@@ -175,5 +222,6 @@ fn target_of(metadata: ObjectMeta) -> TargetStatus {
         name: metadata.name.unwrap_or_default(),
         uid: metadata.uid.unwrap_or_default(),
         resource_version: metadata.resource_version.unwrap_or_default(),
+        merged: false,
     }
 }

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use sealkit_core::api::TargetStatus;
+use sealkit_core::api::{CreationPolicy, REFUSED_SECRET_TYPES, TargetStatus};
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
@@ -12,9 +12,15 @@ use zeroize::Zeroizing;
 pub const MANAGED_LABEL: &str = "sealkit.dev/managed";
 /// Annotation with kind, namespace, name and UID of the source.
 pub const SOURCE_ANNOTATION: &str = "sealkit.dev/source";
+/// Annotation with which a Secret that somebody else owns lets a resource adopt it or merge into
+/// it: `<Kind>/<name>`.
+pub const ALLOW_ANNOTATION: &str = "sealkit.dev/allow";
+/// Annotation on a Secret of somebody else with the source whose keys were merged into it, spelt
+/// as in [`SOURCE_ANNOTATION`]. It makes nothing ours.
+pub(super) const MERGED_ANNOTATION: &str = "sealkit.dev/merged";
 /// Annotation with the generation of the source: each generation writes the Secret, whether or not
 /// bytes changed, so that nobody can test a guess of a value by watching for writes.
-const GENERATION_ANNOTATION: &str = "sealkit.dev/generation";
+pub(super) const GENERATION_ANNOTATION: &str = "sealkit.dev/generation";
 /// Annotation with the names of the template's labels and annotations, so that those that the
 /// template drops can be removed.
 const TEMPLATE_ANNOTATION: &str = "sealkit.dev/template-metadata";
@@ -33,7 +39,7 @@ pub struct Source {
 }
 
 impl Source {
-    fn marker(&self, namespace: &str) -> String {
+    pub(super) fn marker(&self, namespace: &str) -> String {
         format!("{}{}", self.lineage(namespace), self.uid)
     }
 
@@ -72,6 +78,12 @@ pub struct Desired {
     pub generation: i64,
     /// The resource it is made from.
     pub source: Source,
+    /// Who owns the Secret.
+    pub policy: CreationPolicy,
+    /// Does the source ask to take over an existing Secret?
+    pub adopt: bool,
+    /// Did the administrator consent to adoption and merging for the whole namespace?
+    pub namespace_consents: bool,
     /// Type of the Secret.
     pub secret_type: String,
     /// Is it immutable?
@@ -95,7 +107,7 @@ impl Desired {
                 "namespace": self.namespace,
                 "labels": self.all_labels(),
                 "annotations": self.all_annotations(),
-                "ownerReferences": [self.source.owner_reference()],
+                "ownerReferences": self.owner_references(),
             },
             "type": self.secret_type,
             "immutable": self.immutable.then_some(true),
@@ -103,7 +115,20 @@ impl Desired {
         })
     }
 
-    fn all_labels(&self) -> BTreeMap<String, String> {
+    fn owner_references(&self) -> Vec<OwnerReference> {
+        let owner = (self.policy == CreationPolicy::Owner).then(|| self.source.owner_reference());
+        owner.into_iter().collect()
+    }
+
+    /// Does somebody who may write the Secret, or the administrator, let the source have it?
+    pub(super) fn is_allowed(&self, existing: &Secret) -> bool {
+        let wanted = format!("{}/{}", self.source.kind, self.name);
+        let annotations = existing.metadata.annotations.as_ref();
+        let allowed = annotations.and_then(|all| all.get(ALLOW_ANNOTATION));
+        self.namespace_consents || allowed == Some(&wanted)
+    }
+
+    pub(super) fn all_labels(&self) -> BTreeMap<String, String> {
         let mut labels = self.labels.clone();
         labels.insert(MANAGED_LABEL.to_owned(), "true".to_owned());
         labels
@@ -129,7 +154,7 @@ impl Desired {
         annotations
     }
 
-    fn encoded(&self) -> Map<String, Value> {
+    pub(super) fn encoded(&self) -> Map<String, Value> {
         let encode = |value: &Zeroizing<Vec<u8>>| BASE64_STANDARD.encode(value.as_slice()).into();
         self.data
             .iter()
@@ -156,8 +181,8 @@ pub enum Plan {
     Conflict(String),
 }
 
-/// Decides. `recorded_uid` is the UID that the source's status remembers: a Secret whose labels
-/// and annotations were all removed is still ours.
+/// Decides, for the policies that own all of the Secret. `recorded_uid` is the UID that the
+/// source's status remembers: a Secret whose labels and annotations were all removed is still ours.
 pub fn plan(existing: &Secret, desired: &Desired, recorded_uid: Option<&str>) -> Plan {
     let meta = &existing.metadata;
     let uid = meta.uid.clone().unwrap_or_default();
@@ -210,16 +235,19 @@ pub fn plan(existing: &Secret, desired: &Desired, recorded_uid: Option<&str>) ->
         .filter(|owner| !same_lineage(owner))
         .cloned()
         .collect();
-    references.push(source.owner_reference());
+    references.extend(desired.owner_references());
+    let is_ours = |owner: &&OwnerReference| same_lineage(owner);
     let same_owner = owners
         .iter()
-        .any(|owner| *owner == source.owner_reference());
+        .filter(is_ours)
+        .eq(&desired.owner_references());
     let set_immutable = desired.immutable && !was_immutable;
     if same_data && labels.is_empty() && annotations.is_empty() && same_owner && !set_immutable {
         return Plan::InSync(TargetStatus {
             name: desired.name.clone(),
             uid,
             resource_version,
+            merged: false,
         });
     }
 
@@ -255,7 +283,11 @@ pub fn is_newer(existing: &Secret, desired: &Desired) -> bool {
         .and_then(|generation| generation.parse::<i64>().ok())
         .is_some_and(|generation| generation > desired.generation);
     let source = &desired.source;
-    let other = annotation(SOURCE_ANNOTATION).is_some_and(|marker| {
+    let marker = annotation(match desired.policy {
+        CreationPolicy::Owner | CreationPolicy::Orphan => SOURCE_ANNOTATION,
+        CreationPolicy::Merge => MERGED_ANNOTATION,
+    });
+    let other = marker.is_some_and(|marker| {
         marker.starts_with(&source.lineage(&desired.namespace))
             && *marker != source.marker(&desired.namespace)
     });
@@ -264,26 +296,60 @@ pub fn is_newer(existing: &Secret, desired: &Desired) -> bool {
 
 /// Why a Secret is not ours to write, if it is not.
 fn foreign(existing: &Secret, desired: &Desired, recorded_uid: Option<&str>) -> Option<String> {
-    let meta = &existing.metadata;
-    let owners = meta.owner_references.as_deref().unwrap_or_default();
-    let controller = owners.iter().find(|owner| owner.controller == Some(true));
     let name = &desired.name;
-    if let Some(other) = controller.filter(|owner| !desired.source.is_lineage_of(owner)) {
+    if let Some(why) = never_a_target(existing, desired) {
+        return Some(why);
+    }
+    let recorded = recorded_uid.is_some_and(|uid| existing.metadata.uid.as_deref() == Some(uid));
+    if recorded || is_made_from(existing, desired) {
+        return None;
+    }
+    if !desired.adopt {
+        let why = "exists that was not made from this resource, it is left alone";
+        return Some(format!("a Secret {name} {why}"));
+    }
+    (!desired.is_allowed(existing)).then(|| {
+        format!(
+            "the Secret {name} does not consent to be adopted: annotate it with \
+             {ALLOW_ANNOTATION}: {}/{name}",
+            desired.source.kind
+        )
+    })
+}
+
+/// Secrets that no consent opens: those of another controller, and those whose type hands out
+/// more than values.
+pub(super) fn never_a_target(existing: &Secret, desired: &Desired) -> Option<String> {
+    let name = &desired.name;
+    let owners = existing.metadata.owner_references.iter().flatten();
+    let mut controllers = owners.filter(|owner| owner.controller == Some(true));
+    if let Some(other) = controllers.find(|owner| !desired.source.is_lineage_of(owner)) {
         let (kind, owner) = (&other.kind, &other.name);
         return Some(format!(
             "the Secret {name} belongs to {kind} {owner}, it is left alone"
         ));
     }
+    let refused = existing
+        .type_
+        .as_deref()
+        .filter(|name| REFUSED_SECRET_TYPES.contains(name));
+    refused.map(|type_| format!("the Secret {name} is of type {type_}, it is left alone"))
+}
+
+/// Was it made from the source, or from one of its name that was there before?
+pub(super) fn is_made_from(existing: &Secret, desired: &Desired) -> bool {
+    let meta = &existing.metadata;
+    let owned = meta
+        .owner_references
+        .iter()
+        .flatten()
+        .any(|owner| owner.controller == Some(true) && desired.source.is_lineage_of(owner));
     let marker = meta
         .annotations
         .as_ref()
         .and_then(|all| all.get(SOURCE_ANNOTATION));
     let lineage = desired.source.lineage(&desired.namespace);
-    let ours = controller.is_some()
-        || recorded_uid.is_some_and(|uid| meta.uid.as_deref() == Some(uid))
-        || marker.is_some_and(|marker| marker.starts_with(&lineage));
-    let why = "exists that was not made from this resource, it is left alone";
-    (!ours).then(|| format!("a Secret {name} {why}"))
+    owned || marker.is_some_and(|marker| marker.starts_with(&lineage))
 }
 
 /// What must change in labels or annotations: ours set, those that the template dropped removed,
@@ -306,8 +372,12 @@ fn metadata_patch(
         .as_ref()
         .and_then(|former| former.get(field)?.as_array());
     let former = former.into_iter().flatten().filter_map(Value::as_str);
-    let own = (field == "annotations").then_some(TEMPLATE_ANNOTATION);
-    for name in former.chain(own) {
+    let own: &[&str] = if field == "annotations" {
+        &[TEMPLATE_ANNOTATION, MERGED_ANNOTATION]
+    } else {
+        &[]
+    };
+    for name in former.chain(own.iter().copied()) {
         if existing.contains_key(name) && !desired.contains_key(name) {
             patch.insert(name.to_owned(), Value::Null);
         }
@@ -332,6 +402,9 @@ mod tests {
                 name: "db".into(),
                 uid: "u1".into(),
             },
+            policy: CreationPolicy::Owner,
+            adopt: false,
+            namespace_consents: false,
             secret_type: "Opaque".into(),
             immutable: false,
             labels: BTreeMap::from([("team".into(), "shop".into())]),
@@ -355,6 +428,7 @@ mod tests {
             name: "db".into(),
             uid: "s1".into(),
             resource_version: "9".into(),
+            merged: false,
         };
         assert_eq!(plan, Plan::InSync(target));
     }
@@ -490,5 +564,84 @@ mod tests {
         assert!(matches!(plan(&frozen, &still, None), Plan::InSync(_)));
         still.data.clear();
         assert_eq!(plan(&frozen, &still, None), replace);
+    }
+    #[test]
+    fn an_orphan_has_no_owner_and_can_be_owned_again() {
+        let mut orphan = desired();
+        orphan.policy = CreationPolicy::Orphan;
+        let secret = stored(&orphan);
+        assert!(
+            secret
+                .metadata
+                .owner_references
+                .iter()
+                .flatten()
+                .next()
+                .is_none()
+        );
+        assert!(matches!(plan(&secret, &orphan, None), Plan::InSync(_)));
+        let Plan::Patch(patch) = plan(&secret, &desired(), None) else {
+            panic!()
+        };
+        assert_eq!(patch["metadata"]["ownerReferences"][0]["uid"], "u1");
+        let Plan::Patch(patch) = plan(&stored(&desired()), &orphan, None) else {
+            panic!()
+        };
+        assert_eq!(patch["metadata"]["ownerReferences"], json!([]));
+    }
+
+    #[test]
+    fn adoption_needs_the_wish_and_the_consent() {
+        let mut theirs = stored(&desired());
+        theirs.metadata.owner_references = None;
+        theirs.metadata.labels = None;
+        let allow = |name: &str| Some(BTreeMap::from([(ALLOW_ANNOTATION.into(), name.into())]));
+        let table = [
+            (false, false, "SealedSecret/db", false),
+            (true, false, "", false),
+            (true, false, "SealedSecret/other", false),
+            (true, false, "ExternalSecret/db", false),
+            (false, true, "", false),
+            (true, false, "SealedSecret/db", true),
+            (true, true, "", true),
+        ];
+        for (adopt, namespace_consents, annotation, expected) in table {
+            theirs.metadata.annotations = allow(annotation);
+            let wish = Desired {
+                adopt,
+                namespace_consents,
+                ..desired()
+            };
+            let adopted = matches!(plan(&theirs, &wish, None), Plan::Patch(_));
+            assert_eq!(
+                adopted, expected,
+                "{adopt} {namespace_consents} {annotation}"
+            );
+        }
+        let wish = Desired {
+            adopt: true,
+            namespace_consents: true,
+            ..desired()
+        };
+        for type_ in REFUSED_SECRET_TYPES {
+            theirs.type_ = Some(type_.to_owned());
+            assert!(
+                matches!(plan(&theirs, &wish, None), Plan::Conflict(_)),
+                "{type_}"
+            );
+            assert!(
+                matches!(plan(&theirs, &wish, Some("s1")), Plan::Conflict(_)),
+                "{type_}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_was_merged_into_is_not_ours() {
+        let mut theirs = stored(&desired());
+        theirs.metadata.owner_references = None;
+        let marker = desired().source.marker("shop");
+        theirs.metadata.annotations = Some(BTreeMap::from([(MERGED_ANNOTATION.into(), marker)]));
+        assert!(matches!(plan(&theirs, &desired(), None), Plan::Conflict(_)));
     }
 }

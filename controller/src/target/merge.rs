@@ -1,0 +1,266 @@
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::core::v1::Secret;
+use sealkit_core::api::TargetStatus;
+use serde_json::{Value, json};
+
+use super::plan::{self, ALLOW_ANNOTATION, Desired, GENERATION_ANNOTATION, MERGED_ANNOTATION};
+
+/// Field manager of what is merged into Secrets of others.
+pub(super) const FIELD_MANAGER: &str = "sealkit-merge";
+
+/// What to do with a Secret of somebody else.
+#[derive(Debug, PartialEq)]
+pub(super) enum MergePlan {
+    /// Nothing: it is right.
+    InSync(TargetStatus),
+    /// Apply this on the server's side, without force.
+    Apply(Value),
+    /// Leave it.
+    Conflict(String),
+}
+
+/// Decides. A key that is there and that we do not manage is a conflict even if it has our value:
+/// applying would succeed exactly then, and tell whoever may write the source that a guess of
+/// somebody else's value was right.
+pub(super) fn plan_merge(existing: &Secret, desired: &Desired) -> MergePlan {
+    let name = &desired.name;
+    if let Some(why) = plan::never_a_target(existing, desired) {
+        return MergePlan::Conflict(why);
+    }
+    if plan::is_made_from(existing, desired) {
+        return MergePlan::Conflict(format!(
+            "the Secret {name} was made from this resource under another creationPolicy: \
+             delete it, or keep that policy"
+        ));
+    }
+    if !desired.is_allowed(existing) {
+        let kind = desired.source.kind;
+        return MergePlan::Conflict(format!(
+            "the Secret {name} does not consent to a merge: annotate it with \
+             {ALLOW_ANNOTATION}: {kind}/{name}"
+        ));
+    }
+    let owned = owned_keys(existing);
+    let data = existing.data.as_ref();
+    let value = |key: &str| data.and_then(|data| data.get(key));
+    let theirs = desired
+        .data
+        .keys()
+        .find(|key| value(key).is_some() && !owned.contains(*key));
+    if let Some(key) = theirs {
+        return MergePlan::Conflict(format!(
+            "the key {key} of the Secret {name} belongs to somebody else, nothing was merged"
+        ));
+    }
+
+    let meta = &existing.metadata;
+    let (labels, annotations) = (desired.all_labels(), annotations(desired));
+    let has = |all: Option<&std::collections::BTreeMap<String, String>>,
+               wanted: &std::collections::BTreeMap<String, String>| {
+        wanted
+            .iter()
+            .all(|(name, value)| all.and_then(|all| all.get(name)) == Some(value))
+    };
+    let same_data = owned.len() == desired.data.len()
+        && desired
+            .data
+            .iter()
+            .all(|(key, wanted)| value(key).is_some_and(|old| old.0 == **wanted));
+    let uid = meta.uid.clone().unwrap_or_default();
+    let resource_version = meta.resource_version.clone().unwrap_or_default();
+    if same_data
+        && has(meta.labels.as_ref(), &labels)
+        && has(meta.annotations.as_ref(), &annotations)
+    {
+        return MergePlan::InSync(TargetStatus {
+            name: name.clone(),
+            uid,
+            resource_version,
+            merged: true,
+        });
+    }
+    MergePlan::Apply(json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": name,
+            "namespace": desired.namespace,
+            "uid": uid,
+            "resourceVersion": resource_version,
+            "labels": labels,
+            "annotations": annotations,
+        },
+        "data": desired.encoded(),
+    }))
+}
+
+fn annotations(desired: &Desired) -> std::collections::BTreeMap<String, String> {
+    let mut annotations = desired.annotations.clone();
+    let marker = desired.source.marker(&desired.namespace);
+    annotations.insert(MERGED_ANNOTATION.to_owned(), marker);
+    annotations.insert(
+        GENERATION_ANNOTATION.to_owned(),
+        desired.generation.to_string(),
+    );
+    annotations
+}
+
+/// The keys of `data` that our field manager applied.
+fn owned_keys(existing: &Secret) -> BTreeSet<String> {
+    let entries = existing.metadata.managed_fields.iter().flatten();
+    let ours = entries.filter(|entry| {
+        entry.manager.as_deref() == Some(FIELD_MANAGER)
+            && entry.operation.as_deref() == Some("Apply")
+            && entry.subresource.as_deref().is_none_or(str::is_empty)
+    });
+    ours.filter_map(|entry| entry.fields_v1.as_ref()?.0.get("f:data")?.as_object())
+        .flat_map(|data| data.keys())
+        .filter_map(|field| field.strip_prefix("f:"))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use k8s_openapi::ByteString;
+    use sealkit_core::api::CreationPolicy;
+    use zeroize::Zeroizing;
+
+    use super::*;
+    use crate::target::Source;
+
+    fn desired() -> Desired {
+        Desired {
+            namespace: "shop".into(),
+            name: "db".into(),
+            generation: 3,
+            source: Source {
+                api_version: "sealkit.dev/v1beta1".into(),
+                kind: "SealedSecret",
+                name: "db".into(),
+                uid: "u1".into(),
+            },
+            policy: CreationPolicy::Merge,
+            adopt: false,
+            namespace_consents: false,
+            secret_type: "Opaque".into(),
+            immutable: false,
+            labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
+            data: BTreeMap::from([("K".into(), Zeroizing::new(b"v".to_vec()))]),
+        }
+    }
+
+    /// A Secret with these keys, of which `owned` were applied by us.
+    fn theirs(data: &[(&str, &str)], owned: &[&str]) -> Secret {
+        let fields: BTreeMap<String, Value> = owned
+            .iter()
+            .map(|key| (format!("f:{key}"), json!({})))
+            .collect();
+        let mut secret: Secret = serde_json::from_value(json!({
+            "metadata": {
+                "name": "db", "namespace": "shop", "uid": "s1", "resourceVersion": "9",
+                "annotations": {ALLOW_ANNOTATION: "SealedSecret/db"},
+                "managedFields": [
+                    {"manager": "kubectl", "operation": "Update", "fieldsV1": {"f:data": {"f:K": {}}}},
+                    {"manager": FIELD_MANAGER, "operation": "Apply", "fieldsV1": {"f:data": fields}},
+                ],
+            },
+        }))
+        .unwrap();
+        let bytes = |value: &str| ByteString(value.as_bytes().to_vec());
+        secret.data = Some(
+            data.iter()
+                .map(|(k, v)| ((*k).to_owned(), bytes(v)))
+                .collect(),
+        );
+        secret
+    }
+
+    #[test]
+    fn a_missing_key_is_applied_with_preconditions() {
+        let MergePlan::Apply(body) = plan_merge(&theirs(&[("other", "x")], &[]), &desired()) else {
+            panic!()
+        };
+        assert_eq!(body["data"], json!({"K": "dg=="}));
+        assert_eq!(body["metadata"]["uid"], "s1");
+        assert_eq!(body["metadata"]["resourceVersion"], "9");
+        assert_eq!(body["metadata"]["annotations"][GENERATION_ANNOTATION], "3");
+    }
+
+    #[test]
+    fn a_key_of_somebody_else_is_a_conflict_whatever_its_value() {
+        for value in ["v", "other"] {
+            let plan = plan_merge(&theirs(&[("K", value)], &[]), &desired());
+            assert!(
+                matches!(&plan, MergePlan::Conflict(why) if why.contains("key K")),
+                "{plan:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_was_applied_is_in_sync_until_it_drifts() {
+        let mut secret = theirs(&[("K", "v"), ("other", "x")], &["K"]);
+        let meta = &mut secret.metadata;
+        meta.labels = Some(desired().all_labels());
+        meta.annotations
+            .as_mut()
+            .unwrap()
+            .extend(annotations(&desired()));
+        assert!(matches!(plan_merge(&secret, &desired()), MergePlan::InSync(t) if t.merged));
+        let mut drifted = secret.clone();
+        drifted.data.as_mut().unwrap().remove("K");
+        assert!(matches!(
+            plan_merge(&drifted, &desired()),
+            MergePlan::Apply(_)
+        ));
+        let mut dropped = desired();
+        dropped.data.clear();
+        let MergePlan::Apply(body) = plan_merge(&secret, &dropped) else {
+            panic!()
+        };
+        assert_eq!(body["data"], json!({}));
+        let mut later = desired();
+        later.generation = 4;
+        assert!(
+            matches!(plan_merge(&secret, &later), MergePlan::Apply(_)),
+            "each generation writes"
+        );
+    }
+
+    #[test]
+    fn nothing_is_merged_without_consent_or_into_our_own() {
+        let mut secret = theirs(&[], &[]);
+        secret.metadata.annotations = None;
+        assert!(matches!(
+            plan_merge(&secret, &desired()),
+            MergePlan::Conflict(_)
+        ));
+        let consents = Desired {
+            namespace_consents: true,
+            ..desired()
+        };
+        assert!(matches!(
+            plan_merge(&secret, &consents),
+            MergePlan::Apply(_)
+        ));
+        let owner = Desired {
+            policy: CreationPolicy::Owner,
+            ..desired()
+        };
+        let mut ours: Secret = serde_json::from_value(owner.manifest()).unwrap();
+        ours.metadata
+            .annotations
+            .as_mut()
+            .unwrap()
+            .insert(ALLOW_ANNOTATION.into(), "SealedSecret/db".into());
+        assert!(matches!(
+            plan_merge(&ours, &desired()),
+            MergePlan::Conflict(_)
+        ));
+    }
+}
