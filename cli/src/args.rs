@@ -145,6 +145,9 @@ pub struct SealArgs {
     /// Let templates read the values in the cluster
     #[arg(long)]
     pub render: bool,
+    /// File with what stands under spec.template: templates of files that hold several values
+    #[arg(long, value_name = "FILE")]
+    pub template: Option<PathBuf>,
     /// Pass documents that are not Secrets through instead of refusing them
     #[arg(long)]
     pub all_documents: bool,
@@ -165,6 +168,19 @@ pub enum Command {
     /// Make, list and fetch keys
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Print the completions of a shell
+    #[command(after_help = "\
+Examples:
+  seal completions bash > ~/.local/share/bash-completion/completions/seal
+  seal completions zsh > \"${fpath[1]}/_seal\"
+  seal completions fish > ~/.config/fish/completions/seal.fish")]
+    Completions(CompletionsArgs),
+    /// Print the man page
+    #[command(after_help = "\
+Examples:
+  seal man | man -l -
+  seal man -w ~/.local/share/man/man1")]
+    Man(ManArgs),
     /// Print the version
     #[command(after_help = "Example:\n  seal version -o json")]
     Version,
@@ -266,6 +282,21 @@ pub struct GenerateArgs {
     pub classic: bool,
     /// File for the private key; never overwritten
     #[arg(short, long, value_name = "FILE")]
+    pub write: Option<PathBuf>,
+}
+
+/// Flags of `seal completions`.
+#[derive(Args, Debug)]
+pub struct CompletionsArgs {
+    /// The shell
+    pub shell: clap_complete::Shell,
+}
+
+/// Flags of `seal man`.
+#[derive(Args, Debug)]
+pub struct ManArgs {
+    /// Folder for a page of each verb
+    #[arg(short, long, value_name = "DIR")]
     pub write: Option<PathBuf>,
 }
 

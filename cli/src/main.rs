@@ -18,6 +18,7 @@ mod repository;
 mod rule;
 mod sealing;
 mod stream;
+mod template_file;
 mod terminal;
 mod verb;
 
@@ -67,6 +68,8 @@ fn run(cli: &Cli, terminal: Terminal) -> error::Result<bool> {
         Command::Open(args) => verb::open::run(args, global, terminal)?,
         Command::Verify(args) => return verb::verify::run(args, global, terminal),
         Command::Keys(command) => verb::keys::run(command, global, terminal)?,
+        Command::Completions(args) => verb::completions::completions(args)?,
+        Command::Man(args) => verb::completions::man(args, terminal)?,
         Command::Version => verb::version::run(global.output)?,
     }
     Ok(true)

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
+use sealkit_core::api::SecretTemplate;
 use sealkit_core::manifest::{
     Document, MergeError, ReadError, document_ranges, merge_sealed, read_documents, to_yaml,
 };
@@ -26,7 +27,7 @@ pub fn merge(old: &str, pieces: &[Piece], terminal: Terminal) -> Result<(String,
                 if let Some(index) = file.find(item)? {
                     let document = &file.documents[index];
                     differences.extend(difference(document, item));
-                    warn_of_type(document, item, terminal);
+                    check_template(document, item, terminal)?;
                     file.put(index, item)?;
                     places.push((index, item.as_ref()));
                 } else {
@@ -213,24 +214,35 @@ fn difference(document: &Document, item: &SealedItem) -> Option<String> {
     })
 }
 
-fn warn_of_type(document: &Document, item: &SealedItem, terminal: Terminal) {
-    let given = item
+/// The file keeps its template: says so where the new values come with another one.
+fn check_template(document: &Document, item: &SealedItem, terminal: Terminal) -> Result<()> {
+    let held: SecretTemplate = document
         .object
-        .spec
-        .template
-        .as_ref()
-        .and_then(|template| template.type_.as_deref());
-    let held = document
-        .object
-        .pointer("/spec/template/type")
-        .and_then(Value::as_str);
-    if given.is_some() && given != held {
+        .pointer("/spec/template")
+        .and_then(|template| serde_json::from_value(template.clone()).ok())
+        .unwrap_or_default();
+    let empty = SecretTemplate::default();
+    let given = item.object.spec.template.as_ref().unwrap_or(&empty);
+    let title = item.placement.title();
+    if (!given.data.is_empty() && given.data != held.data)
+        || (given.include_raw.is_some() && given.include_raw != held.include_raw)
+    {
+        let what = format_args!("{title} is in the file already and keeps its template");
+        return Err(CommandError::input(what)
+            .hint("nothing was changed; edit spec.template in the file, or write to a new file"));
+    }
+    if given.type_.is_some() && given.type_ != held.type_ {
         terminal.warning(format_args!(
-            "{}: the file keeps its template, and with it the type {}",
-            item.placement.title(),
-            sealkit_core::names::printable(held.unwrap_or("Opaque")),
+            "{title}: the file keeps its template, and with it the type {}",
+            sealkit_core::names::printable(held.type_.as_deref().unwrap_or("Opaque")),
         ));
     }
+    if !held.data.is_empty() && !item.render {
+        terminal.warning(format_args!(
+            "{title}: templates in the file cannot read the new values, they are sealed without --render"
+        ));
+    }
+    Ok(())
 }
 
 fn not_ours() -> CommandError {

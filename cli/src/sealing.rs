@@ -34,6 +34,8 @@ pub struct SealedItem {
     pub sealed: Sealed,
     /// The whole resource.
     pub object: SealedSecret,
+    /// May templates read the values?
+    pub render: bool,
 }
 
 impl Placement {
@@ -58,6 +60,7 @@ pub fn seal_manifest(
     placement: Placement,
     recipients: &RecipientSet,
     render: bool,
+    given: Option<&SecretTemplate>,
 ) -> Result<SealedItem> {
     if let Some(refused) = manifest
         .secret_type
@@ -77,15 +80,21 @@ pub fn seal_manifest(
             SealError::Age => CommandError::bug(&error),
             SealError::KeyName(_) => CommandError::input(&error),
         })?;
-    let object = resource(manifest, &placement, &sealed);
+    let object = resource(manifest, &placement, &sealed, given);
     Ok(SealedItem {
         placement,
         sealed,
         object,
+        render,
     })
 }
 
-fn resource(manifest: &SecretManifest, placement: &Placement, sealed: &Sealed) -> SealedSecret {
+fn resource(
+    manifest: &SecretManifest,
+    placement: &Placement,
+    sealed: &Sealed,
+    given: Option<&SecretTemplate>,
+) -> SealedSecret {
     let envelope = EnvelopeSpec {
         recipients: sealed.envelope.recipients.clone(),
         sealed_key: sealed.envelope.sealed_key.clone(),
@@ -98,7 +107,7 @@ fn resource(manifest: &SecretManifest, placement: &Placement, sealed: &Sealed) -
         }),
         envelopes: [(sealed.id.to_string(), envelope)].into(),
         encrypted_data: sealed.values.clone(),
-        template: template(manifest),
+        template: template(manifest, given),
         ..Default::default()
     };
     let mut object = SealedSecret::new(&placement.name, spec);
@@ -107,18 +116,25 @@ fn resource(manifest: &SecretManifest, placement: &Placement, sealed: &Sealed) -
     object
 }
 
-fn template(manifest: &SecretManifest) -> Option<SecretTemplate> {
-    let mut labels = manifest.labels.clone();
-    labels.retain(|name, _| !name.starts_with(OWN_PREFIX));
-    let metadata = TemplateMetadata {
-        labels,
+/// What the manifest says beside its values, and over it what the template file says.
+fn template(manifest: &SecretManifest, given: Option<&SecretTemplate>) -> Option<SecretTemplate> {
+    let mut metadata = TemplateMetadata {
+        labels: manifest.labels.clone(),
         annotations: manifest.annotations.clone(),
     };
-    let template = SecretTemplate {
-        type_: manifest.secret_type.clone(),
-        immutable: manifest.immutable.then_some(true),
-        metadata: (metadata != TemplateMetadata::default()).then_some(metadata),
-    };
+    metadata
+        .labels
+        .retain(|name, _| !name.starts_with(OWN_PREFIX));
+    let mut template = given.cloned().unwrap_or_default();
+    if let Some(given) = template.metadata.take() {
+        metadata.labels.extend(given.labels);
+        metadata.annotations.extend(given.annotations);
+    }
+    template.metadata = (metadata != TemplateMetadata::default()).then_some(metadata);
+    template.type_ = template.type_.or_else(|| manifest.secret_type.clone());
+    template.immutable = template
+        .immutable
+        .or_else(|| manifest.immutable.then_some(true));
     (template != SecretTemplate::default()).then_some(template)
 }
 

@@ -1,5 +1,6 @@
 //! The verbs, one file each.
 
+pub mod completions;
 pub mod init;
 pub mod keys;
 pub mod open;

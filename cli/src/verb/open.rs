@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use sealkit_core::api::SecretTemplate;
 use sealkit_core::keys::KeyRing;
 use sealkit_core::manifest::{Document, to_json, to_yaml};
 use sealkit_core::names::printable;
 use sealkit_core::sealed::{Code, Opened, SealedObject};
+use sealkit_core::template::{TemplateError, Templates};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use zeroize::{Zeroize, Zeroizing};
@@ -58,7 +60,7 @@ pub fn run(args: &OpenArgs, global: &GlobalArgs, terminal: Terminal) -> Result<(
     let secrets: Vec<Plain> = opened
         .iter()
         .map(|(document, opened, _)| rebuild(document, opened, args.decode))
-        .collect();
+        .collect::<Result<_>>()?;
     let text = match global.output.unwrap_or(Output::Yaml) {
         Output::Yaml => to_yaml(&secrets).map_err(|_| ()),
         Output::Json => to_json(&secrets).map_err(|_| ()),
@@ -114,7 +116,7 @@ fn open(document: &Document, ring: &KeyRing) -> Result<Opened> {
 }
 
 /// The Secret that the controller would make.
-fn rebuild(document: &Document, opened: &Opened, decode: bool) -> Plain {
+fn rebuild(document: &Document, opened: &Opened, decode: bool) -> Result<Plain> {
     let mut metadata = Map::new();
     for field in ["name", "namespace"] {
         let text = document.metadata(field);
@@ -142,15 +144,31 @@ fn rebuild(document: &Document, opened: &Opened, decode: bool) -> Plain {
         data: BTreeMap::new(),
         string_data: BTreeMap::new(),
     };
-    for (key, value) in &opened.values {
-        match std::str::from_utf8(&value.bytes) {
-            Ok(text) if decode => secret.string_data.insert(key.clone(), text.to_owned()),
-            _ => secret
-                .data
-                .insert(key.clone(), BASE64_STANDARD.encode(&value.bytes)),
+    let spec: SecretTemplate = document
+        .object
+        .pointer("/spec/template")
+        .map_or_else(
+            || Ok(SecretTemplate::default()),
+            |it| serde_json::from_value(it.clone()),
+        )
+        .map_err(|_| CommandError::input("spec.template is malformed"))?;
+    let unrendered =
+        |error: TemplateError| CommandError::unopened(error).hint("take single values with --key");
+    let readable = opened.values.iter().filter(|(_, value)| value.render);
+    let readable = readable.map(|(key, value)| (key.as_str(), value.bytes.as_slice()));
+    let mut templates = Templates::parse(&spec.data).map_err(unrendered)?;
+    let mut values = templates.render(readable).map_err(unrendered)?;
+    if spec.include_raw.unwrap_or(true) {
+        let raw = opened.values.iter();
+        values.extend(raw.map(|(key, value)| (key.clone(), value.bytes.clone())));
+    }
+    for (key, bytes) in values {
+        match std::str::from_utf8(&bytes) {
+            Ok(text) if decode => secret.string_data.insert(key, text.to_owned()),
+            _ => secret.data.insert(key, BASE64_STANDARD.encode(&bytes)),
         };
     }
-    secret
+    Ok(secret)
 }
 
 /// `seal open x > y` inside a work tree puts plaintext one `git add` away from everybody.

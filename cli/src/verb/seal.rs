@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use sealkit_core::api::SecretTemplate;
 use sealkit_core::manifest::{Document, SecretManifest};
 use sealkit_core::names;
 use sealkit_core::sealed::Scope;
@@ -21,6 +22,7 @@ use crate::recipients::{Chooser, Chosen};
 use crate::repository::Location;
 use crate::sealing::{Placement, seal_manifest};
 use crate::stream::{Input, read_inputs};
+use crate::template_file;
 use crate::terminal::{Terminal, print, safe, shown};
 
 /// Seals what is read, and writes nothing unless all of it can be written.
@@ -38,7 +40,7 @@ pub fn run(args: &SealArgs, global: &GlobalArgs, terminal: Terminal) -> Result<(
         ))
         .on("--name"));
     }
-    let mut sealer = Sealer::new(args, global, terminal);
+    let mut sealer = Sealer::new(args, global, terminal)?;
     let mut outputs = BTreeMap::<Option<PathBuf>, Vec<Piece>>::new();
     for input in &inputs {
         for document in &input.documents {
@@ -56,6 +58,10 @@ pub fn run(args: &SealArgs, global: &GlobalArgs, terminal: Terminal) -> Result<(
             pieces.push(piece);
         }
     }
+    let templates = sealer.template.as_ref().map(|template| &template.data);
+    if !args.render && templates.is_some_and(|templates| !templates.is_empty()) {
+        terminal.warning("templates cannot read these values: they are sealed without --render");
+    }
     if args.render {
         terminal.note("templates in the cluster may read these values: whoever may change the SealedSecret can learn them");
     }
@@ -69,21 +75,25 @@ struct Sealer<'a> {
     chooser: Chooser<'a>,
     configs: Configs,
     known: HashMap<Option<PathBuf>, Known>,
+    /// The file of `--template`.
+    template: Option<SecretTemplate>,
     /// Namespace of the kubeconfig context, once asked for.
     context_namespace: Option<String>,
 }
 
 impl<'a> Sealer<'a> {
-    fn new(args: &'a SealArgs, global: &'a GlobalArgs, terminal: Terminal) -> Self {
-        Self {
+    fn new(args: &'a SealArgs, global: &'a GlobalArgs, terminal: Terminal) -> Result<Self> {
+        let template = args.template.as_deref().map(template_file::read);
+        Ok(Self {
             args,
             global,
             terminal,
             chooser: Chooser::new(args, global, terminal),
             configs: Configs::default(),
             known: HashMap::new(),
+            template: template.transpose()?,
             context_namespace: None,
-        }
+        })
     }
 
     /// One document of the output and the file that it goes to.
@@ -135,7 +145,8 @@ impl<'a> Sealer<'a> {
             namespace,
             name,
         };
-        let item = seal_manifest(&manifest, placement, &chosen.set, self.args.render)?;
+        let given = self.template.as_ref();
+        let item = seal_manifest(&manifest, placement, &chosen.set, self.args.render, given)?;
         Ok((path, Piece::Sealed(Box::new(item))))
     }
 

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use sealkit_core::api::SealedSecretSpec;
 use sealkit_core::keys::{Fingerprint, KeyRing};
 use sealkit_core::manifest::{Document, INPUT_BYTES, read_documents, wipe};
-use sealkit_core::names::printable;
 use sealkit_core::sealed::{EnvelopeId, SealedObject};
 use serde_json::Value;
 
@@ -20,7 +19,7 @@ use crate::known::short_list;
 use crate::recipients::from_config;
 use crate::report::{Finding, Scanned, print_findings};
 use crate::repository::Location;
-use crate::sealing::is_refused_type;
+use crate::template_file;
 use crate::terminal::{Terminal, safe, shown};
 
 /// Looks at everything below the paths. Returns whether nothing was found.
@@ -208,28 +207,13 @@ impl Verifier {
 fn resource_fault(object: &Value) -> Option<String> {
     let spec = object.get("spec")?;
     // The format's own fields are checked more closely elsewhere; their values stay out of texts.
-    if let Err(error) = serde_json::from_value::<SealedSecretSpec>(spec.clone()) {
-        return Some(format!(
+    match serde_json::from_value::<SealedSecretSpec>(spec.clone()) {
+        Ok(spec) => template_file::fault(&spec.template.unwrap_or_default()),
+        Err(error) => Some(format!(
             "spec does not follow the schema: {}",
             safe(&error.to_string())
-        ));
+        )),
     }
-    let template = spec.get("template")?;
-    let kind = template
-        .get("type")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
-    if is_refused_type(kind) {
-        return Some(format!("no controller writes Secrets of type {kind}"));
-    }
-    let own = ["labels", "annotations"].into_iter().find_map(|field| {
-        let entries = template.get("metadata")?.get(field)?.as_object()?;
-        entries.keys().find(|name| name.starts_with("sealkit.dev/"))
-    })?;
-    Some(format!(
-        "the template sets {:?}, which only Sealkit sets",
-        printable(own)
-    ))
 }
 
 fn has_values(secret: &Value) -> bool {

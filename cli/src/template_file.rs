@@ -1,0 +1,69 @@
+//! The file of `--template`: `spec.template` of a SealedSecret, alone.
+
+use std::path::Path;
+
+use sealkit_core::api::{OWN_PREFIX, SecretTemplate};
+use sealkit_core::manifest::read_documents;
+use sealkit_core::names::printable;
+use sealkit_core::template::Templates;
+use serde_json::{Map, Value};
+
+use crate::error::{CommandError, Result};
+use crate::files;
+use crate::sealing::is_refused_type;
+use crate::terminal::shown;
+
+const FIELDS: [&str; 5] = ["type", "immutable", "metadata", "data", "includeRaw"];
+
+/// Reads and checks it: what the controller would refuse is refused here.
+pub fn read(path: &Path) -> Result<SecretTemplate> {
+    let bytes = files::read(path, files::SMALL_FILE)?;
+    let documents =
+        read_documents(&bytes).map_err(|error| CommandError::input(&error).on(shown(path)))?;
+    let [document] = documents.as_slice() else {
+        return Err(CommandError::input("holds more than one document").on(shown(path)));
+    };
+    let template = document
+        .object
+        .as_object()
+        .ok_or(String::new())
+        .and_then(parse)
+        .map_err(|what| {
+            CommandError::input(what)
+                .on(shown(path))
+                .hint("it holds what stands under spec.template: type, immutable, metadata, data, includeRaw")
+        })?;
+    if let Some(fault) = fault(&template) {
+        return Err(CommandError::input(fault).on(shown(path)));
+    }
+    Ok(template)
+}
+
+fn parse(map: &Map<String, Value>) -> std::result::Result<SecretTemplate, String> {
+    if let Some(field) = map.keys().find(|field| !FIELDS.contains(&field.as_str())) {
+        return Err(format!("unknown field {:?}", printable(field)));
+    }
+    serde_json::from_value(Value::Object(map.clone()))
+        .map_err(|error| printable(&error.to_string()))
+}
+
+/// What the controller would refuse in a template, in words.
+pub fn fault(template: &SecretTemplate) -> Option<String> {
+    let kind = template.type_.as_deref().unwrap_or_default();
+    if is_refused_type(kind) {
+        return Some(format!("no controller writes Secrets of type {kind}"));
+    }
+    let metadata = template.metadata.as_ref();
+    let mut names = metadata
+        .into_iter()
+        .flat_map(|metadata| metadata.labels.keys().chain(metadata.annotations.keys()));
+    if let Some(own) = names.find(|name| name.starts_with(OWN_PREFIX)) {
+        let own = printable(own);
+        return Some(format!(
+            "the template sets {own:?}, which only Sealkit sets"
+        ));
+    }
+    Templates::parse(&template.data)
+        .err()
+        .map(|error| error.to_string())
+}
