@@ -23,6 +23,8 @@ pub struct Flags {
     pub lease_seconds: u64,
     /// Filter of the log.
     pub log: &'static str,
+    /// More flags.
+    pub more: Vec<String>,
 }
 
 impl Default for Flags {
@@ -31,6 +33,7 @@ impl Default for Flags {
             identity: None,
             lease_seconds: 2,
             log: "debug",
+            more: Vec::new(),
         }
     }
 }
@@ -67,6 +70,7 @@ impl Controller {
         command.arg(format!("--identity={identity}"));
         command.arg(format!("--lease-seconds={}", flags.lease_seconds));
         command.arg("--key-grace-seconds=3");
+        command.args(&flags.more);
         let mut process = Process::spawn(&name, command, logs).unwrap();
         let log = process.log_path().to_owned();
         process
@@ -108,6 +112,14 @@ impl Controller {
     /// The sum of all series of a metric whose labels contain `labels`.
     pub fn metric(&self, name: &str, labels: &str) -> f64 {
         sum(&self.metrics(), name, labels)
+    }
+
+    /// Its resident memory at its highest, in KiB.
+    pub fn peak_memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+        let number = line.and_then(|line| line.split_whitespace().nth(1));
+        number.expect("VmHWM").parse().unwrap()
     }
 
     /// What it logged so far.

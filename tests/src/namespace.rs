@@ -36,6 +36,15 @@ impl Namespace {
         }
     }
 
+    /// A namespace that is there already.
+    pub fn existing(api: &ApiClient, name: &str, recipient: &Recipient) -> Self {
+        Self {
+            api: api.clone(),
+            name: name.to_owned(),
+            recipient: recipient.clone(),
+        }
+    }
+
     /// A `SealedSecret` to be filled, sealed to the newest key at the namespace's creation.
     pub fn draft(&self, name: &str) -> Draft {
         Draft::new(&self.name, name, self.recipient.clone())

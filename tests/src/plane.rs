@@ -41,10 +41,19 @@ pub struct Plane {
 }
 
 impl Plane {
+    /// One with other manifests than those of `deploy/base`, for one test.
+    pub fn with(kustomization: &str) -> Self {
+        Self::installed(kustomization)
+    }
+
     fn start() -> Self {
+        Self::installed("deploy/base")
+    }
+
+    fn installed(kustomization: &str) -> Self {
         let servers = ControlPlane::start(Options::default()).unwrap();
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-        servers.apply_kustomize(&root.join("deploy/base")).unwrap();
+        servers.apply_kustomize(&root.join(kustomization)).unwrap();
         let hour = Some(Duration::from_hours(1));
         let controller_kubeconfig = servers
             .service_account_kubeconfig(SYSTEM, "seal-controller", hour)

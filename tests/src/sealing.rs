@@ -17,6 +17,9 @@ pub struct Draft {
     recipients: Vec<Recipient>,
     values: BTreeMap<String, Vec<u8>>,
     template: Value,
+    target: Value,
+    suspend: bool,
+    render: bool,
 }
 
 impl Draft {
@@ -29,6 +32,9 @@ impl Draft {
             recipients: vec![recipient],
             values: BTreeMap::new(),
             template: Value::Null,
+            target: Value::Null,
+            suspend: false,
+            render: false,
         }
     }
 
@@ -56,6 +62,24 @@ impl Draft {
         self
     }
 
+    /// With `spec.target`.
+    pub fn target(mut self, target: Value) -> Self {
+        self.target = target;
+        self
+    }
+
+    /// With `spec.suspend: true`.
+    pub fn suspended(mut self) -> Self {
+        self.suspend = true;
+        self
+    }
+
+    /// With values that templates may read.
+    pub fn render(mut self) -> Self {
+        self.render = true;
+        self
+    }
+
     /// The manifest: all values under one new envelope.
     pub fn manifest(&self) -> Value {
         let context = Context::new(self.scope, &self.namespace, &self.name).unwrap();
@@ -64,14 +88,19 @@ impl Draft {
             .values
             .iter()
             .map(|(key, value)| (key.clone(), Zeroizing::new(value.clone())));
-        let sealed = seal(&values.collect(), &context, &recipients, false).unwrap();
+        let sealed = seal(&values.collect(), &context, &recipients, self.render).unwrap();
         let mut spec = json!({
             "scope": self.scope.name(),
             "envelopes": {sealed.id.as_str(): sealed.envelope},
             "encryptedData": sealed.values,
         });
-        if !self.template.is_null() {
-            spec["template"] = self.template.clone();
+        for (field, part) in [("template", &self.template), ("target", &self.target)] {
+            if !part.is_null() {
+                spec[field] = part.clone();
+            }
+        }
+        if self.suspend {
+            spec["suspend"] = true.into();
         }
         json!({
             "apiVersion": "sealkit.dev/v1beta1",

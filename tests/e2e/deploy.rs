@@ -1,0 +1,92 @@
+//! What `deploy/` holds beside what the other tests run under.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use sealkit_tests::plane::{SYSTEM, Shared};
+use sealkit_tests::program::program;
+use serde_json::Value;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap()
+        .to_owned()
+}
+
+#[test]
+fn the_base_comes_with_a_budget_and_a_network_policy() {
+    let plane = Shared::get();
+    let path = format!("/apis/policy/v1/namespaces/{SYSTEM}/poddisruptionbudgets/seal-controller");
+    let budget = plane.api.get(&path).expect("a budget");
+    assert_eq!(budget["spec"]["minAvailable"], 1);
+    let path =
+        format!("/apis/networking.k8s.io/v1/namespaces/{SYSTEM}/networkpolicies/seal-controller");
+    let policy = plane.api.get(&path).expect("a network policy");
+    let path = format!("/apis/apps/v1/namespaces/{SYSTEM}/deployments/seal-controller");
+    let deployment = plane.api.get(&path).expect("a deployment");
+    let labels = &deployment["spec"]["template"]["metadata"]["labels"];
+    for selector in [&policy["spec"]["podSelector"], &budget["spec"]["selector"]] {
+        assert_eq!(
+            &selector["matchLabels"], labels,
+            "it selects the controller's pods"
+        );
+    }
+    let ports = &deployment["spec"]["template"]["spec"]["containers"][0]["ports"];
+    assert_eq!(
+        policy["spec"]["ingress"][0]["ports"][0]["port"],
+        ports[0]["name"]
+    );
+}
+
+#[test]
+fn monitoring_is_a_component_that_fits_the_service() {
+    let plane = Shared::get();
+    let folder = tempfile::tempdir_in(root().join("target")).unwrap();
+    let text = "components: [../../deploy/components/monitoring]\nresources: [../../deploy/base]\n";
+    std::fs::write(folder.path().join("kustomization.yaml"), text).unwrap();
+    let built = plane
+        .servers
+        .kubectl(&["kustomize", folder.path().to_str().unwrap()])
+        .unwrap();
+    let objects = sealkit_core::manifest::read_documents(built.as_bytes()).unwrap();
+    let of_kind = |kind: &str| -> &Value {
+        &objects
+            .iter()
+            .find(|document| document.kind() == kind)
+            .expect(kind)
+            .object
+    };
+    let (monitor, service) = (of_kind("ServiceMonitor"), of_kind("Service"));
+    assert_eq!(monitor["metadata"]["namespace"], SYSTEM);
+    assert_eq!(
+        monitor["spec"]["selector"]["matchLabels"],
+        service["metadata"]["labels"]
+    );
+    assert_eq!(
+        monitor["spec"]["endpoints"][0]["port"],
+        service["spec"]["ports"][0]["name"]
+    );
+}
+
+/// The image is this folder and nothing else; without a container engine, a changed root proves
+/// that the controller finds all that it loads.
+#[test]
+fn the_image_holds_all_that_the_controller_loads() {
+    let folder = tempfile::tempdir().unwrap();
+    let binary = program("seal-controller");
+    let made = Command::new(root().join("deploy/image/rootfs"))
+        .arg(&binary)
+        .arg(folder.path())
+        .status();
+    assert!(made.unwrap().success());
+    let run = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--root"])
+        .arg(folder.path())
+        .args(["/seal-controller", "--version"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&run.stdout);
+    assert!(said.starts_with("seal-controller "), "{run:?}");
+    assert!(!folder.path().join("bin/sh").exists(), "no shell");
+}
