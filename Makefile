@@ -46,6 +46,13 @@ bench: ## measure against peers and limits, write docs/benchmarks.md
 	$(CARGO) build --locked --release --workspace --bins
 	$(CARGO) run --locked --release -p sealkit-bench -- all
 
+soak: ## 200 kills, outages and freezes amid a flood (SEALKIT_SEED repeats one)
+	$(CARGO) build --locked --workspace --bins
+	SEALKIT_SOAK_KILLS=$${SEALKIT_SOAK_KILLS:-200} $(CARGO) test --locked -p sealkit-tests --test e2e -- --nocapture soak
+
+fuzz: ## coverage-guided fuzzing of every parser, 10 million runs each (FUZZ_RUNS, FUZZ_TARGETS)
+	tests/fuzz/run
+
 rig-up: ## start a local control plane that stays, print its KUBECONFIG
 	@$(CARGO) run --quiet --locked -p sealkit-rig -- up
 
@@ -55,4 +62,4 @@ rig-down: ## stop it
 clean: ## remove build results (caches outside the tree stay)
 	$(CARGO) clean
 
-.PHONY: help demo test check build release install generate bench rig-up rig-down clean
+.PHONY: help demo test check build release install generate bench soak fuzz rig-up rig-down clean

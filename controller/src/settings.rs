@@ -19,7 +19,7 @@ pub struct Settings {
     #[arg(long, env = "SEALKIT_LISTEN", default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,
 
-    /// Objects worked on at once.
+    /// Objects of one namespace worked on at once; a third more in all.
     #[arg(long, env = "SEALKIT_CONCURRENCY", default_value_t = 32)]
     pub concurrency: usize,
 

@@ -2,9 +2,12 @@
 
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use kube::Client;
+use kube::client::Body;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event};
 
@@ -44,6 +47,25 @@ where
             futures::future::ready(event)
         })
         .boxed()
+}
+
+/// Does the server send a list of this collection as the beginning of a watch (`WatchList`, on by
+/// default since Kubernetes 1.34)? Asks until it answers.
+pub async fn streams_lists(client: &Client, collection: &str) -> bool {
+    let query = "watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan\
+                 &allowWatchBookmarks=true&timeoutSeconds=1";
+    loop {
+        let Ok(request) = http::Request::get(format!("{collection}?{query}")).body(Body::empty())
+        else {
+            return false;
+        };
+        match client.send(request).await {
+            Ok(answer) if !answer.status().is_server_error() => {
+                return answer.status().is_success();
+            }
+            _ => tokio::time::sleep(Duration::from_secs(1)).await,
+        }
+    }
 }
 
 fn failure_of(error: &watcher::Error) -> String {

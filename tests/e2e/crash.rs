@@ -1,72 +1,21 @@
 //! Kills and restarts lose nothing and write nothing twice.
 
-use std::collections::BTreeMap;
-use std::env;
 use std::thread::sleep;
 use std::time::Duration;
 
 use sealkit_tests::canary::unique_value;
 use sealkit_tests::controller::Flags;
-use sealkit_tests::namespace::{Namespace, data, resource_version, says};
+use sealkit_tests::namespace::{Namespace, resource_version, says};
 use sealkit_tests::plane::Own;
-use sealkit_tests::wait::{holds_for, wait_until, wait_within};
-use serde_json::{Value, json};
+use sealkit_tests::wait::{holds_for, wait_until};
+use serde_json::Value;
 
-/// `SplitMix64`: the same numbers for the same seed, everywhere.
-struct Numbers(u64);
+use crate::flood::Flood;
 
-impl Numbers {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-}
-
-const OBJECTS: u64 = 60;
 const KILLS: u32 = 20;
-
-/// One random change to objects or, behind the controller's back, to Secrets.
-fn change(numbers: &mut Numbers, shop: &Namespace, wanted: &mut BTreeMap<String, Option<String>>) {
-    let name = format!("db-{}", numbers.below(OBJECTS));
-    let exists = wanted.get(&name).is_some_and(Option::is_some);
-    // Drift may hit a Secret that is not there (any more).
-    let patch = |patch: Value| drop(shop.api.merge(&shop.secret_path(&name), &patch));
-    match numbers.below(10) {
-        0 if exists => {
-            shop.delete_sealed(&name);
-            wanted.insert(name, None);
-        }
-        1 => drop(shop.api.delete(&shop.secret_path(&name))),
-        2 => patch(json!({"data": {"password": "Zm9v", "intruder": "Zm9v"}})),
-        3 => patch(json!({"metadata": {"labels": {"sealkit.dev/managed": null}}})),
-        other => {
-            let value = unique_value();
-            let draft = shop.draft(&name).value("password", &value);
-            // Now and then another type: deletion and creation.
-            let typed = json!({"type": format!("example.com/{other}")});
-            let draft = if other == 9 {
-                draft.template(typed)
-            } else {
-                draft
-            };
-            shop.apply(&draft.manifest());
-            wanted.insert(name, Some(value));
-        }
-    }
-}
 
 #[test]
 fn twenty_kills_amid_a_flood_lose_nothing() {
-    let seed = env::var("SEALKIT_SEED").map_or(20_260_117, |seed| seed.parse().expect("a number"));
-    println!("SEALKIT_SEED={seed}");
-    let mut numbers = Numbers(seed);
     let plane = Own::take();
     // A restarted container keeps the pod's name, and with it the lease.
     let same_pod = Flags {
@@ -76,22 +25,12 @@ fn twenty_kills_amid_a_flood_lose_nothing() {
     let first = plane.controller(&same_pod);
     let shop = plane.namespace("flood");
     drop(first);
-    let others: Vec<Value> = (0..5)
-        .map(|index| {
-            let labels = if index % 2 == 0 { json!({}) } else { json!({"sealkit.dev/managed": "true"}) };
-            let secret = json!({"apiVersion": "v1", "kind": "Secret",
-                "metadata": {"name": format!("other-{index}"), "labels": labels}, "data": data(&[("a", "b")])});
-            shop.api.create(&shop.secrets_path(), &secret).unwrap()
-        })
-        .collect();
-    let mut wanted = BTreeMap::new();
+    let mut flood = Flood::new(&shop, 60);
     let mut writes = 0.0;
     for _ in 0..KILLS {
         let mut controller = plane.controller(&same_pod);
-        for _ in 0..10 + numbers.below(20) {
-            change(&mut numbers, &shop, &mut wanted);
-        }
-        sleep(Duration::from_millis(numbers.below(300)));
+        flood.changes();
+        sleep(Duration::from_millis(flood.numbers.below(300)));
         writes += controller.metric("sealkit_target_writes_total", "");
         controller.process.kill().unwrap();
     }
@@ -99,40 +38,7 @@ fn twenty_kills_amid_a_flood_lose_nothing() {
 
     let mut last = plane.controller(&same_pod);
     last.wait_leading();
-    let (alive, dead): (Vec<_>, Vec<_>) = wanted.iter().partition(|(_, value)| value.is_some());
-    assert!(
-        alive.len() > 20 && !dead.is_empty(),
-        "{} and {} objects",
-        alive.len(),
-        dead.len()
-    );
-    for (name, value) in alive {
-        let value = value.as_ref().unwrap();
-        wait_until(&format!("{name} is right (seed {seed})"), || {
-            says(&shop.sealed(name), "True", "Opened")
-                && shop
-                    .secret(name)
-                    .is_some_and(|secret| secret["data"] == data(&[("password", value)]))
-        });
-    }
-    wait_within(
-        Duration::from_secs(90),
-        "Secrets of deleted objects go",
-        || {
-            dead.iter()
-                .all(|(name, _)| shop.secret(name).is_none())
-                .then_some(())
-        },
-    );
-    for other in others {
-        assert_eq!(
-            shop.secret(other["metadata"]["name"].as_str().unwrap()),
-            Some(other)
-        );
-    }
-    let count = shop.api.list(&shop.secrets_path()).len();
-    let expected = wanted.values().flatten().count() + 5;
-    assert_eq!(count, expected, "and there are no other Secrets");
+    flood.judge();
 }
 
 /// Names and resourceVersions of a list, with everything that a write would change.

@@ -1,4 +1,4 @@
-//! Envelopes of ours opened with Go's age, and envelopes made with Go's age opened by us.
+//! Envelopes of ours opened with Go's age and with typage, and theirs opened by us.
 
 use std::collections::BTreeMap;
 
@@ -11,8 +11,19 @@ use zeroize::Zeroizing;
 
 use crate::age_keys::TYPES;
 use crate::by_hand::{Envelope, object};
-use crate::peers::{go, run};
+use crate::peers::{go, run, text, typage};
 use crate::random::Random;
+
+/// Another implementation of age.
+#[derive(Clone, Copy, Debug)]
+enum Peer {
+    /// Go's, the reference.
+    Go,
+    /// JavaScript's.
+    Typage,
+}
+
+const PEERS: [Peer; 2] = [Peer::Go, Peer::Typage];
 
 #[test]
 fn envelopes_of_core_open_with_age_for_each_recipient() {
@@ -32,8 +43,11 @@ fn envelopes_of_core_open_with_age_for_each_recipient() {
             let sealed = seal(&values, &context, &set, render).unwrap();
 
             let file = BASE64_STANDARD.decode(&sealed.envelope.sealed_key).unwrap();
-            for identity in &identities {
-                let plaintext = decrypt(&file, identity);
+            let pairs = identities
+                .iter()
+                .flat_map(|identity| PEERS.map(|peer| (identity, peer)));
+            for (identity, peer) in pairs {
+                let plaintext = peer.decrypt(&file, identity);
                 let fields: Value = serde_json::from_slice(&plaintext).unwrap();
                 let key = BASE64_STANDARD
                     .decode(fields["key"].as_str().unwrap())
@@ -57,11 +71,11 @@ fn envelopes_of_core_open_with_age_for_each_recipient() {
 
 #[test]
 fn envelopes_made_with_age_open_in_core_for_each_recipient() {
-    for (key_type, _) in TYPES {
+    for ((key_type, _), peer) in TYPES.into_iter().flat_map(|t| PEERS.map(|peer| (t, peer))) {
         for count in [1, 2, 5] {
             let identities = keys(key_type, count);
             let to = fingerprints(&identities);
-            let object = object_made_with_age(&identities, &to);
+            let object = object_made_with(peer, &identities, &to);
             let sealed = SealedObject::parse(&object).unwrap();
             for identity in &identities {
                 let ring = KeyRing::new([identity.clone()]).unwrap();
@@ -89,7 +103,7 @@ fn stanzas_in_another_order_than_to_open_and_are_reported() {
         let mut identities = keys(key_type, 3);
         let to = fingerprints(&identities);
         identities.reverse();
-        let sealed = SealedObject::parse(&object_made_with_age(&identities, &to)).unwrap();
+        let sealed = SealedObject::parse(&object_made_with(Peer::Go, &identities, &to)).unwrap();
         for identity in &identities {
             let ring = KeyRing::new([identity.clone()]).unwrap();
             let opened = open(&sealed, &ring, Search::Hinted).unwrap();
@@ -103,8 +117,8 @@ fn stanzas_in_another_order_than_to_open_and_are_reported() {
 fn armored_files_of_age_are_refused() {
     let identities = keys(KeyType::Classic, 1);
     let to = fingerprints(&identities);
-    let mut object = object_made_with_age(&identities, &to);
-    let armored = encrypt(b"{}", &identities, &["--armor"]);
+    let mut object = object_made_with(Peer::Go, &identities, &to);
+    let armored = encrypt_with_go(b"{}", &identities, &["--armor"]);
     for envelope in object["spec"]["envelopes"]
         .as_object_mut()
         .unwrap()
@@ -118,9 +132,9 @@ fn armored_files_of_age_are_refused() {
     );
 }
 
-/// An object with one value, whose envelope Go's age encrypted: stanzas and hints in the order of
+/// An object with one value, whose envelope `peer` encrypted: stanzas and hints in the order of
 /// `identities`.
-fn object_made_with_age(identities: &[Identity], to: &[String]) -> Value {
+fn object_made_with(peer: Peer, identities: &[Identity], to: &[String]) -> Value {
     let mut random = Random::new();
     let id = EnvelopeId::random();
     let envelope = Envelope {
@@ -132,7 +146,7 @@ fn object_made_with_age(identities: &[Identity], to: &[String]) -> Value {
         to,
         key: random.bytes(32).try_into().unwrap(),
     };
-    let file = encrypt(envelope.plaintext().as_bytes(), identities, &[]);
+    let file = peer.encrypt(envelope.plaintext().as_bytes(), identities);
     let hints: Vec<_> = identities
         .iter()
         .map(|key| key.fingerprint().to_string())
@@ -161,7 +175,38 @@ fn fingerprints(identities: &[Identity]) -> Vec<String> {
         .collect()
 }
 
-fn encrypt(plaintext: &[u8], to: &[Identity], options: &[&str]) -> Vec<u8> {
+impl Peer {
+    fn encrypt(self, plaintext: &[u8], to: &[Identity]) -> Vec<u8> {
+        match self {
+            Self::Go => encrypt_with_go(plaintext, to, &[]),
+            Self::Typage => {
+                let to = to.iter().map(|identity| identity.recipient().to_string());
+                ask_typage(&json!({
+                    "recipients": to.collect::<Vec<_>>(),
+                    "plaintext": BASE64_STANDARD.encode(plaintext),
+                }))
+            }
+        }
+    }
+
+    fn decrypt(self, file: &[u8], identity: &Identity) -> Vec<u8> {
+        let secret = identity.to_secret_text();
+        match self {
+            Self::Go => {
+                let folder = tempfile::tempdir().unwrap();
+                let key = folder.path().join("key.txt");
+                std::fs::write(&key, secret.as_bytes()).unwrap();
+                run(go("age", "age").args(["--decrypt", "-i"]).arg(key), file)
+            }
+            Self::Typage => ask_typage(&json!({
+                "identity": secret.as_str(),
+                "file": BASE64_STANDARD.encode(file),
+            })),
+        }
+    }
+}
+
+fn encrypt_with_go(plaintext: &[u8], to: &[Identity], options: &[&str]) -> Vec<u8> {
     let mut age = go("age", "age");
     age.arg("--encrypt").args(options);
     for identity in to {
@@ -170,9 +215,17 @@ fn encrypt(plaintext: &[u8], to: &[Identity], options: &[&str]) -> Vec<u8> {
     run(&mut age, plaintext)
 }
 
-fn decrypt(file: &[u8], identity: &Identity) -> Vec<u8> {
-    let folder = tempfile::tempdir().unwrap();
-    let key = folder.path().join("key.txt");
-    std::fs::write(&key, identity.to_secret_text().as_bytes()).unwrap();
-    run(go("age", "age").args(["--decrypt", "-i"]).arg(key), file)
+fn ask_typage(request: &Value) -> Vec<u8> {
+    let answer = text(&mut typage(), format!("{request}\n").as_bytes());
+    BASE64_STANDARD.decode(answer.trim()).unwrap()
+}
+
+#[test]
+fn typage_knows_the_public_half_of_our_keys() {
+    for (key_type, _) in TYPES {
+        let identity = Identity::generate(key_type);
+        let request = json!({"identity": identity.to_secret_text().as_str()});
+        let answer = text(&mut typage(), format!("{request}\n").as_bytes());
+        assert_eq!(answer.trim(), identity.recipient().to_string());
+    }
 }

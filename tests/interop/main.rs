@@ -15,5 +15,7 @@ mod hpke_kem;
 mod peers;
 mod python;
 mod random;
+mod recovery_text;
 mod status;
+mod template;
 mod yaml;

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use sealkit_rig::{go_tools, python_venv};
+use sealkit_rig::{go_tools, node_script, python_venv};
 
 /// A file or folder of the repository.
 pub fn tree(path: &str) -> PathBuf {
@@ -26,6 +26,11 @@ pub fn python() -> Command {
         .current_dir(folder)
         .env("PYTHONDONTWRITEBYTECODE", "1");
     python
+}
+
+/// typage: answers the lines of stdin.
+pub fn typage() -> Command {
+    node_script(&tree("tests/interop/node"), "age.mjs").unwrap()
 }
 
 /// What a command that must succeed writes to stdout.

@@ -82,7 +82,6 @@ struct State<K, T> {
     running: HashSet<K>,
     running_groups: HashMap<String, usize>,
     sequence: u64,
-    payloads: usize,
     taken: u64,
     closed: bool,
 }
@@ -105,7 +104,6 @@ impl<K: Clone + Eq + Hash + Grouped, T> Queue<K, T> {
                 running: HashSet::new(),
                 running_groups: HashMap::new(),
                 sequence: 0,
-                payloads: 0,
                 taken: 0,
                 closed: false,
             }),
@@ -125,14 +123,9 @@ impl<K: Clone + Eq + Hash + Grouped, T> Queue<K, T> {
             state.unschedule(&old);
             old.lane = old.lane.min(lane);
             old.due = old.due.min(due);
-            if payload.is_some() {
-                state.payloads -= usize::from(old.payload.is_some());
-                state.payloads += 1;
-                old.payload = payload;
-            }
+            old.payload = payload.or(old.payload);
             old
         } else {
-            state.payloads += usize::from(payload.is_some());
             Pending {
                 lane,
                 due,
@@ -201,7 +194,6 @@ impl<K: Clone + Eq + Hash + Grouped, T> Queue<K, T> {
         let mut state = self.lock();
         if let Some(pending) = state.pending.remove(key) {
             state.unschedule(&pending);
-            state.payloads -= usize::from(pending.payload.is_some());
         }
     }
 
@@ -210,11 +202,6 @@ impl<K: Clone + Eq + Hash + Grouped, T> Queue<K, T> {
         self.lock().closed = true;
         self.wake.notify_waiters();
         self.wake.notify_one();
-    }
-
-    /// How many payloads wait: producers leave them out when memory matters more than a read.
-    pub fn payloads(&self) -> usize {
-        self.lock().payloads
     }
 
     /// Keys that wait in this lane, due or not.
@@ -298,7 +285,6 @@ impl<K: Clone + Eq + Hash + Grouped, T> State<K, T> {
         let Pending {
             lane, due, payload, ..
         } = self.pending.remove(&key)?;
-        self.payloads -= usize::from(payload.is_some());
         self.running.insert(key.clone());
         *self
             .running_groups
@@ -385,7 +371,6 @@ mod tests {
         queue.push("a", Lane::Background, now() + Duration::from_secs(5), None);
         let work = queue.next().await.unwrap();
         assert_eq!((work.payload, work.lane), (Some(2), Lane::Fresh));
-        assert_eq!(queue.payloads(), 0);
         queue.done(&"a");
         let rest = tokio::time::timeout(Duration::from_secs(99), queue.next()).await;
         assert!(rest.is_err(), "one key, one piece of work");

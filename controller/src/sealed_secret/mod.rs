@@ -6,6 +6,7 @@ mod reconcile;
 mod state;
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -34,11 +35,10 @@ pub type Key = (String, String);
 /// A namespace, or the whole cluster.
 type Place = Option<String>;
 
-/// Specs that may wait in memory, and the bytes that each may have as JSON; beyond that they are
-/// read again when their turn comes.
-const WAITING_SPECS: usize = 2048;
-const WAITING_SPEC_BYTES: usize = 16 * 1024;
-/// Objects of one page of a list: each may have more than a megabyte.
+/// Bytes of specs, as JSON, that may wait in memory for their turn; the others are read again then.
+const WAITING_BYTES: usize = 24 * 1024 * 1024;
+/// Objects of one page of a list, where the server cannot stream it: each may have more than a
+/// megabyte.
 const PAGE: u32 = 20;
 
 /// Drift in short order that is put right without a pause.
@@ -51,11 +51,40 @@ pub struct SealedSecrets {
     client: Client,
     settings: Settings,
     keys: KeysReceiver,
-    queue: Queue<Key, Arc<SealedSecretObject>>,
+    queue: Queue<Key, Waiting>,
+    waiting_bytes: Arc<AtomicUsize>,
     state: Mutex<State>,
     events: Events,
     metrics: Arc<Metrics>,
     listed: watch::Sender<bool>,
+}
+
+/// An object that waits for its turn with its spec.
+struct Waiting {
+    object: Arc<SealedSecretObject>,
+    bytes: usize,
+    /// The bytes of all that wait.
+    total: Arc<AtomicUsize>,
+}
+
+impl Waiting {
+    /// Nothing where too much waits already.
+    fn new(object: SealedSecretObject, total: &Arc<AtomicUsize>) -> Option<Self> {
+        let bytes = sealkit_core::sealed::json_size(&object.spec);
+        let fits = total.fetch_add(bytes, Ordering::Relaxed) + bytes <= WAITING_BYTES;
+        let waiting = Self {
+            object: Arc::new(object),
+            bytes,
+            total: total.clone(),
+        };
+        fits.then_some(waiting)
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.total.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 #[derive(Default)]
@@ -76,13 +105,13 @@ impl SealedSecrets {
     ) -> Arc<Self> {
         let listed = watch::channel(false).0;
         let state = Mutex::default();
-        // A quarter of the workers is left to other namespaces.
-        let at_once = (settings.concurrency * 3).div_ceil(4);
+        let at_once = settings.concurrency;
         Arc::new(Self {
             client,
             settings,
             keys,
             queue: Queue::new(at_once),
+            waiting_bytes: Arc::default(),
             state,
             events,
             metrics,
@@ -184,7 +213,8 @@ impl SealedSecrets {
         };
         tasks.spawn(all_listed);
         let mut workers = tokio::task::JoinSet::new();
-        for _ in 0..self.settings.concurrency.max(1) {
+        // Slow work in one namespace leaves a quarter of the workers to the others.
+        for _ in 0..(self.settings.concurrency.max(1) * 4).div_ceil(3) {
             workers.spawn(self.clone().work());
         }
         // Workers end when the queue is closed, after the write under way; watches never.
@@ -312,7 +342,13 @@ impl SealedSecrets {
         listed: watch::Sender<usize>,
     ) {
         let api: Api<SealedSecretObject> = self.api(&place);
-        let stream = watcher(api, watcher::Config::default().page_size(PAGE));
+        // One after the other: no page of large objects in memory, and none to wait for.
+        let config = if crate::watch::streams_lists(&self.client, api.resource_url()).await {
+            watcher::Config::default().streaming_lists()
+        } else {
+            watcher::Config::default().page_size(PAGE)
+        };
+        let stream = watcher(api, config);
         let mut first = true;
         let mut stream = crate::watch::events(stream, KIND, health.clone(), self.metrics.clone());
         let mut listing = std::collections::HashSet::new();
@@ -357,9 +393,7 @@ impl SealedSecrets {
             known.observe(&object, secret, newest.map(|(fingerprint, _)| fingerprint))
         };
         if work {
-            let keep = self.queue.payloads() < WAITING_SPECS
-                && sealkit_core::sealed::json_size(&object.spec) <= WAITING_SPEC_BYTES;
-            let payload = keep.then(|| Arc::new(object));
+            let payload = Waiting::new(object, &self.waiting_bytes);
             self.queue.push(key, Lane::Fresh, Instant::now(), payload);
         }
     }

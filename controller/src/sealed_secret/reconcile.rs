@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::open::{self, Failure, OpenedObject};
 use super::state::{Known, is_known_keyless};
-use super::{KIND, Key, SealedSecretObject, SealedSecrets};
+use super::{KIND, Key, SealedSecretObject, SealedSecrets, Waiting};
 use crate::keys::Keys;
 use crate::kubernetes::{self, ApiFailure};
 use crate::queue::{Lane, Work};
@@ -91,10 +91,7 @@ impl SealedSecrets {
 
     /// Observe, decide, act: the Secret first, then the status. The error is that of reading the
     /// object or writing its status.
-    async fn reconcile(
-        &self,
-        work: Work<Key, Arc<SealedSecretObject>>,
-    ) -> Result<Option<Reason>, ApiFailure> {
+    async fn reconcile(&self, work: Work<Key, Waiting>) -> Result<Option<Reason>, ApiFailure> {
         let key = work.key;
         let Some(known) = self.known(&key) else {
             return Ok(None);
@@ -103,8 +100,10 @@ impl SealedSecrets {
             return Ok(None);
         }
         let object = match work.payload {
-            Some(object) if object.uid() == known.uid && object.generation() == known.seen.0 => {
-                object
+            Some(Waiting { ref object, .. })
+                if object.uid() == known.uid && object.generation() == known.seen.0 =>
+            {
+                object.clone()
             }
             _ => {
                 let api: Api<SealedSecretObject> = Api::namespaced(self.client.clone(), &key.0);

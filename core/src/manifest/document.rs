@@ -181,6 +181,7 @@ fn reader_options() -> serde_saphyr::Options {
             max_events: 2_000_000,
             max_nodes: 1_000_000,
             max_depth: 64,
+            max_documents: 100_000,
             max_aliases: 1_000,
             max_total_scalar_bytes: DOCUMENT_BYTES,
         },
@@ -314,6 +315,12 @@ mod tests {
         let kinds: Vec<_> = documents.iter().map(|d| (d.kind(), d.item)).collect();
         assert_eq!(kinds, [("Secret", None), ("A", Some(1)), ("B", Some(2))]);
         assert!(documents[0].is_secret());
+    }
+
+    #[test]
+    fn long_streams_are_read() {
+        let text = "kind: Secret\n---\n".repeat(5_000);
+        assert_eq!(read(&text).unwrap().len(), 5_000);
     }
 
     #[test]

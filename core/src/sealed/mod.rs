@@ -20,14 +20,20 @@ pub use rule::{Code, OpenError, Rule};
 pub use scope::{Context, ContextError, Scope};
 pub use seal::{SealError, Sealed, seal};
 
-/// For age's test kit, whose files hold no envelope. Not part of the API.
+/// For age's test kit, whose files hold no envelope, and for fuzzing. Not part of the API.
 #[doc(hidden)]
 pub mod testing {
     use zeroize::Zeroizing;
 
     use super::OpenError;
     use super::age_file::AgeFile;
+    use super::envelope::EnvelopePlaintext;
     use crate::keys::Identity;
+
+    /// Reads the plaintext of an envelope; the canonical text if it is one.
+    pub fn decode_envelope(plaintext: &[u8]) -> Result<Zeroizing<Vec<u8>>, OpenError> {
+        Ok(EnvelopePlaintext::decode(plaintext)?.encode())
+    }
 
     /// Opens an age file exactly as that of an envelope, every key on every stanza.
     pub fn open_age_file(

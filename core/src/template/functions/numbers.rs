@@ -10,7 +10,13 @@ pub(super) fn int(args: &[Value]) -> Result<Value> {
 pub(super) fn float64(args: &[Value]) -> Result<Value> {
     let [value] = exactly(args)?;
     let number = match value {
-        Value::Number(number) => number.as_f64(),
+        Value::Number(number) => match number.kind() {
+            #[expect(clippy::cast_precision_loss, reason = "as Go's conversion does")]
+            NumberKind::Signed(number) => Some(number as f64),
+            #[expect(clippy::cast_precision_loss, reason = "as Go's conversion does")]
+            NumberKind::Unsigned(number) => Some(number as f64),
+            NumberKind::Float(number) => Some(number),
+        },
         Value::String(text) => text.trim().parse().ok(),
         Value::Bool(value) => Some(f64::from(u8::from(*value))),
         _ => None,

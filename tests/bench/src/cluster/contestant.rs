@@ -21,6 +21,10 @@ pub trait Contestant {
     /// Objects `object-00000` and so on, sealed to that key.
     fn objects(&self, plane: &Plane, load: Load) -> Result<Vec<Value>>;
 
+    /// Name and value of the annotation with which the Secret `object-…` of somebody else lets the
+    /// program add to it.
+    fn consent(&self, number: usize) -> (&'static str, String);
+
     /// Starts the program.
     fn start(&self, plane: &Plane) -> Result<Process>;
 

@@ -19,7 +19,7 @@ pub use bare::{BareArguments, run as bare};
 use contestant::Contestant;
 use ours::Ours;
 use peer::SealedSecrets;
-use trial::{Load, Outcome, Restart, trial};
+use trial::{Load, Outcome, Restart, Way, trial};
 
 const RESTART_CPU: Duration = Duration::from_secs(2);
 const MEMORY: u64 = 120_000_000;
@@ -30,11 +30,13 @@ pub fn speed(scale: &Scale, ours: &Binaries, peers: &Peers) -> Result<Vec<Figure
         objects: scale.objects,
         values: 1,
         recipients: 1,
+        way: Way::Owned,
     };
     let b = Load {
         objects: scale.objects.div_ceil(4),
         values: 10,
         recipients: 1,
+        way: Way::Owned,
     };
     let mut figures = on_load("Controller, load A", a, 8.0, scale.rounds, ours, peers)?;
     figures.extend(on_load(
@@ -45,6 +47,38 @@ pub fn speed(scale: &Scale, ours: &Binaries, peers: &Peers) -> Result<Vec<Figure
         ours,
         peers,
     )?);
+    for way in [Way::Templated, Way::Merged] {
+        let load = Load {
+            objects: scale.objects.div_ceil(4),
+            values: 10,
+            recipients: 1,
+            way,
+        };
+        figures.extend(in_other_ways(load, ours, peers)?);
+    }
+    Ok(figures)
+}
+
+/// Templates and merging, one round each.
+fn in_other_ways(load: Load, ours: &Binaries, peers: &Peers) -> Result<Vec<Figure>> {
+    const PART: &str = "Controller, templates and merging";
+    progress(format_args!("{PART}: {load}"));
+    let ours = attempt(&Ours::controller(ours), load, true)?;
+    let peer = attempt(&SealedSecrets::new(peers), load, false)?;
+    let mut figures = vec![
+        Figure::against(
+            PART,
+            format!("{load}: CPU, against Sealed Secrets"),
+            ours.cpu.into(),
+            peer.cpu.into(),
+            None,
+        ),
+        Figure::against(PART, "wall", ours.wall.into(), peer.wall.into(), None),
+    ];
+    if let Some(restart) = ours.restart {
+        let (writes, zero) = (Quantity::Count(restart.writes), Quantity::Count(0));
+        figures.push(Figure::limited(PART, "restart: writes", writes, zero));
+    }
     Ok(figures)
 }
 
@@ -162,6 +196,7 @@ pub fn memory(scale: &Scale, ours: &Binaries) -> Result<Vec<Figure>> {
         objects: scale.objects * 5 / 2,
         values: 1,
         recipients: 2,
+        way: Way::Owned,
     };
     progress(format_args!("{PART}: {load}"));
     let outcome = attempt(&Ours::controller(ours), load, true)?;
@@ -173,7 +208,7 @@ pub fn memory(scale: &Scale, ours: &Binaries) -> Result<Vec<Figure>> {
         Quantity::Bytes(outcome.memory),
         limit,
     )];
-    if let Some(restart) = outcome.restart {
+    if let Some(restart) = &outcome.restart {
         let what = "peak after a restart over objects in sync";
         let peak = Quantity::Bytes(restart.memory);
         figures.push(Figure::limited(PART, what, peak, limit));
@@ -187,7 +222,57 @@ pub fn memory(scale: &Scale, ours: &Binaries) -> Result<Vec<Figure>> {
         ));
     }
     figures.push(Figure::note(PART, "first sync: wall", outcome.wall.into()));
+    figures.extend(growth(scale, ours, &outcome)?);
     Ok(figures)
+}
+
+/// CPU and memory for an object, with a tenth of the objects and with all.
+fn growth(scale: &Scale, ours: &Binaries, many: &Outcome) -> Result<Vec<Figure>> {
+    const PART: &str = "Controller, growth from a tenth of the objects to all";
+    let all = scale.objects * 5 / 2;
+    let load = Load {
+        objects: all.div_ceil(10),
+        values: 1,
+        recipients: 2,
+        way: Way::Owned,
+    };
+    progress(format_args!("{PART}: {load}"));
+    let few = attempt(&Ours::controller(ours), load, false)?;
+    let one = Load { objects: 1, ..load };
+    let none = attempt(&Ours::controller(ours), one, false)?;
+    // What a start costs is no growth.
+    let cpu = |outcome: &Outcome, count: u32| outcome.cpu.saturating_sub(none.cpu) / count;
+    let bytes = |outcome: &Outcome, count: u32| {
+        Quantity::Bytes(outcome.memory.saturating_sub(none.memory) / u64::from(count))
+    };
+    let (few_count, all_count) = (
+        load.count(),
+        Load {
+            objects: all,
+            ..load
+        }
+        .count(),
+    );
+    let flat = Some(Target::AtMostShare(1.2));
+    Ok(vec![
+        Figure::against(
+            PART,
+            format!("CPU an object, {all} objects against {}", load.objects),
+            cpu(many, all_count).into(),
+            cpu(&few, few_count).into(),
+            flat,
+        ),
+        Figure::against(
+            PART,
+            format!(
+                "peak memory an object, {all} objects against {}",
+                load.objects
+            ),
+            bytes(many, all_count),
+            bytes(&few, few_count),
+            flat,
+        ),
+    ])
 }
 
 /// One trial in its own runtime.

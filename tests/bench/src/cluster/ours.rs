@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 
 use super::contestant::{Collection, Contestant};
 use super::plane::{NAMESPACE, Plane};
-use super::trial::{self, Load, VALUE_SIZE};
+use super::trial::{self, Load, VALUE_SIZE, Way};
 use crate::binaries::Binaries;
 use crate::{Result, machine};
 
@@ -103,6 +103,11 @@ impl Contestant for Ours {
             .collect()
     }
 
+    fn consent(&self, number: usize) -> (&'static str, String) {
+        let name = Load::name(number);
+        ("sealkit.dev/allow", format!("SealedSecret/{name}"))
+    }
+
     fn start(&self, plane: &Plane) -> Result<Process> {
         let lasting = Some(Duration::from_secs(4 * 3600));
         let kubeconfig = plane
@@ -159,8 +164,9 @@ fn object(number: usize, load: Load, recipients: &RecipientSet) -> Result<Value>
     };
     let values: BTreeMap<_, _> = (0..load.values).map(value).collect();
     let context = Context::new(Scope::Strict, NAMESPACE, &name)?;
-    let sealed = sealed::seal(&values, &context, recipients, false)?;
-    Ok(json!({
+    let render = load.way == Way::Templated;
+    let sealed = sealed::seal(&values, &context, recipients, render)?;
+    let mut object = json!({
         "apiVersion": "sealkit.dev/v1beta1",
         "kind": "SealedSecret",
         "metadata": {"name": name, "namespace": NAMESPACE},
@@ -168,7 +174,13 @@ fn object(number: usize, load: Load, recipients: &RecipientSet) -> Result<Value>
             "envelopes": {sealed.id.as_str(): sealed.envelope},
             "encryptedData": sealed.values,
         },
-    }))
+    });
+    match load.way {
+        Way::Owned => {}
+        Way::Templated => object["spec"]["template"] = json!({"data": {"config": load.template()}}),
+        Way::Merged => object["spec"]["target"] = json!({"creationPolicy": "Merge"}),
+    }
+    Ok(object)
 }
 
 /// Objects that the controller's metrics call ready.

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::contestant::{Collection, Contestant};
 use super::plane::{NAMESPACE, Plane};
-use super::trial::{self, Load, VALUE_SIZE};
+use super::trial::{self, Load, VALUE_SIZE, Way};
 use crate::Result;
 use crate::binaries::{self, Peers};
 
@@ -115,7 +115,7 @@ impl Contestant for SealedSecrets {
                     name,
                     encrypted_data,
                 } = serde_json::from_str(line)?;
-                Ok(json!({
+                let mut object = json!({
                     "apiVersion": "bitnami.com/v1alpha1",
                     "kind": "SealedSecret",
                     "metadata": {"name": name, "namespace": NAMESPACE},
@@ -123,9 +123,17 @@ impl Contestant for SealedSecrets {
                         "encryptedData": encrypted_data,
                         "template": {"metadata": {"name": name, "namespace": NAMESPACE}},
                     },
-                }))
+                });
+                if load.way == Way::Templated {
+                    object["spec"]["template"]["data"] = json!({"config": load.template()});
+                }
+                Ok(object)
             })
             .collect()
+    }
+
+    fn consent(&self, _: usize) -> (&'static str, String) {
+        ("sealedsecrets.bitnami.com/patch", "true".to_owned())
     }
 
     fn start(&self, plane: &Plane) -> Result<Process> {

@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use sealkit_rig::Process;
+use serde_json::{Value, json};
 
 use super::contestant::Contestant;
 use super::observer::Observer;
@@ -19,6 +20,18 @@ const IDLE: Duration = Duration::from_millis(30);
 /// How long a program may work on a load.
 const PATIENCE: Duration = Duration::from_secs(3600);
 
+/// What becomes of the values.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Way {
+    /// A Secret of its own holds them.
+    #[default]
+    Owned,
+    /// Beside them, a file is made of all of them by a template.
+    Templated,
+    /// They are added to a Secret of somebody else.
+    Merged,
+}
+
 /// What there is to do.
 #[derive(Clone, Copy, Debug)]
 pub struct Load {
@@ -28,6 +41,8 @@ pub struct Load {
     pub values: usize,
     /// Recipients of each.
     pub recipients: usize,
+    /// What becomes of the values.
+    pub way: Way,
 }
 
 /// Bytes of a value.
@@ -37,6 +52,12 @@ impl Load {
     /// The number of objects, for arithmetic.
     pub fn count(self) -> u32 {
         u32::try_from(self.objects).unwrap_or(u32::MAX)
+    }
+
+    /// A template over all values of an object, as both contestants understand it.
+    pub fn template(self) -> String {
+        let line = |number| format!("key{number}={{{{ .KEY_{number} }}}}\n");
+        (0..self.values).map(line).collect()
     }
 
     /// The name of an object.
@@ -52,9 +73,15 @@ impl fmt::Display for Load {
             objects,
             values,
             recipients,
+            way,
         } = *self;
         write!(f, "{objects} objects of {values} value{}", plural(values))?;
-        write!(f, " to {recipients} recipient{}", plural(recipients))
+        write!(f, " to {recipients} recipient{}", plural(recipients))?;
+        f.write_str(match way {
+            Way::Owned => "",
+            Way::Templated => ", a template over them",
+            Way::Merged => ", merged into Secrets of others",
+        })
     }
 }
 
@@ -128,6 +155,10 @@ pub async fn trial(contestant: &dyn Contestant, load: Load, restart: bool) -> Re
     let plane = Plane::start().await?;
     contestant.install(&plane)?;
     let collection = contestant.collection().path(NAMESPACE);
+    if load.way == Way::Merged {
+        let theirs = (0..load.objects).map(|number| theirs(number, contestant.consent(number)));
+        plane.create(&core("secrets"), theirs.collect()).await?;
+    }
     plane
         .create(&collection, contestant.objects(&plane, load)?)
         .await?;
@@ -171,6 +202,20 @@ pub async fn trial(contestant: &dyn Contestant, load: Load, restart: bool) -> Re
         });
     }
     Ok(outcome)
+}
+
+/// A Secret of somebody else, with the annotation that lets a contestant add to it.
+fn theirs(number: usize, (annotation, value): (&str, String)) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": Load::name(number),
+            "namespace": NAMESPACE,
+            "annotations": {annotation: value},
+        },
+        "data": {"theirs": "a2VwdA=="},
+    })
 }
 
 /// Waits until the program says that all objects are in sync, if it is one that says so.

@@ -1,0 +1,173 @@
+use serde_json::json;
+
+use crate::support::{Desk, SECRET, objects, secret};
+
+const TEMPLATE: &str = "type: example.com/config\nmetadata: {labels: {app: shop}}\nincludeRaw: false\n\
+    data:\n  config.ini: |\n    password={{ .password | quote }}\n";
+
+#[test]
+fn a_template_goes_into_the_object_and_renders_when_opened() {
+    let desk = Desk::new();
+    desk.write("t.yaml", TEMPLATE);
+    let seal = [
+        "-R",
+        "key.pub",
+        "--render",
+        "--template",
+        "t.yaml",
+        "-w",
+        "db.yaml",
+    ];
+    let answer = desk.pipe(&seal, SECRET).done();
+    assert!(
+        answer.stderr.contains("may read these values"),
+        "{}",
+        answer.stderr
+    );
+    let object = &objects(&desk.read("db.yaml"))[0];
+    let template = json!({
+        "type": "example.com/config", "metadata": {"labels": {"app": "shop"}}, "includeRaw": false,
+        "data": {"config.ini": "password={{ .password | quote }}\n"},
+    });
+    assert_eq!(object["spec"]["template"], template);
+    let opened = desk
+        .seal(&["open", "-i", "key", "--decode", "db.yaml"])
+        .done();
+    let plain = &objects(&opened.stdout)[0];
+    assert_eq!(
+        plain["stringData"],
+        json!({"config.ini": "password=\"hunter2\"\n"})
+    );
+    assert_eq!(plain["type"], "example.com/config");
+    let raw = desk
+        .seal(&["open", "-i", "key", "--key", "password", "db.yaml"])
+        .done();
+    assert_eq!(
+        raw.stdout, "hunter2",
+        "values that the Secret lacks can be had one by one"
+    );
+    desk.seal(&["verify", "-i", "key", "db.yaml"]).done();
+}
+
+#[test]
+fn the_manifests_own_type_and_labels_are_kept_beside_a_template() {
+    let desk = Desk::new();
+    desk.write(
+        "t.yaml",
+        "data: {out: fixed}\nmetadata: {annotations: {a: b}}\n",
+    );
+    let manifest = "apiVersion: v1\nkind: Secret\ntype: example.com/x\nstringData: {k: v}\n\
+        metadata: {name: db, namespace: shop, labels: {from: manifest}}\n";
+    let seal = ["-R", "key.pub", "--render", "--template", "t.yaml"];
+    let answer = desk.pipe(&seal, manifest).done();
+    let template = &objects(&answer.stdout)[0]["spec"]["template"];
+    assert_eq!(template["type"], "example.com/x");
+    assert_eq!(
+        template["metadata"],
+        json!({"labels": {"from": "manifest"}, "annotations": {"a": "b"}})
+    );
+}
+
+#[test]
+fn what_the_controller_would_refuse_is_refused_here() {
+    let desk = Desk::new();
+    let table = [
+        ("data: {out: '{{ if }}'}\n", "template.data[out]: line 1"),
+        ("data: {out: '{{ env \"HOME\" }}'}\n", "template.data[out]"),
+        ("data: {'a/b': x}\n", "no key that Kubernetes allows"),
+        (
+            "type: kubernetes.io/service-account-token\n",
+            "no controller writes Secrets of type",
+        ),
+        (
+            "metadata: {labels: {sealkit.dev/managed: 'false'}}\n",
+            "only Sealkit sets",
+        ),
+        ("spec: {}\n", "unknown field \"spec\""),
+        ("data: {out: 7}\n", "invalid type"),
+        (
+            "data: {a: x}\n---\ndata: {b: y}\n",
+            "more than one document",
+        ),
+        ("not: [yaml\n", "not valid YAML"),
+    ];
+    for (text, message) in table {
+        desk.write("t.yaml", text);
+        let seal = ["-R", "key.pub", "--render", "--template", "t.yaml"];
+        desk.refused(&seal, SECRET, 3, message);
+    }
+    let missing = ["-R", "key.pub", "--template", "none.yaml"];
+    desk.refused(&missing, SECRET, 3, "none.yaml");
+}
+
+#[test]
+fn without_render_a_person_is_told() {
+    let desk = Desk::new();
+    desk.write("t.yaml", TEMPLATE);
+    let seal = ["-R", "key.pub", "--template", "t.yaml", "-w", "db.yaml"];
+    let answer = desk.pipe(&seal, SECRET).done();
+    assert!(
+        answer.stderr.contains("without --render"),
+        "{}",
+        answer.stderr
+    );
+    let opened = desk.seal(&["open", "-i", "key", "db.yaml"]);
+    assert_eq!(opened.code, 4);
+    assert!(
+        opened.stderr.contains("template.data[config.ini]"),
+        "{}",
+        opened.stderr
+    );
+    assert!(!opened.stderr.contains("hunter2") && opened.stdout.is_empty());
+    // A value that is replaced in a file with a template, without --render.
+    let set = ["-R", "key.pub", "-w", "db.yaml"];
+    let answer = desk.pipe(&set, secret("db", &[("password", "new")])).done();
+    assert!(
+        answer.stderr.contains("templates in the file cannot read"),
+        "{}",
+        answer.stderr
+    );
+}
+
+#[test]
+fn a_file_keeps_its_template() {
+    let desk = Desk::new();
+    desk.write("t.yaml", TEMPLATE);
+    let seal = [
+        "-R",
+        "key.pub",
+        "--render",
+        "--template",
+        "t.yaml",
+        "-w",
+        "db.yaml",
+    ];
+    desk.pipe(&seal, SECRET).done();
+    let before = desk.read("db.yaml");
+    desk.pipe(&seal, secret("db", &[("user", "bob")])).done();
+    assert!(desk.read("db.yaml").contains("\"user\": sk1."));
+    desk.write("t.yaml", &TEMPLATE.replace("password=", "pw="));
+    let same = desk.read("db.yaml");
+    desk.refused(&seal, SECRET, 3, "keeps its template");
+    assert_eq!(desk.read("db.yaml"), same);
+    assert_ne!(before, same);
+}
+
+#[test]
+fn verify_checks_templates_without_a_key() {
+    let desk = Desk::new();
+    desk.pipe(&["-R", "key.pub", "-w", "db.yaml"], SECRET)
+        .done();
+    let broken = format!(
+        "{}  template:\n    data:\n      out: '{{{{ .password '\n",
+        desk.read("db.yaml")
+    );
+    desk.write("db.yaml", &broken);
+    let answer = desk.seal(&["verify", "db.yaml"]);
+    assert_eq!(answer.code, 1, "{answer:?}");
+    assert!(
+        answer.stdout.contains("template.data[out]")
+            || answer.stderr.contains("template.data[out]"),
+        "{answer:?}"
+    );
+}

@@ -1,0 +1,121 @@
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use sealkit_core::keys::{Identity, KeyType, RecipientSet};
+use sealkit_core::manifest::{SecretManifest, merge_sealed, read_documents, to_json, to_yaml};
+use sealkit_core::sealed::{Context, Scope, Sealed, seal};
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use crate::says_nothing;
+
+/// What is read can be written and is read the same.
+pub fn documents(bytes: &[u8]) {
+    let documents = match read_documents(bytes) {
+        Ok(documents) => documents,
+        Err(error) => return says_nothing(&error.to_string()),
+    };
+    let objects: Vec<&Value> = documents.iter().map(|document| &document.object).collect();
+    for document in &documents {
+        says_nothing(&document.title());
+    }
+    // Items of Lists become documents; a List inside a List's items would be taken apart again.
+    if documents.iter().all(|document| document.item.is_none()) {
+        let yaml = to_yaml(&objects).expect("what was read can be written");
+        let again = read_documents(yaml.as_bytes()).expect("what was written can be read");
+        let again: Vec<&Value> = again.iter().map(|document| &document.object).collect();
+        assert_eq!(again, objects);
+    }
+}
+
+/// A Secret is taken apart or refused, and no refusal quotes it.
+pub fn secret(bytes: &[u8]) {
+    for document in read_documents(bytes).unwrap_or_default() {
+        match SecretManifest::from_document(&document) {
+            Ok(secret) => assert!(!secret.values.is_empty()),
+            Err(error) => says_nothing(&error.to_string()),
+        }
+    }
+}
+
+/// JSON survives our YAML.
+pub fn emit(bytes: &[u8]) {
+    let Ok(value) = serde_json::from_slice::<Value>(bytes) else {
+        return;
+    };
+    let object = serde_json::json!({"kind": "X", "spec": value});
+    // Deeper than the reader goes, or larger.
+    let text = object.to_string();
+    let deep = text.matches(['[', '{']).count() > 60;
+    // JSON's largest numbers have no exact place in the reader's model.
+    let numbers = has_odd_number(&object);
+    if deep || numbers {
+        return;
+    }
+    let yaml = to_yaml(&[&object]).expect("JSON can be YAML");
+    let read = read_documents(yaml.as_bytes()).expect("our YAML can be read");
+    assert_eq!(read[0].object, object, "{yaml}");
+    let json = to_json(&[&object]).expect("JSON can be JSON");
+    let read = read_documents(json.as_bytes()).expect("JSON is YAML");
+    assert_eq!(read[0].object, object, "{json}");
+}
+
+fn has_odd_number(value: &Value) -> bool {
+    match value {
+        Value::Number(number) => number.as_i64().is_none(),
+        Value::Array(items) => items.iter().any(has_odd_number),
+        Value::Object(map) => map.values().any(has_odd_number),
+        _ => false,
+    }
+}
+
+static SEALED: LazyLock<Sealed> = LazyLock::new(|| {
+    let key = Identity::generate(KeyType::Classic);
+    let set = RecipientSet::new([key.recipient().clone()]).unwrap();
+    let context = Context::new(Scope::Strict, "shop", "db").unwrap();
+    let value = Zeroizing::new(b"new".to_vec());
+    let values = BTreeMap::from([("password".to_owned(), value)]);
+    seal(&values, &context, &set, false).unwrap()
+});
+
+/// A file takes a new value with every other line as it was, or it is refused.
+pub fn merge(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    let merged = match merge_sealed(text, "shop", "db", "strict", &SEALED) {
+        Ok(merged) => merged,
+        Err(error) => return says_nothing(&error.to_string()),
+    };
+    let (before, after) = (
+        read_documents(text.as_bytes()).unwrap(),
+        read_documents(merged.as_bytes()).unwrap(),
+    );
+    assert_eq!(before.len(), after.len());
+    let mut changed = 0;
+    for (before, after) in before.iter().zip(&after) {
+        if before.object == after.object {
+            continue;
+        }
+        changed += 1;
+        let new = &after.object["spec"]["encryptedData"]["password"];
+        assert_eq!(new.as_str(), Some(SEALED.values["password"].as_str()));
+        let id = SEALED.id.as_str();
+        assert!(after.object["spec"]["envelopes"][id].is_object());
+        // Without what was sealed, and without envelopes that nothing refers to, they are equal.
+        let rest = |object: &Value| {
+            let mut object = object.clone();
+            let values = object["spec"]["encryptedData"].as_object_mut().unwrap();
+            values.remove("password");
+            let used: Vec<String> = values
+                .values()
+                .filter_map(|value| Some(value.as_str()?.split('.').nth(1)?.to_owned()))
+                .collect();
+            let envelopes = object["spec"]["envelopes"].as_object_mut().unwrap();
+            envelopes.retain(|other, _| other != id && used.contains(other));
+            object
+        };
+        assert_eq!(rest(&before.object), rest(&after.object));
+    }
+    assert!(changed <= 1);
+}
