@@ -49,7 +49,7 @@ pub fn speed(scale: &Scale, ours: &Binaries, peers: &Peers) -> Result<Vec<Figure
     )?);
     for way in [Way::Templated, Way::Merged] {
         let load = Load {
-            objects: scale.objects.div_ceil(4),
+            objects: scale.objects.div_ceil(16),
             values: 10,
             recipients: 1,
             way,
