@@ -167,9 +167,6 @@ impl SealedSecrets {
     /// Runs watches and workers until the queue is closed.
     pub async fn run(self: Arc<Self>, health: Arc<Health>) {
         let mut keys = self.keys.clone();
-        if keys.wait_for(Option::is_some).await.is_err() {
-            return;
-        }
         let mut tasks = tokio::task::JoinSet::new();
         let places = self.places();
         let (secrets_listed, mut secrets_ready) = watch::channel(0);
@@ -180,6 +177,9 @@ impl SealedSecrets {
             tasks.spawn(task);
         }
         drop(secrets_listed);
+        if keys.wait_for(Option::is_some).await.is_err() {
+            return;
+        }
         if secrets_ready
             .wait_for(|listed| *listed == places.len())
             .await

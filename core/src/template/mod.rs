@@ -34,8 +34,8 @@ pub mod limits {
     pub const DECLARATIONS: usize = 128;
     /// Bytes of all values that templates of one object may read, together.
     pub const VALUES_BYTES: usize = 64 * 1024;
-    /// Bytes that one text may write.
-    pub const OUTPUT_BYTES: usize = 512 * 1024;
+    /// Bytes that all texts of one object may write together: no Secret can hold more.
+    pub const OUTPUT_BYTES: usize = 1024 * 1024;
     /// Runs of loop bodies in one text.
     pub const ITERATIONS: usize = 10_000;
     /// Bytes of what one function returns.
@@ -161,14 +161,18 @@ impl Templates {
         // As an object, not a map: a key that is missing is an error (`missingkey=error`).
         let context = Context::from(Value::Object(fields));
         let start = Instant::now();
+        let mut room = limits::OUTPUT_BYTES;
         let render = |(key, template): (&String, &mut Template)| {
             budget::refill();
             template.limits.deadline = Some(limits::TIME.saturating_sub(start.elapsed()));
-            // One allocation, so that no output stays behind in a smaller one.
-            let mut output = Zeroizing::new(Vec::with_capacity(limits::OUTPUT_BYTES.min(4096)));
+            template.limits.output_bytes = Some(room);
+            let mut output = Zeroizing::new(Vec::with_capacity(4096));
             let written = template.execute(&mut Output(&mut output), &context);
             match written {
-                Ok(()) => Ok((key.clone(), output)),
+                Ok(()) => {
+                    room -= output.len();
+                    Ok((key.clone(), output))
+                }
                 Err(error) => Err(TemplateError::new(key, failure(&error))),
             }
         };
@@ -185,7 +189,6 @@ fn parse(key: &str, text: &str) -> Result<Template, TemplateErrorKind> {
         Limits::default()
             .with_iterations(limits::ITERATIONS)
             .with_total_iterations(limits::ITERATIONS)
-            .with_output_bytes(limits::OUTPUT_BYTES)
             .with_function_output(limits::RESULT_BYTES),
     );
     template.funcs = functions::table().collect();

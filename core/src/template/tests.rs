@@ -257,6 +257,29 @@ fn hostile_templates_end_quickly() {
 }
 
 #[test]
+fn all_texts_together_write_no_more_than_a_secret_holds() {
+    let value = vec![b'x'; 60_000];
+    let text = "{{ range 9 }}{{ $.V }}{{ end }}".to_owned();
+    let texts = |count: usize| {
+        (0..count)
+            .map(|index| (format!("k{index}"), text.clone()))
+            .collect()
+    };
+    let render = |count| {
+        let mut templates = Templates::parse(&texts(count)).unwrap();
+        templates
+            .render([("V", value.as_slice())])
+            .map(|output| output.len())
+    };
+    assert_eq!(render(1), Ok(1));
+    let error = render(2).unwrap_err();
+    assert_eq!(
+        (error.key.as_str(), error.cause),
+        ("k1", TemplateErrorKind::Render)
+    );
+}
+
+#[test]
 fn bounds_on_entries_and_values_are_told() {
     let many = (0..=limits::ENTRIES).map(|index| (format!("k{index}"), String::new()));
     let error = Templates::parse(&many.collect()).err().unwrap();

@@ -160,6 +160,8 @@ fn object(number: usize, load: Load, recipients: &RecipientSet) -> Result<Value>
     let value = |number| {
         let mut bytes = vec![0; VALUE_SIZE];
         OsRng.fill_bytes(&mut bytes);
+        // Text, as templates want it.
+        bytes.iter_mut().for_each(|byte| *byte = b'a' + *byte % 26);
         (format!("KEY_{number}"), Zeroizing::new(bytes))
     };
     let values: BTreeMap<_, _> = (0..load.values).map(value).collect();
