@@ -132,7 +132,9 @@ fn apply(object: &mut Value, sealed: &Sealed) -> Result<BTreeSet<String>, MergeE
     }
     let used: BTreeSet<&str> = values
         .values()
-        .filter_map(|value| value.as_str()?.strip_prefix("sk1.")?.split('.').next())
+        // Whatever stands before the id: a value that somebody damaged may be mended, its
+        // envelope could not be.
+        .filter_map(|value| value.as_str()?.split('.').nth(1))
         .collect();
     let dropped: BTreeSet<String> = envelopes
         .keys()

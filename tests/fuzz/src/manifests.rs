@@ -7,7 +7,7 @@ use sealkit_core::sealed::{Context, Scope, Sealed, seal};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use crate::says_nothing;
+use crate::{CANARY, is_printable, says_nothing};
 
 /// What is read can be written and is read the same.
 pub fn documents(bytes: &[u8]) {
@@ -17,7 +17,7 @@ pub fn documents(bytes: &[u8]) {
     };
     let objects: Vec<&Value> = documents.iter().map(|document| &document.object).collect();
     for document in &documents {
-        says_nothing(&document.title());
+        is_printable(&document.title());
     }
     // Items of Lists become documents; a List inside a List's items would be taken apart again.
     if documents.iter().all(|document| document.item.is_none()) {
@@ -33,8 +33,20 @@ pub fn secret(bytes: &[u8]) {
     for document in read_documents(bytes).unwrap_or_default() {
         match SecretManifest::from_document(&document) {
             Ok(secret) => assert!(!secret.values.is_empty()),
+            // Names of fields and keys are public, and told.
+            Err(error) if has_canary_name(&document.object) => is_printable(&error.to_string()),
             Err(error) => says_nothing(&error.to_string()),
         }
+    }
+}
+
+fn has_canary_name(value: &Value) -> bool {
+    match value {
+        Value::Array(items) => items.iter().any(has_canary_name),
+        Value::Object(map) => map
+            .iter()
+            .any(|(name, value)| name.contains(CANARY) || has_canary_name(value)),
+        _ => false,
     }
 }
 
