@@ -1,5 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use sealkit_core::api::{
     CreationPolicy, OWN_PREFIX, REFUSED_SECRET_TYPES, Reason, SecretTemplate, TargetSpec,
@@ -19,6 +20,9 @@ use crate::status::Outcome;
 
 /// Renders at once: each may need 100 MiB and a quarter of a second if its author wants it so.
 static RENDERS: Semaphore = Semaphore::const_new(2);
+
+/// A hundred times what the worst legal object needs.
+const OPEN_WITHIN: Duration = Duration::from_secs(20);
 
 /// Labels and annotations that a template may have.
 const TEMPLATE_NAMES: usize = 100;
@@ -96,9 +100,12 @@ pub(super) async fn open(
         None
     };
     let settings = settings.clone();
-    let opened = tokio::task::spawn_blocking(move || open_now(&object, &keys, &settings)).await;
+    let opened = tokio::task::spawn_blocking(move || open_now(&object, &keys, &settings));
+    // Everything in there is bounded; should a library hang all the same, it costs a thread and
+    // not a worker.
+    let opened = tokio::time::timeout(OPEN_WITHIN, opened).await;
     drop(permit);
-    opened.unwrap_or_else(|_| {
+    opened.ok().and_then(Result::ok).unwrap_or_else(|| {
         let message = "the object could not be processed".to_owned();
         Err(Failure::Terminal(Reason::InvalidSpec, message))
     })

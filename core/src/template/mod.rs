@@ -209,7 +209,15 @@ fn check_shape(text: &str) -> Result<(), TemplateErrorKind> {
     let mut rest = text;
     while let Some((before, action)) = rest.split_once("{{") {
         actions += 1;
-        let end = action_end(action);
+        let line = 1 + text[..text.len() - rest.len() + before.len()]
+            .matches('\n')
+            .count();
+        // The engine's lexer never comes back from some of these.
+        let end = action_end(action).ok_or_else(|| TemplateErrorKind::Syntax {
+            line,
+            column: 1,
+            what: "an action, string or comment without its end, or an escape by number".to_owned(),
+        })?;
         if end > limits::ACTION_BYTES {
             return too_large("an action has more than 512 bytes");
         }
@@ -218,9 +226,6 @@ fn check_shape(text: &str) -> Result<(), TemplateErrorKind> {
             .split(|c: char| !c.is_ascii_alphanumeric())
             .next();
         if matches!(word, Some("define" | "block" | "template")) {
-            let line = 1 + text[..text.len() - rest.len() + before.len()]
-                .matches('\n')
-                .count();
             return Err(TemplateErrorKind::Unavailable { line });
         }
         rest = &action[end..];
@@ -231,28 +236,37 @@ fn check_shape(text: &str) -> Result<(), TemplateErrorKind> {
     Ok(())
 }
 
-/// Where an action ends: at `}}` outside of strings and comments, or at the end of the text.
-fn action_end(action: &str) -> usize {
+/// Where an action ends: at `}}` outside of strings and comments. Nothing where that never comes,
+/// or where a string has an escape by number: the engine hangs on malformed ones.
+fn action_end(action: &str) -> Option<usize> {
     let bytes = action.as_bytes();
-    if action
-        .trim_start_matches(['-', ' ', '\t', '\r', '\n'])
-        .starts_with("/*")
-    {
-        return action.find("*/").map_or(bytes.len(), |at| at + 2);
+    let content = action.trim_start_matches(['-', ' ', '\t', '\r', '\n']);
+    if content.starts_with("/*") {
+        let end = action.find("*/")? + 2;
+        return action[end..].find("}}").map(|at| end + at);
     }
     let mut quote = None;
     let mut at = 0;
     while at < bytes.len() {
         match (quote, bytes[at]) {
-            (None, b'}') if bytes.get(at + 1) == Some(&b'}') => return at,
+            (None, b'}') if bytes.get(at + 1) == Some(&b'}') => return Some(at),
             (None, b'"' | b'\'' | b'`') => quote = Some(bytes[at]),
-            (Some(b'"' | b'\''), b'\\') => at += 1,
+            (Some(b'"' | b'\''), b'\\') => {
+                at += 1;
+                if !bytes
+                    .get(at)
+                    .is_some_and(|next| b"abfnrtv\\'\"".contains(next))
+                {
+                    return None;
+                }
+            }
+            (Some(b'"' | b'\''), b'\n') => return None,
             (Some(open), byte) if open == byte => quote = None,
             _ => {}
         }
         at += 1;
     }
-    bytes.len()
+    None
 }
 
 fn syntax(error: &ParseError) -> TemplateErrorKind {

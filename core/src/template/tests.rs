@@ -279,6 +279,38 @@ fn all_texts_together_write_no_more_than_a_secret_holds() {
     );
 }
 
+/// The engine's lexer does not come back from some of these: found by fuzzing.
+#[test]
+fn broken_texts_are_refused_at_once() {
+    let texts = [
+        "{{ if eq .A \"ref\\x \"c\" .A }}b{hd",
+        "{{ if eq .A \"ref\\x\" }}b",
+        "{{ \"\\x\" }}",
+        "{{ \"\\",
+        "{{ 'a",
+        "{{ `a",
+        "{{ \"a\nb\" }}",
+        "{{",
+        "{{-",
+        "{{/*",
+        "{{/* a */",
+        "{{ .A }",
+        "{{ .A b{hd",
+        "{{ \" \\\" }}",
+    ];
+    let (done, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for text in texts {
+            let refused = render(text).is_err();
+            let _ = done.send((text, refused));
+        }
+    });
+    for text in texts {
+        let answer = ended.recv_timeout(std::time::Duration::from_secs(5));
+        assert_eq!(answer, Ok((text, true)));
+    }
+}
+
 #[test]
 fn bounds_on_entries_and_values_are_told() {
     let many = (0..=limits::ENTRIES).map(|index| (format!("k{index}"), String::new()));
