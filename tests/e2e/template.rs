@@ -3,17 +3,10 @@
 use std::time::{Duration, Instant};
 
 use sealkit_tests::canary::unique_value;
-use sealkit_tests::namespace::{condition, data, ready_condition, says, uid};
+use sealkit_tests::namespace::{condition, data, message, ready_condition, says, uid};
 use sealkit_tests::plane::{Own, Shared};
 use sealkit_tests::wait::{wait_until, wait_within};
 use serde_json::{Value, json};
-
-fn message(object: &Value) -> String {
-    ready_condition(object)["message"]
-        .as_str()
-        .unwrap()
-        .to_owned()
-}
 
 #[test]
 fn files_are_made_of_several_values() {
@@ -81,7 +74,7 @@ fn values_sealed_without_render_do_not_exist_for_templates() {
         let patch = json!({"spec": {"template": {"data": {"out": oracle}}}});
         shop.api.merge(&shop.sealed_path("db"), &patch).unwrap();
         let object = shop.wait_stalled("db", "TemplateFailed");
-        told.push(message(&object));
+        told.push(message(&object).to_owned());
         assert_eq!(
             shop.secret("db").as_ref(),
             Some(&good),

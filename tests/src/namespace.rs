@@ -205,6 +205,11 @@ pub fn ready_condition(object: &Value) -> &Value {
         .unwrap_or(&NONE)
 }
 
+/// What the object says for people.
+pub fn message(object: &Value) -> &str {
+    ready_condition(object)["message"].as_str().unwrap()
+}
+
 /// The UID of an object.
 pub fn uid(object: &Value) -> &str {
     object["metadata"]["uid"].as_str().unwrap()

@@ -41,16 +41,12 @@ pub struct Plane {
 }
 
 impl Plane {
-    /// One with other manifests than those of `deploy/base`, for one test.
-    pub fn with(kustomization: &str) -> Self {
-        Self::installed(kustomization)
-    }
-
     fn start() -> Self {
-        Self::installed("deploy/base")
+        Self::with("deploy/base")
     }
 
-    fn installed(kustomization: &str) -> Self {
+    /// One with the manifests of a folder of the repository, for one test.
+    pub fn with(kustomization: &str) -> Self {
         let servers = ControlPlane::start(Options::default()).unwrap();
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         servers.apply_kustomize(&root.join(kustomization)).unwrap();

@@ -58,7 +58,7 @@ pub fn run(args: &OpenArgs, global: &GlobalArgs, terminal: Terminal) -> Result<(
         return print(&value.bytes);
     }
     let secrets: Vec<Plain> = opened
-        .iter()
+        .into_iter()
         .map(|(document, opened, _)| rebuild(document, opened, args.decode))
         .collect::<Result<_>>()?;
     let text = match global.output.unwrap_or(Output::Yaml) {
@@ -116,7 +116,7 @@ fn open(document: &Document, ring: &KeyRing) -> Result<Opened> {
 }
 
 /// The Secret that the controller would make.
-fn rebuild(document: &Document, opened: &Opened, decode: bool) -> Result<Plain> {
+fn rebuild(document: &Document, opened: Opened, decode: bool) -> Result<Plain> {
     let mut metadata = Map::new();
     for field in ["name", "namespace"] {
         let text = document.metadata(field);
@@ -154,14 +154,10 @@ fn rebuild(document: &Document, opened: &Opened, decode: bool) -> Result<Plain> 
         .map_err(|_| CommandError::input("spec.template is malformed"))?;
     let unrendered =
         |error: TemplateError| CommandError::unopened(error).hint("take single values with --key");
-    let readable = opened.values.iter().filter(|(_, value)| value.render);
-    let readable = readable.map(|(key, value)| (key.as_str(), value.bytes.as_slice()));
     let mut templates = Templates::parse(&spec.data).map_err(unrendered)?;
-    let mut values = templates.render(readable).map_err(unrendered)?;
-    if spec.include_raw.unwrap_or(true) {
-        let raw = opened.values.iter();
-        values.extend(raw.map(|(key, value)| (key.clone(), value.bytes.clone())));
-    }
+    let values = templates
+        .secret_data(opened.values, spec.include_raw.unwrap_or(true))
+        .map_err(unrendered)?;
     for (key, bytes) in values {
         match std::str::from_utf8(&bytes) {
             Ok(text) if decode => secret.string_data.insert(key, text.to_owned()),

@@ -5,20 +5,22 @@ use crate::support::{Desk, SECRET, objects, secret};
 const TEMPLATE: &str = "type: example.com/config\nmetadata: {labels: {app: shop}}\nincludeRaw: false\n\
     data:\n  config.ini: |\n    password={{ .password | quote }}\n";
 
+/// Seals for a template, into a file.
+const SEAL: [&str; 7] = [
+    "-R",
+    "key.pub",
+    "--render",
+    "--template",
+    "t.yaml",
+    "-w",
+    "db.yaml",
+];
+
 #[test]
 fn a_template_goes_into_the_object_and_renders_when_opened() {
     let desk = Desk::new();
     desk.write("t.yaml", TEMPLATE);
-    let seal = [
-        "-R",
-        "key.pub",
-        "--render",
-        "--template",
-        "t.yaml",
-        "-w",
-        "db.yaml",
-    ];
-    let answer = desk.pipe(&seal, SECRET).done();
+    let answer = desk.pipe(&SEAL, SECRET).done();
     assert!(
         answer.stderr.contains("may read these values"),
         "{}",
@@ -133,22 +135,13 @@ fn without_render_a_person_is_told() {
 fn a_file_keeps_its_template() {
     let desk = Desk::new();
     desk.write("t.yaml", TEMPLATE);
-    let seal = [
-        "-R",
-        "key.pub",
-        "--render",
-        "--template",
-        "t.yaml",
-        "-w",
-        "db.yaml",
-    ];
-    desk.pipe(&seal, SECRET).done();
+    desk.pipe(&SEAL, SECRET).done();
     let before = desk.read("db.yaml");
-    desk.pipe(&seal, secret("db", &[("user", "bob")])).done();
+    desk.pipe(&SEAL, secret("db", &[("user", "bob")])).done();
     assert!(desk.read("db.yaml").contains("\"user\": sk1."));
     desk.write("t.yaml", &TEMPLATE.replace("password=", "pw="));
     let same = desk.read("db.yaml");
-    desk.refused(&seal, SECRET, 3, "keeps its template");
+    desk.refused(&SEAL, SECRET, 3, "keeps its template");
     assert_eq!(desk.read("db.yaml"), same);
     assert_ne!(before, same);
 }

@@ -56,7 +56,10 @@ pub struct SealedSecrets {
     state: Mutex<State>,
     events: Events,
     metrics: Arc<Metrics>,
-    listed: watch::Sender<bool>,
+    /// Where to watch: each place for itself.
+    places: Vec<Place>,
+    /// Places whose objects were listed once.
+    listed: AtomicUsize,
 }
 
 /// An object that waits for its turn with its spec.
@@ -103,9 +106,9 @@ impl SealedSecrets {
         events: Events,
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
-        let listed = watch::channel(false).0;
         let state = Mutex::default();
         let at_once = settings.concurrency;
+        let places = places(&settings);
         Arc::new(Self {
             client,
             settings,
@@ -115,14 +118,15 @@ impl SealedSecrets {
             state,
             events,
             metrics,
-            listed,
+            places,
+            listed: AtomicUsize::new(0),
         })
     }
 
     /// Which objects could not be opened without a key, as `namespace/name`; `None` while some
     /// object was not looked at yet.
     pub fn users_of(&self, key: &Fingerprint) -> Option<Vec<String>> {
-        if !*self.listed.borrow() {
+        if self.listed.load(Ordering::Relaxed) < self.places.len() {
             return None;
         }
         let state = self.state();
@@ -168,9 +172,8 @@ impl SealedSecrets {
     pub async fn run(self: Arc<Self>, health: Arc<Health>) {
         let mut keys = self.keys.clone();
         let mut tasks = tokio::task::JoinSet::new();
-        let places = self.places();
         let (secrets_listed, mut secrets_ready) = watch::channel(0);
-        for place in &places {
+        for place in &self.places {
             let task =
                 self.clone()
                     .watch_secrets(place.clone(), health.clone(), secrets_listed.clone());
@@ -181,37 +184,16 @@ impl SealedSecrets {
             return;
         }
         if secrets_ready
-            .wait_for(|listed| *listed == places.len())
+            .wait_for(|listed| *listed == self.places.len())
             .await
             .is_err()
         {
             return;
         }
-        let (objects_listed, objects_ready) = watch::channel(0);
-        for place in &places {
-            let task =
-                self.clone()
-                    .watch_objects(place.clone(), health.clone(), objects_listed.clone());
-            tasks.spawn(task);
+        for place in &self.places {
+            tasks.spawn(self.clone().watch_objects(place.clone(), health.clone()));
         }
-        drop(objects_listed);
         tasks.spawn(self.clone().watch_keys());
-        let all_listed = {
-            let (reconciler, health, mut ready) =
-                (self.clone(), health.clone(), objects_ready.clone());
-            async move {
-                if ready
-                    .wait_for(|listed| *listed == places.len())
-                    .await
-                    .is_ok()
-                {
-                    reconciler.listed.send_replace(true);
-                    health.set_ready(true);
-                }
-                std::future::pending::<()>().await;
-            }
-        };
-        tasks.spawn(all_listed);
         let mut workers = tokio::task::JoinSet::new();
         // Slow work in one namespace leaves a quarter of the workers to the others.
         for _ in 0..(self.settings.concurrency.max(1) * 4).div_ceil(3) {
@@ -233,16 +215,6 @@ impl SealedSecrets {
     /// Hands out no more work; writes under way are finished.
     pub fn stop(&self) {
         self.queue.close();
-    }
-
-    /// The namespaces that are watched each for itself; `None` for the whole cluster.
-    fn places(&self) -> Vec<Place> {
-        let namespaces: BTreeSet<&String> = self.settings.watch_namespaces.iter().collect();
-        if namespaces.is_empty() {
-            vec![None]
-        } else {
-            namespaces.into_iter().cloned().map(Some).collect()
-        }
     }
 
     fn api<K>(&self, place: &Place) -> Api<K>
@@ -334,13 +306,7 @@ impl SealedSecrets {
         }
     }
 
-    /// `listed` counts the places whose first list is complete.
-    async fn watch_objects(
-        self: Arc<Self>,
-        place: Place,
-        health: Arc<Health>,
-        listed: watch::Sender<usize>,
-    ) {
+    async fn watch_objects(self: Arc<Self>, place: Place, health: Arc<Health>) {
         let api: Api<SealedSecretObject> = self.api(&place);
         // One after the other: no page of large objects in memory, and none to wait for.
         let config = if crate::watch::streams_lists(&self.client, api.resource_url()).await {
@@ -372,7 +338,8 @@ impl SealedSecrets {
                     gone.iter().for_each(|key| self.object_gone(key));
                     listing = std::collections::HashSet::new();
                     if std::mem::take(&mut first) {
-                        listed.send_modify(|listed| *listed += 1);
+                        let listed = 1 + self.listed.fetch_add(1, Ordering::Relaxed);
+                        health.set_ready(listed == self.places.len());
                     }
                 }
                 Event::Apply(object) => self.object_changed(object),
@@ -445,4 +412,14 @@ fn key_of(metadata: &ObjectMeta) -> Key {
 
 fn covers(place: &Place, key: &Key) -> bool {
     place.as_ref().is_none_or(|namespace| *namespace == key.0)
+}
+
+/// The namespaces to serve, each once; `None` alone for the whole cluster.
+fn places(settings: &Settings) -> Vec<Place> {
+    let namespaces: BTreeSet<&String> = settings.watch_namespaces.iter().collect();
+    if namespaces.is_empty() {
+        vec![None]
+    } else {
+        namespaces.into_iter().cloned().map(Some).collect()
+    }
 }

@@ -6,7 +6,7 @@ use sealkit_core::api::{
     CreationPolicy, OWN_PREFIX, REFUSED_SECRET_TYPES, Reason, SecretTemplate, TargetSpec,
 };
 use sealkit_core::keys::{Fingerprint, KeyType};
-use sealkit_core::sealed::{self, Code, OpenError, Opened, OpenedEnvelope, SealedObject, Search};
+use sealkit_core::sealed::{self, Code, OpenError, OpenedEnvelope, SealedObject, Search};
 use sealkit_core::template::{TemplateError, Templates};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -122,10 +122,10 @@ fn open_now(
         target.creation_policy.unwrap_or_default(),
         settings,
     )?;
-    let templates = Templates::parse(&template.data)?;
-    let mut metadata = object.metadata.clone();
-    metadata.managed_fields = None;
-    let size = FRAME + sealed::json_size(&metadata) + sealed::json_size(&object.spec);
+    let mut templates = Templates::parse(&template.data)?;
+    // Without managedFields: they were dropped when the object was read.
+    let metadata = &object.metadata;
+    let size = FRAME + sealed::json_size(metadata) + sealed::json_size(&object.spec);
     let Value::Object(spec) = &object.spec else {
         return Err(Failure::Terminal(
             Reason::InvalidSpec,
@@ -167,30 +167,10 @@ fn open_now(
         hint_mismatch,
         sealed_to: sealed_to.into_iter().collect(),
         needed: needed.into_iter().collect(),
-        data: data(opened, templates, template.include_raw.unwrap_or(true))?,
+        data: templates.secret_data(opened.values, template.include_raw.unwrap_or(true))?,
         target,
         template,
     })
-}
-
-/// What the Secret holds: rendered templates, and the sealed values, which win.
-fn data(
-    opened: Opened,
-    mut templates: Templates,
-    include_raw: bool,
-) -> Result<BTreeMap<String, Zeroizing<Vec<u8>>>, Failure> {
-    let readable = opened.values.iter().filter(|(_, value)| value.render);
-    let readable = readable.map(|(key, value)| (key.as_str(), value.bytes.as_slice()));
-    let mut data = templates.render(readable)?;
-    if include_raw {
-        data.extend(
-            opened
-                .values
-                .into_iter()
-                .map(|(key, value)| (key, value.bytes)),
-        );
-    }
-    Ok(data)
 }
 
 /// A part of the spec that is no concern of the format.

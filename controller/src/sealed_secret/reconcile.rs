@@ -108,7 +108,10 @@ impl SealedSecrets {
             _ => {
                 let api: Api<SealedSecretObject> = Api::namespaced(self.client.clone(), &key.0);
                 match api.get_opt(&key.1).await? {
-                    Some(object) if object.uid() == known.uid => Arc::new(object),
+                    Some(mut object) if object.uid() == known.uid => {
+                        object.metadata.managed_fields = None;
+                        Arc::new(object)
+                    }
                     // Gone, or made anew: the watch tells.
                     _ => return Ok(None),
                 }

@@ -1,10 +1,10 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::Secret;
 use sealkit_core::api::TargetStatus;
 use serde_json::{Value, json};
 
-use super::plan::{self, ALLOW_ANNOTATION, Desired, GENERATION_ANNOTATION, MERGED_ANNOTATION};
+use super::plan::{self, ALLOW_ANNOTATION, Desired, MERGED_ANNOTATION};
 
 /// Field manager of what is merged into Secrets of others.
 pub(super) const FIELD_MANAGER: &str = "sealkit-merge";
@@ -55,9 +55,8 @@ pub(super) fn plan_merge(existing: &Secret, desired: &Desired) -> MergePlan {
     }
 
     let meta = &existing.metadata;
-    let (labels, annotations) = (desired.all_labels(), annotations(desired));
-    let has = |all: Option<&std::collections::BTreeMap<String, String>>,
-               wanted: &std::collections::BTreeMap<String, String>| {
+    let (labels, annotations) = (desired.all_labels(), desired.stamped(MERGED_ANNOTATION));
+    let has = |all: Option<&BTreeMap<String, String>>, wanted: &BTreeMap<String, String>| {
         wanted
             .iter()
             .all(|(name, value)| all.and_then(|all| all.get(name)) == Some(value))
@@ -95,17 +94,6 @@ pub(super) fn plan_merge(existing: &Secret, desired: &Desired) -> MergePlan {
     }))
 }
 
-fn annotations(desired: &Desired) -> std::collections::BTreeMap<String, String> {
-    let mut annotations = desired.annotations.clone();
-    let marker = desired.source.marker(&desired.namespace);
-    annotations.insert(MERGED_ANNOTATION.to_owned(), marker);
-    annotations.insert(
-        GENERATION_ANNOTATION.to_owned(),
-        desired.generation.to_string(),
-    );
-    annotations
-}
-
 /// The keys of `data` that our field manager applied.
 fn owned_keys(existing: &Secret) -> BTreeSet<String> {
     let entries = existing.metadata.managed_fields.iter().flatten();
@@ -123,34 +111,17 @@ fn owned_keys(existing: &Secret) -> BTreeSet<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use k8s_openapi::ByteString;
     use sealkit_core::api::CreationPolicy;
-    use zeroize::Zeroizing;
 
     use super::*;
-    use crate::target::Source;
 
     fn desired() -> Desired {
         Desired {
-            namespace: "shop".into(),
-            name: "db".into(),
             generation: 3,
-            source: Source {
-                api_version: "sealkit.dev/v1beta1".into(),
-                kind: "SealedSecret",
-                name: "db".into(),
-                uid: "u1".into(),
-            },
             policy: CreationPolicy::Merge,
-            adopt: false,
-            namespace_consents: false,
-            secret_type: "Opaque".into(),
-            immutable: false,
             labels: BTreeMap::new(),
-            annotations: BTreeMap::new(),
-            data: BTreeMap::from([("K".into(), Zeroizing::new(b"v".to_vec()))]),
+            ..plan::tests::desired()
         }
     }
 
@@ -188,7 +159,10 @@ mod tests {
         assert_eq!(body["data"], json!({"K": "dg=="}));
         assert_eq!(body["metadata"]["uid"], "s1");
         assert_eq!(body["metadata"]["resourceVersion"], "9");
-        assert_eq!(body["metadata"]["annotations"][GENERATION_ANNOTATION], "3");
+        assert_eq!(
+            body["metadata"]["annotations"]["sealkit.dev/generation"],
+            "3"
+        );
     }
 
     #[test]
@@ -210,7 +184,7 @@ mod tests {
         meta.annotations
             .as_mut()
             .unwrap()
-            .extend(annotations(&desired()));
+            .extend(desired().stamped(MERGED_ANNOTATION));
         assert!(matches!(plan_merge(&secret, &desired()), MergePlan::InSync(t) if t.merged));
         let mut drifted = secret.clone();
         drifted.data.as_mut().unwrap().remove("K");

@@ -20,7 +20,7 @@ pub const ALLOW_ANNOTATION: &str = "sealkit.dev/allow";
 pub(super) const MERGED_ANNOTATION: &str = "sealkit.dev/merged";
 /// Annotation with the generation of the source: each generation writes the Secret, whether or not
 /// bytes changed, so that nobody can test a guess of a value by watching for writes.
-pub(super) const GENERATION_ANNOTATION: &str = "sealkit.dev/generation";
+const GENERATION_ANNOTATION: &str = "sealkit.dev/generation";
 /// Annotation with the names of the template's labels and annotations, so that those that the
 /// template drops can be removed.
 const TEMPLATE_ANNOTATION: &str = "sealkit.dev/template-metadata";
@@ -134,16 +134,19 @@ impl Desired {
         labels
     }
 
-    fn all_annotations(&self) -> BTreeMap<String, String> {
+    /// The template's annotations with the generation, and the source under the name of `marker`.
+    pub(super) fn stamped(&self, marker: &str) -> BTreeMap<String, String> {
         let mut annotations = self.annotations.clone();
         annotations.insert(
             GENERATION_ANNOTATION.to_owned(),
             self.generation.to_string(),
         );
-        annotations.insert(
-            SOURCE_ANNOTATION.to_owned(),
-            self.source.marker(&self.namespace),
-        );
+        annotations.insert(marker.to_owned(), self.source.marker(&self.namespace));
+        annotations
+    }
+
+    fn all_annotations(&self) -> BTreeMap<String, String> {
+        let mut annotations = self.stamped(SOURCE_ANNOTATION);
         if !self.labels.is_empty() || !self.annotations.is_empty() {
             let names = json!({
                 "labels": self.labels.keys().collect::<Vec<_>>(),
@@ -386,12 +389,12 @@ fn metadata_patch(
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use k8s_openapi::ByteString;
 
     use super::*;
 
-    fn desired() -> Desired {
+    pub(in crate::target) fn desired() -> Desired {
         Desired {
             namespace: "shop".into(),
             name: "db".into(),

@@ -16,6 +16,7 @@ use gtmpl_ng::{Context, ExecError, Limits, ParseError, Template, Value};
 use zeroize::Zeroizing;
 
 use crate::names;
+use crate::sealed::OpenedValue;
 
 /// What a template may be made of and consume. Sized for configuration files; together they keep
 /// the memory of one render below 100 MiB, whatever the text says.
@@ -133,9 +134,20 @@ impl Templates {
         texts.iter().map(parse).collect::<Result<_, _>>().map(Self)
     }
 
-    /// Is there nothing to render?
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    /// What a Secret holds: the rendered texts over the values that templates may read, and with
+    /// `include_raw` the values themselves, which win. Errors and time as of [`Templates::render`].
+    pub fn secret_data(
+        &mut self,
+        values: BTreeMap<String, OpenedValue>,
+        include_raw: bool,
+    ) -> Result<BTreeMap<String, Zeroizing<Vec<u8>>>, TemplateError> {
+        let readable = values.iter().filter(|(_, value)| value.render);
+        let readable = readable.map(|(key, value)| (key.as_str(), value.bytes.as_slice()));
+        let mut data = self.render(readable)?;
+        if include_raw {
+            data.extend(values.into_iter().map(|(key, value)| (key, value.bytes)));
+        }
+        Ok(data)
     }
 
     /// Renders all texts over `values`; those that are not UTF-8 do not exist for templates.
@@ -209,12 +221,14 @@ fn check_shape(text: &str) -> Result<(), TemplateErrorKind> {
     let mut rest = text;
     while let Some((before, action)) = rest.split_once("{{") {
         actions += 1;
-        let line = 1 + text[..text.len() - rest.len() + before.len()]
-            .matches('\n')
-            .count();
+        // Counted for an error only: from the beginning, that is.
+        let line = || {
+            let until = text.len() - rest.len() + before.len();
+            1 + text[..until].matches('\n').count()
+        };
         // The engine's lexer never comes back from some of these.
         let end = action_end(action).ok_or_else(|| TemplateErrorKind::Syntax {
-            line,
+            line: line(),
             column: 1,
             what: "an action, string or comment without its end, or an escape by number".to_owned(),
         })?;
@@ -226,7 +240,7 @@ fn check_shape(text: &str) -> Result<(), TemplateErrorKind> {
             .split(|c: char| !c.is_ascii_alphanumeric())
             .next();
         if matches!(word, Some("define" | "block" | "template")) {
-            return Err(TemplateErrorKind::Unavailable { line });
+            return Err(TemplateErrorKind::Unavailable { line: line() });
         }
         rest = &action[end..];
     }

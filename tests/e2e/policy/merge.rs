@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use sealkit_tests::canary::unique_value;
-use sealkit_tests::namespace::{Namespace, data, ready_condition, resource_version, uid};
+use sealkit_tests::namespace::{Namespace, data, message, resource_version, uid};
 use sealkit_tests::plane::Shared;
 use sealkit_tests::wait::{holds_for, wait_until};
 use serde_json::{Value, json};
@@ -15,13 +15,6 @@ fn merging(namespace: &Namespace, values: &[(&str, &str)]) -> Value {
         draft = draft.value(key, value);
     }
     draft.manifest()
-}
-
-fn message(object: &Value) -> String {
-    ready_condition(object)["message"]
-        .as_str()
-        .unwrap()
-        .to_owned()
 }
 
 #[test]
