@@ -10,8 +10,10 @@ pub struct History {
     versions: Vec<Version>,
     /// Generations for which the object was Ready.
     synced: Vec<i64>,
-    /// Were statuses written before the first version seen?
+    /// May statuses have been written that no watch has shown?
     begun_before: bool,
+    /// Is the next version one of a list?
+    is_broken_off: bool,
 }
 
 /// One version of an object.
@@ -38,7 +40,20 @@ impl Version {
 }
 
 impl History {
-    /// Takes in a version; the rules that it breaks.
+    /// Takes in a version that a list has shown after a watch was broken off: versions before it
+    /// may be missing, so what it says is judged, but not the step to it.
+    pub fn push_listed(&mut self, object: &Value) -> Vec<String> {
+        if !self.saw(
+            object["metadata"]["resourceVersion"]
+                .as_str()
+                .unwrap_or_default(),
+        ) {
+            self.is_broken_off = true;
+        }
+        self.push(object)
+    }
+
+    /// Takes in the next version; the rules that it breaks.
     pub fn push(&mut self, object: &Value) -> Vec<String> {
         let version = Version {
             resource_version: object["metadata"]["resourceVersion"]
@@ -55,8 +70,16 @@ impl History {
         }
         let mut found = violations(object);
         let observed = version.observed();
+        let is_broken_off = std::mem::take(&mut self.is_broken_off);
         match self.versions.last() {
-            Some(previous) => judge_step(previous, &version, &mut found),
+            Some(previous) => {
+                judge_order(previous, &version, &mut found);
+                if is_broken_off {
+                    self.begun_before = true;
+                } else {
+                    judge_step(previous, &version, &mut found);
+                }
+            }
             None => self.begun_before = observed != -1,
         }
         let ready = version.condition("Ready");
@@ -108,7 +131,8 @@ impl History {
     }
 }
 
-fn judge_step(previous: &Version, next: &Version, found: &mut Vec<String>) {
+/// Holds whatever came between.
+fn judge_order(previous: &Version, next: &Version, found: &mut Vec<String>) {
     if next.observed() < previous.observed() {
         found.push(format!(
             "observedGeneration fell from {} to {}",
@@ -116,6 +140,9 @@ fn judge_step(previous: &Version, next: &Version, found: &mut Vec<String>) {
             next.observed()
         ));
     }
+}
+
+fn judge_step(previous: &Version, next: &Version, found: &mut Vec<String>) {
     if next.status == previous.status {
         return;
     }
@@ -239,6 +266,27 @@ mod tests {
             "one was a change of the spec"
         );
         assert!(history.saw("5") && !history.saw("6"));
+    }
+
+    #[test]
+    fn a_step_over_versions_that_nobody_saw_is_not_judged() {
+        let mut history = History::default();
+        let first = step(1, 1, 1, "True", 0).object();
+        let listed = step(5, 1, 1, "True", 4).object();
+        assert_eq!(history.push(&first), Vec::<String>::new());
+        assert_eq!(history.push_listed(&first), Vec::<String>::new());
+        assert_eq!(history.push_listed(&listed), Vec::<String>::new());
+        // The next step is one again, and what a listed version says of itself always counts.
+        let moved = history.push(&step(6, 1, 1, "True", 5).object());
+        assert!(
+            moved.iter().any(|text| text.contains("only moved a time")),
+            "{moved:?}"
+        );
+        let unknown = history.push_listed(&step(9, 1, 1, "Unknown", 6).object());
+        assert!(
+            unknown.iter().any(|text| text.contains("was Ready before")),
+            "{unknown:?}"
+        );
     }
 
     #[test]

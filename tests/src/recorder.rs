@@ -121,28 +121,29 @@ async fn record(objects: Api<DynamicObject>, kind: &str, records: Arc<Mutex<Reco
         .boxed();
     while let Some(event) = events.next().await {
         // Errors: the API server is away; the watch goes on where it was.
-        let Ok(Event::Apply(object) | Event::InitApply(object) | Event::Delete(object)) = event
-        else {
-            continue;
+        let (object, push): (_, fn(&mut History, &Value) -> _) = match event {
+            Ok(Event::Apply(object) | Event::Delete(object)) => (object, History::push),
+            Ok(Event::InitApply(object)) => (object, History::push_listed),
+            _ => continue,
         };
         let mut object = serde_json::to_value(object).unwrap();
         object["kind"] = kind.into();
         records
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .take(&object);
+            .take(&object, push);
     }
 }
 
 impl Records {
-    fn take(&mut self, object: &Value) {
+    fn take(&mut self, object: &Value, push: fn(&mut History, &Value) -> Vec<String>) {
         let text = |field: &str| {
             object["metadata"][field]
                 .as_str()
                 .unwrap_or_default()
                 .to_owned()
         };
-        let found = self.by_uid.entry(text("uid")).or_default().push(object);
+        let found = push(self.by_uid.entry(text("uid")).or_default(), object);
         let place = format!(
             "{} {}/{}",
             object["kind"].as_str().unwrap_or_default(),
