@@ -1,8 +1,8 @@
 //! From a Secret manifest to a SealedSecret: names, scope, refusals, limits.
 
 use sealkit_core::api::{
-    EnvelopeSpec, OWN_PREFIX, REFUSED_SECRET_TYPES, ScopeSpec, SealedSecret, SealedSecretSpec,
-    SecretTemplate, TemplateMetadata,
+    EnvelopeSpec, REFUSED_SECRET_TYPES, ScopeSpec, SealedSecret, SealedSecretSpec, SecretTemplate,
+    TemplateMetadata, is_refused_metadata,
 };
 use sealkit_core::keys::RecipientSet;
 use sealkit_core::manifest::SecretManifest;
@@ -122,9 +122,9 @@ fn template(manifest: &SecretManifest, given: Option<&SecretTemplate>) -> Option
         labels: manifest.labels.clone(),
         annotations: manifest.annotations.clone(),
     };
-    metadata
-        .labels
-        .retain(|name, _| !name.starts_with(OWN_PREFIX));
+    metadata.labels.retain(|name, _| !is_refused_metadata(name));
+    let annotations = &mut metadata.annotations;
+    annotations.retain(|name, _| !is_refused_metadata(name));
     let mut template = given.cloned().unwrap_or_default();
     if let Some(given) = template.metadata.take() {
         metadata.labels.extend(given.labels);

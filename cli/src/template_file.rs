@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use sealkit_core::api::{OWN_PREFIX, SecretTemplate};
+use sealkit_core::api::{SecretTemplate, is_refused_metadata};
 use sealkit_core::manifest::read_documents;
 use sealkit_core::names::printable;
 use sealkit_core::template::Templates;
@@ -57,10 +57,10 @@ pub fn fault(template: &SecretTemplate) -> Option<String> {
     let mut names = metadata
         .into_iter()
         .flat_map(|metadata| metadata.labels.keys().chain(metadata.annotations.keys()));
-    if let Some(own) = names.find(|name| name.starts_with(OWN_PREFIX)) {
-        let own = printable(own);
+    if let Some(name) = names.find(|name| is_refused_metadata(name)) {
+        let name = printable(name);
         return Some(format!(
-            "the template sets {own:?}, which only Sealkit sets"
+            "the template sets {name:?}, which only Sealkit or kubectl sets"
         ));
     }
     Templates::parse(&template.data)

@@ -83,7 +83,7 @@ fn what_the_controller_would_refuse_is_refused_here() {
         ),
         (
             "metadata: {labels: {sealkit.dev/managed: 'false'}}\n",
-            "only Sealkit sets",
+            "only Sealkit or kubectl sets",
         ),
         ("spec: {}\n", "unknown field \"spec\""),
         ("data: {out: 7}\n", "invalid type"),

@@ -20,9 +20,9 @@ pub(super) enum MergePlan {
     Conflict(String),
 }
 
-/// Decides. A key that is there and that we do not manage is a conflict even if it has our value:
-/// applying would succeed exactly then, and tell whoever may write the source that a guess of
-/// somebody else's value was right.
+/// Decides. A key, label or annotation that is there and that we do not manage is a conflict even
+/// if it has our value: applying would succeed exactly then, and tell whoever may write the source
+/// that a guess of somebody else's value was right.
 pub(super) fn plan_merge(existing: &Secret, desired: &Desired) -> MergePlan {
     let name = &desired.name;
     if let Some(why) = plan::never_a_target(existing, desired) {
@@ -41,7 +41,7 @@ pub(super) fn plan_merge(existing: &Secret, desired: &Desired) -> MergePlan {
              {ALLOW_ANNOTATION}: {kind}/{name}"
         ));
     }
-    let owned = owned_keys(existing);
+    let owned = owned_names(existing, &["f:data"]);
     let data = existing.data.as_ref();
     let value = |key: &str| data.and_then(|data| data.get(key));
     let theirs = desired
@@ -55,6 +55,32 @@ pub(super) fn plan_merge(existing: &Secret, desired: &Desired) -> MergePlan {
     }
 
     let meta = &existing.metadata;
+    let kinds = [
+        ("label", "f:labels", &meta.labels, &desired.labels),
+        (
+            "annotation",
+            "f:annotations",
+            &meta.annotations,
+            &desired.annotations,
+        ),
+    ];
+    for (kind, field, existing_names, wanted) in kinds {
+        let ours = owned_names(existing, &["f:metadata", field]);
+        let there = |name: &&String| {
+            existing_names
+                .as_ref()
+                .is_some_and(|all| all.contains_key(*name))
+        };
+        if let Some(theirs) = wanted
+            .keys()
+            .filter(there)
+            .find(|name| !ours.contains(*name))
+        {
+            return MergePlan::Conflict(format!(
+                "the {kind} {theirs} of the Secret {name} belongs to somebody else, nothing was merged"
+            ));
+        }
+    }
     let (labels, annotations) = (desired.all_labels(), desired.stamped(MERGED_ANNOTATION));
     let has = |all: Option<&BTreeMap<String, String>>, wanted: &BTreeMap<String, String>| {
         wanted
@@ -94,16 +120,22 @@ pub(super) fn plan_merge(existing: &Secret, desired: &Desired) -> MergePlan {
     }))
 }
 
-/// The keys of `data` that our field manager applied.
-fn owned_keys(existing: &Secret) -> BTreeSet<String> {
+/// The names under a path of fields that our field manager applied.
+fn owned_names(existing: &Secret, path: &[&str]) -> BTreeSet<String> {
     let entries = existing.metadata.managed_fields.iter().flatten();
     let ours = entries.filter(|entry| {
         entry.manager.as_deref() == Some(FIELD_MANAGER)
             && entry.operation.as_deref() == Some("Apply")
             && entry.subresource.as_deref().is_none_or(str::is_empty)
     });
-    ours.filter_map(|entry| entry.fields_v1.as_ref()?.0.get("f:data")?.as_object())
-        .flat_map(|data| data.keys())
+    let fields = ours.filter_map(|entry| {
+        let all = &entry.fields_v1.as_ref()?.0;
+        path.iter()
+            .try_fold(all, |fields, field| fields.get(*field))?
+            .as_object()
+    });
+    fields
+        .flat_map(|fields| fields.keys())
         .filter_map(|field| field.strip_prefix("f:"))
         .map(str::to_owned)
         .collect()
@@ -174,6 +206,38 @@ mod tests {
                 "{plan:?}"
             );
         }
+    }
+
+    #[test]
+    fn metadata_of_somebody_else_is_a_conflict_whatever_its_value() {
+        for value in ["v", "other"] {
+            let mut label = theirs(&[], &[]);
+            label.metadata.labels = Some([("tier".into(), value.into())].into());
+            let mut annotation = theirs(&[], &[]);
+            let annotations = annotation.metadata.annotations.as_mut().unwrap();
+            annotations.insert("note".into(), value.into());
+            let wish = Desired {
+                labels: [("tier".into(), "v".into())].into(),
+                annotations: [("note".into(), "v".into())].into(),
+                ..desired()
+            };
+            for (secret, told) in [(label, "label tier"), (annotation, "annotation note")] {
+                let plan = plan_merge(&secret, &wish);
+                assert!(
+                    matches!(&plan, MergePlan::Conflict(why) if why.contains(told)),
+                    "{plan:?}"
+                );
+            }
+        }
+        let mut ours = theirs(&[], &[]);
+        ours.metadata.labels = Some([("tier".into(), "old".into())].into());
+        let managed = &mut ours.metadata.managed_fields.as_mut().unwrap()[1];
+        managed.fields_v1.as_mut().unwrap().0["f:metadata"] = json!({"f:labels": {"f:tier": {}}});
+        let wish = Desired {
+            labels: [("tier".into(), "new".into())].into(),
+            ..desired()
+        };
+        assert!(matches!(plan_merge(&ours, &wish), MergePlan::Apply(_)));
     }
 
     #[test]

@@ -36,6 +36,15 @@ pub const REFUSED_SECRET_TYPES: [&str; 4] = [
 pub const IDENTITY_TYPE: &str = "sealkit.dev/identity";
 /// Prefix of the labels and annotations that only Sealkit sets.
 pub const OWN_PREFIX: &str = "sealkit.dev/";
+/// Prefix of kubectl's: one of them holds a copy of a whole manifest, values included.
+const KUBECTL_PREFIX: &str = "kubectl.kubernetes.io/";
+
+/// May no template set a label or annotation of this name?
+pub fn is_refused_metadata(name: &str) -> bool {
+    [OWN_PREFIX, KUBECTL_PREFIX]
+        .iter()
+        .any(|prefix| name.starts_with(prefix))
+}
 
 /// All CRDs, as `deploy/crds` has them.
 pub fn custom_resource_definitions() -> Vec<CustomResourceDefinition> {

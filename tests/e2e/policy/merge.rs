@@ -92,6 +92,40 @@ fn a_key_of_somebody_else_is_a_conflict_whatever_its_value() {
     assert!(told[0].contains("key theirs"), "{}", told[0]);
 }
 
+/// An annotation may hold as much as a value does: kubectl's last-applied one holds them all.
+#[test]
+fn metadata_of_somebody_else_is_a_conflict_whatever_its_value() {
+    let plane = Shared::get();
+    let mut told = Vec::new();
+    for guess in ["theirs", "wrong"] {
+        let shop = plane.namespace("merge");
+        let before = theirs(&shop, true, &[("theirs", "kept")]);
+        let mut manifest = merging(&shop, &[("a", &unique_value())]);
+        manifest["spec"]["template"] = json!({"metadata": {"labels": {"app": guess}}});
+        shop.apply(&manifest);
+        let object = shop.wait_stalled("db", "TargetConflict");
+        assert_eq!(shop.secret("db"), Some(before), "all or nothing");
+        told.push(message(&object).replace(&shop.name, ""));
+    }
+    assert_eq!(told[0], told[1]);
+    assert!(told[0].contains("label app"), "{}", told[0]);
+
+    let shop = plane.namespace("merge");
+    theirs(&shop, true, &[]);
+    let mut manifest = merging(&shop, &[("a", &unique_value())]);
+    manifest["spec"]["template"] = json!({"metadata": {"labels": {"tier": "one"}}});
+    shop.apply(&manifest);
+    shop.wait_ready("db");
+    manifest["spec"]["template"] = json!({"metadata": {"labels": {"tier": "two"}}});
+    shop.apply(&manifest);
+    shop.wait_ready("db");
+    let labels = shop.secret("db").unwrap()["metadata"]["labels"].clone();
+    assert_eq!(
+        (&labels["tier"], &labels["app"]),
+        (&json!("two"), &json!("theirs"))
+    );
+}
+
 #[test]
 fn a_key_that_somebody_takes_over_is_theirs_from_then_on() {
     let plane = Shared::get();
