@@ -2,6 +2,7 @@
 //! pointers: what they share goes through the thread.
 
 use std::cell::Cell;
+use std::time::{Duration, Instant};
 
 use gtmpl_ng::{FuncError, Value};
 
@@ -9,11 +10,21 @@ use super::limits;
 
 thread_local! {
     static WORK: Cell<usize> = const { Cell::new(0) };
+    static DEADLINE: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
-/// A new render begins on this thread.
-pub(super) fn refill() {
+/// A new render begins on this thread, it has so much time left.
+pub(super) fn refill(time: Duration) {
     WORK.set(limits::WORK);
+    DEADLINE.set(Instant::now().checked_add(time));
+}
+
+/// One step of a loop inside a function; the engine looks at the time only between functions.
+pub(super) fn step() -> Result<(), FuncError> {
+    if DEADLINE.get().is_some_and(|end| Instant::now() >= end) {
+        return refuse("out of time");
+    }
+    spend(0)
 }
 
 /// Runs a function within its bounds: the sizes of all arguments together, the members of what it

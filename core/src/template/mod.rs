@@ -10,7 +10,7 @@ mod functions;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use gtmpl_ng::{Context, ExecError, Limits, ParseError, Template, Value};
 use zeroize::Zeroizing;
@@ -47,7 +47,13 @@ pub mod limits {
     pub const ARGUMENTS: usize = 512 * 1024;
     /// Bytes and members that all calls of one text may read and write.
     pub const WORK: usize = 32 * 1024 * 1024;
-    /// Time of all texts of one object. A machine may be busy: who runs out of it may try again.
+    /// Bytes of a text that a regular expression reads.
+    pub const REGEX_TEXT: usize = 32 * 1024;
+    /// Bytes of a regular expression as compiled: all letters (`\pL`) have 44,000. One search may
+    /// take time with the product of both.
+    pub const REGEX_PROGRAM: usize = 64 * 1024;
+    /// Time of all texts of one object, parsing included. A machine may be busy: who runs out of
+    /// it may try again.
     pub const TIME: Duration = Duration::from_millis(250);
 }
 
@@ -118,7 +124,11 @@ impl TemplateError {
 }
 
 /// The texts of `template.data`, parsed.
-pub struct Templates(BTreeMap<String, Template>);
+pub struct Templates {
+    texts: BTreeMap<String, Template>,
+    /// Time that parsing took.
+    spent: Duration,
+}
 
 impl Templates {
     /// Parses all texts. Errors: the first that breaks a limit or does not parse.
@@ -127,11 +137,17 @@ impl Templates {
             let cause = TemplateErrorKind::TooLarge("template.data has more than 100 entries");
             return Err(TemplateError::new(key, cause));
         }
+        let start = Instant::now();
         let parse = |(key, text): (&String, &String)| {
+            if start.elapsed() > limits::TIME {
+                return Err(TemplateError::new(key, TemplateErrorKind::TooSlow));
+            }
             let template = parse(key, text).map_err(|cause| TemplateError::new(key, cause))?;
             Ok((key.clone(), template))
         };
-        texts.iter().map(parse).collect::<Result<_, _>>().map(Self)
+        let texts = texts.iter().map(parse).collect::<Result<_, _>>()?;
+        let spent = start.elapsed();
+        Ok(Self { texts, spent })
     }
 
     /// What a Secret holds: the rendered texts over the values that templates may read, and with
@@ -164,7 +180,7 @@ impl Templates {
                 fields.insert(key.to_owned(), Value::from(text));
             }
         }
-        let Some((first, _)) = self.0.first_key_value() else {
+        let Some((first, _)) = self.texts.first_key_value() else {
             return Ok(BTreeMap::new());
         };
         if bytes > limits::VALUES_BYTES {
@@ -173,10 +189,12 @@ impl Templates {
         // As an object, not a map: a key that is missing is an error (`missingkey=error`).
         let context = Context::from(Value::Object(fields));
         let start = Instant::now();
+        let time = limits::TIME.saturating_sub(self.spent);
         let mut room = limits::OUTPUT_BYTES;
         let render = |(key, template): (&String, &mut Template)| {
-            budget::refill();
-            template.limits.deadline = Some(limits::TIME.saturating_sub(start.elapsed()));
+            let left = time.saturating_sub(start.elapsed());
+            budget::refill(left);
+            template.limits.deadline = Some(left);
             template.limits.output_bytes = Some(room);
             let mut output = Zeroizing::new(Vec::with_capacity(4096));
             let written = template.execute(&mut Output(&mut output), &context);
@@ -185,10 +203,13 @@ impl Templates {
                     room -= output.len();
                     Ok((key.clone(), output))
                 }
+                Err(_) if start.elapsed() >= time => {
+                    Err(TemplateError::new(key, TemplateErrorKind::TooSlow))
+                }
                 Err(error) => Err(TemplateError::new(key, failure(&error))),
             }
         };
-        self.0.iter_mut().map(render).collect()
+        self.texts.iter_mut().map(render).collect()
     }
 }
 
@@ -196,7 +217,7 @@ fn parse(key: &str, text: &str) -> Result<Template, TemplateErrorKind> {
     if !names::is_secret_key(key) {
         return Err(TemplateErrorKind::KeyName);
     }
-    check_shape(text)?;
+    let text = checked(text)?;
     let mut template = Template::with_limits(
         Limits::default()
             .with_iterations(limits::ITERATIONS)
@@ -204,12 +225,13 @@ fn parse(key: &str, text: &str) -> Result<Template, TemplateErrorKind> {
             .with_function_output(limits::RESULT_BYTES),
     );
     template.funcs = functions::table().collect();
-    template.parse(text).map_err(|error| syntax(&error))?;
+    template.parse(&text).map_err(|error| syntax(&error))?;
     Ok(template)
 }
 
-/// The bounds that keep the engine's copies of values few: it copies each argument and variable.
-fn check_shape(text: &str) -> Result<(), TemplateErrorKind> {
+/// The text as the engine can read it, within the bounds that keep its copies of values few: it
+/// copies each argument and variable.
+fn checked(text: &str) -> Result<String, TemplateErrorKind> {
     let too_large = |what| Err(TemplateErrorKind::TooLarge(what));
     if text.len() > limits::TEXT_BYTES {
         return too_large("the text has more than 64 KiB");
@@ -218,9 +240,13 @@ fn check_shape(text: &str) -> Result<(), TemplateErrorKind> {
         return too_large("the text declares more than 128 variables");
     }
     let mut actions = 0;
+    let mut readable = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, action)) = rest.split_once("{{") {
         actions += 1;
+        if actions > limits::ACTIONS {
+            return too_large("the text has more than 1,000 actions");
+        }
         // Counted for an error only: from the beginning, that is.
         let line = || {
             let until = text.len() - rest.len() + before.len();
@@ -242,12 +268,54 @@ fn check_shape(text: &str) -> Result<(), TemplateErrorKind> {
         if matches!(word, Some("define" | "block" | "template")) {
             return Err(TemplateErrorKind::Unavailable { line: line() });
         }
+        readable.push_str(before);
+        readable.push_str("{{");
+        push_action(&mut readable, &action[..end]);
         rest = &action[end..];
     }
-    if actions > limits::ACTIONS {
-        return too_large("the text has more than 1,000 actions");
+    readable.push_str(rest);
+    Ok(readable)
+}
+
+/// The engine takes a backslash in a raw string for an escape; expressions are full of them. Such
+/// a string is written as a quoted one. The action is whole: [`action_end`] saw to it.
+fn push_action(readable: &mut String, action: &str) {
+    let is_comment = action
+        .trim_start_matches(['-', ' ', '\t', '\r', '\n'])
+        .starts_with("/*");
+    let mut rest = action;
+    while !is_comment && let Some(start) = rest.find(['"', '\'', '`']) {
+        let (before, string) = rest.split_at(start);
+        readable.push_str(before);
+        let end = string_end(string);
+        let (string, after) = string.split_at(end);
+        match string
+            .strip_prefix('`')
+            .and_then(|raw| raw.strip_suffix('`'))
+        {
+            Some(raw) if raw.contains('\\') => {
+                let quoted = raw.replace('\\', r"\\").replace('"', "\\\"");
+                let quoted = quoted.replace('\n', "\\n").replace('\r', "");
+                readable.push('"');
+                readable.push_str(&quoted);
+                readable.push('"');
+            }
+            _ => readable.push_str(string),
+        }
+        rest = after;
     }
-    Ok(())
+    readable.push_str(rest);
+}
+
+/// Bytes of the string or character that a text begins with.
+fn string_end(text: &str) -> usize {
+    let bytes = text.as_bytes();
+    let mut at = 1;
+    while at < bytes.len() && bytes[at] != bytes[0] {
+        let escape = bytes[0] != b'`' && bytes[at] == b'\\';
+        at += if escape { 2 } else { 1 };
+    }
+    (at + 1).min(bytes.len())
 }
 
 /// Where an action ends: at `}}` outside of strings and comments. Nothing where that never comes,

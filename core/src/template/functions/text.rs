@@ -1,7 +1,11 @@
+use std::collections::HashSet;
+
 use gtmpl_ng::Value;
 use regex::{Regex, RegexBuilder};
+use regex_syntax::ast::{self, Ast, ClassPerlKind, ClassSetItem};
 
-use super::super::budget::check_result;
+use super::super::budget::{self, check_result};
+use super::super::limits;
 use super::numbers::integer;
 use super::{Result, exactly, refusal, string, strings};
 
@@ -44,7 +48,8 @@ pub(super) fn trim(args: &[Value]) -> Result<Value> {
 
 pub(super) fn trim_all(args: &[Value]) -> Result<Value> {
     let [cut, text] = strings(args)?;
-    Ok(text.trim_matches(|letter| cut.contains(letter)).into())
+    let cut: HashSet<char> = cut.chars().collect();
+    Ok(text.trim_matches(|letter| cut.contains(&letter)).into())
 }
 
 pub(super) fn trim_prefix(args: &[Value]) -> Result<Value> {
@@ -116,7 +121,7 @@ fn indented(spaces: i64, text: &str) -> Result<String> {
 
 pub(super) fn regex_match(args: &[Value]) -> Result<Value> {
     let [pattern, text] = strings(args)?;
-    Ok(regex(pattern)?.is_match(text).into())
+    Ok(regex(pattern, text)?.is_match(text).into())
 }
 
 /// Go's `ReplaceAllString`: `$1` and `${name}` stand for groups.
@@ -124,7 +129,9 @@ pub(super) fn regex_replace_all(args: &[Value]) -> Result<Value> {
     let [pattern, text, replacement] = strings(args)?;
     let mut replaced = String::new();
     let mut end = 0;
-    for captures in regex(pattern)?.captures_iter(text) {
+    for captures in regex(pattern, text)?.captures_iter(text) {
+        // Each match may have read all that is left of the text: together that is its square.
+        budget::step()?;
         let whole = captures.get_match();
         replaced.push_str(&text[end..whole.start()]);
         captures.expand(replacement, &mut replaced);
@@ -135,12 +142,89 @@ pub(super) fn regex_replace_all(args: &[Value]) -> Result<Value> {
     Ok(replaced.into())
 }
 
-/// Linear in the text by design; the size of the program is bounded here.
-fn regex(pattern: &str) -> Result<Regex> {
-    RegexBuilder::new(pattern)
-        .size_limit(256 * 1024)
-        .dfa_size_limit(256 * 1024)
-        .nest_limit(50)
+/// One search is linear in the text by design; text and program are bounded here.
+fn regex(pattern: &str, text: &str) -> Result<Regex> {
+    if text.len() > limits::REGEX_TEXT {
+        return Err(refusal("a text too large for a regular expression"));
+    }
+    RegexBuilder::new(&as_go_reads(pattern)?)
+        .size_limit(limits::REGEX_PROGRAM)
+        .dfa_size_limit(8 * limits::REGEX_PROGRAM)
+        .nest_limit(NESTING)
         .build()
         .map_err(|_| refusal("no regular expression"))
+}
+
+const NESTING: u32 = 50;
+
+/// `\d`, `\s`, `\w` and `\b` are ASCII in Go; and sets of sets are nothing there.
+fn as_go_reads(pattern: &str) -> Result<String> {
+    let parsed = ast::parse::ParserBuilder::new()
+        .nest_limit(NESTING)
+        .build()
+        .parse(pattern)
+        .map_err(|_| refusal("no regular expression"))?;
+    let spans = ast::visit(&parsed, PerlClasses::default())?;
+    let mut read = String::with_capacity(pattern.len());
+    let mut end = 0;
+    for (span, ascii) in spans {
+        read.push_str(&pattern[end..span.start.offset]);
+        read.push_str(ascii);
+        end = span.end.offset;
+    }
+    read.push_str(&pattern[end..]);
+    Ok(read)
+}
+
+/// Where Go reads ASCII, and what to put there; in the order of the pattern.
+#[derive(Default)]
+struct PerlClasses(Vec<(ast::Span, &'static str)>);
+
+impl PerlClasses {
+    fn class(&mut self, class: &ast::ClassPerl) {
+        let ascii = match (&class.kind, class.negated) {
+            (ClassPerlKind::Digit, false) => "[0-9]",
+            (ClassPerlKind::Digit, true) => "[^0-9]",
+            (ClassPerlKind::Space, false) => r"[\t\n\f\r ]",
+            (ClassPerlKind::Space, true) => r"[^\t\n\f\r ]",
+            (ClassPerlKind::Word, false) => "[0-9A-Za-z_]",
+            (ClassPerlKind::Word, true) => "[^0-9A-Za-z_]",
+        };
+        self.0.push((class.span, ascii));
+    }
+}
+
+impl ast::Visitor for PerlClasses {
+    type Output = Vec<(ast::Span, &'static str)>;
+    type Err = gtmpl_ng::FuncError;
+
+    fn finish(self) -> Result<Self::Output> {
+        Ok(self.0)
+    }
+
+    fn visit_pre(&mut self, ast: &Ast) -> Result<()> {
+        match ast {
+            Ast::ClassPerl(class) => self.class(class),
+            Ast::Assertion(assertion) => match assertion.kind {
+                ast::AssertionKind::WordBoundary => self.0.push((assertion.span, r"(?-u:\b)")),
+                ast::AssertionKind::NotWordBoundary => self.0.push((assertion.span, r"(?-u:\B)")),
+                _ => {}
+            },
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn visit_class_set_item_pre(&mut self, item: &ClassSetItem) -> Result<()> {
+        match item {
+            ClassSetItem::Perl(class) => self.class(class),
+            ClassSetItem::Bracketed(_) => return Err(refusal("a set in a set")),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn visit_class_set_binary_op_pre(&mut self, _: &ast::ClassSetBinaryOp) -> Result<()> {
+        Err(refusal("a set of sets"))
+    }
 }
