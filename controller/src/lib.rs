@@ -5,6 +5,7 @@
 //! [`queue`] serves all reconcilers, [`target`] is the one way a Secret is written, [`status`] the
 //! one way conditions are built, [`telemetry`] logs, metrics, events and health.
 
+mod freeze;
 pub mod keys;
 pub mod kubernetes;
 pub mod queue;

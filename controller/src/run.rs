@@ -7,7 +7,7 @@ use kube::Client;
 use kube_lease_manager::LeaseManagerBuilder;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::keys::{KeyReconciler, Usage};
+use crate::keys::{KeyReconciler, Usage, Users};
 use crate::sealed_secret::SealedSecrets;
 use crate::settings::Settings;
 use crate::telemetry::{self, Events, Health, Metrics};
@@ -140,7 +140,10 @@ async fn work(
     let objects: Arc<std::sync::OnceLock<std::sync::Weak<SealedSecrets>>> = Arc::default();
     let usage: Usage = {
         let objects = objects.clone();
-        Arc::new(move |key| objects.get()?.upgrade()?.users_of(key))
+        Arc::new(move |key| {
+            let objects = objects.get().and_then(std::sync::Weak::upgrade);
+            objects.map_or(Users::Unknown, |objects| objects.users_of(key))
+        })
     };
     let (key_reconciler, keys) = KeyReconciler::new(
         client.clone(),

@@ -139,6 +139,7 @@ fn templates_cannot_make_powerful_secrets() {
         json!({"metadata": {"labels": {"sealkit.dev/managed": "false"}}}),
         json!({"metadata": {"labels": {"sealkit.dev/fingerprint": "0"}}}),
         json!({"metadata": {"annotations": {"sealkit.dev/source": "SealedSecret/other/x"}}}),
+        json!({"metadata": {"annotations": {"kubectl.kubernetes.io/last-applied-configuration": "{}"}}}),
         json!({"metadata": {"annotations": {"reflector.v1.k8s.emberstack.com/reflection-allowed": "true"}}}),
         json!({"metadata": {"annotations": {"replicator.v1.mittwald.de/replicate-to": "*"}}}),
         json!({"metadata": {"labels": {"kubed.appscode.com/sync": ""}}}),
@@ -186,6 +187,33 @@ fn the_controllers_own_namespace_takes_no_sealed_secrets() {
     assert_eq!(plane.identities(), before, "identities are as they were");
     system.delete_sealed("db");
     system.delete_sealed(name);
+}
+
+/// Short as JSON, large in memory: a start finds all of them at once.
+#[test]
+fn objects_of_very_many_empty_texts_cost_little_memory() {
+    let plane = Own::take();
+    let mut controller = plane.leading_controller();
+    let (evil, shop) = (plane.namespace("evil"), plane.namespace("shop"));
+    let mut manifest = evil.draft("x").value("a", unique_value()).manifest();
+    controller.stop();
+    let envelopes = manifest["spec"]["envelopes"].as_object_mut().unwrap();
+    envelopes.values_mut().next().unwrap()["recipients"] = json!(vec![""; 250_000]);
+    let names: Vec<String> = (0..16).map(|index| format!("evil-{index}")).collect();
+    for name in &names {
+        manifest["metadata"]["name"] = json!(name);
+        let path = evil.sealed_secrets_path();
+        evil.api.create(&path, &manifest).unwrap();
+    }
+    let controller = plane.leading_controller();
+    shop.seal("good", &unique_value());
+    shop.wait_ready("good");
+    for name in &names {
+        evil.wait_stalled(name, "InvalidSpec");
+    }
+    let peak = controller.peak_memory() / 1024;
+    println!("{} objects of empty texts: {peak} MiB", names.len());
+    assert!(peak < 120, "{peak} MiB");
 }
 
 /// A CRD of another version, or one that somebody loosened, lets anything through.

@@ -10,7 +10,7 @@ use sealkit_tests::namespace::{Namespace, data};
 use sealkit_tests::plane::{LEASE, Own};
 use sealkit_tests::secret_watch::SecretWatch;
 use sealkit_tests::wait::{holds_for, wait_until, wait_within};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 #[test]
 fn the_second_waits_and_takes_over_when_the_first_is_killed() {
@@ -136,6 +136,53 @@ fn a_frozen_leader_writes_nothing_wrong_when_it_wakes() {
         "nothing of what was deleted comes back",
         gone,
     );
+}
+
+/// A Secret that nobody owns is collected by nobody: a create that comes late would stay.
+#[test]
+fn a_frozen_leader_makes_no_orphan_of_a_deleted_source_when_it_wakes() {
+    let plane = Own::take();
+    let mut controller = plane.leading_controller();
+    let shop = plane.namespace("shop");
+    let watch = SecretWatch::start(&shop);
+    let names: Vec<String> = (0..120).map(|index| format!("db-{index}")).collect();
+    let orphan = json!({"creationPolicy": "Orphan"});
+    thread::scope(|scope| {
+        for part in names.chunks(20) {
+            let (shop, orphan) = (&shop, &orphan);
+            scope.spawn(move || {
+                for name in part {
+                    let draft = shop.draft(name).value("password", unique_value());
+                    shop.apply(&draft.target(orphan.clone()).manifest());
+                }
+            });
+        }
+        while watch.count() < 20 {
+            sleep(Duration::from_millis(1));
+        }
+        controller.process.signal("STOP").unwrap();
+    });
+    for name in &names {
+        shop.delete_sealed(name);
+    }
+    // Longer than a busy machine makes a process wait.
+    sleep(Duration::from_secs(2));
+    let secrets = || -> Vec<&String> {
+        let there = |name: &&String| shop.secret(name).is_some();
+        names.iter().filter(there).collect()
+    };
+    let before = secrets();
+    assert!((1..names.len()).contains(&before.len()), "{}", before.len());
+    controller.process.signal("CONT").unwrap();
+    // It goes on with its work, and has seen all that was deleted once this one is done.
+    wait_until("it leads again", || controller.is_leading());
+    shop.seal("later", &unique_value());
+    shop.wait_ready("later");
+    // Requests that were on their way when it froze go through, and are taken back; so are some
+    // that went through before, of objects that never were Ready.
+    let none_late = || secrets().iter().all(|name| before.contains(name));
+    wait_until("late creates are taken back", none_late);
+    holds_for(Duration::from_secs(3), "no Secret comes late", none_late);
 }
 
 /// Applies one object for each name, many at once.

@@ -155,6 +155,7 @@ fn hostile_templates_cost_little_and_delay_nobody() {
         "{{ range 9000 }}{{ range 9000 }}{{ end }}{{ end }}".to_owned(),
         "{{ regexReplaceAll \"x\" .V .V }}".to_owned(),
         "{{ indent 1000000000 .V }}".to_owned(),
+        "{{ regexReplaceAll \".*[^x]|x\" (trunc 32000 .V) \"\" }}".to_owned(),
         format!("{{{{ html {} }}}}", ".V ".repeat(160)),
         format!("{}x{}", "{{range 10}}".repeat(60), "{{end}}".repeat(60)),
         format!("{{{{ {}1{} }}}}", "(".repeat(250), ")".repeat(250)),
@@ -171,11 +172,16 @@ fn hostile_templates_cost_little_and_delay_nobody() {
     let value = unique_value();
     let start = Instant::now();
     shop.seal("good", &value);
-    wait_within(
-        Duration::from_secs(2),
-        "a good object amid hostile ones",
-        || says(&shop.sealed("good"), "True", "Opened").then_some(()),
-    );
+    let rendered = shop.draft("rendered").value("V", "v").render();
+    let template = json!({"data": {"out": "{{ .V }}"}});
+    shop.apply(&rendered.template(template).manifest());
+    for name in ["good", "rendered"] {
+        wait_within(
+            Duration::from_secs(2),
+            "a good object amid hostile ones",
+            || says(&shop.sealed(name), "True", "Opened").then_some(()),
+        );
+    }
     println!(
         "a good object amid {hostile} hostile ones: {:?}",
         start.elapsed()

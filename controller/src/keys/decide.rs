@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use sealkit_core::api::{Algorithm, KeyState, Reason, SealingKey, SealingKeyStatus};
 use sealkit_core::keys::{Fingerprint, Identity, KeyRing};
 
-use super::{FINGERPRINT, FORCE_REVOKE, Keys};
+use super::{FINGERPRINT, FORCE_REVOKE, Keys, Users};
 use crate::status::{self, Outcome};
 
 /// An identity Secret, read. The fingerprint was recomputed from the identity.
@@ -57,8 +57,7 @@ pub(super) struct World<'a> {
     /// By name.
     pub(super) sealing_keys: &'a BTreeMap<String, SealingKey>,
     pub(super) allowed: &'a [Algorithm],
-    /// Objects that a key really opened; `None` while unknown.
-    pub(super) usage: &'a dyn Fn(&Fingerprint) -> Option<Vec<String>>,
+    pub(super) usage: &'a dyn Fn(&Fingerprint) -> Users,
     pub(super) now: Timestamp,
 }
 
@@ -249,6 +248,13 @@ fn names(
         .collect()
 }
 
+/// The first ten of some names.
+fn first_of(names: &[String]) -> String {
+    let shown = names.len().min(10);
+    let more = if names.len() > shown { ", …" } else { "" };
+    format!("{}{more}", names[..shown].join(", "))
+}
+
 /// The state of a key by its annotation and the request of its SealingKey, before the newest is
 /// chosen; and what stands against the request. States only ever go down.
 fn requested_state(
@@ -273,22 +279,25 @@ fn requested_state(
         return (KeyState::Revoked, None);
     }
     match (world.usage)(&fingerprint) {
-        Some(users) if users.is_empty() => (KeyState::Revoked, None),
+        Users::Known(users) if users.is_empty() => (KeyState::Revoked, None),
         // Not known yet: nothing is said until it is.
-        None => (KeyState::DecryptOnly, Some(Trouble::Unknown)),
-        Some(users) => {
-            let shown: Vec<&str> = users.iter().take(10).map(String::as_str).collect();
-            let more = if users.len() > shown.len() {
-                ", …"
-            } else {
-                ""
-            };
+        Users::Unknown => (KeyState::DecryptOnly, Some(Trouble::Unknown)),
+        Users::Failing(objects) => {
             let message = format!(
-                "not revoked: {} objects need this key ({}{more}); reseal them, or annotate {}: {}",
+                "not revoked yet: whether {} objects need this key is not known, they cannot be \
+                 dealt with ({}); see the controller's log, or annotate {FORCE_REVOKE}: {fingerprint}",
+                objects.len(),
+                first_of(&objects),
+            );
+            let outcome = Outcome::Retrying(Reason::InUse, message);
+            (KeyState::DecryptOnly, Some(Trouble::Refused(outcome)))
+        }
+        Users::Known(users) => {
+            let message = format!(
+                "not revoked: {} objects need this key ({}); reseal them, or annotate \
+                 {FORCE_REVOKE}: {fingerprint}",
                 users.len(),
-                shown.join(", "),
-                FORCE_REVOKE,
-                fingerprint
+                first_of(&users),
             );
             (
                 KeyState::DecryptOnly,
@@ -455,7 +464,7 @@ mod tests {
                 held: &self.held,
                 sealing_keys: &self.keys,
                 allowed: &[Algorithm::Hybrid],
-                usage: &|_| Some(self.users.clone()),
+                usage: &|_| Users::Known(self.users.clone()),
                 now: Timestamp::from_second(1_000_000).unwrap(),
             })
         }
@@ -605,7 +614,7 @@ mod tests {
             held: &cluster.held,
             sealing_keys: &cluster.keys,
             allowed: &[Algorithm::Hybrid],
-            usage: &|_| None,
+            usage: &|_| Users::Unknown,
             now: Timestamp::from_second(1_000_000).unwrap(),
         });
         assert!(keys.ring.get(&key).is_some());
@@ -613,6 +622,36 @@ mod tests {
             matches!(action, Action::WriteStatus { sealing_key, .. } if *sealing_key == name)
         });
         assert!(!told);
+    }
+
+    #[test]
+    fn a_revocation_says_which_objects_it_cannot_judge() {
+        let mut cluster = Cluster::default();
+        let key = cluster.hold(Some(KeyState::DecryptOnly), 1);
+        cluster.hold(Some(KeyState::Active), 2);
+        let name = format!("key-{key}");
+        cluster.keys.get_mut(&name).unwrap().spec.state = KeyState::Revoked;
+        let failing: Vec<String> = (0..11).map(|index| format!("shop/db-{index}")).collect();
+        let (actions, keys) = decide(&World {
+            held: &cluster.held,
+            sealing_keys: &cluster.keys,
+            allowed: &[Algorithm::Hybrid],
+            usage: &|_| Users::Failing(failing.clone()),
+            now: Timestamp::from_second(1_000_000).unwrap(),
+        });
+        assert!(keys.ring.get(&key).is_some());
+        let message = actions.iter().find_map(|action| match action {
+            Action::WriteStatus {
+                sealing_key,
+                status,
+            } if *sealing_key == name => Some(&status.conditions.last()?.message),
+            _ => None,
+        });
+        let message = message.unwrap();
+        assert!(
+            message.contains("11 objects") && message.contains("shop/db-9, …"),
+            "{message}"
+        );
     }
 
     #[test]

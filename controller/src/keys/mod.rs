@@ -63,9 +63,19 @@ impl Keys {
     }
 }
 
-/// Tells which live objects a key really opened, as `namespace/name`; `None` while that is not
-/// known yet.
-pub type Usage = Arc<dyn Fn(&Fingerprint) -> Option<Vec<String>> + Send + Sync>;
+/// The live objects that a key really opened and that no other key opens, as `namespace/name`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Users {
+    /// Not all objects were looked at yet.
+    Unknown,
+    /// As before, and these cannot be dealt with: it may stay so.
+    Failing(Vec<String>),
+    /// These.
+    Known(Vec<String>),
+}
+
+/// Tells the users of a key.
+pub type Usage = Arc<dyn Fn(&Fingerprint) -> Users + Send + Sync>;
 
 /// The keys in force, and a signal when they change. `None` until they were loaded.
 pub type KeysReceiver = watch::Receiver<Option<Arc<Keys>>>;

@@ -28,12 +28,13 @@ impl<K> FairLane<K> {
         }
     }
 
-    /// The first key that `current` knows still, of the group whose turn it is and that `may_run`.
+    /// The first key that `current` knows still, of the group whose turn it is and that `may_run`;
+    /// with its group.
     pub(super) fn pop(
         &mut self,
         may_run: impl Fn(&str) -> bool,
         current: impl Fn(&K, u64) -> bool,
-    ) -> Option<K> {
+    ) -> Option<(String, K)> {
         for _ in 0..self.turns.len() {
             let group = self.turns.pop_front()?;
             if !may_run(&group) {
@@ -46,10 +47,10 @@ impl<K> FairLane<K> {
             if keys.is_empty() {
                 self.groups.remove(&group);
             } else {
-                self.turns.push_back(group);
+                self.turns.push_back(group.clone());
             }
             if let Some((key, _)) = found {
-                return Some(key);
+                return Some((group, key));
             }
         }
         None

@@ -3,6 +3,7 @@
 //! and holds due times. It knows no cluster and is tested without one.
 
 mod fair;
+mod turns;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::Hash;
@@ -12,6 +13,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use fair::FairLane;
+pub use turns::{Place, Turns};
 
 /// A key that belongs to a group: groups take turns.
 pub trait Grouped {
@@ -279,17 +281,14 @@ impl<K: Clone + Eq + Hash + Grouped, T> State<K, T> {
                 .get(key)
                 .is_some_and(|pending| pending.sequence == sequence)
         };
-        let key = order
+        let (group, key) = order
             .into_iter()
             .find_map(|lane| ready[lane].pop(may_run, current))?;
         let Pending {
             lane, due, payload, ..
         } = self.pending.remove(&key)?;
         self.running.insert(key.clone());
-        *self
-            .running_groups
-            .entry(key.group().to_owned())
-            .or_default() += 1;
+        *self.running_groups.entry(group).or_default() += 1;
         Some(Work {
             key,
             payload,

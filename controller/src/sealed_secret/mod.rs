@@ -20,8 +20,9 @@ use sealkit_core::keys::Fingerprint;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::keys::KeysReceiver;
-use crate::queue::{Lane, Queue};
+use crate::freeze::Freeze;
+use crate::keys::{KeysReceiver, Users};
+use crate::queue::{Lane, Queue, Turns};
 use crate::settings::Settings;
 use crate::target::MANAGED_LABEL;
 use crate::telemetry::{Events, Health, KindReady, LaneLabel, Metrics};
@@ -35,8 +36,17 @@ pub type Key = (String, String);
 /// A namespace, or the whole cluster.
 type Place = Option<String>;
 
-/// Bytes of specs, as JSON, that may wait in memory for their turn; the others are read again then.
-const WAITING_BYTES: usize = 24 * 1024 * 1024;
+/// Bytes of objects that may be in memory while they wait for their turn and have it; the others
+/// are read again then.
+const WAITING_BYTES: usize = 32 * 1024 * 1024;
+/// Objects that are read again at once, the large ones until they are dealt with; half of them of
+/// one namespace.
+const READS: usize = 8;
+/// Bytes of an object in memory that is not large.
+const SMALL: usize = 256 * 1024;
+/// Renders at once, half of them of one namespace: each may need 100 MiB and a quarter of a second
+/// if its author wants it so.
+const RENDERS: usize = 2;
 /// Objects of one page of a list, where the server cannot stream it: each may have more than a
 /// megabyte.
 const PAGE: u32 = 20;
@@ -53,6 +63,11 @@ pub struct SealedSecrets {
     keys: KeysReceiver,
     queue: Queue<Key, Waiting>,
     waiting_bytes: Arc<AtomicUsize>,
+    freeze: Arc<Freeze>,
+    /// For objects that are read again.
+    reads: Arc<Turns>,
+    /// For objects with templates.
+    renders: Arc<Turns>,
     state: Mutex<State>,
     events: Events,
     metrics: Arc<Metrics>,
@@ -62,7 +77,7 @@ pub struct SealedSecrets {
     listed: AtomicUsize,
 }
 
-/// An object that waits for its turn with its spec.
+/// An object that waits for its turn with its spec, or has it.
 struct Waiting {
     object: Arc<SealedSecretObject>,
     bytes: usize,
@@ -73,7 +88,7 @@ struct Waiting {
 impl Waiting {
     /// Nothing where too much waits already.
     fn new(object: SealedSecretObject, total: &Arc<AtomicUsize>) -> Option<Self> {
-        let bytes = sealkit_core::sealed::json_size(&object.spec);
+        let bytes = object.memory_size();
         let fits = total.fetch_add(bytes, Ordering::Relaxed) + bytes <= WAITING_BYTES;
         let waiting = Self {
             object: Arc::new(object),
@@ -115,6 +130,9 @@ impl SealedSecrets {
             keys,
             queue: Queue::new(at_once),
             waiting_bytes: Arc::default(),
+            freeze: Arc::default(),
+            reads: Turns::new(READS, READS / 2),
+            renders: Turns::new(RENDERS, RENDERS / 2),
             state,
             events,
             metrics,
@@ -123,24 +141,29 @@ impl SealedSecrets {
         })
     }
 
-    /// Which objects could not be opened without a key, as `namespace/name`; `None` while some
-    /// object was not looked at yet.
-    pub fn users_of(&self, key: &Fingerprint) -> Option<Vec<String>> {
+    /// Which objects could not be opened without a key. Those that are being deleted need none.
+    pub fn users_of(&self, key: &Fingerprint) -> Users {
         if self.listed.load(Ordering::Relaxed) < self.places.len() {
-            return None;
+            return Users::Unknown;
         }
         let state = self.state();
-        if state.known.values().any(|known| known.handled.is_none()) {
-            return None;
+        let named = |which: &dyn Fn(&Known) -> bool| {
+            let live = state.known.iter().filter(|(_, known)| !known.terminating);
+            let mut names: Vec<String> = live
+                .filter(|(_, known)| which(known))
+                .map(|((namespace, name), _)| format!("{namespace}/{name}"))
+                .collect();
+            names.sort();
+            names
+        };
+        let failing = named(&|known| known.handled.is_none() && known.failures > 0);
+        if !failing.is_empty() {
+            return Users::Failing(failing);
         }
-        let mut users: Vec<String> = state
-            .known
-            .iter()
-            .filter(|(_, known)| known.needed.contains(key))
-            .map(|((namespace, name), _)| format!("{namespace}/{name}"))
-            .collect();
-        users.sort();
-        Some(users)
+        if !named(&|known| known.handled.is_none()).is_empty() {
+            return Users::Unknown;
+        }
+        Users::Known(named(&|known| known.needed.contains(key)))
     }
 
     /// Sets the gauges that are read from memory.
@@ -194,6 +217,8 @@ impl SealedSecrets {
             tasks.spawn(self.clone().watch_objects(place.clone(), health.clone()));
         }
         tasks.spawn(self.clone().watch_keys());
+        let freeze = self.freeze.clone();
+        tasks.spawn(async move { freeze.watch().await });
         let mut workers = tokio::task::JoinSet::new();
         // Slow work in one namespace leaves a quarter of the workers to the others.
         for _ in 0..(self.settings.concurrency.max(1) * 4).div_ceil(3) {

@@ -3,23 +3,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sealkit_core::api::{
-    CreationPolicy, OWN_PREFIX, REFUSED_SECRET_TYPES, Reason, SecretTemplate, TargetSpec,
+    CreationPolicy, REFUSED_SECRET_TYPES, Reason, SecretTemplate, TargetSpec, is_refused_metadata,
 };
 use sealkit_core::keys::{Fingerprint, KeyType};
 use sealkit_core::sealed::{self, Code, OpenError, OpenedEnvelope, SealedObject, Search};
 use sealkit_core::template::{TemplateError, Templates};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use super::SealedSecretObject;
 use crate::keys::Keys;
+use crate::queue::Turns;
 use crate::settings::Settings;
 use crate::status::Outcome;
-
-/// Renders at once: each may need 100 MiB and a quarter of a second if its author wants it so.
-static RENDERS: Semaphore = Semaphore::const_new(2);
 
 /// A hundred times what the worst legal object needs.
 const OPEN_WITHIN: Duration = Duration::from_secs(20);
@@ -82,20 +79,20 @@ pub(super) async fn open(
     object: Arc<SealedSecretObject>,
     keys: Arc<Keys>,
     settings: &Settings,
+    renders: &Arc<Turns>,
 ) -> Result<OpenedObject, Failure> {
     let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
     if namespace == settings.namespace {
         let message = "the controller's own namespace takes no SealedSecrets".to_owned();
         return Err(Failure::Terminal(Reason::InvalidSpec, message));
     }
-    let renders = object
+    let has_templates = object
         .spec
         .pointer("/template/data")
         .and_then(Value::as_object)
         .is_some_and(|data| !data.is_empty());
-    // Never closed.
-    let permit = if renders {
-        RENDERS.acquire().await.ok()
+    let place = if has_templates {
+        Some(renders.take(namespace).await)
     } else {
         None
     };
@@ -104,7 +101,7 @@ pub(super) async fn open(
     // Everything in there is bounded; should a library hang all the same, it costs a thread and
     // not a worker.
     let opened = tokio::time::timeout(OPEN_WITHIN, opened).await;
-    drop(permit);
+    drop(place);
     opened.ok().and_then(Result::ok).unwrap_or_else(|| {
         let message = "the object could not be processed".to_owned();
         Err(Failure::Terminal(Reason::InvalidSpec, message))
@@ -122,7 +119,6 @@ fn open_now(
         target.creation_policy.unwrap_or_default(),
         settings,
     )?;
-    let mut templates = Templates::parse(&template.data)?;
     // Without managedFields: they were dropped when the object was read.
     let metadata = &object.metadata;
     let size = FRAME + sealed::json_size(metadata) + sealed::json_size(&object.spec);
@@ -139,6 +135,7 @@ fn open_now(
         spec,
         size,
     )?;
+    let mut templates = Templates::parse(&template.data)?;
     let scope = sealed.context().scope();
     if !settings.allowed_scopes.contains(&scope) {
         let message = format!("scope {scope} is not allowed in this cluster (--allowed-scopes)");
@@ -216,7 +213,7 @@ fn template(
         .keys()
         .chain(metadata.annotations.keys())
         .find(|name| {
-            name.starts_with(OWN_PREFIX)
+            is_refused_metadata(name)
                 || settings
                     .deny_template_metadata
                     .iter()

@@ -13,10 +13,10 @@ use tokio::time::Instant;
 
 use super::open::{self, Failure, OpenedObject};
 use super::state::{Known, is_known_keyless};
-use super::{KIND, Key, SealedSecretObject, SealedSecrets, Waiting};
+use super::{KIND, Key, SMALL, SealedSecretObject, SealedSecrets, Waiting};
 use crate::keys::Keys;
 use crate::kubernetes::{self, ApiFailure};
-use crate::queue::{Lane, Work};
+use crate::queue::{Lane, Place, Work};
 use crate::status::{self, Outcome};
 use crate::target::{self, Desired, Op, Source, WriteError};
 use crate::telemetry::{
@@ -99,23 +99,18 @@ impl SealedSecrets {
         if known.settled(self.state().secrets.get(&key)) {
             return Ok(None);
         }
-        let object = match work.payload {
+        // Both count its memory as long as they live.
+        let (object, _place) = match work.payload {
             Some(Waiting { ref object, .. })
                 if object.uid() == known.uid && object.generation() == known.seen.0 =>
             {
-                object.clone()
+                (object.clone(), None)
             }
-            _ => {
-                let api: Api<SealedSecretObject> = Api::namespaced(self.client.clone(), &key.0);
-                match api.get_opt(&key.1).await? {
-                    Some(mut object) if object.uid() == known.uid => {
-                        object.metadata.managed_fields = None;
-                        Arc::new(object)
-                    }
-                    // Gone, or made anew: the watch tells.
-                    _ => return Ok(None),
-                }
-            }
+            _ => match self.read_again(&key, &known.uid).await? {
+                Some((object, place)) => (Arc::new(object), place),
+                // Gone, or made anew: the watch tells.
+                None => return Ok(None),
+            },
         };
         if object.metadata.deletion_timestamp.is_some() {
             return Ok(None);
@@ -129,8 +124,26 @@ impl SealedSecrets {
             .map(Some)
     }
 
+    /// The object as it is now, if it is still that one; with its place if it is large.
+    async fn read_again(
+        &self,
+        key: &Key,
+        uid: &str,
+    ) -> Result<Option<(SealedSecretObject, Option<Place>)>, ApiFailure> {
+        let place = self.reads.take(&key.0).await;
+        let api: Api<SealedSecretObject> = Api::namespaced(self.client.clone(), &key.0);
+        let object = api.get_opt(&key.1).await?;
+        Ok(object
+            .filter(|object| object.uid() == uid)
+            .map(|mut object| {
+                object.metadata.managed_fields = None;
+                let large = object.memory_size() > SMALL;
+                (object, large.then_some(place))
+            }))
+    }
+
     async fn look(&self, object: &Arc<SealedSecretObject>, known: &Known, keys: Arc<Keys>) -> Look {
-        let opened = open::open(object.clone(), keys, &self.settings).await;
+        let opened = open::open(object.clone(), keys, &self.settings, &self.renders).await;
         if object.spec.get("suspend") == Some(&Value::Bool(true)) {
             // Opened all the same: a key that only suspended objects need is needed.
             let opened = opened.ok().map(|opened| self.desired(object, opened).1);
@@ -164,7 +177,7 @@ impl SealedSecrets {
             }
         };
         let (desired, judged) = self.desired(object, opened);
-        match target::write(&self.client, &desired, known.target.as_ref()).await {
+        match target::write(&self.client, &self.freeze, &desired, known.target.as_ref()).await {
             Ok((target, op)) => {
                 if op != Op::None {
                     let label = KindOp {

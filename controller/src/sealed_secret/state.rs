@@ -8,6 +8,7 @@ use sealkit_core::api::{
     SealedSecretStatus, TargetStatus,
 };
 use sealkit_core::keys::Fingerprint;
+use sealkit_core::sealed::memory_size;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use tokio::time::Instant;
@@ -74,6 +75,11 @@ impl SealedSecretObject {
         self.metadata.generation.unwrap_or_default()
     }
 
+    /// Bytes that it takes in memory, roughly.
+    pub(super) fn memory_size(&self) -> usize {
+        memory_size(&self.metadata) + memory_size(&self.spec) + memory_size(&self.status)
+    }
+
     /// The UID, or empty.
     pub fn uid(&self) -> &str {
         self.metadata.uid.as_deref().unwrap_or_default()
@@ -119,6 +125,8 @@ pub(super) struct Known {
     /// The generation that once synced, if the present one did.
     pub(super) synced_generation: Option<i64>,
     pub(super) ready: bool,
+    /// It is being deleted: nothing is done for it any more, and it needs no key.
+    pub(super) terminating: bool,
     pub(super) target: Option<TargetStatus>,
     pub(super) sealed_to: Vec<Fingerprint>,
     /// Keys without which some envelope would not open.
@@ -156,16 +164,18 @@ impl Known {
             self.failures = 0;
             self.keyless_since = None;
         }
+        self.terminating = object.metadata.deletion_timestamp.is_some();
         self.seen = (
             object.generation(),
             object.requested_at().map(str::to_owned),
         );
-        self.handled.as_ref() != Some(&self.seen) || self.drifted(secret)
+        !self.terminating && (self.handled.as_ref() != Some(&self.seen) || self.drifted(secret))
     }
 
     /// Is the Secret another than the one that was written? Only for objects that are in sync.
     pub(super) fn drifted(&self, secret: Option<&Version>) -> bool {
         self.ready
+            && !self.terminating
             && match (&self.target, secret) {
                 (Some(target), Some(version)) => !version.is(target),
                 (Some(_), None) => true,

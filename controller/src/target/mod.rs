@@ -1,6 +1,7 @@
 //! The one way a Secret is written: created, patched to exactly what its source says, or replaced
-//! where Kubernetes allows no patch; or keys added to a Secret of somebody else. Every write of an existing Secret carries its
-//! resourceVersion, so that a writer that lost its lease cannot do harm.
+//! where Kubernetes allows no patch; or keys added to a Secret of somebody else. Every write of an
+//! existing Secret carries its resourceVersion, so that a writer that lost its lease cannot do harm;
+//! a create has nothing to carry, and is taken back if the source is not as it was.
 
 mod merge;
 mod plan;
@@ -12,6 +13,7 @@ use kube::{Api, Client};
 use sealkit_core::api::{CreationPolicy, TargetStatus};
 use sealkit_core::manifest;
 
+use crate::freeze::Freeze;
 use crate::kubernetes::{self, ApiFailure};
 
 use merge::{FIELD_MANAGER, MergePlan, plan_merge};
@@ -67,21 +69,22 @@ const TRIES: usize = 3;
 
 /// Writes a Secret. `recorded` is what the source's status says of the last write: without it the
 /// Secret is first created blindly, which saves a read for new objects.
-pub async fn write(
+pub(crate) async fn write(
     client: &Client,
+    freeze: &Freeze,
     desired: &Desired,
     recorded: Option<&TargetStatus>,
 ) -> Result<(TargetStatus, Op), WriteError> {
     let collection = format!("/api/v1/namespaces/{}/secrets", desired.namespace);
     if recorded.is_none() && desired.policy != CreationPolicy::Merge {
-        match create(client, &collection, desired).await {
+        match create_once(client, freeze, &collection, desired).await {
             Err(failure) if failure.is_already_exists() => {}
             result => return Ok((result?, Op::Create)),
         }
     }
     let mut tries = 1;
     loop {
-        match write_existing(client, &collection, desired, recorded).await {
+        match write_existing(client, freeze, &collection, desired, recorded).await {
             // Somebody changed the Secret between the read and the write.
             Err(WriteError::Api(failure)) if failure.is_outdated() && tries < TRIES => tries += 1,
             result => return result,
@@ -92,6 +95,7 @@ pub async fn write(
 /// Reads, plans, writes.
 async fn write_existing(
     client: &Client,
+    freeze: &Freeze,
     collection: &str,
     desired: &Desired,
     recorded: Option<&TargetStatus>,
@@ -102,15 +106,12 @@ async fn write_existing(
         if desired.policy == CreationPolicy::Merge {
             return Err(WriteError::Missing);
         }
-        return Ok((create(client, collection, desired).await?, Op::Create));
+        let target = create_once(client, freeze, collection, desired).await?;
+        return Ok((target, Op::Create));
     };
     if is_newer(&existing, desired) && !is_current(client, desired).await? {
         kubernetes::wipe(&mut existing);
-        return Err(WriteError::Api(ApiFailure::Status {
-            code: 409,
-            reason: "Conflict".to_owned(),
-            fields: Vec::new(),
-        }));
+        return Err(outdated().into());
     }
     if desired.policy == CreationPolicy::Merge {
         let plan = plan_merge(&existing, desired);
@@ -152,7 +153,8 @@ async fn write_existing(
             api.delete(&desired.name, &params)
                 .await
                 .map_err(ApiFailure::from)?;
-            Ok((create(client, collection, desired).await?, Op::Replace))
+            let target = create_once(client, freeze, collection, desired).await?;
+            Ok((target, Op::Replace))
         }
     }
 }
@@ -204,6 +206,39 @@ async fn is_current(client: &Client, desired: &Desired) -> Result<bool, ApiFailu
         Err(ApiFailure::Status { code: 404, .. }) => Ok(false),
         Err(failure) => Err(failure),
     }
+}
+
+fn outdated() -> ApiFailure {
+    ApiFailure::Status {
+        code: 409,
+        reason: "Conflict".to_owned(),
+        fields: Vec::new(),
+    }
+}
+
+/// Creates the Secret of a source that is still the same. A process that was frozen asks before
+/// and after: the freeze may come between the question and the create.
+async fn create_once(
+    client: &Client,
+    freeze: &Freeze,
+    collection: &str,
+    desired: &Desired,
+) -> Result<TargetStatus, ApiFailure> {
+    if freeze.suspected() && !is_current(client, desired).await? {
+        return Err(outdated());
+    }
+    let target = create(client, collection, desired).await?;
+    if freeze.suspected() && !is_current(client, desired).await? {
+        // Exactly what was made: whoever leads now may have taken it over meanwhile.
+        let api: Api<Secret> = Api::namespaced(client.clone(), &desired.namespace);
+        let params = DeleteParams::default().preconditions(Preconditions {
+            uid: Some(target.uid),
+            resource_version: Some(target.resource_version),
+        });
+        api.delete(&desired.name, &params).await?;
+        return Err(outdated());
+    }
+    Ok(target)
 }
 
 async fn create(

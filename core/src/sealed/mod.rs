@@ -14,7 +14,7 @@ mod seal;
 mod value;
 
 pub use envelope::{EnvelopeId, SealedEnvelope};
-pub use object::{SealedObject, compact_size, json_size};
+pub use object::{SealedObject, compact_size, json_size, memory_size};
 pub use open::{Opened, OpenedEnvelope, OpenedValue, Search, open};
 pub use rule::{Code, OpenError, Rule};
 pub use scope::{Context, ContextError, Scope};

@@ -152,20 +152,44 @@ pub fn compact_size(object: &Value) -> usize {
 
 /// Bytes of a value as compact JSON.
 pub fn json_size(value: &impl serde::Serialize) -> usize {
-    struct Counter(usize);
-    impl std::io::Write for Counter {
-        fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
-            self.0 += buffer.len();
-            Ok(buffer.len())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-    let mut counter = Counter(0);
+    count(value).bytes
+}
+
+/// Bytes that a value read from JSON takes in memory, roughly and rather too many: ten thousand
+/// empty texts are short as JSON, and are ten thousand places all the same.
+pub fn memory_size(value: &impl serde::Serialize) -> usize {
+    /// A text of its own on the heap, with its part of a tree's node.
+    const PLACE: usize = 96;
+    let Counter { bytes, places } = count(value);
+    bytes + places * PLACE
+}
+
+fn count(value: &impl serde::Serialize) -> Counter {
+    let mut counter = Counter::default();
     // Counting cannot fail, and what was read from JSON encodes as JSON.
     let _ = serde_json::to_writer(&mut counter, value);
-    counter.0
+    counter
+}
+
+/// Counts JSON that is written to it.
+#[derive(Default)]
+struct Counter {
+    bytes: usize,
+    /// Members and items. A text that has such characters counts for more, which is allowed.
+    places: usize,
+}
+
+impl std::io::Write for Counter {
+    fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
+        self.bytes += buffer.len();
+        let opens = |byte: &&u8| matches!(byte, b',' | b':' | b'[' | b'{');
+        self.places += buffer.iter().filter(opens).count();
+        Ok(buffer.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 fn map_field<'a>(

@@ -227,10 +227,24 @@ fn a_key_is_revoked_once_the_last_object_is_resealed() {
             .manifest(),
     );
     shop.wait_ready("db-0");
+    // Deleted is enough: a finalizer of somebody else holds up nothing.
+    let hold = |finalizers: &[&str]| {
+        let patch = json!({"metadata": {"finalizers": finalizers}});
+        shop.api.merge(&shop.sealed_path("db-1"), &patch).unwrap();
+    };
+    hold(&["example.com/hold"]);
     shop.delete_sealed("db-1");
-    wait_until("only the deleted one is gone", || {
-        shop.api.get(&shop.sealed_path("db-1")).is_none()
-    });
     wait_state(&plane, &old, "Revoked");
     assert_eq!(shop.wait_ready("db-0")["status"]["needsReseal"], false);
+    let unused = rotate(&plane, &plane.api);
+    rotate(&plane, &plane.api);
+    let revoke = json!({"spec": {"state": "Revoked"}});
+    plane.api.merge(&path(&unused), &revoke).unwrap();
+    wait_state(&plane, &unused, "Revoked");
+    assert!(shop.api.get(&shop.sealed_path("db-1")).is_some());
+    hold(&[]);
+    wait_until("the deleted one is gone", || {
+        shop.api.get(&shop.sealed_path("db-1")).is_none()
+    });
+    shop.wait_ready("db-0");
 }

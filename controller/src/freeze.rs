@@ -1,0 +1,94 @@
+//! Notices that the process did not run for a while: it was frozen, or its machine slept. Another
+//! replica may lead since then, and what was read before is old.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+/// Longer than any pause of a process that runs, on a busy machine.
+const GAP: Duration = Duration::from_secs(1);
+const TICK: Duration = Duration::from_millis(250);
+/// How long what was read before may still be acted on: any lease is settled by then.
+const DOUBT: Duration = Duration::from_mins(1);
+
+/// See the module's text.
+pub struct Freeze(Mutex<State>);
+
+struct State {
+    ran: Moment,
+    woke: Option<Instant>,
+}
+
+/// The clock that nobody sets, and the one that goes on while the machine sleeps.
+#[derive(Clone, Copy)]
+struct Moment(Instant, SystemTime);
+
+impl Moment {
+    fn now() -> Self {
+        Self(Instant::now(), SystemTime::now())
+    }
+
+    fn since(self, earlier: Self) -> Duration {
+        let wall = self.1.duration_since(earlier.1).unwrap_or_default();
+        wall.max(self.0.saturating_duration_since(earlier.0))
+    }
+}
+
+impl Default for Freeze {
+    fn default() -> Self {
+        Self(Mutex::new(State {
+            ran: Moment::now(),
+            woke: None,
+        }))
+    }
+}
+
+impl Freeze {
+    /// Looks at the time for ever.
+    pub async fn watch(&self) {
+        loop {
+            self.suspected();
+            tokio::time::sleep(TICK).await;
+        }
+    }
+
+    /// Did the process not run for a while, not long ago? True from the first instant on: asking
+    /// is looking at the time.
+    pub fn suspected(&self) -> bool {
+        self.look(Moment::now())
+    }
+
+    fn look(&self, now: Moment) -> bool {
+        // No code that can panic runs under the lock.
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if now.since(state.ran) > GAP {
+            state.woke = Some(now.0);
+        }
+        state.ran = now;
+        state
+            .woke
+            .is_some_and(|woke| now.0.saturating_duration_since(woke) < DOUBT)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gap_in_either_clock_is_in_doubt_for_a_minute() {
+        let freeze = Freeze::default();
+        let start = Moment::now();
+        let at = |monotonic: u64, wall: u64| {
+            let millis = Duration::from_millis;
+            Moment(start.0 + millis(monotonic), start.1 + millis(wall))
+        };
+        assert!(!freeze.look(at(300, 300)));
+        assert!(!freeze.look(at(900, 900)));
+        assert!(freeze.look(at(2_500, 2_500)), "frozen");
+        for second in 3..=62 {
+            assert!(freeze.look(at(second * 1000, second * 1000)));
+        }
+        assert!(!freeze.look(at(63_000, 63_000)));
+        assert!(freeze.look(at(63_100, 99_000)), "asleep");
+    }
+}
