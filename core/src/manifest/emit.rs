@@ -1,4 +1,5 @@
 use serde::Serialize;
+use zeroize::Zeroize;
 
 /// Writes objects as a YAML stream that readers of YAML 1.1 and 1.2 understand alike: what some
 /// reader might take for a number, a bool, a date or null stands in quotes, and so do all
@@ -21,7 +22,8 @@ pub fn to_yaml<T: Serialize>(objects: &[T]) -> Result<String, serde_saphyr::Seri
     Ok(out)
 }
 
-/// Writes objects as JSON: one object as it is, several as a `List`.
+/// Writes objects as JSON: one object as it is, several as a `List`. It is YAML too: what readers
+/// of YAML refuse or fold as it is stands as an escape.
 pub fn to_json<T: Serialize>(objects: &[T]) -> Result<String, serde_json::Error> {
     let mut text = match objects {
         [object] => serde_json::to_string_pretty(object)?,
@@ -30,7 +32,29 @@ pub fn to_json<T: Serialize>(objects: &[T]) -> Result<String, serde_json::Error>
         )?,
     };
     text.push('\n');
-    Ok(text)
+    if !text.contains(is_no_yaml) {
+        return Ok(text);
+    }
+    // Only in texts: nothing else of JSON is beyond ASCII.
+    let mut escaped = String::with_capacity(text.len() * 6);
+    for letter in text.chars() {
+        if is_no_yaml(letter) {
+            escaped.extend(format!("\\u{:04x}", u32::from(letter)).chars());
+        } else {
+            escaped.push(letter);
+        }
+    }
+    // It may hold opened values.
+    text.zeroize();
+    Ok(escaped)
+}
+
+/// Legal in JSON as they are, but not in YAML, or a line break or nothing there.
+fn is_no_yaml(letter: char) -> bool {
+    matches!(
+        letter,
+        '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}'
+    )
 }
 
 /// Adds a line; without block scalars each line is one node. An id or a fingerprint is quoted
@@ -120,7 +144,7 @@ mod tests {
             "# a",
             "a # b",
             "a: b",
-            "\u{1b}\u{7f}\u{85}\u{2028}\u{feff}",
+            "\u{1b}\u{7f}\u{85}\u{2028}\u{feff}\u{ffff}",
             " a ",
             "'",
             "\"",
@@ -141,12 +165,10 @@ mod tests {
         ];
         for text in texts {
             let object = json!({"k": text, text: {"list": [text, {"a": text}]}});
-            let yaml = to_yaml(&[&object]).unwrap();
-            assert_eq!(
-                read_documents(yaml.as_bytes()).unwrap()[0].object,
-                object,
-                "{yaml}"
-            );
+            for text in [to_yaml(&[&object]).unwrap(), to_json(&[&object]).unwrap()] {
+                let read = read_documents(text.as_bytes()).unwrap();
+                assert_eq!(read[0].object, object, "{text}");
+            }
         }
     }
 }
