@@ -191,7 +191,8 @@ Examples:
 #[command(after_help = "\
 Examples:
   # keys of two clusters, each from its kubeconfig context
-  seal init --cluster staging=kind-staging --cluster production=prod-eu --recovery-key ~/recovery.key
+  seal init --cluster staging=kind-staging --cluster production=prod-eu \\
+    --recovery-key ~/recovery.key
 
   # without reaching a cluster
   seal init --cluster-key production=production.pub --no-recovery")]

@@ -14,7 +14,7 @@ use sealkit_core::names;
 use crate::args::GlobalArgs;
 use crate::error::{CommandError, Result};
 use crate::kubeconfig;
-use crate::terminal::safe;
+use crate::terminal::{Terminal, safe};
 
 /// Longest wait for one answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -120,10 +120,19 @@ impl Cluster {
         Ok(keys)
     }
 
-    /// The key to seal to. Its fingerprint is computed here, not believed.
-    pub fn newest_key(&self) -> Result<NewestKey> {
+    /// The key to seal to. Its fingerprint is computed here, not believed. Says so when a newer
+    /// one is on its way.
+    pub fn newest_key(&self, terminal: Terminal) -> Result<NewestKey> {
         let keys = self.sealing_keys()?;
-        newest(&keys).map_err(|error| error.on(self.title()))
+        let newest = newest(&keys).map_err(|error| error.on(self.title()))?;
+        if let Some(name) = awaited(&keys, &newest.name) {
+            terminal.warning(format_args!(
+                "SealingKey {name} is newer and not Ready yet; wait for it with \
+                 `kubectl wait --for=condition=Ready sealingkey/{name}`, {}",
+                self.title()
+            ));
+        }
+        Ok(newest)
     }
 }
 
@@ -133,6 +142,16 @@ pub fn is_ready(key: &SealingKey) -> bool {
     conditions
         .filter(|condition| condition.type_ == "Ready")
         .any(|condition| condition.status == ConditionStatus::True)
+}
+
+/// A key that was asked for after `newest` and that cannot be sealed to yet.
+fn awaited(keys: &[SealingKey], newest: &str) -> Option<String> {
+    let asked = |key: &SealingKey| key.metadata.creation_timestamp.clone();
+    let newest = keys.iter().find(|key| key.name_any() == newest)?;
+    keys.iter()
+        .filter(|key| key.spec.state == KeyState::Active && !is_ready(key))
+        .find(|key| asked(key) > asked(newest))
+        .map(|key| names::printable(&key.name_any()))
 }
 
 fn newest(keys: &[SealingKey]) -> Result<NewestKey> {
@@ -271,6 +290,26 @@ mod tests {
                 .to_string()
                 .contains("no sealing key")
         );
+    }
+
+    #[test]
+    fn a_newer_key_that_is_on_its_way_is_named() {
+        let recipient = Identity::generate(KeyType::Classic).recipient().clone();
+        let made = |name: &str, ready: &str, at: &str| {
+            let mut key = key(name, &recipient, "2026-01-01T00:00:00Z", "Active", ready);
+            key.metadata.creation_timestamp = serde_json::from_value(json!(at)).ok();
+            key
+        };
+        let old = made("old", "True", "2026-01-01T00:00:00Z");
+        let table = [
+            ("False", "2026-02-01T00:00:00Z", Some("new")),
+            ("True", "2026-02-01T00:00:00Z", None),
+            ("False", "2025-02-01T00:00:00Z", None),
+        ];
+        for (ready, at, expected) in table {
+            let keys = [old.clone(), made("new", ready, at)];
+            assert_eq!(awaited(&keys, "old").as_deref(), expected, "{ready} {at}");
+        }
     }
 
     #[test]

@@ -168,7 +168,7 @@ pub fn sync_folders<'a>(paths: impl IntoIterator<Item = &'a Path>) {
 fn writing(error: &io::Error) -> CommandError {
     match error.kind() {
         io::ErrorKind::NotFound => CommandError::input("the folder to write into does not exist")
-            .hint("make it first, or end the path of a folder with /"),
+            .hint("make it first with `mkdir -p`, or name the folder alone, with / at its end"),
         io::ErrorKind::PermissionDenied => CommandError::input("no permission to write"),
         io::ErrorKind::AlreadyExists => {
             CommandError::input("is there already, and is never overwritten")

@@ -25,7 +25,7 @@ mod verb;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use clap::error::{ContextKind, ErrorKind};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use args::{Cli, Command, SealArgs};
 use error::CommandError;
@@ -75,6 +75,50 @@ fn run(cli: &Cli, terminal: Terminal) -> error::Result<bool> {
     Ok(true)
 }
 
+/// What the parser knows of what may have been meant.
+fn parser_hints(error: &clap::Error) -> Vec<String> {
+    let suggestions = [
+        ContextKind::SuggestedSubcommand,
+        ContextKind::SuggestedArg,
+        ContextKind::SuggestedValue,
+    ];
+    let list = |kind| match error.get(kind) {
+        Some(ContextValue::String(one)) => one.clone(),
+        Some(ContextValue::Strings(several)) => several.join(", "),
+        _ => String::new(),
+    };
+    let mut hints = Vec::new();
+    for meant in suggestions
+        .into_iter()
+        .map(list)
+        .filter(|it| !it.is_empty())
+    {
+        hints.push(format!("did you mean {meant}?"));
+    }
+    let values = list(ContextKind::ValidValue);
+    if !values.is_empty() {
+        hints.push(format!("possible values: {values}"));
+    }
+    hints
+}
+
+/// The command that a usage error is about, as the parser's usage line begins: `seal keys fetch`.
+fn command_of(error: &clap::Error) -> String {
+    let usage = match error.get(ContextKind::Usage) {
+        Some(ContextValue::StyledStr(usage)) => usage.to_string(),
+        _ => String::new(),
+    };
+    let words = usage.trim_start_matches("Usage:").split_whitespace();
+    let verbs: Vec<&str> = words
+        .take_while(|word| word.bytes().all(|byte| byte.is_ascii_lowercase()))
+        .collect();
+    if verbs.is_empty() {
+        "seal".to_owned()
+    } else {
+        verbs.join(" ")
+    }
+}
+
 /// A command line that cannot be parsed, or a call for help.
 fn refuse(error: &clap::Error) -> ExitCode {
     if matches!(
@@ -104,6 +148,11 @@ fn refuse(error: &clap::Error) -> ExitCode {
         .unwrap_or(first)
         .trim_end_matches([':', '.']);
     let mut refused = CommandError::usage(terminal::safe(what));
+    if error.kind() == ErrorKind::MissingRequiredArgument
+        && let Some(ContextValue::Strings(missing)) = error.get(ContextKind::InvalidArg)
+    {
+        refused = refused.on(terminal::safe(&missing.join(" ")));
+    }
     let word = error
         .get(ContextKind::InvalidSubcommand)
         .or_else(|| error.get(ContextKind::InvalidArg));
@@ -114,7 +163,10 @@ fn refuse(error: &clap::Error) -> ExitCode {
             terminal::safe(&word)
         ));
     }
-    let refused = refused.hint("see `seal --help`");
+    for hint in parser_hints(error) {
+        refused = refused.hint(hint);
+    }
+    let refused = refused.hint(format_args!("see `{} --help`", command_of(error)));
     Terminal::plain(json).error(&refused);
     ExitCode::from(refused.exit_code())
 }

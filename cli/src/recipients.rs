@@ -107,6 +107,11 @@ impl<'a> Chooser<'a> {
                 let refused = CommandError::usage(&error).on("-r");
                 if error == KeyError::PrivateKeyGiven {
                     refused.hint("it is in your shell's history now: consider it leaked")
+                } else if std::path::Path::new(text).exists() {
+                    refused.hint(format_args!(
+                        "a file of public keys is given with -R {}",
+                        safe(text)
+                    ))
                 } else {
                     refused
                 }
@@ -130,7 +135,7 @@ impl<'a> Chooser<'a> {
                 .hint("with a cluster: a kubeconfig whose current context runs Sealkit, or --context NAME"));
         }
         let cluster = Cluster::connect(self.global, None)?;
-        let key = cluster.newest_key()?;
+        let key = cluster.newest_key(self.terminal)?;
         let fingerprint = key.recipient.fingerprint();
         self.terminal.note(format_args!(
             "sealed to the key {} of {}",

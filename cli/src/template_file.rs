@@ -1,12 +1,15 @@
 //! The file of `--template`: `spec.template` of a SealedSecret, alone.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use sealkit_core::api::{SecretTemplate, is_refused_metadata};
 use sealkit_core::manifest::read_documents;
 use sealkit_core::names::printable;
-use sealkit_core::template::Templates;
+use sealkit_core::sealed::OpenedValue;
+use sealkit_core::template::{TemplateError, Templates};
 use serde_json::{Map, Value};
+use zeroize::Zeroizing;
 
 use crate::error::{CommandError, Result};
 use crate::files;
@@ -45,6 +48,28 @@ fn parse(map: &Map<String, Value>) -> std::result::Result<SecretTemplate, String
     }
     serde_json::from_value(Value::Object(map.clone()))
         .map_err(|error| printable(&error.to_string()))
+}
+
+/// What the Secret holds, as the controller would make it. The error names what the texts may
+/// read: that is public, and what is missing can be seen from it.
+pub fn rendered(
+    template: &SecretTemplate,
+    values: BTreeMap<String, OpenedValue>,
+) -> std::result::Result<BTreeMap<String, Zeroizing<Vec<u8>>>, String> {
+    let readable = values.iter().filter(|(_, value)| value.render);
+    let readable: Vec<String> = readable.map(|(key, _)| printable(key)).collect();
+    let told = |error: TemplateError| {
+        let names = if readable.is_empty() {
+            "none".to_owned()
+        } else {
+            readable.join(", ")
+        };
+        format!("{error}; values sealed with --render: {names}")
+    };
+    let mut templates = Templates::parse(&template.data).map_err(told)?;
+    templates
+        .secret_data(values, template.include_raw.unwrap_or(true))
+        .map_err(told)
 }
 
 /// What the controller would refuse in a template, in words.

@@ -40,6 +40,31 @@ fn the_base_comes_with_a_budget_and_a_network_policy() {
 }
 
 #[test]
+fn the_examples_name_image_and_namespaces() {
+    let plane = Shared::get();
+    for (example, namespaces) in [
+        ("install", None),
+        ("install-namespaced", Some("team-a,team-b")),
+    ] {
+        let folder = root().join("examples").join(example);
+        let folder = folder.to_str().unwrap();
+        let built = plane.servers.kubectl(&["kustomize", folder]).unwrap();
+        let objects = sealkit_core::manifest::read_documents(built.as_bytes()).unwrap();
+        let deployment = objects.iter().find(|it| it.kind() == "Deployment").unwrap();
+        let container = &deployment.object["spec"]["template"]["spec"]["containers"][0];
+        assert_eq!(
+            container["image"],
+            "registry.example.com/seal-controller:dev"
+        );
+        let variables = container["env"].as_array().unwrap();
+        let named = variables
+            .iter()
+            .find(|it| it["name"] == "SEALKIT_WATCH_NAMESPACES");
+        assert_eq!(named.map(|it| it["value"].as_str().unwrap()), namespaces);
+    }
+}
+
+#[test]
 fn monitoring_is_a_component_that_fits_the_service() {
     let plane = Shared::get();
     let folder = tempfile::tempdir_in(root().join("target")).unwrap();

@@ -36,7 +36,7 @@ pub fn run(args: &InitArgs, global: &GlobalArgs, terminal: Terminal) -> Result<(
         folder
     });
     let config = root.join(FILE_NAME);
-    let entries = entries(args, global)?;
+    let entries = entries(args, global, terminal)?;
     let key_type = key_type(&entries)?;
     let path = |name: &str| root.join(KEYS).join(format!("{name}.pub"));
     let mut outputs: Vec<(PathBuf, String)> = entries
@@ -77,7 +77,7 @@ pub fn run(args: &InitArgs, global: &GlobalArgs, terminal: Terminal) -> Result<(
     Config::load(&root).map(|_| ())
 }
 
-fn entries(args: &InitArgs, global: &GlobalArgs) -> Result<Vec<Entry>> {
+fn entries(args: &InitArgs, global: &GlobalArgs, terminal: Terminal) -> Result<Vec<Entry>> {
     let mut entries: Vec<Entry> = Vec::new();
     for text in &args.cluster_keys {
         let (name, file) = text
@@ -101,7 +101,7 @@ fn entries(args: &InitArgs, global: &GlobalArgs) -> Result<Vec<Entry>> {
             .split_once('=')
             .map_or((text.as_str(), None), |(n, c)| (n, Some(c)));
         let cluster = Cluster::connect(global, context)?;
-        let key = cluster.newest_key()?;
+        let key = cluster.newest_key(terminal)?;
         let text = recipient_file(&cluster, &key);
         let context = Some(cluster.context().to_owned());
         entries.push(Entry {

@@ -98,7 +98,7 @@ fn list(args: &ClusterArgs, global: &GlobalArgs) -> Result<()> {
 
 fn fetch(args: &FetchArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
     let cluster = connect(&args.cluster, global)?;
-    let key = cluster.newest_key()?;
+    let key = cluster.newest_key(terminal)?;
     let text = recipient_file(&cluster, &key);
     let Some(path) = args.write.as_ref().filter(|path| path.as_os_str() != "-") else {
         return print(text);

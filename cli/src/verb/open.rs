@@ -6,10 +6,9 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use sealkit_core::api::SecretTemplate;
 use sealkit_core::keys::KeyRing;
-use sealkit_core::manifest::{Document, to_json, to_yaml};
+use sealkit_core::manifest::{Document, SCOPE_ANNOTATION, to_json, to_yaml};
 use sealkit_core::names::printable;
 use sealkit_core::sealed::{Code, Opened, SealedObject};
-use sealkit_core::template::{TemplateError, Templates};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use zeroize::{Zeroize, Zeroizing};
@@ -19,6 +18,7 @@ use crate::error::{CommandError, Result};
 use crate::identities;
 use crate::repository::Location;
 use crate::stream::read_inputs;
+use crate::template_file;
 use crate::terminal::{Terminal, print, shown};
 
 /// Opens every SealedSecret that is read; prints nothing unless all of them open.
@@ -56,6 +56,17 @@ pub fn run(args: &OpenArgs, global: &GlobalArgs, terminal: Terminal) -> Result<(
                 .hint(format_args!("its keys are {}", keys.join(", ")))
         })?;
         return print(&value.bytes);
+    }
+    let kept_nowhere = |pointer: &str| {
+        let found =
+            |(document, ..): &&(&Document, _, _)| document.object.pointer(pointer).is_some();
+        opened.iter().any(|it| found(&it))
+    };
+    if kept_nowhere("/spec/target") || kept_nowhere("/spec/template/data") {
+        terminal.note(
+            "a Secret has no place for spec.target and templates: whoever seals this output again \
+             loses them; single values are sealed over the old file with -w",
+        );
     }
     let secrets: Vec<Plain> = opened
         .into_iter()
@@ -135,6 +146,17 @@ fn rebuild(document: &Document, opened: Opened, decode: bool) -> Result<Plain> {
             metadata.insert(field.to_owned(), entries);
         }
     }
+    // `seal` reads it back.
+    if let Some(scope) = document
+        .object
+        .pointer("/spec/scope")
+        .filter(|it| *it != "strict")
+    {
+        let annotations = metadata
+            .entry("annotations")
+            .or_insert_with(|| Map::new().into());
+        annotations[SCOPE_ANNOTATION] = scope.clone();
+    }
     let mut secret = Plain {
         api_version: "v1",
         kind: "Secret",
@@ -152,12 +174,8 @@ fn rebuild(document: &Document, opened: Opened, decode: bool) -> Result<Plain> {
             |it| serde_json::from_value(it.clone()),
         )
         .map_err(|_| CommandError::input("spec.template is malformed"))?;
-    let unrendered =
-        |error: TemplateError| CommandError::unopened(error).hint("take single values with --key");
-    let mut templates = Templates::parse(&spec.data).map_err(unrendered)?;
-    let values = templates
-        .secret_data(opened.values, spec.include_raw.unwrap_or(true))
-        .map_err(unrendered)?;
+    let values = template_file::rendered(&spec, opened.values)
+        .map_err(|fault| CommandError::unopened(fault).hint("take single values with --key"))?;
     for (key, bytes) in values {
         match std::str::from_utf8(&bytes) {
             Ok(text) if decode => secret.string_data.insert(key, text.to_owned()),

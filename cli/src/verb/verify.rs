@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::path::{Path, PathBuf};
 
-use sealkit_core::api::SealedSecretSpec;
+use sealkit_core::api::{SealedSecretSpec, SecretTemplate};
 use sealkit_core::keys::{Fingerprint, KeyRing};
 use sealkit_core::manifest::{Document, INPUT_BYTES, read_documents, wipe};
 use sealkit_core::sealed::{EnvelopeId, SealedObject};
@@ -142,6 +142,15 @@ impl Verifier {
                     .iter()
                     .map(|(id, envelope)| (*id, envelope.to.clone()))
                     .collect();
+                let template = document.object.pointer("/spec/template").cloned();
+                let template = template.and_then(|it| serde_json::from_value(it).ok());
+                // A text that does not parse was found already.
+                if let Some(template) =
+                    template.filter(|it: &SecretTemplate| template_file::fault(it).is_none())
+                    && let Err(fault) = template_file::rendered(&template, opened.values)
+                {
+                    self.find(path, Some(document), "TemplateFailed", fault);
+                }
                 self.recipients(path, document, "is sealed to", &proven)
             }
         }

@@ -50,6 +50,26 @@ fn one_value_comes_raw() {
 }
 
 #[test]
+fn a_scope_survives_opening_and_sealing_again() {
+    let desk = Desk::new();
+    for scope in ["strict", "namespace-wide", "cluster-wide"] {
+        let seal = ["-R", "key.pub", "--scope", scope];
+        let sealed = desk.pipe(&seal, SECRET).done().stdout;
+        let opened = desk.pipe(&["open", "-i", "key"], &sealed).done().stdout;
+        let again = desk.pipe(&["-R", "key.pub"], &opened).done().stdout;
+        assert_eq!(objects(&again)[0]["spec"]["scope"], scope);
+        assert!(objects(&again)[0]["metadata"].get("annotations").is_none());
+    }
+    // What a Secret has no place for is told.
+    let sealed = desk.sealed() + "  target: {creationPolicy: Orphan}\n";
+    let answer = desk.pipe(&["open", "-i", "key"], &sealed).done();
+    assert!(
+        answer.stderr.contains("no place for spec.target"),
+        "{answer:?}"
+    );
+}
+
+#[test]
 fn stdin_streams_and_the_environment_serve() {
     let mut desk = Desk::new();
     let stream = format!("{}---\n{}", desk.sealed(), desk.sealed());

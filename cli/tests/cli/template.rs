@@ -120,7 +120,13 @@ fn without_render_a_person_is_told() {
         "{}",
         opened.stderr
     );
+    assert!(opened.stderr.contains("values sealed with --render: none"));
     assert!(!opened.stderr.contains("hunter2") && opened.stdout.is_empty());
+    desk.seal(&["verify", "db.yaml"]).done();
+    let verified = desk.seal(&["verify", "-i", "key", "db.yaml"]);
+    assert_eq!(verified.code, 1);
+    let found = "db.yaml: shop/db: TemplateFailed: template.data[config.ini]";
+    assert!(verified.stdout.starts_with(found), "{}", verified.stdout);
     // A value that is replaced in a file with a template, without --render.
     let set = ["-R", "key.pub", "-w", "db.yaml"];
     let answer = desk.pipe(&set, secret("db", &[("password", "new")])).done();

@@ -66,6 +66,29 @@ fn wrong_command_lines_exit_with_2() {
 }
 
 #[test]
+fn the_parser_tells_what_it_knows() {
+    let desk = Desk::new();
+    let table: &[(&[&str], &str)] = &[
+        (&["verfy"], "hint: did you mean verify?"),
+        (&["--scop", "strict"], "hint: did you mean --scope?"),
+        (&["-o", "xml"], "hint: possible values: yaml, json"),
+        (&["completions"], "<SHELL>"),
+        (
+            &["keys", "fetch", "-z"],
+            "hint: see `seal keys fetch --help`",
+        ),
+        (&["-z"], "hint: see `seal --help`"),
+        (
+            &["-r", "key.pub"],
+            "hint: a file of public keys is given with -R key.pub",
+        ),
+    ];
+    for (arguments, message) in table {
+        desk.refused(arguments, SECRET, 2, message);
+    }
+}
+
+#[test]
 fn errors_come_as_json_where_output_does() {
     let desk = Desk::new();
     let table: &[(&[&str], i32, &str)] = &[

@@ -9,4 +9,4 @@ mod secret;
 pub use document::{Document, INPUT_BYTES, ReadError, read_documents, read_value};
 pub use emit::{to_json, to_yaml};
 pub use merge::{MergeError, document_ranges, merge_sealed};
-pub use secret::{SecretManifest, SecretManifestError, wipe};
+pub use secret::{SCOPE_ANNOTATION, SecretManifest, SecretManifestError, wipe};

@@ -9,7 +9,7 @@ use super::Document;
 use crate::names;
 
 /// The annotation by which a Secret manifest asks for a scope.
-const SCOPE_ANNOTATION: &str = "sealkit.dev/scope";
+pub const SCOPE_ANNOTATION: &str = "sealkit.dev/scope";
 /// kubectl's copy of the whole manifest, plaintext included: never carried over.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
