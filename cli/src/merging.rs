@@ -2,11 +2,10 @@
 //! everything else stays.
 
 use std::collections::{BTreeMap, HashMap};
-use std::ops::Range;
 
 use sealkit_core::api::SecretTemplate;
 use sealkit_core::manifest::{
-    Document, MergeError, ReadError, document_ranges, merge_sealed, read_documents, to_yaml,
+    Document, ReadError, SealedEdit, edit_sealed, read_documents, to_yaml,
 };
 use serde_json::Value;
 
@@ -47,7 +46,7 @@ pub fn merge(old: &str, pieces: &[Piece], terminal: Terminal) -> Result<(String,
     if new.len() == places.len() || (!new.is_empty() && !ours) {
         return Err(not_ours());
     }
-    let mut text = file.text();
+    let mut text = file.text()?;
     if !new.is_empty() {
         if text.trim_start().starts_with('{') {
             let what = "objects cannot be added to a JSON file";
@@ -65,16 +64,14 @@ pub fn merge(old: &str, pieces: &[Piece], terminal: Terminal) -> Result<(String,
     Ok((text, differences))
 }
 
-/// A file as it is, and the documents of it that change.
+/// A file as it is, and the objects of it that change.
 struct Held<'a> {
     text: &'a str,
     documents: Vec<Document>,
     /// Indices of the SealedSecrets, by namespace and name.
     objects: HashMap<(String, String), Vec<usize>>,
-    /// Where the documents stand, if that is certain; else the file is edited as a whole.
-    ranges: Option<Vec<Range<usize>>>,
-    /// New texts by position in `ranges`, or the new text of the whole file at 0.
-    edits: BTreeMap<usize, String>,
+    /// Changes by index of the object.
+    edits: BTreeMap<usize, SealedEdit>,
 }
 
 impl<'a> Held<'a> {
@@ -92,13 +89,10 @@ impl<'a> Held<'a> {
                 objects.entry((namespace, name)).or_default().push(index);
             }
         }
-        let count = documents.last().map_or(0, |document| document.number);
-        let ranges = Some(document_ranges(text)).filter(|ranges| ranges.len() == count);
         Ok(Self {
             text,
             documents,
             objects,
-            ranges,
             edits: BTreeMap::new(),
         })
     }
@@ -109,39 +103,31 @@ impl<'a> Held<'a> {
         match self.objects.get(&key).map(Vec::as_slice) {
             None => Ok(None),
             Some([index]) => Ok(Some(*index)),
-            Some(_) => Err(refused(MergeError::Ambiguous(place.title()))),
+            Some(_) => Err(unchanged(CommandError::input(format_args!(
+                "the file holds the SealedSecret {} more than once",
+                place.title()
+            )))),
         }
     }
 
     fn put(&mut self, index: usize, item: &SealedItem) -> Result<()> {
-        let (position, range) = match &self.ranges {
-            Some(ranges) => {
-                let position = self.documents[index].number - 1;
-                (position, ranges[position].clone())
-            }
-            None => (0, 0..self.text.len()),
-        };
-        let place = &item.placement;
-        let text = self
-            .edits
-            .get(&position)
-            .map_or(&self.text[range], String::as_str);
-        let scope = place.scope.name();
-        let merged = merge_sealed(text, &place.namespace, &place.name, scope, &item.sealed);
-        self.edits.insert(position, merged.map_err(refused)?);
+        let found = self.documents[index].object.pointer("/spec/scope");
+        let found = found.map_or("strict", |scope| scope.as_str().unwrap_or_default());
+        let sealed = item.placement.scope.name();
+        if found != sealed {
+            let found = sealkit_core::names::printable(found);
+            return Err(CommandError::input(format_args!(
+                "the SealedSecret in the file has scope {found}, these values were sealed with scope {sealed}"
+            ))
+            .hint(format_args!("seal with --scope {found}, or write to a new file")));
+        }
+        self.edits.entry(index).or_default().put(&item.sealed);
         Ok(())
     }
 
-    fn text(&self) -> String {
-        let mut text = self.text.to_owned();
-        for (position, edit) in self.edits.iter().rev() {
-            let range = match &self.ranges {
-                Some(ranges) => ranges[*position].clone(),
-                None => 0..text.len(),
-            };
-            text.replace_range(range, edit);
-        }
-        text
+    fn text(&self) -> Result<String> {
+        edit_sealed(self.text, &self.documents, &self.edits)
+            .map_err(|error| unchanged(CommandError::input(error)))
     }
 
     /// Reads the new text as every reader will: what was not sealed anew is as before, what was
@@ -161,16 +147,6 @@ impl<'a> Held<'a> {
             check_limits(&document.object, &item.placement.title(), terminal)?;
         }
         Ok(())
-    }
-}
-
-fn refused(error: MergeError) -> CommandError {
-    let refused = CommandError::input(&error);
-    match error {
-        MergeError::OtherScope { found, .. } => refused.hint(format_args!(
-            "seal with --scope {found}, or write to a new file"
-        )),
-        _ => unchanged(refused),
     }
 }
 

@@ -2,11 +2,12 @@
 //! SealedSecrets that readers of YAML 1.1 and 1.2 understand alike.
 
 mod document;
+mod edit;
 mod emit;
-mod merge;
 mod secret;
 
 pub use document::{Document, INPUT_BYTES, ReadError, read_documents, read_value};
+pub use edit::{LayoutError, SealedEdit, document_ranges, edit_sealed};
 pub use emit::{to_json, to_yaml};
-pub use merge::{MergeError, document_ranges, merge_sealed};
+
 pub use secret::{SCOPE_ANNOTATION, SecretManifest, SecretManifestError, wipe};

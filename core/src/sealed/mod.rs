@@ -8,6 +8,7 @@ mod age_file;
 mod envelope;
 mod object;
 mod open;
+mod rewrap;
 mod rule;
 mod scope;
 mod seal;
@@ -15,7 +16,8 @@ mod value;
 
 pub use envelope::{EnvelopeId, SealedEnvelope};
 pub use object::{SealedObject, compact_size, json_size, memory_size};
-pub use open::{Opened, OpenedEnvelope, OpenedValue, Search, open};
+pub use open::{Opened, OpenedEnvelope, OpenedValue, Search, open, unwrap};
+pub use rewrap::Unwrapped;
 pub use rule::{Code, OpenError, Rule};
 pub use scope::{Context, ContextError, Scope};
 pub use seal::{SealError, Sealed, seal};

@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use zeroize::Zeroizing;
 
 use super::envelope::{CheckedEnvelope, EnvelopePlaintext};
+use super::rewrap::Unwrapped;
 use super::{Context, EnvelopeId, OpenError, Rule, SealedObject};
 use crate::keys::{Fingerprint, Identity, KeyRing, KeyType};
 
@@ -49,17 +50,40 @@ pub struct Opened {
 /// (`NoMatchingKey`), then envelopes open in the order of ids, then values in the order of keys;
 /// the first failure is reported.
 pub fn open(object: &SealedObject, ring: &KeyRing, search: Search) -> Result<Opened, OpenError> {
+    let unwrapped = unwrap(object, ring, search)?;
+    let mut values = BTreeMap::new();
+    for (key, value) in &object.values {
+        // Every value's envelope is there: `SealedObject` checked it.
+        let Some(envelope) = unwrapped.get(&value.id) else {
+            continue;
+        };
+        let bytes = value.open(&envelope.plaintext.key, &object.context, key)?;
+        let render = envelope.plaintext.render;
+        values.insert(key.clone(), OpenedValue { bytes, render });
+    }
+    let lying = unwrapped.iter().filter(|(_, one)| !one.hints_are_true());
+    Ok(Opened {
+        values,
+        hint_mismatch: lying.map(|(id, _)| *id).collect(),
+        envelopes: unwrapped
+            .into_iter()
+            .map(|(id, one)| (id, one.into_opened()))
+            .collect(),
+    })
+}
+
+/// Opens the envelopes of an object and none of its values. Errors as [`open`].
+pub fn unwrap(
+    object: &SealedObject,
+    ring: &KeyRing,
+    search: Search,
+) -> Result<BTreeMap<EnvelopeId, Unwrapped>, OpenError> {
     let attempts = object
         .envelopes
         .iter()
         .map(|(id, envelope)| attempts(*id, envelope, ring, search))
         .collect::<Result<Vec<_>, _>>()?;
-    let mut opened = Opened {
-        values: BTreeMap::new(),
-        envelopes: BTreeMap::new(),
-        hint_mismatch: Vec::new(),
-    };
-    let mut plaintexts = BTreeMap::new();
+    let mut unwrapped = BTreeMap::new();
     for ((id, envelope), attempts) in object.envelopes.iter().zip(attempts) {
         let in_envelope = |error: OpenError| {
             OpenError::new(error.rule, format!("envelope {id}: {}", error.detail))
@@ -68,37 +92,16 @@ pub fn open(object: &SealedObject, ring: &KeyRing, search: Search) -> Result<Ope
         let plaintext = EnvelopePlaintext::decode(&plaintext).map_err(in_envelope)?;
         check_context(*id, &plaintext, &object.context)?;
         let (stanza, identity) = attempts[attempt];
-        let hint_lies = envelope.hints.get(stanza) != Some(&identity.fingerprint());
-        if hint_lies || plaintext.to != envelope.hints {
-            opened.hint_mismatch.push(*id);
-        }
-        let (key_type, to) = (envelope.file.key_type(), plaintext.to.clone());
         let opened_by = identity.fingerprint();
-        opened.envelopes.insert(
+        let hints_are_true =
+            envelope.hints.get(stanza) == Some(&opened_by) && plaintext.to == envelope.hints;
+        let key_type = envelope.file.key_type();
+        unwrapped.insert(
             *id,
-            OpenedEnvelope {
-                key_type,
-                to,
-                opened_by,
-            },
-        );
-        plaintexts.insert(*id, plaintext);
-    }
-    for (key, value) in &object.values {
-        // Every value's envelope is there: `SealedObject` checked it.
-        let Some(envelope) = plaintexts.get(&value.id) else {
-            continue;
-        };
-        let bytes = value.open(&envelope.key, &object.context, key)?;
-        opened.values.insert(
-            key.clone(),
-            OpenedValue {
-                bytes,
-                render: envelope.render,
-            },
+            Unwrapped::new(plaintext, key_type, opened_by, hints_are_true),
         );
     }
-    Ok(opened)
+    Ok(unwrapped)
 }
 
 /// Pairs of stanza and key to try, in order.

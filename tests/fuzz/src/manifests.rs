@@ -2,7 +2,9 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use sealkit_core::keys::{Identity, KeyType, RecipientSet};
-use sealkit_core::manifest::{SecretManifest, merge_sealed, read_documents, to_json, to_yaml};
+use sealkit_core::manifest::{
+    Document, SealedEdit, SecretManifest, edit_sealed, read_documents, to_json, to_yaml,
+};
 use sealkit_core::sealed::{Context, Scope, Sealed, seal};
 use serde_json::Value;
 use zeroize::Zeroizing;
@@ -90,44 +92,77 @@ static SEALED: LazyLock<Sealed> = LazyLock::new(|| {
     seal(&values, &context, &set, false).unwrap()
 });
 
-/// A file takes a new value with every other line as it was, or it is refused.
+/// A file takes a new value, loses one, takes an envelope in place of another, with everything
+/// else as it was, or it is refused.
 pub fn merge(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return;
     };
-    let merged = match merge_sealed(text, "shop", "db", "strict", &SEALED) {
-        Ok(merged) => merged,
+    let before = match read_documents(text.as_bytes()) {
+        Ok(documents) => documents,
         Err(error) => return says_nothing(&error.to_string()),
     };
-    let (before, after) = (
-        read_documents(text.as_bytes()).unwrap(),
-        read_documents(merged.as_bytes()).unwrap(),
-    );
-    assert_eq!(before.len(), after.len());
-    let mut changed = 0;
-    for (before, after) in before.iter().zip(&after) {
-        if before.object == after.object {
-            continue;
-        }
-        changed += 1;
-        let new = &after.object["spec"]["encryptedData"]["password"];
-        assert_eq!(new.as_str(), Some(SEALED.values["password"].as_str()));
-        let id = SEALED.id.as_str();
-        assert!(after.object["spec"]["envelopes"][id].is_object());
-        // Without what was sealed, and without envelopes that nothing refers to, they are equal.
-        let rest = |object: &Value| {
-            let mut object = object.clone();
-            let values = object["spec"]["encryptedData"].as_object_mut().unwrap();
-            values.remove("password");
-            let used: Vec<String> = values
-                .values()
-                .filter_map(|value| Some(value.as_str()?.split('.').nth(1)?.to_owned()))
-                .collect();
-            let envelopes = object["spec"]["envelopes"].as_object_mut().unwrap();
-            envelopes.retain(|other, _| other != id && used.contains(other));
-            object
-        };
-        assert_eq!(rest(&before.object), rest(&after.object));
+    let Some(index) = before.iter().position(Document::is_sealed_secret) else {
+        return;
+    };
+    let mut put = SealedEdit::default();
+    put.put(&SEALED);
+    let mut taken = SealedEdit::default();
+    taken.values.insert("password".to_owned(), None);
+    let mut rewrapped = SealedEdit::default();
+    let envelopes = before[index].object.pointer("/spec/envelopes");
+    if let Some((id, _)) = envelopes
+        .and_then(Value::as_object)
+        .and_then(|it| it.iter().next())
+    {
+        rewrapped
+            .envelopes
+            .insert(id.clone(), SEALED.envelope.clone());
     }
-    assert!(changed <= 1);
+    for edit in [put, taken, rewrapped] {
+        let edits = BTreeMap::from([(index, edit.clone())]);
+        let edited = match edit_sealed(text, &before, &edits) {
+            Ok(edited) => edited,
+            Err(error) => {
+                says_nothing(&error.to_string());
+                continue;
+            }
+        };
+        let after = read_documents(edited.as_bytes()).unwrap();
+        assert_eq!(before.len(), after.len());
+        for (number, (before, after)) in before.iter().zip(&after).enumerate() {
+            if number == index {
+                check_edit(&before.object, &after.object, &edit);
+            } else {
+                assert_eq!(before.object, after.object);
+            }
+        }
+    }
+}
+
+fn check_edit(before: &Value, after: &Value, edit: &SealedEdit) {
+    let values = after["spec"]["encryptedData"].as_object().unwrap();
+    for (key, value) in &edit.values {
+        assert_eq!(values.get(key).and_then(Value::as_str), value.as_deref());
+    }
+    let used: Vec<&str> = values
+        .values()
+        .filter_map(|value| value.as_str()?.split('.').nth(1))
+        .collect();
+    for (id, envelope) in after["spec"]["envelopes"].as_object().unwrap() {
+        assert!(used.contains(&id.as_str()), "an envelope without values");
+        if let Some(new) = edit.envelopes.get(id) {
+            assert_eq!(*envelope, serde_json::json!(new));
+        }
+    }
+    // Without what was edited, and without envelopes that nothing refers to, they are equal.
+    let rest = |object: &Value| {
+        let mut object = object.clone();
+        let values = object["spec"]["encryptedData"].as_object_mut().unwrap();
+        values.retain(|key, _| !edit.values.contains_key(key));
+        let envelopes = object["spec"]["envelopes"].as_object_mut().unwrap();
+        envelopes.retain(|id, _| !edit.envelopes.contains_key(id) && used.contains(&id.as_str()));
+        object
+    };
+    assert_eq!(rest(before), rest(after));
 }

@@ -1,0 +1,650 @@
+//! Changes of SealedSecrets in a file under Git: only the lines of the keys and envelopes that
+//! change differ afterwards. The text is spliced by lines, then read again and compared with what
+//! it must say; a layout that this cannot edit is refused and nothing is lost.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use serde_json::{Map, Value, json};
+
+use super::document::{Document, read_documents};
+use crate::sealed::{Sealed, SealedEnvelope};
+
+/// A change of one SealedSecret. Envelopes that no value refers to afterwards are dropped.
+#[derive(Clone, Debug, Default)]
+pub struct SealedEdit {
+    /// New texts of `encryptedData` by key, in place of old ones or added; `None` takes a key out.
+    pub values: BTreeMap<String, Option<String>>,
+    /// Envelopes by id, in place of old ones or added.
+    pub envelopes: BTreeMap<String, SealedEnvelope>,
+}
+
+impl SealedEdit {
+    /// Adds what a sealing operation made.
+    pub fn put(&mut self, sealed: &Sealed) {
+        let values = sealed.values.iter();
+        self.values
+            .extend(values.map(|(key, text)| (key.clone(), Some(text.clone()))));
+        self.envelopes
+            .insert(sealed.id.to_string(), sealed.envelope.clone());
+    }
+}
+
+/// Flow style, anchors or tags where lines should be, or another layout that cannot be edited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the SealedSecret in the file is laid out in a way that can't be edited in place")]
+pub struct LayoutError;
+
+/// Changes SealedSecrets of `text`, which was read as `documents`; edits by index in these. Every
+/// byte that no edit is about stays. A JSON text is written anew.
+pub fn edit_sealed(
+    text: &str,
+    documents: &[Document],
+    edits: &BTreeMap<usize, SealedEdit>,
+) -> Result<String, LayoutError> {
+    let mut changed = BTreeMap::new();
+    for (index, edit) in edits {
+        let mut object = documents.get(*index).ok_or(LayoutError)?.object.clone();
+        let dropped = apply(&mut object, edit)?;
+        changed.insert(*index, (object, edit, dropped));
+    }
+    let edited = if text.trim_start().starts_with('{') {
+        let [document] = documents else {
+            return Err(LayoutError);
+        };
+        let object = changed
+            .get(&0)
+            .map_or(&document.object, |(object, ..)| object);
+        super::emit::to_json(&[object]).map_err(|_| LayoutError)?
+    } else {
+        let body = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let lines: Vec<&str> = body.split_inclusive('\n').collect();
+        let ranges = documents_by_line(&lines);
+        let mut splices = Vec::new();
+        for (index, (object, edit, dropped)) in &changed {
+            let document = &documents[*index];
+            let range = ranges.get(document.number - 1).cloned();
+            let range = range.filter(|_| document.item.is_none());
+            let layout = Layout::of(&lines, range.ok_or(LayoutError)?).ok_or(LayoutError)?;
+            splices.extend(layout.splices(object, edit, dropped).ok_or(LayoutError)?);
+        }
+        text[..text.len() - body.len()].to_owned() + &splice(&lines, splices)
+    };
+    let reread = read_documents(edited.as_bytes()).map_err(|_| LayoutError)?;
+    let same = reread.len() == documents.len()
+        && reread
+            .iter()
+            .zip(documents)
+            .enumerate()
+            .all(|(index, (is, was))| {
+                let must = changed
+                    .get(&index)
+                    .map_or(&was.object, |(object, ..)| object);
+                is.object == *must
+            });
+    same.then_some(edited).ok_or(LayoutError)
+}
+
+/// Where the documents of a YAML stream stand in its text, in bytes; empty documents are left
+/// out, so that the n-th range is that of document number n + 1. A document that begins on the
+/// line of its separator is not found: compare the count before relying on it.
+pub fn document_ranges(text: &str) -> Vec<Range<usize>> {
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    let ends: Vec<usize> = lines
+        .iter()
+        .scan(0, |end, line| {
+            *end += line.len();
+            Some(*end)
+        })
+        .collect();
+    let offset = |line: usize| line.checked_sub(1).map_or(0, |before| ends[before]);
+    documents_by_line(&lines)
+        .into_iter()
+        .map(|range| offset(range.start)..offset(range.end))
+        .collect()
+}
+
+/// The change on the parsed object: what the text must say afterwards. Returns the ids of the
+/// envelopes that nothing refers to any more.
+fn apply(object: &mut Value, edit: &SealedEdit) -> Result<BTreeSet<String>, LayoutError> {
+    let spec = object
+        .get_mut("spec")
+        .and_then(Value::as_object_mut)
+        .ok_or(LayoutError)?;
+    let mut section = |field: &str| -> Result<Map<String, Value>, LayoutError> {
+        match spec.remove(field) {
+            Some(Value::Object(map)) => Ok(map),
+            _ => Err(LayoutError),
+        }
+    };
+    let mut values = section("encryptedData")?;
+    let mut envelopes = section("envelopes")?;
+    for (key, value) in &edit.values {
+        match value {
+            Some(text) => values.insert(key.clone(), text.clone().into()),
+            None => values.remove(key),
+        };
+    }
+    for (id, envelope) in &edit.envelopes {
+        envelopes.insert(id.clone(), json!(envelope));
+    }
+    let used: BTreeSet<&str> = values
+        .values()
+        // Whatever stands before the id: a value that somebody damaged may be mended, its
+        // envelope could not be.
+        .filter_map(|value| value.as_str()?.split('.').nth(1))
+        .collect();
+    let dropped: BTreeSet<String> = envelopes
+        .keys()
+        .filter(|id| !used.contains(id.as_str()))
+        .cloned()
+        .collect();
+    envelopes.retain(|id, _| !dropped.contains(id));
+    spec.insert("encryptedData".to_owned(), values.into());
+    spec.insert("envelopes".to_owned(), envelopes.into());
+    Ok(dropped)
+}
+
+/// The ranges of lines of the documents that are not empty.
+fn documents_by_line(lines: &[&str]) -> Vec<Range<usize>> {
+    let is_separator = |line: &str| line.trim_end() == "---" || line.starts_with("--- ");
+    let mut starts = vec![0];
+    starts.extend(
+        lines
+            .iter()
+            .enumerate()
+            .filter(|(_, line)| is_separator(line))
+            .map(|(index, _)| index + 1),
+    );
+    let has_content = |range: &Range<usize>| {
+        lines[range.clone()].iter().any(|line| {
+            let line = line.trim();
+            !line.is_empty() && !line.starts_with('#') && !is_separator(line) && line != "..."
+        })
+    };
+    let ends = starts.iter().skip(1).map(|start| start - 1);
+    let ends = ends.chain([lines.len()]);
+    let ranges = starts.iter().zip(ends).map(|(start, end)| *start..end);
+    ranges.filter(has_content).collect()
+}
+
+/// A block mapping's child: its lines, its key.
+struct Child {
+    lines: Range<usize>,
+    key: String,
+}
+
+/// A map of `spec`: where its key stands, the indent of its children, and these.
+struct Section {
+    header: usize,
+    indent: usize,
+    children: Vec<Child>,
+}
+
+impl Section {
+    fn child(&self, key: &str) -> Option<&Child> {
+        self.children.iter().find(|child| child.key == key)
+    }
+}
+
+/// Where the parts of one SealedSecret stand.
+struct Layout<'a> {
+    lines: &'a [&'a str],
+    line_end: &'static str,
+    /// Spaces by which a child stands further in.
+    step: usize,
+    values: Section,
+    envelopes: Section,
+}
+
+/// Lines, and the text that takes their place.
+type Splice = (Range<usize>, String);
+
+impl<'a> Layout<'a> {
+    /// Nothing where `spec` or a section is no block mapping.
+    fn of(lines: &'a [&'a str], range: Range<usize>) -> Option<Self> {
+        let crlf = lines[range.clone()]
+            .iter()
+            .any(|line| line.ends_with("\r\n"));
+        let spec = children(lines, range, 0)?
+            .into_iter()
+            .find(|child| child.key == "spec")?;
+        let body = spec.lines.start + 1..spec.lines.end;
+        let step = lines[body.clone()]
+            .iter()
+            .find_map(|line| indent(line))
+            .filter(|step| *step > 0)?;
+        let sections = children(lines, body, step)?;
+        let section = |name: &str| {
+            let child = sections.iter().find(|child| child.key == name)?;
+            let body = child.lines.start + 1..child.lines.end;
+            let inner = lines[body.clone()].iter().find_map(|line| indent(line));
+            let indent = inner.unwrap_or(2 * step);
+            let children = (indent > step).then(|| children(lines, body, indent))??;
+            Some(Section {
+                header: child.lines.start,
+                indent,
+                children,
+            })
+        };
+        Some(Self {
+            lines,
+            line_end: if crlf { "\r\n" } else { "\n" },
+            step,
+            values: section("encryptedData")?,
+            envelopes: section("envelopes")?,
+        })
+    }
+
+    fn splices(
+        &self,
+        object: &Value,
+        edit: &SealedEdit,
+        dropped: &BTreeSet<String>,
+    ) -> Option<Vec<Splice>> {
+        let mut splices = Vec::new();
+        for (key, value) in &edit.values {
+            match (self.values.child(key), value) {
+                (Some(child), Some(value)) => {
+                    splices.push((child.lines.clone(), self.scalar(child, value)?));
+                }
+                (Some(child), None) => splices.push((child.lines.clone(), String::new())),
+                (None, Some(value)) => {
+                    let next = self.values.children.iter().find(|child| child.key > *key);
+                    let at = next.map_or_else(|| end(&self.values), |child| child.lines.start);
+                    let (pad, key) = (" ".repeat(self.values.indent), Value::from(key.as_str()));
+                    let line = format!("{pad}{key}: {value}{}", self.line_end);
+                    splices.push((at..at, line));
+                }
+                (None, None) => {}
+            }
+        }
+        for child in &self.envelopes.children {
+            if dropped.contains(&child.key) {
+                splices.push((child.lines.clone(), String::new()));
+            } else if let Some(envelope) = edit.envelopes.get(&child.key) {
+                splices.extend(self.replaced(child, envelope)?);
+            }
+        }
+        let mut added = String::new();
+        for (id, envelope) in &edit.envelopes {
+            if self.envelopes.child(id).is_none() && !dropped.contains(id) {
+                added += &self.envelope(id, envelope);
+            }
+        }
+        let at = end(&self.envelopes);
+        splices.push((at..at, added));
+        for (section, name) in [
+            (&self.values, "encryptedData"),
+            (&self.envelopes, "envelopes"),
+        ] {
+            let left = !object
+                .pointer(&format!("/spec/{name}"))?
+                .as_object()?
+                .is_empty();
+            if left == section.children.is_empty() {
+                splices.push(self.header(section, left)?);
+            }
+        }
+        Some(splices)
+    }
+
+    /// A section that had children and has none left, or the other way.
+    fn header(&self, section: &Section, has_children: bool) -> Option<Splice> {
+        let line = self.lines[section.header];
+        let head = &line[..key_end(line)?];
+        let empty = if has_children { "" } else { " {}" };
+        let comment = comment_of(line);
+        let text = format!("{head}{empty}{comment}{}", self.line_end);
+        Some((section.header..section.header + 1, text))
+    }
+
+    /// The line of a child with another plain value; its key and comment stay.
+    fn scalar(&self, child: &Child, value: &str) -> Option<String> {
+        let line = self.lines[child.lines.start];
+        let head = &line[..key_end(line)?];
+        let comment = comment_of(line);
+        Some(format!("{head} {value}{comment}{}", self.line_end))
+    }
+
+    /// The two fields of an envelope that is there.
+    fn replaced(&self, child: &Child, envelope: &SealedEnvelope) -> Option<[Splice; 2]> {
+        let body = child.lines.start + 1..child.lines.end;
+        let inner = self.lines[body.clone()]
+            .iter()
+            .find_map(|line| indent(line))?;
+        let fields = children(self.lines, body, inner)?;
+        let field = |name: &str| fields.iter().find(|field| field.key == name);
+        let (recipients, sealed_key) = (field("recipients")?, field("sealedKey")?);
+        let line = self.lines[recipients.lines.start];
+        let quoted = envelope.recipients.iter().map(|hint| format!("\"{hint}\""));
+        let list = if line[key_end(line)?..].trim_start().starts_with('[') {
+            let list = format!("[{}]", quoted.collect::<Vec<_>>().join(", "));
+            self.scalar(recipients, &list)?
+        } else {
+            let items = &self.lines[recipients.lines.start + 1..recipients.lines.end];
+            let pad = " ".repeat(items.iter().find_map(|line| indent(line)).unwrap_or(inner));
+            let items = quoted.map(|hint| format!("{pad}- {hint}{}", self.line_end));
+            line.to_owned() + &items.collect::<String>()
+        };
+        let key = self.scalar(sealed_key, &envelope.sealed_key)?;
+        Some([
+            (recipients.lines.clone(), list),
+            (sealed_key.lines.clone(), key),
+        ])
+    }
+
+    /// An envelope that was not there.
+    fn envelope(&self, id: &str, envelope: &SealedEnvelope) -> String {
+        let end = self.line_end;
+        let pad = " ".repeat(self.envelopes.indent);
+        let inner = " ".repeat(self.envelopes.indent + self.step);
+        let mut block = format!("{pad}\"{id}\":{end}{inner}recipients:{end}");
+        for recipient in &envelope.recipients {
+            block += &format!("{inner}- \"{recipient}\"{end}");
+        }
+        block + &format!("{inner}sealedKey: {}{end}", envelope.sealed_key)
+    }
+}
+
+/// The line after the last child of a section.
+fn end(section: &Section) -> usize {
+    let last = section.children.last();
+    last.map_or(section.header + 1, |child| child.lines.end)
+}
+
+/// The comment at the end of a line, with the space before it.
+fn comment_of(line: &str) -> &str {
+    line.find(" #").map_or("", |at| line[at..].trim_end())
+}
+
+/// The lines with all splices made. A text without a line feed at its end keeps none.
+fn splice(lines: &[&str], mut splices: Vec<Splice>) -> String {
+    splices.sort_by_key(|(range, _)| (range.start, range.end));
+    let mut text = String::new();
+    let mut next = 0;
+    let push = |text: &mut String, part: &str| {
+        // After the last line, which may have no line feed.
+        if !text.is_empty() && !text.ends_with('\n') && !part.is_empty() {
+            text.push_str(if text.contains("\r\n") { "\r\n" } else { "\n" });
+        }
+        text.push_str(part);
+    };
+    for (range, replacement) in &splices {
+        for line in &lines[next..range.start] {
+            push(&mut text, line);
+        }
+        push(&mut text, replacement);
+        next = range.end;
+    }
+    for line in &lines[next..] {
+        push(&mut text, line);
+    }
+    if lines.last().is_some_and(|last| !last.ends_with('\n')) {
+        let end = text.trim_end_matches(['\r', '\n']).len();
+        text.truncate(end);
+    }
+    text
+}
+
+/// Spaces before the content of a line; nothing for empty lines and comments.
+fn indent(line: &str) -> Option<usize> {
+    let content = line.trim_start_matches(' ');
+    (!content.trim().is_empty() && !content.starts_with('#')).then(|| line.len() - content.len())
+}
+
+/// The children of a block mapping at this indent. A child ends before the comments and empty
+/// lines that precede the next one.
+fn children(lines: &[&str], range: Range<usize>, at: usize) -> Option<Vec<Child>> {
+    let mut children: Vec<Child> = Vec::new();
+    for number in range {
+        let line = lines[number];
+        let Some(depth) = indent(line) else { continue };
+        // A list may stand at the indent of its key.
+        if depth == at && !line[at..].starts_with("- ") {
+            let end = key_end(line)?;
+            let raw = line[at..end].trim().strip_suffix(':')?;
+            let key = match raw.as_bytes().first()? {
+                b'"' => serde_json::from_str(raw).ok()?,
+                b'\'' => raw.strip_prefix('\'')?.strip_suffix('\'')?.to_owned(),
+                _ => raw.to_owned(),
+            };
+            children.push(Child {
+                lines: number..number + 1,
+                key,
+            });
+        } else if depth < at {
+            return None;
+        } else {
+            children.last_mut()?.lines.end = number + 1;
+        }
+    }
+    Some(children)
+}
+
+/// Where the key of a mapping line ends, its colon included.
+fn key_end(line: &str) -> Option<usize> {
+    let content = line.trim_end();
+    content
+        .find(": ")
+        .map(|at| at + 1)
+        .or_else(|| content.ends_with(':').then_some(content.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use zeroize::Zeroizing;
+
+    use super::*;
+    use crate::keys::{Identity, KeyRing, KeyType, RecipientSet};
+    use crate::sealed::{Context, Scope, SealedObject, Search, open, seal};
+
+    fn sealed(identity: &Identity, values: &[(&str, &str)]) -> Sealed {
+        let values: BTreeMap<_, _> = values
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), Zeroizing::new(value.as_bytes().to_vec())))
+            .collect();
+        let recipients = RecipientSet::new([identity.recipient().clone()]).unwrap();
+        seal(
+            &values,
+            &Context::new(Scope::Strict, "shop", "db").unwrap(),
+            &recipients,
+            false,
+        )
+        .unwrap()
+    }
+
+    fn file(first: &Sealed) -> String {
+        format!(
+            "# owned by team shop\napiVersion: sealkit.dev/v1beta1\nkind: SealedSecret\n\
+             metadata:\n  name: db # keep\n  namespace: shop\nspec:\n  encryptedData:\n    \
+             # the user\n    B: {}   # rotated in May\n    \"D\": {}\n\n  envelopes:\n    \
+             \"{}\":\n      recipients: [\"{}\"]\n      sealedKey: {}\n  template:\n    \
+             metadata:\n      labels: {{team: shop}}\n",
+            first.values["B"],
+            first.values["D"],
+            first.id,
+            first.envelope.recipients[0],
+            first.envelope.sealed_key,
+        )
+    }
+
+    fn edited(text: &str, edit: SealedEdit) -> Result<String, LayoutError> {
+        let documents = read_documents(text.as_bytes()).unwrap();
+        let index = documents
+            .iter()
+            .position(Document::is_sealed_secret)
+            .unwrap();
+        edit_sealed(text, &documents, &BTreeMap::from([(index, edit)]))
+    }
+
+    fn put(text: &str, sealed: &Sealed) -> Result<String, LayoutError> {
+        let mut edit = SealedEdit::default();
+        edit.put(sealed);
+        edited(text, edit)
+    }
+
+    fn opened(text: &str, identity: &Identity) -> Vec<(String, String)> {
+        let object = &read_documents(text.as_bytes()).unwrap()[0].object;
+        let ring = KeyRing::new([identity.clone()]).unwrap();
+        let opened = open(&SealedObject::parse(object).unwrap(), &ring, Search::Hinted).unwrap();
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        opened
+            .values
+            .iter()
+            .map(|(key, value)| (key.clone(), text(&value.bytes)))
+            .collect()
+    }
+
+    #[test]
+    fn only_the_lines_of_the_change_differ() {
+        let identity = Identity::generate(KeyType::Classic);
+        let first = sealed(&identity, &[("B", "one"), ("D", "two")]);
+        let before = file(&first);
+        let second = sealed(&identity, &[("B", "three"), ("C", "four"), ("A", "zero")]);
+        for before in [
+            before.clone(),
+            before.replace('\n', "\r\n"),
+            before.trim_end().to_owned(),
+        ] {
+            let after = put(&before, &second).unwrap();
+            let lost: Vec<_> = before
+                .lines()
+                .filter(|line| !after.lines().any(|other| other == *line))
+                .collect();
+            assert_eq!(lost.len(), 1, "{lost:?}");
+            assert!(after.contains("# rotated in May") && after.contains("# the user"));
+            let pairs = [("A", "zero"), ("B", "three"), ("C", "four"), ("D", "two")];
+            assert_eq!(
+                opened(&after, &identity),
+                pairs.map(|(k, v)| (k.into(), v.into()))
+            );
+        }
+        let all = sealed(&identity, &[("B", "x"), ("D", "y")]);
+        let after = put(&before, &all).unwrap();
+        assert!(
+            !after.contains(first.id.as_str()),
+            "an envelope without values is dropped"
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_edited_is_refused() {
+        let identity = Identity::generate(KeyType::Classic);
+        let text = file(&sealed(&identity, &[("B", "one"), ("D", "two")]));
+        let new = sealed(&identity, &[("B", "three")]);
+        let flow = text.replace("  encryptedData:\n", "  encryptedData: &a\n");
+        assert!(put(&flow, &new).is_ok(), "an anchor on the section is kept");
+        let flow = "apiVersion: sealkit.dev/v1beta1\nkind: SealedSecret\nmetadata: {name: db, namespace: shop}\n\
+            spec: {encryptedData: {}, envelopes: {}}\n";
+        assert_eq!(put(flow, &new), Err(LayoutError));
+        let list = format!(
+            "kind: List\napiVersion: v1\nitems:\n- {}",
+            text.replace('\n', "\n  ")
+        );
+        assert_eq!(put(&list, &new), Err(LayoutError));
+        let nothing = BTreeMap::from([(7, SealedEdit::default())]);
+        let documents = read_documents(text.as_bytes()).unwrap();
+        assert_eq!(edit_sealed(&text, &documents, &nothing), Err(LayoutError));
+    }
+
+    #[test]
+    fn keys_go_until_none_is_left_and_come_back() {
+        let identity = Identity::generate(KeyType::Classic);
+        let before = file(&sealed(&identity, &[("B", "one"), ("D", "two")]));
+        let without = |text: &str, keys: &[&str]| {
+            let values = keys.iter().map(|key| ((*key).to_owned(), None)).collect();
+            let envelopes = BTreeMap::new();
+            edited(text, SealedEdit { values, envelopes }).unwrap()
+        };
+        let one = without(&before, &["B", "absent"]);
+        assert_eq!(one.lines().count(), before.lines().count() - 1);
+        assert_eq!(opened(&one, &identity), [("D".into(), "two".into())]);
+        let none = without(&one, &["D"]);
+        assert!(none.contains("  encryptedData: {}\n") && none.contains("  envelopes: {}\n"));
+        assert!(none.contains("# the user") && none.contains("labels: {team: shop}"));
+        let again = put(&none, &sealed(&identity, &[("E", "five")])).unwrap();
+        assert_eq!(opened(&again, &identity), [("E".into(), "five".into())]);
+        assert!(
+            again.contains("  encryptedData:\n    \"E\": sk1."),
+            "{again}"
+        );
+    }
+
+    #[test]
+    fn an_envelope_is_replaced_where_it_stands() {
+        let identity = Identity::generate(KeyType::Classic);
+        let other = Identity::generate(KeyType::Classic);
+        let first = sealed(&identity, &[("B", "one"), ("D", "two")]);
+        let flow = file(&first);
+        let hint = &first.envelope.recipients[0];
+        let block = flow.replace(
+            &format!("recipients: [\"{hint}\"]\n"),
+            &format!("recipients: # who\n        - '{hint}'\n"),
+        );
+        let recipients = [identity.recipient().clone(), other.recipient().clone()];
+        let recipients = RecipientSet::new(recipients).unwrap();
+        for before in [
+            &flow,
+            &block,
+            &block.replace('\n', "\r\n"),
+            &format!("\u{feff}{flow}"),
+        ] {
+            let object = &read_documents(before.as_bytes()).unwrap()[0].object;
+            let object = SealedObject::parse(object).unwrap();
+            let ring = KeyRing::new([identity.clone()]).unwrap();
+            let unwrapped = crate::sealed::unwrap(&object, &ring, Search::Hinted).unwrap();
+            let envelopes = unwrapped.into_iter().map(|(id, one)| {
+                assert!(!one.is_current(&recipients));
+                (id.to_string(), one.seal_to(&recipients).unwrap())
+            });
+            let edit = SealedEdit {
+                envelopes: envelopes.collect(),
+                ..SealedEdit::default()
+            };
+            let after = edited(before, edit).unwrap();
+            for holder in [&identity, &other] {
+                let pairs = [("B", "one"), ("D", "two")];
+                assert_eq!(
+                    opened(&after, holder),
+                    pairs.map(|(k, v)| (k.into(), v.into()))
+                );
+            }
+            let lost = before.lines().filter(|line| !after.contains(line));
+            let lost: Vec<_> = lost.collect();
+            assert!(
+                lost.iter().all(|line| line.contains("recipients")
+                    || line.contains("sealedKey")
+                    || line.contains("- '")),
+                "{lost:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_right_document_of_a_stream_changes() {
+        let identity = Identity::generate(KeyType::Classic);
+        let text = file(&sealed(&identity, &[("B", "one"), ("D", "two")]));
+        let stream = format!("---\n# nothing\n---\nkind: ConfigMap\napiVersion: v1\n---\n{text}");
+        let new = sealed(&identity, &[("B", "three")]);
+        let after = put(&stream, &new).unwrap();
+        assert!(
+            after.starts_with("---\n# nothing\n---\nkind: ConfigMap\napiVersion: v1\n---\n# owned")
+        );
+        assert!(after.contains(&new.values["B"]));
+    }
+
+    #[test]
+    fn ranges_hold_the_documents_of_a_stream() {
+        let stream =
+            "---\n# none\n---\na: 1 # x\r\n---\n\n--- # c\nb: 2\n...\n---\nc: |\n  ---\n  é";
+        let texts: Vec<_> = document_ranges(stream)
+            .into_iter()
+            .map(|range| &stream[range])
+            .collect();
+        assert_eq!(texts, ["a: 1 # x\r\n", "b: 2\n...\n", "c: |\n  ---\n  é"]);
+        assert_eq!(read_documents(stream.as_bytes()).unwrap().len(), 3);
+        assert_eq!(document_ranges("a: 1").first(), Some(&(0..4)));
+        assert!(document_ranges("").is_empty());
+    }
+}
