@@ -165,6 +165,8 @@ pub enum Command {
     Open(OpenArgs),
     /// Check SealedSecrets: structure, names, recipients; with a key, really open them
     Verify(VerifyArgs),
+    /// Seal every envelope to whom its path is for, after keys or rules changed
+    Reseal(ResealArgs),
     /// Make, list and fetch keys
     #[command(subcommand)]
     Keys(KeysCommand),
@@ -251,6 +253,33 @@ pub struct VerifyArgs {
     /// Files and folders [default: the working directory]
     #[arg(value_name = "PATH")]
     pub paths: Vec<PathBuf>,
+}
+
+/// Flags of `seal reseal`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  # what is not sealed to whom .sealkit.yaml says; for CI, needs no key
+  seal reseal --check
+
+  # all of the repository, with the recovery key
+  seal reseal -i ~/recovery.key
+
+  # see which files would change
+  seal reseal -i ~/recovery.key --dry-run clusters/production")]
+pub struct ResealArgs {
+    /// Files and folders [default: the working directory]
+    #[arg(value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// Change nothing, exit with 1 if there is something to do
+    #[arg(long)]
+    pub check: bool,
+    /// Do everything but write
+    #[arg(long, conflicts_with = "check")]
+    pub dry_run: bool,
+    /// Go on when the recipients are not those of before
+    #[arg(long)]
+    pub accept_recipients: bool,
 }
 
 /// The verbs of `seal keys`.

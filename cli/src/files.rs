@@ -11,6 +11,8 @@ use crate::error::{CommandError, Result};
 use crate::repository::reading;
 use crate::terminal::shown;
 
+/// How the names of files that are being written begin.
+pub const TEMPORARY: &str = ".seal-";
 /// Bytes that a key file or a config may have.
 pub const SMALL_FILE: usize = 1024 * 1024;
 
@@ -97,6 +99,9 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
 /// The same for one of many files: [`sync_folders`] follows when all of them are there.
 pub fn replace_unsynced(path: &Path, bytes: &[u8]) -> Result<()> {
     let old = match fs::metadata(path) {
+        Ok(metadata) if metadata.is_file() && metadata.permissions().readonly() => {
+            return Err(CommandError::input("is read-only"));
+        }
         Ok(metadata) if metadata.is_file() => Some(metadata.permissions()),
         Ok(_) => return Err(CommandError::input("is not a regular file")),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -126,7 +131,7 @@ fn temporary(path: &Path, bytes: &[u8], access: Access) -> io::Result<tempfile::
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty());
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".seal-");
+    builder.prefix(TEMPORARY);
     if let Some(permissions) = permissions(access) {
         builder.permissions(permissions);
     }

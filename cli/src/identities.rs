@@ -1,12 +1,15 @@
 //! Private keys that a person holds: reading age identity files, opening objects with them.
 
+use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::Path;
 
 use age::armor::ArmoredReader;
 use age::secrecy::SecretString;
 use sealkit_core::keys::{KeyRing, parse_identity_file};
-use sealkit_core::sealed::{OpenError, Opened, Rule, SealedObject, Search, open};
+use sealkit_core::sealed::{
+    EnvelopeId, OpenError, Opened, Rule, SealedObject, Search, Unwrapped, open, unwrap,
+};
 use zeroize::Zeroizing;
 
 use crate::args::GlobalArgs;
@@ -39,17 +42,32 @@ pub fn ring(global: &GlobalArgs, terminal: Terminal) -> Result<KeyRing> {
     KeyRing::new(identities).map_err(CommandError::input)
 }
 
-/// Opens an object with every key on every envelope. Where no envelope claims to be sealed to a
-/// held key and none opens, the error says that rather than "altered".
+/// Opens an object with every key on every envelope.
 pub fn open_object(
     object: &SealedObject,
     ring: &KeyRing,
 ) -> std::result::Result<Opened, OpenError> {
-    open(object, ring, Search::Exhaustive).map_err(|error| {
+    exhaustively(|search| open(object, ring, search))
+}
+
+/// Opens the envelopes of an object alone, with every key on every envelope.
+pub fn unwrap_object(
+    object: &SealedObject,
+    ring: &KeyRing,
+) -> std::result::Result<BTreeMap<EnvelopeId, Unwrapped>, OpenError> {
+    exhaustively(|search| unwrap(object, ring, search))
+}
+
+/// Where no envelope claims to be sealed to a held key and none opens, the error says that rather
+/// than "altered".
+fn exhaustively<T>(
+    open: impl Fn(Search) -> std::result::Result<T, OpenError>,
+) -> std::result::Result<T, OpenError> {
+    open(Search::Exhaustive).map_err(|error| {
         if error.rule != Rule::StanzaDoesNotOpen {
             return error;
         }
-        match open(object, ring, Search::Hinted) {
+        match open(Search::Hinted) {
             Err(hinted) if hinted.rule == Rule::NoHeldKey => hinted,
             _ => error,
         }

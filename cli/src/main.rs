@@ -1,5 +1,6 @@
 //! `seal`: encrypts Kubernetes Secrets so that they can be committed, and opens them again.
 
+mod acceptance;
 mod args;
 mod cluster;
 mod config;
@@ -11,6 +12,7 @@ mod known;
 mod kubeconfig;
 mod merging;
 mod output;
+mod parallel;
 mod piece;
 mod recipients;
 mod report;
@@ -20,7 +22,9 @@ mod sealing;
 mod stream;
 mod template_file;
 mod terminal;
+mod tree;
 mod verb;
+mod wanted;
 
 use std::process::ExitCode;
 
@@ -67,6 +71,7 @@ fn run(cli: &Cli, terminal: Terminal) -> error::Result<bool> {
         Command::Init(args) => verb::init::run(args, global, terminal)?,
         Command::Open(args) => verb::open::run(args, global, terminal)?,
         Command::Verify(args) => return verb::verify::run(args, global, terminal),
+        Command::Reseal(args) => return verb::reseal::run(args, global, terminal),
         Command::Keys(command) => verb::keys::run(command, global, terminal)?,
         Command::Completions(args) => verb::completions::completions(args)?,
         Command::Man(args) => verb::completions::man(args, terminal)?,

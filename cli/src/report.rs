@@ -1,5 +1,8 @@
 //! Results that people and programs read: findings, tables, JSON.
 
+use std::path::Path;
+
+use sealkit_core::manifest::Document;
 use serde::Serialize;
 use serde_json::json;
 
@@ -19,6 +22,23 @@ pub struct Finding {
     pub code: String,
     /// A sentence for people.
     pub detail: String,
+}
+
+impl Finding {
+    /// Of a file, or of an object in it.
+    pub fn new(path: &Path, document: Option<&Document>, code: &str, detail: String) -> Self {
+        let object = document.map(|document| {
+            let (namespace, name) = (document.metadata("namespace"), document.metadata("name"));
+            let slash = if namespace.is_empty() { "" } else { "/" };
+            format!("{namespace}{slash}{name}")
+        });
+        Self {
+            path: path.to_string_lossy().into_owned(),
+            object,
+            code: code.to_owned(),
+            detail,
+        }
+    }
 }
 
 /// What was looked at.

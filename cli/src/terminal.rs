@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 
 use anstyle::{AnsiColor, Style};
+use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use crate::args::{Color, GlobalArgs, Output};
@@ -90,6 +91,16 @@ impl Terminal {
         if self.volume == Volume::Verbose {
             self.say("detail", NOTE, text);
         }
+    }
+
+    /// A bar for so many pieces of work; hidden where no person reads it.
+    pub fn progress(self, pieces: usize) -> ProgressBar {
+        if !self.attended || self.json || self.volume == Volume::Quiet {
+            return ProgressBar::hidden();
+        }
+        let bar = ProgressBar::new(u64::try_from(pieces).unwrap_or(u64::MAX));
+        let style = ProgressStyle::with_template("{wide_bar} {pos}/{len}  {eta} left");
+        style.map_or(bar.clone(), |style| bar.with_style(style))
     }
 
     /// The failure that ends the run.

@@ -4,6 +4,7 @@ pub mod completions;
 pub mod init;
 pub mod keys;
 pub mod open;
+pub mod reseal;
 pub mod seal;
 pub mod verify;
 pub mod version;

@@ -1,24 +1,23 @@
 //! `seal` without a verb: Secrets in, SealedSecrets out.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 
 use sealkit_core::api::SecretTemplate;
 use sealkit_core::manifest::{Document, SecretManifest};
 use sealkit_core::names;
 use sealkit_core::sealed::Scope;
 
+use crate::acceptance::Acceptance;
 use crate::args::{GlobalArgs, Output, SealArgs};
 use crate::config::{Config, Configs};
 use crate::destination::{Destination, clash};
 use crate::error::{CommandError, Result};
 use crate::files;
-use crate::known::Known;
 use crate::kubeconfig;
 use crate::output::{self, Update};
 use crate::piece::{Passed, Piece};
-use crate::recipients::{Chooser, Chosen};
+use crate::recipients::Chooser;
 use crate::repository::Location;
 use crate::sealing::{Placement, seal_manifest};
 use crate::stream::{Input, read_inputs};
@@ -74,7 +73,7 @@ struct Sealer<'a> {
     terminal: Terminal,
     chooser: Chooser<'a>,
     configs: Configs,
-    known: HashMap<Option<PathBuf>, Known>,
+    acceptance: Acceptance,
     /// The file of `--template`.
     template: Option<SecretTemplate>,
     /// Namespace of the kubeconfig context, once asked for.
@@ -90,7 +89,7 @@ impl<'a> Sealer<'a> {
             terminal,
             chooser: Chooser::new(args, global, terminal),
             configs: Configs::default(),
-            known: HashMap::new(),
+            acceptance: Acceptance::new(args.accept_recipients, terminal),
             template: template.transpose()?,
             context_namespace: None,
         })
@@ -139,7 +138,7 @@ impl<'a> Sealer<'a> {
         let scope = self.scope(&manifest, config.as_deref(), place.as_ref())?;
         let namespace = self.namespace(&manifest, scope)?;
         let chosen = self.chooser.choose(config.as_deref(), place.as_ref())?;
-        self.compare(&chosen, &around)?;
+        self.acceptance.compare(&chosen, around.root.as_deref())?;
         let placement = Placement {
             scope,
             namespace,
@@ -223,32 +222,6 @@ impl<'a> Sealer<'a> {
         Ok(self.context_namespace.clone().unwrap_or_default())
     }
 
-    /// Compares with what this clone sealed to before.
-    fn compare(&mut self, chosen: &Rc<Chosen>, around: &Location) -> Result<()> {
-        let root = around.root.clone();
-        let known = self
-            .known
-            .entry(root)
-            .or_insert_with_key(|root| Known::load(root.as_deref()));
-        let difference = known.difference(&chosen.groups);
-        known.remember(&chosen.groups);
-        difference.map_or(Ok(()), |difference| self.accept(&difference))
-    }
-
-    /// Other recipients than before: a person is told, a program stops.
-    fn accept(&self, difference: &str) -> Result<()> {
-        if self.args.accept_recipients {
-            self.terminal.note(difference);
-        } else if self.terminal.is_attended() {
-            self.terminal.warning(difference);
-        } else {
-            return Err(CommandError::input(difference).hint(
-                "find out who changed the recipients and why; if it is right, pass --accept-recipients",
-            ));
-        }
-        Ok(())
-    }
-
     fn write(
         &self,
         outputs: BTreeMap<Option<PathBuf>, Vec<Piece>>,
@@ -269,7 +242,8 @@ impl<'a> Sealer<'a> {
             let form = self.global.output.unwrap_or(by_name);
             let update = output::update(Location::of(&path)?, &pieces, form, self.terminal)?;
             for difference in &update.differences {
-                self.accept(difference)
+                self.acceptance
+                    .accept(difference)
                     .map_err(|error| error.on(shown(&path)))?;
             }
             updates.push((path, update));
@@ -288,10 +262,7 @@ impl<'a> Sealer<'a> {
                 .iter()
                 .map(|(_, update)| update.place.real.as_path()),
         );
-        if !self.known.values().all(Known::save) {
-            self.terminal
-                .detail("the recipients could not be noted in .git/sealkit");
-        }
+        self.acceptance.save();
         Ok(())
     }
 }

@@ -12,6 +12,7 @@ mod init;
 mod keys;
 mod open;
 mod recipients;
+mod reseal;
 mod sealing;
 mod support;
 mod template;

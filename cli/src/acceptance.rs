@@ -1,0 +1,60 @@
+//! Other recipients than before: a person is told, a program stops.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use crate::error::{CommandError, Result};
+use crate::known::Known;
+use crate::recipients::Chosen;
+use crate::terminal::Terminal;
+
+/// What the clones of one run sealed to before, and whether another answer is taken.
+pub struct Acceptance {
+    accepts: bool,
+    terminal: Terminal,
+    known: HashMap<Option<PathBuf>, Known>,
+}
+
+impl Acceptance {
+    /// `accepts` is `--accept-recipients`.
+    pub fn new(accepts: bool, terminal: Terminal) -> Self {
+        Self {
+            accepts,
+            terminal,
+            known: HashMap::new(),
+        }
+    }
+
+    /// Compares with what the clone at this root sealed to before, and takes it for known.
+    pub fn compare(&mut self, chosen: &Chosen, root: Option<&Path>) -> Result<()> {
+        let known = self
+            .known
+            .entry(root.map(Path::to_owned))
+            .or_insert_with_key(|root| Known::load(root.as_deref()));
+        let difference = known.difference(&chosen.groups);
+        known.remember(&chosen.groups);
+        difference.map_or(Ok(()), |difference| self.accept(&difference))
+    }
+
+    /// Says a difference, or fails with it.
+    pub fn accept(&self, difference: &str) -> Result<()> {
+        if self.accepts {
+            self.terminal.note(difference);
+        } else if self.terminal.is_attended() {
+            self.terminal.warning(difference);
+        } else {
+            return Err(CommandError::input(difference).hint(
+                "find out who changed the recipients and why; if it is right, pass --accept-recipients",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Writes down what is known now.
+    pub fn save(&self) {
+        if !self.known.values().all(Known::save) {
+            self.terminal
+                .detail("the recipients could not be noted in .git/sealkit");
+        }
+    }
+}

@@ -1,0 +1,283 @@
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::{Desk, SECRET, objects, secret, snapshot};
+
+const CONFIG: &str = "version: 1\nclusters:\n  staging: {recipients: [.sealkit/staging.pub]}\n  \
+    production: {recipients: [.sealkit/production.pub]}\nrecovery: [.sealkit/recovery.pub]\n\
+    rules:\n- path: production/**\n  clusters: [production]\n- path: both/**\n  \
+    clusters: [staging, production]\n";
+const FILE: &str = "production/db.sealed.yaml";
+const RECOVERY: &str = "../home/recovery";
+
+fn repository() -> Desk {
+    let desk = Desk::repository(&["staging", "production", "recovery"], CONFIG);
+    desk.pipe(&["-w", "production/"], SECRET).done();
+    desk
+}
+
+/// The cluster has a new key, its private half in `../home/<name>-2`.
+fn rotate(desk: &Desk, name: &str) {
+    let private = format!("../home/{name}-2");
+    let generate = ["keys", "generate", "--classic", "-w", &private];
+    let public = desk.seal(&generate).done().stdout;
+    desk.write(&format!(".sealkit/{name}.pub"), &public);
+}
+
+fn reseal(more: &[&str]) -> Vec<String> {
+    let fixed = ["reseal", "-i", RECOVERY, "--accept-recipients"];
+    fixed
+        .iter()
+        .chain(more)
+        .map(|it| (*it).to_owned())
+        .collect()
+}
+
+fn run(desk: &Desk, more: &[&str]) -> crate::support::Answer {
+    let arguments = reseal(more);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    desk.seal(&arguments)
+}
+
+#[test]
+fn a_rotation_changes_envelopes_and_nothing_else() {
+    let desk = repository();
+    let sealed = desk.read(FILE);
+    let commented = sealed.replace("spec:\n", "# owned by shop\nspec: # sealed\n");
+    desk.write(FILE, &commented.replace('\n', "\r\n"));
+    desk.seal(&["reseal", "--check"]).done();
+    rotate(&desk, "production");
+
+    let check = desk.seal(&["reseal", "--check"]);
+    assert_eq!(check.code, 1);
+    let found = format!("{FILE}: shop/db: NeedsReseal: envelope ");
+    assert!(check.stdout.starts_with(&found) && check.stdout.contains("claims to be sealed to"));
+    let proven = desk.seal(&["reseal", "--check", "-i", RECOVERY]);
+    assert!(proven.code == 1 && proven.stdout.contains(" is sealed to "));
+    let before = snapshot(&desk.work());
+    let dry = run(&desk, &["--dry-run"]).done();
+    assert!(dry.stderr.contains(&format!("would reseal {FILE}")));
+    assert!(before == snapshot(&desk.work()), "a dry run writes nothing");
+
+    let old = desk.read(FILE);
+    let answer = run(&desk, &[]).done();
+    assert!(
+        answer.stderr.contains(&format!("resealed {FILE}")),
+        "{answer:?}"
+    );
+    assert!(answer.stderr.contains("no longer sealed to"), "{answer:?}");
+    let new = desk.read(FILE);
+    let changed = |from: &str, to: &str| -> Vec<String> {
+        let lines = from
+            .lines()
+            .filter(|line| !to.lines().any(|other| other == *line));
+        lines.map(str::to_owned).collect()
+    };
+    let only = |lines: Vec<String>| {
+        let mut lines = lines.iter().map(|line| line.trim_start());
+        lines.all(|line| line.starts_with("- \"") || line.starts_with("sealedKey: "))
+    };
+    assert!(
+        only(changed(&old, &new)) && only(changed(&new, &old)),
+        "{new}"
+    );
+    assert_eq!(new.matches("\r\n").count(), new.matches('\n').count());
+    let values = json!({"password": "hunter2"});
+    assert_eq!(desk.values("../home/production-2", FILE), values);
+    assert_eq!(desk.values(RECOVERY, FILE), values);
+    assert_eq!(
+        desk.seal(&["open", "-i", "../home/production", FILE]).code,
+        4
+    );
+
+    let before = snapshot(&desk.work());
+    let again = run(&desk, &[]).done();
+    assert!(
+        again.stderr.is_empty() && again.stdout.is_empty(),
+        "{again:?}"
+    );
+    assert!(
+        before == snapshot(&desk.work()),
+        "a second run changes nothing"
+    );
+    desk.seal(&["reseal", "--check"]).done();
+    desk.seal(&["verify", "-i", RECOVERY]).done();
+}
+
+#[test]
+fn every_object_of_a_stream_is_resealed_whatever_stands_between() {
+    let desk = repository();
+    desk.write("both/README", "");
+    let stream: String = ["a", "b", "c"]
+        .map(|name| secret(name, &[("k", name)]) + "\n---\n")
+        .concat();
+    let stream = stream.trim_end_matches("---\n");
+    desk.pipe(&["-w", "both/all.yaml"], stream).done();
+    let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: m}\n# data follows\ndata: {k: \"012\"}\n";
+    let file = desk
+        .read("both/all.yaml")
+        .replacen("---\n", &format!("---\n{map}---\n"), 1);
+    desk.write("both/all.yaml", file.trim_end());
+    rotate(&desk, "staging");
+    run(&desk, &["both"]).done();
+    let new = desk.read("both/all.yaml");
+    assert!(new.contains(map) && !new.ends_with('\n'), "{new}");
+    let mut wanted: Vec<String> = ["staging", "production", "recovery"]
+        .map(|name| desk.fingerprint(&format!(".sealkit/{name}.pub")))
+        .into();
+    wanted.sort();
+    let shown = objects(&new);
+    let shown = shown
+        .iter()
+        .filter(|object| object["kind"] == "SealedSecret");
+    let mut envelopes = 0;
+    for object in shown {
+        for envelope in object["spec"]["envelopes"].as_object().unwrap().values() {
+            assert_eq!(envelope["recipients"], json!(wanted));
+            envelopes += 1;
+        }
+    }
+    assert_eq!(envelopes, 3);
+    let report = run(&desk, &["both", "-o", "json"]).done().stdout;
+    let report: Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(report["scanned"], json!({"files": 1, "objects": 3}));
+    assert_eq!(
+        (&report["files"], &report["envelopes"]),
+        (&json!([]), &json!(0))
+    );
+}
+
+#[test]
+fn one_bad_file_holds_up_no_other() {
+    let desk = repository();
+    let good = desk.read(FILE);
+    desk.write(
+        "production/altered.yaml",
+        &good.replace("name: db", "name: other"),
+    );
+    desk.write("production/broken.yaml", "kind: SealedSecret\na: [\n");
+    desk.write("production/invalid.yaml", &good.replace("sk1.", "sk9."));
+    desk.write("elsewhere/db.yaml", &good);
+    desk.write(
+        "production/flow.yaml",
+        &serde_json::to_string(&objects(&good)[0])
+            .unwrap()
+            .replace("\"shop\"}", "\"shop\" }")
+            .replacen('{', "\u{feff}{", 1),
+    );
+    rotate(&desk, "production");
+    let answer = run(&desk, &["production", "elsewhere"]);
+    assert_eq!(answer.code, 1, "{answer:?}");
+    for found in [
+        "production/altered.yaml: shop/other: ScopeMismatch",
+        "production/broken.yaml: Unreadable",
+        "production/invalid.yaml: shop/db: InvalidSpec",
+        "elsewhere/db.yaml: shop/db: NoRule",
+    ] {
+        assert!(answer.stdout.contains(found), "{found}: {}", answer.stdout);
+    }
+    desk.values("../home/production-2", FILE);
+    assert!(desk.read("elsewhere/db.yaml") == good);
+}
+
+#[test]
+fn what_cannot_be_opened_or_is_not_known_stays() {
+    let desk = repository();
+    let no_key = "no private key to reseal with";
+    desk.refused(&["reseal"], "", 2, no_key);
+    rotate(&desk, "production");
+    // The key file came with a pull: a program asks first.
+    let changed = "the recipients of cluster production are";
+    desk.refused(&["reseal", "-i", RECOVERY], "", 3, changed);
+    let before = snapshot(&desk.work());
+    let stranger = ["reseal", "-i", "key", "--accept-recipients", "--dry-run"];
+    let answer = desk.seal(&stranger);
+    assert_eq!(answer.code, 4, "{answer:?}");
+    assert!(answer.stdout.contains("NoMatchingKey"), "{answer:?}");
+    assert!(before == snapshot(&desk.work()));
+    // A file that may not be written, a link that leads out.
+    let file = desk.path(FILE);
+    let mode = |mode: &str| {
+        let status = Command::new("chmod").arg(mode).arg(&file).status();
+        assert!(status.unwrap().success());
+    };
+    mode("444");
+    let answer = run(&desk, &[]);
+    assert!(
+        answer.code == 1 && answer.stdout.contains("NotResealed: is read-only"),
+        "{answer:?}"
+    );
+    mode("644");
+    std::os::unix::fs::symlink("/etc/hostname", desk.path("production/out.yaml")).unwrap();
+    let answer = run(&desk, &["production/out.yaml"]);
+    assert!(
+        answer.code == 3 && answer.stderr.contains("leads out"),
+        "{answer:?}"
+    );
+    run(&desk, &[]).done();
+}
+
+#[test]
+fn a_lying_hint_is_put_right() {
+    let desk = repository();
+    let stranger = desk.fingerprint("key.pub");
+    let hint = desk.hints(FILE)[0][0].clone();
+    desk.write(FILE, &desk.read(FILE).replace(&hint, &stranger));
+    assert_eq!(desk.seal(&["verify", "-i", RECOVERY]).code, 1);
+    run(&desk, &[]).done();
+    desk.seal(&["verify", "-i", RECOVERY]).done();
+    assert!(desk.hints(FILE)[0].contains(&hint));
+}
+
+/// Killed at any moment: each file is wholly old or wholly new, and the next run finishes.
+#[test]
+fn a_killed_run_leaves_whole_files_and_the_next_one_finishes() {
+    let desk = repository();
+    let files = 120;
+    let one = desk.read(FILE);
+    for index in 0..files {
+        desk.write(&format!("production/{index}/db.yaml"), &one);
+    }
+    let mut kills = 0;
+    for round in 0..6 {
+        let new = format!("../home/production-{round}");
+        let generate = ["keys", "generate", "--classic", "-w", &new];
+        let public = desk.seal(&generate).done().stdout;
+        desk.write(".sealkit/production.pub", &public);
+        let before = snapshot(&desk.path("production"));
+        let mut child = Command::new(env!("CARGO_BIN_EXE_seal"))
+            .args(reseal(&[]))
+            .current_dir(desk.work())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(5 + 12 * round));
+        child.kill().unwrap();
+        kills += usize::from(!child.wait().unwrap().success());
+        let wanted = desk.fingerprint(".sealkit/production.pub");
+        let manifests = before.iter();
+        for (path, old) in manifests.filter(|(path, _)| path.extension().is_some()) {
+            let now = std::fs::read(path).unwrap();
+            let resealed = String::from_utf8_lossy(&now).contains(&wanted);
+            assert!(resealed || now == *old, "{}", path.display());
+            assert_eq!(objects(std::str::from_utf8(&now).unwrap()).len(), 1);
+        }
+        run(&desk, &[]).done();
+        desk.seal(&["reseal", "--check", "-i", RECOVERY]).done();
+    }
+    assert!(kills > 0, "it was killed while it worked");
+    // What a killed run left behind goes with a later one.
+    desk.write("production/.seal-aB3dE6", "half");
+    let old = ["-d", "2 minutes ago", "production/.seal-aB3dE6"];
+    let touched = Command::new("touch")
+        .args(old)
+        .current_dir(desk.work())
+        .status();
+    assert!(touched.unwrap().success());
+    desk.write("production/.seal-notes", "mine");
+    run(&desk, &[]).done();
+    assert!(!desk.exists("production/.seal-aB3dE6") && desk.exists("production/.seal-notes"));
+}
