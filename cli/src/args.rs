@@ -133,15 +133,9 @@ pub struct SealArgs {
     /// Name of the object, when there is one Secret
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
-    /// Public key to seal to; may be given several times
-    #[arg(short, long = "recipient", value_name = "AGE1…")]
-    pub recipients: Vec<String>,
-    /// File of public keys to seal to; may be given several times
-    #[arg(short = 'R', long = "recipients-file", value_name = "FILE")]
-    pub recipients_files: Vec<PathBuf>,
-    /// Cluster of .sealkit.yaml to seal to; may be given several times
-    #[arg(long = "cluster", value_name = "NAME", conflicts_with_all = ["recipients", "recipients_files"])]
-    pub clusters: Vec<String>,
+    /// To whom.
+    #[command(flatten)]
+    pub to: RecipientArgs,
     /// Let templates read the values in the cluster
     #[arg(long)]
     pub render: bool,
@@ -151,6 +145,20 @@ pub struct SealArgs {
     /// Pass documents that are not Secrets through instead of refusing them
     #[arg(long)]
     pub all_documents: bool,
+}
+
+/// To whom values are sealed.
+#[derive(Args, Clone, Debug, Default, PartialEq)]
+pub struct RecipientArgs {
+    /// Public key to seal to; may be given several times
+    #[arg(short, long = "recipient", value_name = "AGE1…")]
+    pub recipients: Vec<String>,
+    /// File of public keys to seal to; may be given several times
+    #[arg(short = 'R', long = "recipients-file", value_name = "FILE")]
+    pub recipients_files: Vec<PathBuf>,
+    /// Cluster of .sealkit.yaml to seal to; may be given several times
+    #[arg(long = "cluster", value_name = "NAME", conflicts_with_all = ["recipients", "recipients_files"])]
+    pub clusters: Vec<String>,
     /// Go on when the recipients are not those of before
     #[arg(long)]
     pub accept_recipients: bool,
@@ -165,6 +173,10 @@ pub enum Command {
     Open(OpenArgs),
     /// Check SealedSecrets: structure, names, recipients; with a key, really open them
     Verify(VerifyArgs),
+    /// Change values of a SealedSecret in its file, without seeing the others
+    Set(SetArgs),
+    /// Take values out of a SealedSecret in its file
+    Unset(UnsetArgs),
     /// Seal every envelope to whom its path is for, after keys or rules changed
     Reseal(ResealArgs),
     /// Make, list and fetch keys
@@ -253,6 +265,49 @@ pub struct VerifyArgs {
     /// Files and folders [default: the working directory]
     #[arg(value_name = "PATH")]
     pub paths: Vec<PathBuf>,
+}
+
+/// Flags of `seal set`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  # asks for the value
+  seal set db.sealed.yaml PASSWORD
+
+  # from a file, and from stdin
+  seal set web.sealed.yaml tls.crt=@web.crt tls.key=@web.key
+  openssl rand -hex 24 | tr -d '\\n' | seal set db.sealed.yaml PASSWORD")]
+pub struct SetArgs {
+    /// The file
+    #[arg(value_name = "FILE")]
+    pub path: PathBuf,
+    /// Key to set: its value is asked for or read from stdin; with =@FILE it is that file's
+    #[arg(value_name = "KEY[=@FILE]", required = true)]
+    pub keys: Vec<String>,
+    /// Name of the object, when the file holds several
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// To whom.
+    #[command(flatten)]
+    pub to: RecipientArgs,
+    /// Let templates read the values in the cluster
+    #[arg(long)]
+    pub render: bool,
+}
+
+/// Flags of `seal unset`.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  seal unset db.sealed.yaml OLD_PASSWORD")]
+pub struct UnsetArgs {
+    /// The file
+    #[arg(value_name = "FILE")]
+    pub path: PathBuf,
+    /// Key to take out
+    #[arg(value_name = "KEY", required = true)]
+    pub keys: Vec<String>,
+    /// Name of the object, when the file holds several
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
 }
 
 /// Flags of `seal reseal`.

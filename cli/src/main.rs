@@ -71,6 +71,8 @@ fn run(cli: &Cli, terminal: Terminal) -> error::Result<bool> {
         Command::Init(args) => verb::init::run(args, global, terminal)?,
         Command::Open(args) => verb::open::run(args, global, terminal)?,
         Command::Verify(args) => return verb::verify::run(args, global, terminal),
+        Command::Set(args) => verb::set::run(args, global, terminal)?,
+        Command::Unset(args) => verb::set::unset(args, global, terminal)?,
         Command::Reseal(args) => return verb::reseal::run(args, global, terminal),
         Command::Keys(command) => verb::keys::run(command, global, terminal)?,
         Command::Completions(args) => verb::completions::completions(args)?,

@@ -64,6 +64,65 @@ pub fn merge(old: &str, pieces: &[Piece], terminal: Terminal) -> Result<(String,
     Ok((text, differences))
 }
 
+/// The SealedSecret of a file that a person means: the only one, or that of this name.
+pub fn find_object<'d>(
+    documents: &'d [Document],
+    namespace: Option<&str>,
+    name: Option<&str>,
+) -> Result<(usize, &'d Document)> {
+    let meant = |document: &Document| {
+        document.is_sealed_secret()
+            && namespace.is_none_or(|it| document.metadata("namespace") == it)
+            && name.is_none_or(|it| document.metadata("name") == it)
+    };
+    let mut found = documents.iter().enumerate().filter(|(_, it)| meant(it));
+    let first = found.next().ok_or_else(|| {
+        CommandError::input("no such SealedSecret in the file")
+            .hint("a new one is sealed with -w: see `seal --help`")
+    })?;
+    if found.next().is_some() {
+        let names: Vec<_> = documents
+            .iter()
+            .filter(|it| it.is_sealed_secret())
+            .collect();
+        let names: Vec<_> = names.iter().map(|it| it.title()).collect();
+        return Err(
+            CommandError::input("the file holds more than one SealedSecret").hint(format_args!(
+                "choose with --name and -n: {}",
+                names.join(", ")
+            )),
+        );
+    }
+    Ok(first)
+}
+
+/// A file without these keys of one of its objects.
+pub fn without(
+    text: &str,
+    documents: &[Document],
+    index: usize,
+    keys: &[String],
+) -> Result<String> {
+    let values = documents[index].object.pointer("/spec/encryptedData");
+    let values = values.and_then(Value::as_object);
+    let mut edit = SealedEdit::default();
+    for key in keys {
+        if !values.is_some_and(|values| values.contains_key(key)) {
+            let there = values.into_iter().flat_map(serde_json::Map::keys);
+            let there: Vec<_> = there.map(|it| sealkit_core::names::printable(it)).collect();
+            let key = sealkit_core::names::printable(key);
+            return Err(
+                CommandError::input(format_args!("no key {key:?} in the SealedSecret")).hint(
+                    format_args!("nothing was changed; its keys are {}", there.join(", ")),
+                ),
+            );
+        }
+        edit.values.insert(key.clone(), None);
+    }
+    edit_sealed(text, documents, &BTreeMap::from([(index, edit)]))
+        .map_err(|error| unchanged(CommandError::input(error)))
+}
+
 /// A file as it is, and the objects of it that change.
 struct Held<'a> {
     text: &'a str,

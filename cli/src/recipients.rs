@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use sealkit_core::keys::{KeyError, Recipient, RecipientSet};
 
-use crate::args::{GlobalArgs, SealArgs};
+use crate::args::{GlobalArgs, RecipientArgs};
 use crate::cluster::Cluster;
 use crate::config::{Config, FILE_NAME, read_recipient_file};
 use crate::error::{CommandError, Result};
@@ -27,7 +27,7 @@ pub struct Chosen {
 
 /// Chooses recipients, each set once.
 pub struct Chooser<'a> {
-    args: &'a SealArgs,
+    args: &'a RecipientArgs,
     global: &'a GlobalArgs,
     terminal: Terminal,
     chosen: HashMap<Origin, Rc<Chosen>>,
@@ -42,7 +42,7 @@ enum Origin {
 
 impl<'a> Chooser<'a> {
     /// As the flags say.
-    pub fn new(args: &'a SealArgs, global: &'a GlobalArgs, terminal: Terminal) -> Self {
+    pub fn new(args: &'a RecipientArgs, global: &'a GlobalArgs, terminal: Terminal) -> Self {
         Self {
             args,
             global,

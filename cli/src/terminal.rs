@@ -64,6 +64,11 @@ impl Terminal {
         self.attended
     }
 
+    /// Can a person be asked? Not where stdin is a file or a pipe.
+    pub fn can_ask(self) -> bool {
+        self.attended && io::stdin().is_terminal()
+    }
+
     /// One line per file changed; silenced by `-q`.
     pub fn done(self, what: &str, path: &Path) {
         let path = shown(path);

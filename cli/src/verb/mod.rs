@@ -6,5 +6,6 @@ pub mod keys;
 pub mod open;
 pub mod reseal;
 pub mod seal;
+pub mod set;
 pub mod verify;
 pub mod version;

@@ -87,9 +87,9 @@ impl<'a> Sealer<'a> {
             args,
             global,
             terminal,
-            chooser: Chooser::new(args, global, terminal),
+            chooser: Chooser::new(&args.to, global, terminal),
             configs: Configs::default(),
-            acceptance: Acceptance::new(args.accept_recipients, terminal),
+            acceptance: Acceptance::new(args.to.accept_recipients, terminal),
             template: template.transpose()?,
             context_namespace: None,
         })

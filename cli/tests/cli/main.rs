@@ -14,6 +14,7 @@ mod open;
 mod recipients;
 mod reseal;
 mod sealing;
+mod set;
 mod support;
 mod template;
 mod updating;

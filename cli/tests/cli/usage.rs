@@ -2,7 +2,10 @@ use serde_json::Value;
 
 use crate::support::{Desk, SECRET};
 
-const VERBS: [&[&str]; 8] = [
+const VERBS: [&[&str]; 11] = [
+    &["set"],
+    &["unset"],
+    &["reseal"],
     &[],
     &["init"],
     &["open"],

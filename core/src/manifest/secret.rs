@@ -15,6 +15,7 @@ const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// A Secret as a manifest gives it: values decoded, `stringData` over `data` as in Kubernetes.
 /// No Debug; values are wiped when dropped.
+#[derive(Default)]
 pub struct SecretManifest {
     /// `metadata.name`, or empty.
     pub name: String,

@@ -1,0 +1,154 @@
+//! `seal set` and `seal unset`: one value of a file, with public keys only.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use age::secrecy::ExposeSecret as _;
+use sealkit_core::manifest::{Document, INPUT_BYTES, SecretManifest, read_documents};
+use sealkit_core::names;
+use sealkit_core::sealed::Scope;
+use zeroize::Zeroizing;
+
+use crate::acceptance::Acceptance;
+use crate::args::{GlobalArgs, SetArgs, UnsetArgs};
+use crate::config::Configs;
+use crate::error::{CommandError, Result};
+use crate::files;
+use crate::identities;
+use crate::merging::{find_object, merge, without};
+use crate::piece::Piece;
+use crate::recipients::Chooser;
+use crate::repository::Location;
+use crate::sealing::{Placement, seal_manifest};
+use crate::terminal::{Terminal, safe, shown};
+
+/// Seals values into an object that is there. Only their lines and envelopes change.
+pub fn run(args: &SetArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
+    let place = Location::of(&args.path)?;
+    let on_file = |error: CommandError| error.on(shown(&args.path));
+    let (text, documents) = read(&args.path)?;
+    let namespace = global.namespace.as_deref();
+    let (_, document) =
+        find_object(&documents, namespace, args.name.as_deref()).map_err(on_file)?;
+    let placement = placement(document).map_err(on_file)?;
+    // Before anybody types a value: what cannot be done should not ask for one.
+    let config = Configs::default().at(&place)?;
+    let mut chooser = Chooser::new(&args.to, global, terminal);
+    let chosen = chooser.choose(config.as_deref(), Some(&place))?;
+    let mut acceptance = Acceptance::new(args.to.accept_recipients, terminal);
+    acceptance.compare(&chosen, place.root.as_deref())?;
+    let manifest = SecretManifest {
+        values: values(&args.keys, terminal)?,
+        ..SecretManifest::default()
+    };
+    let item = seal_manifest(&manifest, placement, &chosen.set, args.render, None)?;
+    if args.render {
+        terminal.note("templates in the cluster may read these values: whoever may change the SealedSecret can learn them");
+    }
+    let pieces = [Piece::Sealed(Box::new(item))];
+    let (text, differences) = merge(&text, &pieces, terminal).map_err(on_file)?;
+    for difference in &differences {
+        acceptance.accept(difference).map_err(on_file)?;
+    }
+    files::replace(&place.real, text.as_bytes()).map_err(on_file)?;
+    acceptance.save();
+    terminal.done("sealed", &args.path);
+    Ok(())
+}
+
+/// Takes values out of an object.
+pub fn unset(args: &UnsetArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
+    let place = Location::of(&args.path)?;
+    let on_file = |error: CommandError| error.on(shown(&args.path));
+    let (text, documents) = read(&args.path)?;
+    let namespace = global.namespace.as_deref();
+    let (index, _) = find_object(&documents, namespace, args.name.as_deref()).map_err(on_file)?;
+    let text = without(&text, &documents, index, &args.keys).map_err(on_file)?;
+    files::replace(&place.real, text.as_bytes()).map_err(on_file)?;
+    terminal.done("changed", &args.path);
+    Ok(())
+}
+
+fn read(path: &Path) -> Result<(String, Vec<Document>)> {
+    let text = files::read_text(path, INPUT_BYTES)?;
+    let documents = read_documents(text.as_bytes())
+        .map_err(|error| CommandError::input(error).on(shown(path)))?;
+    Ok((text, documents))
+}
+
+fn placement(document: &Document) -> Result<Placement> {
+    let scope = document.object.pointer("/spec/scope");
+    let scope = scope.map_or(Some(Scope::default()), |word| word.as_str()?.parse().ok());
+    let scope = scope.ok_or_else(|| {
+        CommandError::input(
+            "the scope of the SealedSecret is none of strict, namespace-wide and cluster-wide",
+        )
+    })?;
+    Ok(Placement {
+        scope,
+        namespace: document.metadata("namespace").to_owned(),
+        name: document.metadata("name").to_owned(),
+    })
+}
+
+/// The values of the keys: each from its file, from stdin or from a person.
+fn values(
+    arguments: &[String],
+    terminal: Terminal,
+) -> Result<BTreeMap<String, Zeroizing<Vec<u8>>>> {
+    let mut values = BTreeMap::new();
+    let mut from_stdin = None;
+    for argument in arguments {
+        let (key, source) = match argument.split_once('=') {
+            None => (argument.as_str(), None),
+            Some((key, source)) => (key, Some(source)),
+        };
+        let shown_key = names::printable(key);
+        if !names::is_secret_key(key) {
+            return Err(CommandError::usage(format_args!(
+                "{shown_key:?} is no key that Kubernetes allows"
+            )));
+        }
+        let path = match source {
+            None => None,
+            Some(source) => match source.strip_prefix('@') {
+                Some(path) => Some(path).filter(|path| *path != "-"),
+                // It may be a secret: it is not repeated.
+                None => {
+                    return Err(CommandError::usage("a value on the command line ends in history files and process lists")
+                        .on(shown_key)
+                        .hint("consider it leaked; give it from a file with KEY=@FILE, on stdin, or when asked"));
+                }
+            },
+        };
+        let value = match path {
+            Some(path) => files::read(Path::new(path), INPUT_BYTES)?,
+            None if source.is_none() && terminal.can_ask() => {
+                let typed = identities::ask(terminal, &format!("value of {shown_key}: "))?;
+                Zeroizing::new(typed.expose_secret().as_bytes().to_vec())
+            }
+            None => {
+                if let Some(other) = from_stdin.replace(shown_key.clone()) {
+                    return Err(CommandError::usage("stdin can be read once only")
+                        .on(format_args!("{} and {}", safe(&other), safe(&shown_key)))
+                        .hint("give one of them with KEY=@FILE"));
+                }
+                files::read_stdin(INPUT_BYTES)?
+            }
+        };
+        if value.is_empty() && path.is_none() {
+            return Err(CommandError::input("no value was given")
+                .on(shown_key)
+                .hint("an empty value is given from an empty file: KEY=@FILE"));
+        }
+        if value.ends_with(b"\n") && path.is_none() {
+            terminal.note(format_args!(
+                "the value of {shown_key} ends with a line feed"
+            ));
+        }
+        if values.insert(key.to_owned(), value).is_some() {
+            return Err(CommandError::usage("given twice").on(shown_key));
+        }
+    }
+    Ok(values)
+}

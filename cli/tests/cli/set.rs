@@ -1,0 +1,208 @@
+use serde_json::json;
+
+use crate::support::{Desk, SECRET, objects, secret};
+
+const FILE: &str = "db.yaml";
+
+fn desk() -> Desk {
+    let desk = Desk::new();
+    let manifest = secret("db", &[("A", "one"), ("B", "two")]);
+    desk.pipe(&["-R", "key.pub", "-w", FILE], manifest).done();
+    let text = desk
+        .read(FILE)
+        .replace("spec:\n", "# ours\nspec: # sealed\n");
+    desk.write(FILE, &text);
+    desk
+}
+
+fn lost(before: &str, after: &str) -> Vec<String> {
+    let lines = before
+        .lines()
+        .filter(|line| !after.lines().any(|other| other == *line));
+    lines.map(str::to_owned).collect()
+}
+
+#[test]
+fn one_value_changes_and_nobody_needs_a_key() {
+    let desk = desk();
+    let before = desk.read(FILE);
+    let answer = desk
+        .pipe(&["set", FILE, "A", "-R", "key.pub"], "three")
+        .done();
+    assert_eq!(
+        (answer.stdout.as_str(), answer.stderr.as_str()),
+        ("", "sealed db.yaml\n")
+    );
+    let after = desk.read(FILE);
+    let gone = lost(&before, &after);
+    assert!(gone.len() == 1 && gone[0].contains("A: sk1."), "{gone:?}");
+    assert_eq!(desk.values("key", FILE), json!({"A": "three", "B": "two"}));
+
+    // Several at once share an envelope; new keys stand in order.
+    desk.write("c.txt", "four\n");
+    desk.write("empty", "");
+    let several = [
+        "set",
+        FILE,
+        "AA=@c.txt",
+        "C=@-",
+        "E=@empty",
+        "-R",
+        "key.pub",
+    ];
+    let answer = desk.pipe(&several, "five\n").done();
+    assert!(
+        answer
+            .stderr
+            .contains("note: the value of C ends with a line feed")
+    );
+    let values = json!({"A": "three", "AA": "four\n", "B": "two", "C": "five\n", "E": ""});
+    assert_eq!(desk.values("key", FILE), values);
+    assert_eq!(desk.hints(FILE).len(), 3);
+
+    desk.seal(&["unset", FILE, "AA", "C", "E"]).done();
+    assert_eq!(desk.values("key", FILE), json!({"A": "three", "B": "two"}));
+    assert_eq!(desk.hints(FILE).len(), 2, "an envelope without values goes");
+    assert_eq!(
+        lost(&desk.read(FILE), &after),
+        [""; 0],
+        "unset gives back what was there"
+    );
+    desk.seal(&["unset", FILE, "A", "B"]).done();
+    assert!(desk.read(FILE).contains("# ours\nspec: # sealed\n"));
+    assert_eq!(
+        objects(&desk.read(FILE))[0]["spec"]["encryptedData"],
+        json!({})
+    );
+    desk.pipe(&["set", FILE, "Z", "-R", "key.pub"], "last")
+        .done();
+    assert_eq!(desk.values("key", FILE), json!({"Z": "last"}));
+}
+
+#[test]
+fn the_scope_and_names_are_those_of_the_file() {
+    let desk = Desk::new();
+    for scope in ["strict", "namespace-wide", "cluster-wide"] {
+        let seal = ["-R", "key.pub", "--scope", scope, "-w", FILE];
+        desk.pipe(&seal, SECRET).done();
+        desk.pipe(&["set", FILE, "new", "-R", "key.pub"], "x")
+            .done();
+        let values = json!({"password": "hunter2", "new": "x"});
+        assert_eq!(desk.values("key", FILE), values, "{scope}");
+        std::fs::remove_file(desk.path(FILE)).unwrap();
+    }
+    // A template reads it if that is said.
+    desk.pipe(&["-R", "key.pub", "-w", FILE], SECRET).done();
+    let text = desk.read(FILE) + "  template: {data: {out: '{{ .new }}'}}\n";
+    desk.write(FILE, &text);
+    let answer = desk
+        .pipe(&["set", FILE, "new", "-R", "key.pub"], "x")
+        .done();
+    assert!(
+        answer.stderr.contains("sealed without --render"),
+        "{answer:?}"
+    );
+    let render = ["set", FILE, "new", "-R", "key.pub", "--render"];
+    desk.pipe(&render, "x").done();
+    assert_eq!(desk.values("key", FILE)["out"], "x");
+}
+
+#[test]
+fn the_object_is_chosen_by_name() {
+    let desk = Desk::new();
+    let stream = format!(
+        "{}\n---\n{}",
+        secret("a", &[("k", "1")]),
+        secret("b", &[("k", "2")])
+    );
+    desk.pipe(&["-R", "key.pub", "-w", FILE], stream).done();
+    let several = "more than one SealedSecret";
+    let answer = desk.refused(&["unset", FILE, "k"], "", 3, several);
+    assert!(
+        answer
+            .stderr
+            .contains("--name and -n: SealedSecret shop/a, SealedSecret shop/b")
+    );
+    let set = [
+        "set", FILE, "k", "--name", "b", "-n", "shop", "-R", "key.pub",
+    ];
+    desk.pipe(&set, "new").done();
+    let values = objects(
+        &desk
+            .seal(&["open", "-i", "key", "--decode", FILE])
+            .done()
+            .stdout,
+    );
+    assert_eq!(values[0]["stringData"]["k"], "1");
+    assert_eq!(values[1]["stringData"]["k"], "new");
+    desk.refused(
+        &["unset", FILE, "k", "-n", "other"],
+        "",
+        3,
+        "no such SealedSecret",
+    );
+}
+
+#[test]
+fn what_cannot_be_set_is_refused_and_nothing_changes() {
+    let desk = desk();
+    desk.write("map.yaml", "kind: ConfigMap\napiVersion: v1\n");
+    desk.write("broken.yaml", "kind: [\n");
+    let flow = serde_json::to_string(&objects(&desk.read(FILE))[0]).unwrap();
+    desk.write("flow.yaml", &format!("# x\n{flow}\n"));
+    let table: &[(&[&str], &str, i32, &str)] = &[
+        (
+            &["set", FILE, "A=hunter2"],
+            "",
+            2,
+            "a value on the command line",
+        ),
+        (
+            &["set", FILE, "a/b"],
+            "x",
+            2,
+            "no key that Kubernetes allows",
+        ),
+        (&["set", FILE, "A"], "", 3, "no value was given"),
+        (
+            &["set", FILE, "A", "B"],
+            "x",
+            2,
+            "stdin can be read once only",
+        ),
+        (&["set", FILE, "A", "A=@key.pub"], "x", 2, "given twice"),
+        (&["set", FILE, "A=@none"], "", 3, "no such file"),
+        (&["set", "none.yaml", "A"], "x", 3, "no such file"),
+        (&["set", "map.yaml", "A"], "x", 3, "no such SealedSecret"),
+        (&["set", "broken.yaml", "A"], "x", 3, "not valid YAML"),
+        (
+            &["set", "flow.yaml", "A"],
+            "x",
+            3,
+            "can't be edited in place",
+        ),
+        (&["unset", FILE, "A", "Q"], "", 3, "no key \"Q\""),
+        (
+            &["unset", "flow.yaml", "A"],
+            "",
+            3,
+            "can't be edited in place",
+        ),
+        (
+            &["unset", FILE],
+            "",
+            2,
+            "required arguments were not provided",
+        ),
+    ];
+    for (arguments, stdin, code, text) in table {
+        let mut arguments = arguments.to_vec();
+        if arguments[0] == "set" {
+            arguments.extend(["-R", "key.pub"]);
+        }
+        let answer = desk.refused(&arguments, stdin, *code, text);
+        assert!(!answer.stderr.contains("hunter2"));
+    }
+    // The value is not asked for before it is known that it can be sealed.
+    desk.refused(&["set", FILE, "A", "-R", "none.pub"], "x", 3, "none.pub");
+}
