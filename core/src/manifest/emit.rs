@@ -58,16 +58,21 @@ fn is_no_yaml(letter: char) -> bool {
 }
 
 /// Adds a line; without block scalars each line is one node. An id or a fingerprint is quoted
-/// whatever its digits are: the library quotes only what it takes for ambiguous itself.
+/// whatever its digits are: the library quotes only what it takes for ambiguous itself. What it
+/// leaves bare although it has digits alone is a number.
 fn push_line(out: &mut String, line: &str) {
-    let content = line.trim_start_matches([' ', '-']);
+    let mut content = line.trim_start_matches(' ');
+    while let Some(item) = content.strip_prefix("- ") {
+        content = item.trim_start_matches(' ');
+    }
     let (lead, text) = line.split_at(line.len() - content.len());
     let (text, tail) = text.strip_suffix(':').map_or((text, ""), |key| (key, ":"));
     let hex = text
         .bytes()
         .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let number = text.bytes().all(|byte| byte.is_ascii_digit());
     out.push_str(lead);
-    if hex && matches!(text.len(), 16 | 32) {
+    if hex && !number && matches!(text.len(), 16 | 32) {
         out.extend(["\"", text, "\""]);
     } else {
         out.push_str(text);
@@ -132,6 +137,18 @@ mod tests {
             );
             assert_eq!(yaml, want);
         }
+    }
+
+    #[test]
+    fn numbers_as_long_as_an_id_stay_numbers() {
+        let numbers = [8_888_888_888_888_888_i64, -9_999_999_999_999_999];
+        let object = json!({"n": [numbers[0], numbers[1], "8888888888888888"]});
+        let yaml = to_yaml(&[&object]).unwrap();
+        assert_eq!(
+            read_documents(yaml.as_bytes()).unwrap()[0].object,
+            object,
+            "{yaml}"
+        );
     }
 
     #[test]
