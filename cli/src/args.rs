@@ -349,6 +349,27 @@ Examples:
   # a classic X25519 key, for old tools
   seal keys generate --classic")]
     Generate(GenerateArgs),
+    /// Make a new key in the cluster, and put it into the recipient file
+    #[command(after_help = "\
+Examples:
+  seal keys rotate --context prod-eu
+  seal reseal -i ~/recovery.key
+  git commit -am 'Seal to the new key of production'")]
+    Rotate(RotateArgs),
+    /// End a superseded key: revoked by the cluster once nothing needs it
+    #[command(after_help = "Example:\n  seal keys retire --context prod-eu key-x7k2p")]
+    Retire(RetireArgs),
+    /// Save the private keys of a cluster, encrypted to the recovery key
+    #[command(after_help = "\
+Examples:
+  seal keys backup --context prod-eu -w prod-eu.keys.age
+  seal keys restore --check -i ~/recovery.key prod-eu.keys.age")]
+    Backup(BackupArgs),
+    /// Put the private keys of a backup into a cluster
+    #[command(
+        after_help = "Example:\n  seal keys restore --context prod-new -i ~/recovery.key prod-eu.keys.age"
+    )]
+    Restore(RestoreArgs),
     /// List the sealing keys of a cluster
     #[command(after_help = "Example:\n  seal keys list --context prod-eu -o json")]
     List(ClusterArgs),
@@ -391,6 +412,73 @@ pub struct ClusterArgs {
     /// Cluster of .sealkit.yaml, reached through its context
     #[arg(long, value_name = "NAME", conflicts_with = "context")]
     pub cluster: Option<String>,
+}
+
+/// Which cluster a verb writes to.
+#[derive(Args, Debug)]
+pub struct WriteClusterArgs {
+    /// Cluster of .sealkit.yaml; asks before it uses the context that stands there
+    #[arg(long, value_name = "NAME")]
+    pub cluster: Option<String>,
+}
+
+/// Flags of `seal keys rotate`.
+#[derive(Args, Debug)]
+pub struct RotateArgs {
+    /// Which cluster.
+    #[command(flatten)]
+    pub cluster: WriteClusterArgs,
+    /// X25519 instead of the post-quantum hybrid, where the controller allows it
+    #[arg(long)]
+    pub classic: bool,
+}
+
+/// Flags of `seal keys retire`.
+#[derive(Args, Debug)]
+pub struct RetireArgs {
+    /// Name of the SealingKey, or the beginning of its fingerprint
+    #[arg(value_name = "KEY")]
+    pub key: String,
+    /// Which cluster.
+    #[command(flatten)]
+    pub cluster: WriteClusterArgs,
+}
+
+/// Flags of `seal keys backup`.
+#[derive(Args, Debug)]
+pub struct BackupArgs {
+    /// Which cluster.
+    #[command(flatten)]
+    pub cluster: WriteClusterArgs,
+    /// File for the backup; never overwritten [default: stdout]
+    #[arg(short, long, value_name = "FILE")]
+    pub write: Option<PathBuf>,
+    /// File of public keys to encrypt it to [default: the recovery keys of .sealkit.yaml]
+    #[arg(short = 'R', long = "recipients-file", value_name = "FILE")]
+    pub recipients_files: Vec<PathBuf>,
+    /// Namespace of the controller
+    #[arg(long, value_name = "NAME", default_value = sealkit_core::api::CONTROLLER_NAMESPACE)]
+    pub system_namespace: String,
+}
+
+/// Flags of `seal keys restore`.
+#[derive(Args, Debug)]
+pub struct RestoreArgs {
+    /// The backup
+    #[arg(value_name = "FILE")]
+    pub path: PathBuf,
+    /// Which cluster.
+    #[command(flatten)]
+    pub cluster: WriteClusterArgs,
+    /// Open the backup and say what is in it, change nothing
+    #[arg(long)]
+    pub check: bool,
+    /// Restore although the backup is of another cluster and this one has keys
+    #[arg(long)]
+    pub other_cluster: bool,
+    /// Namespace of the controller
+    #[arg(long, value_name = "NAME", default_value = sealkit_core::api::CONTROLLER_NAMESPACE)]
+    pub system_namespace: String,
 }
 
 /// Flags of `seal keys fetch`.

@@ -2,12 +2,16 @@
 
 use std::error::Error as _;
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use kube::api::ListParams;
+use kube::api::{
+    ApiResource, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams,
+};
 use kube::config::KubeConfigOptions;
 use kube::{Api, Client, Config, ResourceExt as _};
-use sealkit_core::api::{ConditionStatus, KeyState, SealingKey};
+use sealkit_core::api::{
+    Algorithm, ConditionStatus, IDENTITY_TYPE, KeyState, SealingKey, SealingKeySpec,
+};
 use sealkit_core::keys::Recipient;
 use sealkit_core::names;
 
@@ -18,6 +22,17 @@ use crate::terminal::{Terminal, safe};
 
 /// Longest wait for one answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Longest wait for the controller to make or end a key.
+const KEY_WITHIN: Duration = Duration::from_secs(60);
+/// How long a refusal must stand: the controller may not have looked at all objects yet.
+const SETTLED: Duration = Duration::from_secs(8);
+const POLL: Duration = Duration::from_millis(250);
+
+/// Who may do what.
+const KEY_ADMIN: &str = "the ClusterRole sealkit-key-admin allows it";
+const IDENTITY_ADMIN: &str =
+    "private keys are read and written by whoever runs the cluster, with rights on these Secrets";
 
 /// A cluster that can be asked.
 pub struct Cluster {
@@ -120,6 +135,139 @@ impl Cluster {
         Ok(keys)
     }
 
+    /// One call, with the words for when it is forbidden.
+    fn call<T>(
+        &self,
+        call: impl Future<Output = kube::Result<T>>,
+        forbidden: &str,
+        role: &str,
+    ) -> Result<T> {
+        let answer = self
+            .runtime
+            .block_on(async { tokio::time::timeout(TIMEOUT * 2, call).await });
+        match answer {
+            Err(_) => Err(timed_out()),
+            Ok(Err(kube::Error::Api(status))) if status.code == 403 => {
+                Err(CommandError::cluster(forbidden).hint(role))
+            }
+            Ok(Err(error)) => Err(answer_error(&error)),
+            Ok(Ok(value)) => Ok(value),
+        }
+        .map_err(|error| error.on(self.title()))
+    }
+
+    /// Asks for a new key pair; the name of its SealingKey.
+    pub fn make_key(&self, algorithm: Algorithm) -> Result<String> {
+        let state = KeyState::Active;
+        let mut key = SealingKey::new("", SealingKeySpec { algorithm, state });
+        key.metadata.name = None;
+        key.metadata.generate_name = Some("key-".to_owned());
+        let api: Api<SealingKey> = Api::all(self.client.clone());
+        let params = PostParams::default();
+        let made = self.call(
+            api.create(&params, &key),
+            "not allowed to make SealingKeys",
+            KEY_ADMIN,
+        )?;
+        Ok(made.name_any())
+    }
+
+    /// Waits until a key that was asked for can be sealed to, and every older one only opens.
+    pub fn wait_for_key(&self, name: &str) -> Result<NewestKey> {
+        let deadline = Instant::now() + KEY_WITHIN;
+        loop {
+            let keys = self.sealing_keys()?;
+            match newest(&keys) {
+                Ok(key) if key.name == name => return Ok(key),
+                _ if Instant::now() >= deadline => {
+                    let meant = keys.iter().find(|key| key.name_any() == name);
+                    let said = meant.map(ready_message).unwrap_or_default();
+                    return Err(CommandError::cluster(format_args!(
+                        "SealingKey {} is not Ready after {} seconds: {}",
+                        names::printable(name),
+                        KEY_WITHIN.as_secs(),
+                        safe(&said)
+                    ))
+                    .on(self.title())
+                    .hint("is the controller running? see its log, and `seal keys list`"));
+                }
+                _ => std::thread::sleep(POLL),
+            }
+        }
+    }
+
+    /// Asks for another state of a key. Returns the state that it then has, and what its status
+    /// says.
+    pub fn request_state(&self, name: &str, state: KeyState) -> Result<(Option<KeyState>, String)> {
+        let api: Api<SealingKey> = Api::all(self.client.clone());
+        let patch = Patch::Merge(serde_json::json!({"spec": {"state": state}}));
+        let params = PatchParams::default();
+        let patched = self.call(
+            api.patch(name, &params, &patch),
+            "not allowed to change SealingKeys",
+            KEY_ADMIN,
+        )?;
+        let generation = patched.metadata.generation;
+        let deadline = Instant::now() + KEY_WITHIN;
+        loop {
+            let keys = self.sealing_keys()?;
+            let key = keys.iter().find(|key| key.name_any() == name);
+            let status = key.and_then(|key| key.status.clone()).unwrap_or_default();
+            let looked = status.observed_generation == generation;
+            let done = status.state == Some(state);
+            // It may be refused at first, while the controller still looks at objects.
+            if (looked && done) || Instant::now() >= deadline {
+                return Ok((status.state, key.map(ready_message).unwrap_or_default()));
+            }
+            let refused = key.is_some_and(|key| looked && !is_ready(key));
+            if refused && Instant::now() + KEY_WITHIN >= deadline + SETTLED {
+                return Ok((status.state, key.map(ready_message).unwrap_or_default()));
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+
+    /// What tells this cluster from others: the UID of `kube-system`.
+    pub fn uid(&self) -> Result<String> {
+        let namespace = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Namespace"));
+        let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &namespace);
+        let forbidden = "not allowed to read the namespace kube-system";
+        let object = self.call(
+            api.get("kube-system"),
+            forbidden,
+            "its UID tells the cluster from others",
+        )?;
+        Ok(object.metadata.uid.unwrap_or_default())
+    }
+
+    /// The identity Secrets of the controller's namespace. They hold private keys: wipe them.
+    pub fn identities(&self, namespace: &str) -> Result<Vec<serde_json::Value>> {
+        let params = ListParams::default().fields(&format!("type={IDENTITY_TYPE}"));
+        let api = self.secrets(namespace);
+        let forbidden = "not allowed to list the Secrets of the controller's namespace";
+        let list = self.call(api.list(&params), forbidden, IDENTITY_ADMIN)?;
+        let values = list.items.into_iter().map(serde_json::to_value);
+        values
+            .collect::<std::result::Result<_, _>>()
+            .map_err(|_| CommandError::bug("a Secret cannot be read"))
+    }
+
+    /// Creates an identity Secret.
+    pub fn create_identity(&self, namespace: &str, secret: &serde_json::Value) -> Result<()> {
+        let object: DynamicObject = serde_json::from_value(secret.clone())
+            .map_err(|_| CommandError::bug("a Secret cannot be written"))?;
+        let api = self.secrets(namespace);
+        let forbidden = "not allowed to create Secrets in the controller's namespace";
+        let params = PostParams::default();
+        self.call(api.create(&params, &object), forbidden, IDENTITY_ADMIN)
+            .map(|_| ())
+    }
+
+    fn secrets(&self, namespace: &str) -> Api<DynamicObject> {
+        let secret = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Secret"));
+        Api::namespaced_with(self.client.clone(), namespace, &secret)
+    }
+
     /// The key to seal to. Its fingerprint is computed here, not believed. Says so when a newer
     /// one is on its way.
     pub fn newest_key(&self, terminal: Terminal) -> Result<NewestKey> {
@@ -134,6 +282,13 @@ impl Cluster {
         }
         Ok(newest)
     }
+}
+
+/// What the status says of a key.
+fn ready_message(key: &SealingKey) -> String {
+    let mut conditions = key.status.iter().flat_map(|status| &status.conditions);
+    let ready = conditions.rfind(|condition| condition.type_ == "Ready");
+    ready.map_or_else(|| "nothing yet".to_owned(), |ready| ready.message.clone())
 }
 
 /// Is the key's last condition Ready, and True?

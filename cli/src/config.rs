@@ -199,6 +199,12 @@ impl Config {
         Ok(self.cluster(cluster)?.context.as_deref())
     }
 
+    /// The recipient files of one cluster.
+    pub fn recipient_files(&self, cluster: &str) -> Result<Vec<PathBuf>> {
+        let paths = &self.cluster(cluster)?.recipients;
+        Ok(paths.iter().map(|path| self.root.join(path)).collect())
+    }
+
     /// The recipients of one cluster.
     pub fn recipients(&self, cluster: &str) -> Result<Vec<Recipient>> {
         self.read_keys(&self.cluster(cluster)?.recipients)

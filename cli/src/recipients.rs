@@ -100,27 +100,7 @@ impl<'a> Chooser<'a> {
     }
 
     fn chosen_by_flags(&self) -> Result<Chosen> {
-        let mut keys = Vec::new();
-        for text in &self.args.recipients {
-            let key: Recipient = text.trim().parse().map_err(|error: KeyError| {
-                // The text itself stays out: it may be a private key.
-                let refused = CommandError::usage(&error).on("-r");
-                if error == KeyError::PrivateKeyGiven {
-                    refused.hint("it is in your shell's history now: consider it leaked")
-                } else if std::path::Path::new(text).exists() {
-                    refused.hint(format_args!(
-                        "a file of public keys is given with -R {}",
-                        safe(text)
-                    ))
-                } else {
-                    refused
-                }
-            })?;
-            keys.push(key);
-        }
-        for path in &self.args.recipients_files {
-            keys.extend(read_recipient_file(path)?);
-        }
+        let keys = given(&self.args.recipients, &self.args.recipients_files)?;
         Ok(Chosen {
             set: set(keys)?,
             groups: Vec::new(),
@@ -152,6 +132,32 @@ impl<'a> Chooser<'a> {
             groups,
         })
     }
+}
+
+/// The keys of `-r` and `-R`.
+pub fn given(texts: &[String], files: &[PathBuf]) -> Result<Vec<Recipient>> {
+    let mut keys = Vec::new();
+    for text in texts {
+        let key: Recipient = text.trim().parse().map_err(|error: KeyError| {
+            // The text itself stays out: it may be a private key.
+            let refused = CommandError::usage(&error).on("-r");
+            if error == KeyError::PrivateKeyGiven {
+                refused.hint("it is in your shell's history now: consider it leaked")
+            } else if std::path::Path::new(text).exists() {
+                refused.hint(format_args!(
+                    "a file of public keys is given with -R {}",
+                    safe(text)
+                ))
+            } else {
+                refused
+            }
+        })?;
+        keys.push(key);
+    }
+    for path in files {
+        keys.extend(read_recipient_file(path)?);
+    }
+    Ok(keys)
 }
 
 /// The recipients of these clusters and the recovery keys.

@@ -69,6 +69,20 @@ impl Terminal {
         self.attended && io::stdin().is_terminal()
     }
 
+    /// Asks yes or no. Where no person can be asked, that is an error.
+    pub fn confirm(self, what: &str) -> Result<bool> {
+        if !self.can_ask() {
+            return Err(CommandError::usage(format_args!(
+                "{what}: a context from .sealkit.yaml alone does not choose where is written"
+            ))
+            .hint("name it: --context NAME"));
+        }
+        let _ = write!(anstream::stderr(), "{what}. Go on? [y/N] ");
+        let mut answer = String::new();
+        let _ = io::stdin().read_line(&mut answer);
+        Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+    }
+
     /// One line per file changed; silenced by `-q`.
     pub fn done(self, what: &str, path: &Path) {
         let path = shown(path);

@@ -19,6 +19,7 @@ mod recovery;
 mod refusal;
 mod replicas;
 mod rights;
+mod rotation;
 mod soak;
 mod suspend;
 mod tampered;

@@ -471,6 +471,7 @@ impl SealedSecrets {
             namespace,
             name,
             generation: object.generation(),
+            content: sealkit_core::sealed::content_fingerprint(&object.spec),
             secret_type: opened.template.type_.unwrap_or_else(|| "Opaque".to_owned()),
             immutable: opened.template.immutable.unwrap_or_default(),
             labels: metadata.labels,

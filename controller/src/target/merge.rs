@@ -81,7 +81,10 @@ pub(super) fn plan_merge(existing: &Secret, desired: &Desired) -> MergePlan {
             ));
         }
     }
-    let (labels, annotations) = (desired.all_labels(), desired.stamped(MERGED_ANNOTATION));
+    let (labels, annotations) = (
+        desired.all_labels(),
+        desired.stamped(MERGED_ANNOTATION, meta.annotations.as_ref()),
+    );
     let has = |all: Option<&BTreeMap<String, String>>, wanted: &BTreeMap<String, String>| {
         wanted
             .iter()
@@ -248,7 +251,7 @@ mod tests {
         meta.annotations
             .as_mut()
             .unwrap()
-            .extend(desired().stamped(MERGED_ANNOTATION));
+            .extend(desired().stamped(MERGED_ANNOTATION, None));
         assert!(matches!(plan_merge(&secret, &desired()), MergePlan::InSync(t) if t.merged));
         let mut drifted = secret.clone();
         drifted.data.as_mut().unwrap().remove("K");
@@ -264,6 +267,8 @@ mod tests {
         assert_eq!(body["data"], json!({}));
         let mut later = desired();
         later.generation = 4;
+        assert!(matches!(plan_merge(&secret, &later), MergePlan::InSync(_)));
+        later.content = "c2".into();
         assert!(
             matches!(plan_merge(&secret, &later), MergePlan::Apply(_)),
             "each generation writes"

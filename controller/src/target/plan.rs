@@ -19,8 +19,13 @@ pub const ALLOW_ANNOTATION: &str = "sealkit.dev/allow";
 /// as in [`SOURCE_ANNOTATION`]. It makes nothing ours.
 pub(super) const MERGED_ANNOTATION: &str = "sealkit.dev/merged";
 /// Annotation with the generation of the source: each generation writes the Secret, whether or not
-/// bytes changed, so that nobody can test a guess of a value by watching for writes.
+/// bytes changed, so that nobody can test a guess of a value by watching for writes. But for those
+/// that change no public text of the content, see [`CONTENT_ANNOTATION`].
 const GENERATION_ANNOTATION: &str = "sealkit.dev/generation";
+/// Annotation with the fingerprint of the public text that decides what the Secret holds: where it
+/// is as before, an envelope was sealed to other keys and nothing needs to be written. That tells
+/// nobody anything, and no workload restarts because of a rotation.
+const CONTENT_ANNOTATION: &str = "sealkit.dev/content";
 /// Annotation with the names of the template's labels and annotations, so that those that the
 /// template drops can be removed.
 const TEMPLATE_ANNOTATION: &str = "sealkit.dev/template-metadata";
@@ -76,6 +81,8 @@ pub struct Desired {
     pub name: String,
     /// Generation of the source.
     pub generation: i64,
+    /// Fingerprint of the public text of the source that decides what the Secret holds.
+    pub content: String,
     /// The resource it is made from.
     pub source: Source,
     /// Who owns the Secret.
@@ -106,7 +113,7 @@ impl Desired {
                 "name": self.name,
                 "namespace": self.namespace,
                 "labels": self.all_labels(),
-                "annotations": self.all_annotations(),
+                "annotations": self.all_annotations(None),
                 "ownerReferences": self.owner_references(),
             },
             "type": self.secret_type,
@@ -134,19 +141,30 @@ impl Desired {
         labels
     }
 
-    /// The template's annotations with the generation, and the source under the name of `marker`.
-    pub(super) fn stamped(&self, marker: &str) -> BTreeMap<String, String> {
+    /// The template's annotations with content and generation, and the source under the name of
+    /// `marker`. The generation is that of `existing` where the content is the same.
+    pub(super) fn stamped(
+        &self,
+        marker: &str,
+        existing: Option<&BTreeMap<String, String>>,
+    ) -> BTreeMap<String, String> {
         let mut annotations = self.annotations.clone();
-        annotations.insert(
-            GENERATION_ANNOTATION.to_owned(),
-            self.generation.to_string(),
-        );
+        let written = |name| existing.and_then(|all| all.get(name));
+        let generation = written(GENERATION_ANNOTATION)
+            .filter(|_| written(CONTENT_ANNOTATION) == Some(&self.content))
+            .cloned()
+            .unwrap_or_else(|| self.generation.to_string());
+        annotations.insert(GENERATION_ANNOTATION.to_owned(), generation);
+        annotations.insert(CONTENT_ANNOTATION.to_owned(), self.content.clone());
         annotations.insert(marker.to_owned(), self.source.marker(&self.namespace));
         annotations
     }
 
-    fn all_annotations(&self) -> BTreeMap<String, String> {
-        let mut annotations = self.stamped(SOURCE_ANNOTATION);
+    fn all_annotations(
+        &self,
+        existing: Option<&BTreeMap<String, String>>,
+    ) -> BTreeMap<String, String> {
+        let mut annotations = self.stamped(SOURCE_ANNOTATION, existing);
         if !self.labels.is_empty() || !self.annotations.is_empty() {
             let names = json!({
                 "labels": self.labels.keys().collect::<Vec<_>>(),
@@ -207,11 +225,10 @@ pub fn plan(existing: &Secret, desired: &Desired, recorded_uid: Option<&str>) ->
         });
     let existing_type = existing.type_.as_deref().unwrap_or("Opaque");
     let was_immutable = existing.immutable == Some(true);
-    let generation = meta
-        .annotations
-        .as_ref()
-        .and_then(|all| all.get(GENERATION_ANNOTATION));
-    let same_generation = generation == Some(&desired.generation.to_string());
+    let wanted = desired.all_annotations(meta.annotations.as_ref());
+    let written = meta.annotations.as_ref();
+    let written = written.and_then(|all| all.get(GENERATION_ANNOTATION));
+    let same_generation = written == wanted.get(GENERATION_ANNOTATION);
     // An immutable Secret is made anew for each generation: only then does the UID tell nothing.
     let frozen_is_right = same_data && desired.immutable && same_generation;
     if existing_type != desired.secret_type || (was_immutable && !frozen_is_right) {
@@ -229,7 +246,7 @@ pub fn plan(existing: &Secret, desired: &Desired, recorded_uid: Option<&str>) ->
     );
     let annotations = metadata_patch(
         meta.annotations.as_ref().unwrap_or(&empty),
-        &desired.all_annotations(),
+        &wanted,
         "annotations",
         meta.annotations.as_ref(),
     );
@@ -399,6 +416,7 @@ pub(super) mod tests {
             namespace: "shop".into(),
             name: "db".into(),
             generation: 1,
+            content: "c1".into(),
             source: Source {
                 api_version: "sealkit.dev/v1beta1".into(),
                 kind: "SealedSecret",
@@ -495,6 +513,7 @@ pub(super) mod tests {
     fn each_generation_writes_whether_or_not_bytes_changed() {
         let mut next = desired();
         next.generation = 2;
+        next.content = "c2".into();
         let Plan::Patch(patch) = plan(&stored(&desired()), &next, None) else {
             panic!()
         };
@@ -506,6 +525,30 @@ pub(super) mod tests {
             plan(&stored(&frozen), &next, None),
             Plan::Replace { .. }
         ));
+    }
+
+    #[test]
+    fn a_generation_of_the_same_public_text_writes_nothing() {
+        for immutable in [false, true] {
+            let before = Desired {
+                immutable,
+                ..desired()
+            };
+            let next = Desired {
+                generation: 2,
+                immutable,
+                ..desired()
+            };
+            assert!(matches!(
+                plan(&stored(&before), &next, None),
+                Plan::InSync(_)
+            ));
+            // Other bytes under the same text cannot be; if they were, they would be written.
+            let mut other = stored(&before);
+            let data = other.data.as_mut().unwrap();
+            data.insert("K".into(), ByteString(b"x".to_vec()));
+            assert!(!matches!(plan(&other, &next, None), Plan::InSync(_)));
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ mod seal;
 mod value;
 
 pub use envelope::{EnvelopeId, SealedEnvelope};
-pub use object::{SealedObject, compact_size, json_size, memory_size};
+pub use object::{SealedObject, compact_size, content_fingerprint, json_size, memory_size};
 pub use open::{Opened, OpenedEnvelope, OpenedValue, Search, open, unwrap};
 pub use rewrap::Unwrapped;
 pub use rule::{Code, OpenError, Rule};

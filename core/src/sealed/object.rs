@@ -1,6 +1,8 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
 
 use super::envelope::CheckedEnvelope;
 use super::value::CheckedValue;
@@ -148,6 +150,25 @@ pub fn compact_size(object: &Value) -> usize {
             })
     };
     whole - removed(Some(object), "status") - removed(object.get("metadata"), "managedFields")
+}
+
+/// A fingerprint of the public text of a `spec` that decides what the Secret holds: all of it but
+/// the envelopes, which a rewrap changes, and `suspend`. 32 hex characters.
+pub fn content_fingerprint(spec: &Value) -> String {
+    let fields: BTreeMap<&String, &Value> = spec
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter(|(field, _)| !["envelopes", "suspend"].contains(&field.as_str()))
+        .collect();
+    // What was read from JSON encodes as JSON.
+    let text = serde_json::to_vec(&fields).unwrap_or_default();
+    let digest = Sha256::digest(&text);
+    digest[..16].iter().fold(String::new(), |mut hex, byte| {
+        // Writing into memory cannot fail.
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
 }
 
 /// Bytes of a value as compact JSON.

@@ -1,4 +1,7 @@
-//! `seal keys generate | list | fetch`.
+//! `seal keys`: the life of a key.
+
+mod backup;
+mod rotate;
 
 use std::path::Path;
 
@@ -23,6 +26,10 @@ pub fn run(command: &KeysCommand, global: &GlobalArgs, terminal: Terminal) -> Re
         KeysCommand::Generate(args) => generate(args, terminal),
         KeysCommand::List(args) => list(args, global),
         KeysCommand::Fetch(args) => fetch(args, global, terminal),
+        KeysCommand::Rotate(args) => rotate::rotate(args, global, terminal),
+        KeysCommand::Retire(args) => rotate::retire(args, global, terminal),
+        KeysCommand::Backup(args) => backup::backup(args, global, terminal),
+        KeysCommand::Restore(args) => backup::restore(args, global, terminal),
     }
 }
 

@@ -1,0 +1,258 @@
+//! `seal keys backup | restore`: the private keys of a cluster in one age file.
+
+use std::io::{Read as _, Write as _};
+use std::path::Path;
+
+use age::armor::{ArmoredReader, ArmoredWriter, Format};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use sealkit_core::api::IDENTITY_TYPE;
+use sealkit_core::keys::{Identity, RecipientSet, parse_identity_file};
+use sealkit_core::manifest::{read_documents, to_json, wipe};
+use serde_json::{Value, json};
+use zeroize::{Zeroize as _, Zeroizing};
+
+use super::rotate::connect;
+use crate::args::{BackupArgs, GlobalArgs, RestoreArgs};
+use crate::config::Config;
+use crate::error::{CommandError, Result};
+use crate::files::{self, SMALL_FILE};
+use crate::identities;
+use crate::recipients::given;
+use crate::repository::Location;
+use crate::terminal::{Terminal, print, shown};
+
+/// Annotations of an identity that a restored one needs to be what it was.
+const KEPT: [&str; 3] = [
+    "sealkit.dev/state",
+    "sealkit.dev/created-at",
+    "sealkit.dev/sealing-key",
+];
+/// In the file: the cluster that it is of.
+const CLUSTER: &str = "sealkit.dev/cluster-uid";
+
+/// Reads the identities of the cluster and encrypts them to the recovery key.
+pub fn backup(args: &BackupArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
+    let here = Location::of(Path::new("-"))?;
+    let config = Config::find(&here)?;
+    let recipients = if args.recipients_files.is_empty() {
+        let keys = config.as_ref().map(Config::recovery).transpose()?;
+        keys.unwrap_or_default()
+    } else {
+        given(&[], &args.recipients_files)?
+    };
+    if recipients.is_empty() {
+        return Err(
+            CommandError::usage("no recovery key to encrypt the backup to")
+                .hint("give the public recovery key: -R FILE")
+                .hint("or make one for the repository: `seal init`"),
+        );
+    }
+    let recipients = RecipientSet::new(recipients).map_err(CommandError::input)?;
+    let (cluster, _) = connect(
+        &args.cluster,
+        config.as_ref(),
+        global,
+        terminal,
+        "private keys are read from",
+    )?;
+    let uid = cluster.uid()?;
+    let mut secrets = cluster.identities(&args.system_namespace)?;
+    let mut kept: Vec<Value> = Vec::new();
+    for secret in &secrets {
+        let annotations = KEPT.iter().filter_map(|name| {
+            let text = secret.pointer("/metadata/annotations")?.get(*name)?;
+            Some(((*name).to_owned(), text.clone()))
+        });
+        let mut annotations: serde_json::Map<String, Value> = annotations.collect();
+        annotations.insert(CLUSTER.to_owned(), uid.clone().into());
+        kept.push(json!({
+            "apiVersion": "v1", "kind": "Secret", "type": IDENTITY_TYPE,
+            "metadata": {"name": secret.pointer("/metadata/name"), "annotations": annotations},
+            "data": secret.get("data"),
+        }));
+    }
+    secrets.iter_mut().for_each(wipe);
+    if kept.is_empty() {
+        return Err(
+            CommandError::cluster("the cluster has no private keys to back up")
+                .on(cluster.title())
+                .hint(format_args!(
+                    "is the controller's namespace {}? another is given with --system-namespace",
+                    args.system_namespace
+                )),
+        );
+    }
+    let count = kept.len();
+    let mut list = json!({"apiVersion": "v1", "kind": "List"});
+    list["items"] = Value::Array(kept);
+    let text = to_json(&[&list]).map(Zeroizing::new);
+    wipe(&mut list);
+    let text = text.map_err(|_| CommandError::bug("the backup cannot be written"))?;
+    let file = encrypt(text.as_bytes(), &recipients)
+        .ok_or_else(|| CommandError::bug("the backup cannot be encrypted"))?;
+    let Some(path) = args.write.as_ref().filter(|path| path.as_os_str() != "-") else {
+        return print(file);
+    };
+    // Ciphertext, but of all keys: for its owner, and never over another backup.
+    files::create(path, &file, files::Access::Private)?;
+    terminal.done("wrote", path);
+    terminal.note(format_args!(
+        "{count} private keys of {}; try it: `seal keys restore --check -i RECOVERY_KEY`",
+        cluster.title()
+    ));
+    Ok(())
+}
+
+/// Puts the identities of a backup into a cluster. What is there stays.
+pub fn restore(args: &RestoreArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
+    if global.identities().next().is_none() {
+        return Err(
+            CommandError::usage("no private key to open the backup with")
+                .hint("give the recovery key with -i FILE or SEALKIT_IDENTITY_FILE"),
+        );
+    }
+    let ring = identities::ring(global, terminal)?;
+    let bytes = files::read(&args.path, SMALL_FILE * 16)?;
+    let on_file = |error: CommandError| error.on(shown(&args.path));
+    let text = decrypt(&bytes, ring.iter()).map_err(on_file)?;
+    let mut kept = read_backup(&text).map_err(on_file)?;
+    terminal.detail(format_args!("{} private keys in the backup", kept.len()));
+    if args.check {
+        for one in &kept {
+            let (name, fingerprint) = (&one.name, one.fingerprint.short());
+            terminal.note(format_args!("{name} {fingerprint}, {}", one.state));
+        }
+        return Ok(());
+    }
+    let here = Location::of(Path::new("-"))?;
+    let config = Config::find(&here)?;
+    let (cluster, _) = connect(
+        &args.cluster,
+        config.as_ref(),
+        global,
+        terminal,
+        "private keys are written to",
+    )?;
+    let uid = cluster.uid()?;
+    let mut there = cluster.identities(&args.system_namespace)?;
+    let held: Vec<_> = there.iter().filter_map(identity_of).collect();
+    there.iter_mut().for_each(wipe);
+    let held: Vec<_> = held.iter().map(Identity::fingerprint).collect();
+    let other = kept
+        .iter()
+        .any(|one| one.cluster.as_ref().is_some_and(|it| *it != uid));
+    if other && !held.is_empty() && !args.other_cluster {
+        return Err(CommandError::input(
+            "the backup is of another cluster, and this one has keys of its own",
+        )
+        .on(cluster.title())
+        .hint(
+            "it would open what is sealed for the other; if that is meant, pass --other-cluster",
+        ));
+    }
+    for one in &mut kept {
+        if held.contains(&one.fingerprint) {
+            terminal.note(format_args!("{} is there already", one.fingerprint.short()));
+            continue;
+        }
+        let made = cluster.create_identity(&args.system_namespace, &one.secret);
+        wipe(&mut one.secret);
+        made?;
+        terminal.note(format_args!("{} is restored", one.fingerprint.short()));
+    }
+    Ok(())
+}
+
+/// One identity of a backup.
+struct Kept {
+    name: String,
+    fingerprint: sealkit_core::keys::Fingerprint,
+    state: String,
+    cluster: Option<String>,
+    /// As it is to be created. May not be printed.
+    secret: Value,
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        wipe(&mut self.secret);
+    }
+}
+
+fn read_backup(text: &[u8]) -> Result<Vec<Kept>> {
+    let damaged = || CommandError::input("the file is no backup of `seal keys backup`, or damaged");
+    let documents = read_documents(text).map_err(|_| damaged())?;
+    let mut kept = Vec::new();
+    for document in documents {
+        let name = document.metadata("name").to_owned();
+        let mut secret = document.object;
+        let identity =
+            identity_of(&secret).filter(|_| secret.get("type") == Some(&json!(IDENTITY_TYPE)));
+        let Some(identity) = identity.filter(|_| sealkit_core::names::is_dns_subdomain(&name))
+        else {
+            wipe(&mut secret);
+            return Err(damaged());
+        };
+        let annotation = |name: &str| {
+            let all = secret.pointer("/metadata/annotations")?;
+            Some(all.get(name)?.as_str()?.to_owned())
+        };
+        let (state, cluster) = (annotation(KEPT[0]), annotation(CLUSTER));
+        if let Some(all) = secret
+            .pointer_mut("/metadata/annotations")
+            .and_then(Value::as_object_mut)
+        {
+            all.remove(CLUSTER);
+        }
+        kept.push(Kept {
+            name,
+            fingerprint: identity.fingerprint(),
+            state: state.unwrap_or_else(|| "DecryptOnly".to_owned()),
+            cluster,
+            secret,
+        });
+    }
+    Ok(kept)
+}
+
+/// The identity of an identity Secret.
+fn identity_of(secret: &Value) -> Option<Identity> {
+    let encoded = secret.pointer("/data/identity")?.as_str()?;
+    let text = Zeroizing::new(BASE64_STANDARD.decode(encoded).ok()?);
+    let mut identities = parse_identity_file(std::str::from_utf8(&text).ok()?).ok()?;
+    (identities.len() == 1).then(|| identities.remove(0))
+}
+
+fn encrypt(text: &[u8], recipients: &RecipientSet) -> Option<Vec<u8>> {
+    let recipients = recipients.iter().map(|one| one as &dyn age::Recipient);
+    let encryptor = age::Encryptor::with_recipients(recipients).ok()?;
+    let armored = ArmoredWriter::wrap_output(Vec::new(), Format::AsciiArmor).ok()?;
+    let mut writer = encryptor.wrap_output(armored).ok()?;
+    writer.write_all(text).ok()?;
+    writer.finish().ok()?.finish().ok()
+}
+
+fn decrypt<'a>(
+    bytes: &[u8],
+    ring: impl Iterator<Item = &'a Identity>,
+) -> Result<Zeroizing<Vec<u8>>> {
+    let damaged = || CommandError::input("not an age file, or damaged");
+    let decryptor =
+        age::Decryptor::new_buffered(ArmoredReader::new(bytes)).map_err(|_| damaged())?;
+    let ring = ring.map(|identity| identity as &dyn age::Identity);
+    let mut reader = decryptor.decrypt(ring).map_err(|error| match error {
+        age::DecryptError::NoMatchingKeys => {
+            CommandError::unopened("the backup is encrypted to none of the keys given")
+                .hint("give the recovery key that it was made for with -i FILE")
+        }
+        _ => damaged(),
+    })?;
+    // One allocation, so that no key stays behind in a smaller one.
+    let mut text = Zeroizing::new(Vec::with_capacity(bytes.len() + 64));
+    if reader.read_to_end(&mut text).is_err() {
+        text.zeroize();
+        return Err(damaged());
+    }
+    Ok(text)
+}

@@ -1,0 +1,209 @@
+//! `seal keys rotate | retire`: the cluster's side of a rotation, and the recipient file.
+
+use std::path::PathBuf;
+
+use kube::ResourceExt as _;
+use sealkit_core::api::{Algorithm, KeyState, SealingKey};
+use sealkit_core::names::printable;
+use serde_json::json;
+
+use super::recipient_file;
+use crate::args::{GlobalArgs, RetireArgs, RotateArgs, WriteClusterArgs};
+use crate::cluster::{Cluster, NewestKey};
+use crate::config::{Config, read_recipient_file};
+use crate::error::{CommandError, Result};
+use crate::files::{self, SMALL_FILE};
+use crate::known::Known;
+use crate::recipients::from_config;
+use crate::report::structured;
+use crate::repository::Location;
+use crate::terminal::{Terminal, print, safe, shown};
+
+/// A new key in the cluster, and its public half in the recipient file of the repository.
+pub fn rotate(args: &RotateArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
+    let here = Location::of(std::path::Path::new("-"))?;
+    let config = Config::find(&here)?;
+    let (cluster, name) = connect(
+        &args.cluster,
+        config.as_ref(),
+        global,
+        terminal,
+        "a new key is made in",
+    )?;
+    // What is in the way is found before there is a new key.
+    let before = cluster.newest_key(terminal)?;
+    let file = match (&config, &name) {
+        (Some(config), Some(name)) => Some(RecipientFile::find(config, name, &before)?),
+        _ => None,
+    };
+    let algorithm = if args.classic {
+        Algorithm::Classic
+    } else {
+        Algorithm::Hybrid
+    };
+    let made = cluster.make_key(algorithm)?;
+    terminal.detail(format_args!("SealingKey {} is made", printable(&made)));
+    let key = cluster.wait_for_key(&made)?;
+    if let (Some(config), Some(name), Some(file)) = (&config, &name, &file) {
+        file.replace(&before, &key, &cluster).map_err(|error| {
+            error.hint(format_args!(
+                "the cluster has the new key already: `seal keys fetch --context {} -w FILE`",
+                safe(cluster.context())
+            ))
+        })?;
+        terminal.done(
+            "wrote",
+            file.path.strip_prefix(config.root()).unwrap_or(&file.path),
+        );
+        // Whoever rotates knows the new recipients.
+        let mut known = Known::load(here.root.as_deref());
+        known.remember(&from_config(config, std::slice::from_ref(name))?.groups);
+        known.save();
+    }
+    if let Some(form) = global.output {
+        let file = file.map(|file| file.path.to_string_lossy().into_owned());
+        return print(structured(
+            &json!({
+                "sealingKey": key.name, "fingerprint": key.recipient.fingerprint().to_string(),
+                "supersedes": before.recipient.fingerprint().to_string(), "recipientFile": file,
+            }),
+            form,
+        )?);
+    }
+    terminal.note(format_args!(
+        "new values are sealed to {} now; {} opens what is sealed to it, and nobody seals to it any more",
+        key.recipient.fingerprint().short(),
+        before.recipient.fingerprint().short(),
+    ));
+    if file.is_some() {
+        terminal.note("next: `seal reseal -i RECOVERY_KEY`, commit, and when nothing needs the old key: `seal keys retire`");
+    } else {
+        terminal.note(
+            "next: put the public key where the repository keeps it: `seal keys fetch -w FILE`",
+        );
+    }
+    Ok(())
+}
+
+/// Ends a key that was superseded: the cluster revokes it once nothing needs it.
+pub fn retire(args: &RetireArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
+    let here = Location::of(std::path::Path::new("-"))?;
+    let config = Config::find(&here)?;
+    let (cluster, _) = connect(
+        &args.cluster,
+        config.as_ref(),
+        global,
+        terminal,
+        "a key is ended in",
+    )?;
+    let keys = cluster.sealing_keys()?;
+    let newest = cluster.newest_key(terminal)?;
+    let is_meant = |key: &&SealingKey| {
+        let status = key.status.as_ref();
+        let fingerprint = status.and_then(|status| status.fingerprint.as_deref());
+        key.name_any() == args.key
+            || (args.key.len() >= 8 && fingerprint.is_some_and(|it| it.starts_with(&args.key)))
+    };
+    let mut meant = keys.iter().filter(is_meant);
+    let (Some(key), None) = (meant.next(), meant.next()) else {
+        return Err(CommandError::input("names no key of the cluster, or several")
+            .on(safe(&args.key))
+            .hint("see `seal keys list`; give its name or the first 16 characters of its fingerprint"));
+    };
+    let name = key.name_any();
+    if name == newest.name {
+        return Err(CommandError::input("is the key that the cluster seals to")
+            .on(safe(&name))
+            .hint("make a new one first: `seal keys rotate`"));
+    }
+    let (state, message) = cluster.request_state(&name, KeyState::Revoked)?;
+    if state == Some(KeyState::Revoked) {
+        terminal.note(format_args!(
+            "{} is revoked: the cluster opens nothing with it any more; who has it can still read \
+             what is in Git's history",
+            printable(&name)
+        ));
+        return Ok(());
+    }
+    Err(
+        CommandError::cluster(format_args!("not revoked yet: {}", safe(&message)))
+            .on(printable(&name))
+            .hint("the cluster revokes it by itself once nothing needs it"),
+    )
+}
+
+/// The cluster to write to, and its name in the config. A context that only the config names is
+/// not trusted with a write: whoever can change the file would choose the cluster.
+pub(super) fn connect(
+    args: &WriteClusterArgs,
+    config: Option<&Config>,
+    global: &GlobalArgs,
+    terminal: Terminal,
+    what: &str,
+) -> Result<(Cluster, Option<String>)> {
+    let context = match (&args.cluster, config) {
+        (None, _) => None,
+        (Some(name), None) => {
+            return Err(CommandError::usage(
+                "no .sealkit.yaml that could say what cluster this is",
+            )
+            .on(safe(name))
+            .hint("name the kubeconfig context: --context NAME"));
+        }
+        (Some(name), Some(config)) => config.context(name)?,
+    };
+    let asks = global.context.is_none() && context.is_some();
+    let cluster = Cluster::connect(global, global.context.as_deref().or(context))?;
+    if asks && !terminal.confirm(&format!("{what} {}", cluster.title()))? {
+        return Err(CommandError::usage("nothing was changed"));
+    }
+    let by_context = |config: &Config| {
+        let mut names = config
+            .cluster_names()
+            .filter(|name| config.context(name).ok().flatten() == Some(cluster.context()));
+        names.next().map(str::to_owned)
+    };
+    let name = args.cluster.clone().or_else(|| config.and_then(by_context));
+    Ok((cluster, name))
+}
+
+/// The recipient file of a cluster that has its present key.
+struct RecipientFile {
+    path: PathBuf,
+    text: String,
+}
+
+impl RecipientFile {
+    fn find(config: &Config, cluster: &str, key: &NewestKey) -> Result<Self> {
+        for path in config.recipient_files(cluster)? {
+            if read_recipient_file(&path)?.contains(&key.recipient) {
+                let text = files::read_text(&path, SMALL_FILE)?;
+                return Ok(Self { path, text });
+            }
+        }
+        Err(CommandError::input(format_args!(
+            "no recipient file of cluster {} has the key that the cluster seals to, {}",
+            safe(cluster),
+            key.recipient.fingerprint().short()
+        ))
+        .hint("bring it up to date first: `seal keys fetch -w FILE`, then `seal reseal`"))
+    }
+
+    /// Puts the new key in place of the old one; other keys and comments stay.
+    fn replace(&self, old: &NewestKey, new: &NewestKey, cluster: &Cluster) -> Result<()> {
+        let (before, after) = (recipient_file(cluster, old), recipient_file(cluster, new));
+        let text = if self.text == before {
+            after
+        } else {
+            let (old, new) = (&old.recipient, &new.recipient);
+            self.text
+                .replace(&old.to_string(), &new.to_string())
+                .replace(
+                    &old.fingerprint().to_string(),
+                    &new.fingerprint().to_string(),
+                )
+        };
+        let place = Location::of(&self.path)?;
+        files::replace(&place.real, text.as_bytes()).map_err(|error| error.on(shown(&self.path)))
+    }
+}
