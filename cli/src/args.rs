@@ -182,6 +182,20 @@ pub enum Command {
     /// Make, list and fetch keys
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Compare two files key by key, without a private key
+    #[command(
+        after_help = "Example:\n  seal diff staging/db.sealed.yaml production/db.sealed.yaml"
+    )]
+    Diff(DiffArgs),
+    /// Teach Git to merge and to show SealedSecrets
+    #[command(subcommand)]
+    Git(GitCommand),
+    /// Merge three versions of a file; Git calls it
+    #[command(after_help = "Example, in Git's configuration:\n  seal merge-driver %O %A %B %P")]
+    MergeDriver(MergeDriverArgs),
+    /// Print a file as `git diff` shows it; Git calls it
+    #[command(after_help = "Example:\n  seal textconv db.sealed.yaml")]
+    Textconv(TextconvArgs),
     /// Print the completions of a shell
     #[command(after_help = "\
 Examples:
@@ -389,6 +403,50 @@ pub struct GenerateArgs {
     /// File for the private key; never overwritten
     #[arg(short, long, value_name = "FILE")]
     pub write: Option<PathBuf>,
+}
+
+/// The verbs of `seal git`.
+#[derive(Debug, Subcommand)]
+pub enum GitCommand {
+    /// Set up merge and diff drivers in this clone, and .gitattributes
+    #[command(after_help = "Example:\n  seal git install && git add .gitattributes")]
+    Install,
+}
+
+/// Flags of `seal diff`.
+#[derive(Args, Debug)]
+pub struct DiffArgs {
+    /// The old file
+    #[arg(value_name = "OLD")]
+    pub old: PathBuf,
+    /// The new file
+    #[arg(value_name = "NEW")]
+    pub new: PathBuf,
+}
+
+/// Flags of `seal merge-driver`: files that Git made.
+#[derive(Args, Debug)]
+pub struct MergeDriverArgs {
+    /// The common ancestor
+    #[arg(value_name = "BASE")]
+    pub base: PathBuf,
+    /// Our version; takes the result
+    #[arg(value_name = "OURS")]
+    pub ours: PathBuf,
+    /// Their version
+    #[arg(value_name = "THEIRS")]
+    pub theirs: PathBuf,
+    /// Path of the file in the repository
+    #[arg(value_name = "PATH")]
+    pub path: Option<PathBuf>,
+}
+
+/// Flags of `seal textconv`.
+#[derive(Args, Debug)]
+pub struct TextconvArgs {
+    /// The file
+    #[arg(value_name = "FILE")]
+    pub path: PathBuf,
 }
 
 /// Flags of `seal completions`.

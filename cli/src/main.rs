@@ -31,7 +31,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use args::{Cli, Command, SealArgs};
+use args::{Cli, Command, GitCommand, SealArgs};
 use error::CommandError;
 use terminal::Terminal;
 
@@ -74,6 +74,10 @@ fn run(cli: &Cli, terminal: Terminal) -> error::Result<bool> {
         Command::Set(args) => verb::set::run(args, global, terminal)?,
         Command::Unset(args) => verb::set::unset(args, global, terminal)?,
         Command::Reseal(args) => return verb::reseal::run(args, global, terminal),
+        Command::Diff(args) => return verb::git::diff(&args.old, &args.new),
+        Command::Git(GitCommand::Install) => verb::git::install(terminal)?,
+        Command::MergeDriver(args) => return verb::git::merge_driver(args, terminal),
+        Command::Textconv(args) => verb::git::textconv(args)?,
         Command::Keys(command) => verb::keys::run(command, global, terminal)?,
         Command::Completions(args) => verb::completions::completions(args)?,
         Command::Man(args) => verb::completions::man(args, terminal)?,

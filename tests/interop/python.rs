@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use sealkit_core::keys::{Identity, KeyRing, KeyType, RecipientSet, parse_recipient_file};
 use sealkit_core::manifest::{read_documents, to_yaml};
-use sealkit_core::sealed::{Context, Opened, Scope, SealedObject, Search, open, seal};
+use sealkit_core::sealed::{Context, Opened, Scope, SealedObject, Search, open, seal, unwrap};
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
@@ -71,13 +71,21 @@ fn objects_sealed_by_core_open_in_the_python_reader() {
                     .map(|(key, value)| (key.clone(), encode(value))),
             );
         }
-        let object = object(
+        let mut object = object(
             &namespace,
             &name,
             scope.name(),
             &envelopes.into(),
             &texts.into(),
         );
+        // Every other one goes to new recipients, as in a rotation: the values stay as they are.
+        let keys = if number % 2 == 0 {
+            keys
+        } else {
+            let new = draw(&mut random, number).keys;
+            rewrap(&mut object, &keys, &new);
+            new
+        };
         let (file, identity) = (format!("{number}.yaml"), format!("{number}.key"));
         write(&file, &to_yaml(&[object]).unwrap());
         write(
@@ -94,6 +102,18 @@ fn objects_sealed_by_core_open_in_the_python_reader() {
     write("index.json", &json!(index).to_string());
     let report = read_index(&folder.path().join("index.json"));
     assert_eq!(report, format!("{OBJECTS} passed, 0 failed\n"));
+}
+
+/// Seals the envelopes of an object to other keys.
+fn rewrap(object: &mut Value, old: &[Identity], new: &[Identity]) {
+    let ring = KeyRing::new(old.iter().cloned()).unwrap();
+    let recipients = new.iter().map(|key| key.recipient().clone());
+    let recipients = RecipientSet::new(recipients).unwrap();
+    let sealed = SealedObject::parse(object).unwrap();
+    for (id, one) in unwrap(&sealed, &ring, Search::Hinted).unwrap() {
+        let envelope = one.seal_to(&recipients).unwrap();
+        object["spec"]["envelopes"][id.as_str()] = json!(envelope);
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The verbs, one file each.
 
 pub mod completions;
+pub mod git;
 pub mod init;
 pub mod keys;
 pub mod open;

@@ -2,7 +2,15 @@ use serde_json::Value;
 
 use crate::support::{Desk, SECRET};
 
-const VERBS: [&[&str]; 11] = [
+const VERBS: [&[&str]; 19] = [
+    &["diff"],
+    &["git", "install"],
+    &["merge-driver"],
+    &["textconv"],
+    &["keys", "rotate"],
+    &["keys", "retire"],
+    &["keys", "backup"],
+    &["keys", "restore"],
     &["set"],
     &["unset"],
     &["reseal"],

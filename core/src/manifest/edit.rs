@@ -17,6 +17,8 @@ pub struct SealedEdit {
     pub values: BTreeMap<String, Option<String>>,
     /// Envelopes by id, in place of old ones or added.
     pub envelopes: BTreeMap<String, SealedEnvelope>,
+    /// Ids of envelopes that stay although no value refers to them.
+    pub kept: BTreeSet<String>,
 }
 
 impl SealedEdit {
@@ -136,7 +138,7 @@ fn apply(object: &mut Value, edit: &SealedEdit) -> Result<BTreeSet<String>, Layo
         .collect();
     let dropped: BTreeSet<String> = envelopes
         .keys()
-        .filter(|id| !used.contains(id.as_str()))
+        .filter(|id| !used.contains(id.as_str()) && !edit.kept.contains(*id))
         .cloned()
         .collect();
     envelopes.retain(|id, _| !dropped.contains(id));
@@ -184,6 +186,15 @@ struct Section {
 impl Section {
     fn child(&self, key: &str) -> Option<&Child> {
         self.children.iter().find(|child| child.key == key)
+    }
+
+    /// The line before which a new child goes: in order, so that two edits that meet in a merge
+    /// come to the same text.
+    fn place_of(&self, key: &str) -> usize {
+        let next = self.children.iter().find(|child| child.key.as_str() > key);
+        let last = self.children.last();
+        let end = last.map_or(self.header + 1, |child| child.lines.end);
+        next.map_or(end, |child| child.lines.start)
     }
 }
 
@@ -250,8 +261,7 @@ impl<'a> Layout<'a> {
                 }
                 (Some(child), None) => splices.push((child.lines.clone(), String::new())),
                 (None, Some(value)) => {
-                    let next = self.values.children.iter().find(|child| child.key > *key);
-                    let at = next.map_or_else(|| end(&self.values), |child| child.lines.start);
+                    let at = self.values.place_of(key);
                     let (pad, key) = (" ".repeat(self.values.indent), Value::from(key.as_str()));
                     let line = format!("{pad}{key}: {value}{}", self.line_end);
                     splices.push((at..at, line));
@@ -266,14 +276,12 @@ impl<'a> Layout<'a> {
                 splices.extend(self.replaced(child, envelope)?);
             }
         }
-        let mut added = String::new();
         for (id, envelope) in &edit.envelopes {
             if self.envelopes.child(id).is_none() && !dropped.contains(id) {
-                added += &self.envelope(id, envelope);
+                let at = self.envelopes.place_of(id);
+                splices.push((at..at, self.envelope(id, envelope)));
             }
         }
-        let at = end(&self.envelopes);
-        splices.push((at..at, added));
         for (section, name) in [
             (&self.values, "encryptedData"),
             (&self.envelopes, "envelopes"),
@@ -345,12 +353,6 @@ impl<'a> Layout<'a> {
         }
         block + &format!("{inner}sealedKey: {}{end}", envelope.sealed_key)
     }
-}
-
-/// The line after the last child of a section.
-fn end(section: &Section) -> usize {
-    let last = section.children.last();
-    last.map_or(section.header + 1, |child| child.lines.end)
 }
 
 /// The comment at the end of a line, with the space before it.
@@ -554,8 +556,11 @@ mod tests {
         let before = file(&sealed(&identity, &[("B", "one"), ("D", "two")]));
         let without = |text: &str, keys: &[&str]| {
             let values = keys.iter().map(|key| ((*key).to_owned(), None)).collect();
-            let envelopes = BTreeMap::new();
-            edited(text, SealedEdit { values, envelopes }).unwrap()
+            let edit = SealedEdit {
+                values,
+                ..SealedEdit::default()
+            };
+            edited(text, edit).unwrap()
         };
         let one = without(&before, &["B", "absent"]);
         assert_eq!(one.lines().count(), before.lines().count() - 1);

@@ -60,7 +60,7 @@ impl fmt::Debug for EnvelopeId {
 }
 
 /// An envelope as it stands in a manifest.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SealedEnvelope {
     /// Fingerprints; entry i belongs to the i-th stanza of an accepted type. Not authenticated.

@@ -76,7 +76,11 @@ pub fn rotate(args: &RotateArgs, global: &GlobalArgs, terminal: Terminal) -> Res
         before.recipient.fingerprint().short(),
     ));
     if file.is_some() {
-        terminal.note("next: `seal reseal -i RECOVERY_KEY`, commit, and when nothing needs the old key: `seal keys retire`");
+        terminal.note(format_args!(
+            "next: `seal reseal -i RECOVERY_KEY`, commit, and when nothing needs the old key: \
+             `seal keys retire {}`",
+            before.name
+        ));
     } else {
         terminal.note(
             "next: put the public key where the repository keeps it: `seal keys fetch -w FILE`",

@@ -1,0 +1,416 @@
+//! What Git calls, and what tells it to: key-wise merge and diff, without a private key.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use sealkit_core::manifest::{
+    Document, INPUT_BYTES, SealedEdit, edit_sealed, read_documents, to_yaml,
+};
+use sealkit_core::names::printable;
+use sealkit_core::sealed::{SealedEnvelope, SealedObject};
+use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
+
+use crate::args::{MergeDriverArgs, TextconvArgs};
+use crate::error::{CommandError, Result};
+use crate::files;
+use crate::repository::{Location, root_of};
+use crate::terminal::{Terminal, print, shown};
+use crate::wanted::Wanted;
+
+/// Files that the drivers are for.
+const PATTERNS: [&str; 2] = ["*.sealed.yaml", "*.sealed.yml"];
+
+/// Sets Git up for this clone, and `.gitattributes` for everybody.
+pub fn install(terminal: Terminal) -> Result<()> {
+    let here = std::env::current_dir().map_err(|_| CommandError::input("no working directory"))?;
+    let root = root_of(&here).ok_or_else(|| {
+        CommandError::input("not a Git repository").hint("make one first: `git init`")
+    })?;
+    for (name, value) in [
+        ("merge.sealkit.name", "key-wise merge of SealedSecrets"),
+        ("merge.sealkit.driver", "seal merge-driver %O %A %B %P"),
+        ("diff.sealkit.textconv", "seal textconv"),
+        // A cache in the repository would be written by everybody.
+        ("diff.sealkit.cachetextconv", "false"),
+    ] {
+        let mut git = Command::new("git");
+        git.arg("-C")
+            .arg(&root)
+            .args(["config", "--local", name, value]);
+        let status = git.stdin(Stdio::null()).status();
+        if !status.is_ok_and(|status| status.success()) {
+            return Err(CommandError::input("Git's configuration cannot be written").on(name));
+        }
+    }
+    let place = Location::of(&root.join(".gitattributes"))?;
+    let old = match std::fs::symlink_metadata(&place.real) {
+        Ok(_) => files::read_text(&place.real, files::SMALL_FILE)?,
+        Err(_) => String::new(),
+    };
+    let mut text = old.clone();
+    for pattern in PATTERNS {
+        let line = format!("{pattern} merge=sealkit diff=sealkit");
+        if !old.lines().any(|known| known.trim() == line) {
+            if !text.is_empty() && !text.ends_with('\n') {
+                text.push('\n');
+            }
+            text.push_str(&line);
+            text.push('\n');
+        }
+    }
+    if text != old {
+        files::replace(&place.real, text.as_bytes())
+            .map_err(|error| error.on(shown(&place.given)))?;
+        terminal.done("wrote", Path::new(".gitattributes"));
+    }
+    terminal.note("`git merge` and `git diff` of this clone know SealedSecrets now; commit .gitattributes, and run this in every clone");
+    Ok(())
+}
+
+/// What `git diff` shows of a file: a short line for each value, that changes when the value is
+/// sealed anew; recipients instead of envelopes; the rest as it is.
+pub fn textconv(args: &TextconvArgs) -> Result<()> {
+    let bytes = files::read(&args.path, INPUT_BYTES)?;
+    let Ok(documents) = read_documents(&bytes) else {
+        return print(&bytes);
+    };
+    let shortened: Vec<Value> = documents.iter().map(shortened).collect();
+    let text = to_yaml(&shortened);
+    text.map_or_else(|_| print(&bytes), print)
+}
+
+fn shortened(document: &Document) -> Value {
+    let mut object = document.object.clone();
+    if !document.is_sealed_secret() {
+        return object;
+    }
+    let section = |object: &mut Value, name: &str| -> Map<String, Value> {
+        let section = object.get_mut("spec").and_then(|spec| spec.get_mut(name));
+        section
+            .and_then(Value::as_object_mut)
+            .map(std::mem::take)
+            .unwrap_or_default()
+    };
+    // Of public text: it tells equal from changed, and nothing of the value.
+    let short = |text: &str| {
+        let digest = Sha256::digest(text);
+        let hex = digest[..4].iter().map(|byte| format!("{byte:02x}"));
+        hex.collect::<String>()
+    };
+    let values = section(&mut object, "encryptedData");
+    let values = values.into_iter().map(|(key, value)| {
+        let text = value.as_str().unwrap_or_default();
+        let id = text.split('.').nth(1).unwrap_or_default();
+        (
+            key,
+            Value::from(format!("sealed {} under {id}", short(text))),
+        )
+    });
+    let values: Map<String, Value> = values.collect();
+    let envelopes = section(&mut object, "envelopes");
+    let envelopes = envelopes.into_iter().map(|(id, envelope)| {
+        let recipients = envelope.get("recipients").cloned().unwrap_or_default();
+        (id, recipients)
+    });
+    let envelopes: Map<String, Value> = envelopes.collect();
+    if let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) {
+        spec.insert("encryptedData".to_owned(), values.into());
+        spec.insert("envelopes".to_owned(), envelopes.into());
+    }
+    object
+}
+
+/// Git's merge driver: values and envelopes are merged key by key, the rest by lines. The result
+/// goes into `ours`. Returns false where a person has to decide: conflict markers stand there then.
+pub fn merge_driver(args: &MergeDriverArgs, terminal: Terminal) -> Result<bool> {
+    let read = |path: &Path| files::read_text(path, INPUT_BYTES);
+    let texts = [read(&args.base)?, read(&args.ours)?, read(&args.theirs)?];
+    let aligned = Aligned::new(&texts, args.path.as_deref());
+    let (text, clean) = match &aligned {
+        Some(aligned) => merge_lines(&aligned.texts)?,
+        None => merge_lines(&texts)?,
+    };
+    files::replace(&Location::of(&args.ours)?.real, text.as_bytes())?;
+    if !clean {
+        for what in aligned.iter().flat_map(|aligned| &aligned.conflicts) {
+            terminal.warning(format_args!("both sides changed {what}: keep one of them"));
+        }
+        return Ok(false);
+    }
+    // Lines that merge can still say what nobody meant.
+    let documents = read_documents(text.as_bytes());
+    let valid = documents.is_ok_and(|documents| {
+        let mut sealed = documents.iter().filter(|it| it.is_sealed_secret());
+        sealed.all(|document| SealedObject::parse(&document.object).is_ok())
+    });
+    if !valid {
+        terminal.warning("the merged file is no valid SealedSecret: look at it before you go on");
+    }
+    Ok(valid)
+}
+
+/// `git merge-file` on three texts; false where it left conflict markers.
+fn merge_lines([base, ours, theirs]: &[String; 3]) -> Result<(String, bool)> {
+    let failed = || CommandError::input("`git merge-file` does not work");
+    // Ciphertext, in a folder of its own.
+    let folder = tempfile::tempdir().map_err(|_| failed())?;
+    let at = |name: &str| folder.path().join(name);
+    for (name, text) in [("base", base), ("ours", ours), ("theirs", theirs)] {
+        std::fs::write(at(name), text).map_err(|_| failed())?;
+    }
+    let output = Command::new("git")
+        .args([
+            "merge-file",
+            "-p",
+            "-L",
+            "ours",
+            "-L",
+            "base",
+            "-L",
+            "theirs",
+        ])
+        .args([at("ours"), at("base"), at("theirs")])
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|_| failed())?;
+    let text = String::from_utf8(output.stdout).map_err(|_| failed())?;
+    match output.status.code() {
+        Some(0) => Ok((text, true)),
+        Some(count) if count < 128 => Ok((text, false)),
+        _ => Err(failed()),
+    }
+}
+
+/// Three versions of a file whose values and envelopes say the same, but for conflicts: what is
+/// left to merge are lines.
+struct Aligned {
+    texts: [String; 3],
+    /// Keys and envelopes that both sides changed, in words.
+    conflicts: Vec<String>,
+}
+
+impl Aligned {
+    /// Nothing where a version cannot be read or edited: then lines decide alone.
+    fn new(texts: &[String; 3], path: Option<&Path>) -> Option<Self> {
+        let mut documents = Vec::new();
+        for text in texts {
+            documents.push(read_documents(text.as_bytes()).ok()?);
+        }
+        let named: Vec<BTreeMap<(String, String), usize>> = documents
+            .iter()
+            .map(|it| by_name(it))
+            .collect::<Option<_>>()?;
+        let wanted = path.and_then(wanted);
+        let mut edits = [const { BTreeMap::new() }; 3];
+        let mut conflicts = Vec::new();
+        for (name, ours) in &named[1] {
+            // An object that one side added or removed is a matter of lines.
+            let (Some(base), Some(theirs)) = (named[0].get(name), named[2].get(name)) else {
+                continue;
+            };
+            let places = [*base, *ours, *theirs];
+            let versions: Vec<Version<'_>> = (0..3)
+                .map(|side| Version::of(&documents[side][places[side]]))
+                .collect::<Option<_>>()?;
+            let [base, ours, theirs] = versions.as_slice() else {
+                return None;
+            };
+            let merged = Merged::new(base, ours, theirs, wanted.as_deref())?;
+            conflicts.extend(merged.conflicts);
+            for (side, edit) in merged.edits.into_iter().enumerate() {
+                edits[side].insert(places[side], edit);
+            }
+        }
+        let mut aligned = Vec::new();
+        for (side, text) in texts.iter().enumerate() {
+            aligned.push(edit_sealed(text, &documents[side], &edits[side]).ok()?);
+        }
+        let texts = aligned.try_into().ok()?;
+        Some(Self { texts, conflicts })
+    }
+}
+
+/// The SealedSecrets of a file; nothing where one stands there twice.
+fn by_name(documents: &[Document]) -> Option<BTreeMap<(String, String), usize>> {
+    let mut named = BTreeMap::new();
+    for (index, document) in documents.iter().enumerate() {
+        if document.is_sealed_secret() {
+            let name = ["namespace", "name"].map(|field| document.metadata(field).to_owned());
+            let [namespace, name] = name;
+            if named.insert((namespace, name), index).is_some() {
+                return None;
+            }
+        }
+    }
+    Some(named)
+}
+
+/// Whom the config wants the path to be sealed to, as envelopes show it.
+fn wanted(path: &Path) -> Option<Vec<String>> {
+    let place = Location::of(path).ok()?;
+    let chosen = Wanted::default().at(&place).ok()??;
+    let fingerprints = chosen.set.fingerprints();
+    Some(fingerprints.iter().map(ToString::to_string).collect())
+}
+
+/// Values and envelopes of one side.
+struct Version<'a> {
+    values: BTreeMap<&'a str, &'a str>,
+    envelopes: BTreeMap<&'a str, SealedEnvelope>,
+}
+
+impl<'a> Version<'a> {
+    fn of(document: &'a Document) -> Option<Self> {
+        let section = |name: &str| document.object.get("spec")?.get(name)?.as_object();
+        let values = section("encryptedData")?.iter();
+        let envelopes = section("envelopes")?.iter();
+        Some(Self {
+            values: values
+                .map(|(key, value)| Some((key.as_str(), value.as_str()?)))
+                .collect::<Option<_>>()?,
+            envelopes: envelopes
+                .map(|(id, it)| Some((id.as_str(), serde_json::from_value(it.clone()).ok()?)))
+                .collect::<Option<_>>()?,
+        })
+    }
+}
+
+/// What each of the three versions of an object has to say, so that only conflicts differ.
+struct Merged {
+    edits: [SealedEdit; 3],
+    conflicts: Vec<String>,
+}
+
+impl Merged {
+    /// Nothing where an envelope has two wraps and nothing decides between them.
+    fn new(
+        base: &Version<'_>,
+        ours: &Version<'_>,
+        theirs: &Version<'_>,
+        wanted: Option<&[String]>,
+    ) -> Option<Self> {
+        let sides = [base, ours, theirs];
+        let mut edits: [SealedEdit; 3] = std::array::from_fn(|_| SealedEdit::default());
+        let mut conflicts = Vec::new();
+        let keys: BTreeSet<&str> = sides
+            .iter()
+            .flat_map(|it| it.values.keys().copied())
+            .collect();
+        let mut used = BTreeSet::new();
+        for key in keys {
+            let at = |side: &Version<'_>| side.values.get(key).map(|text| (*text).to_owned());
+            let (old, left, right) = (at(base), at(ours), at(theirs));
+            let merged = if left == right || right == old {
+                left.clone()
+            } else if left == old {
+                right.clone()
+            } else {
+                conflicts.push(format!("the value of {}", printable(key)));
+                for (edit, value) in edits.iter_mut().zip([&old, &left, &right]) {
+                    edit.values.insert(key.to_owned(), value.clone());
+                }
+                used.extend([old, left, right].into_iter().flatten());
+                continue;
+            };
+            for edit in &mut edits {
+                edit.values.insert(key.to_owned(), merged.clone());
+            }
+            used.extend(merged);
+        }
+        let used = used.iter().filter_map(|text| text.split('.').nth(1));
+        for id in used.collect::<BTreeSet<_>>() {
+            let at = |side: &Version<'_>| side.envelopes.get(id).cloned();
+            let (old, left, right) = (at(base), at(ours), at(theirs));
+            let merged = match (left, right) {
+                (Some(left), Some(right)) if left != right => {
+                    if old.as_ref() == Some(&left) {
+                        right
+                    } else if old.as_ref() == Some(&right) {
+                        left
+                    } else {
+                        // Two rotations: the one that the config wants.
+                        let fits = |it: &SealedEnvelope| Some(it.recipients.as_slice()) == wanted;
+                        match (fits(&left), fits(&right)) {
+                            (true, _) => left,
+                            (false, true) => right,
+                            (false, false) => return None,
+                        }
+                    }
+                }
+                (Some(one), _) | (None, Some(one)) => one,
+                // Only the old version had it.
+                (None, None) => old?,
+            };
+            for edit in &mut edits {
+                edit.envelopes.insert(id.to_owned(), merged.clone());
+                edit.kept.insert(id.to_owned());
+            }
+        }
+        Some(Self { edits, conflicts })
+    }
+}
+
+/// Two files, compared key by key.
+pub fn diff(old: &PathBuf, new: &PathBuf) -> Result<bool> {
+    let read = |path: &PathBuf| -> Result<Vec<Document>> {
+        let bytes = files::read(path, INPUT_BYTES)?;
+        read_documents(&bytes).map_err(|error| CommandError::input(error).on(shown(path)))
+    };
+    let (old, new) = (read(old)?, read(new)?);
+    let text = |documents: &[Document]| -> BTreeMap<String, Map<String, Value>> {
+        let sealed = documents.iter().filter(|it| it.is_sealed_secret());
+        sealed
+            .map(|document| {
+                let mut facts = Map::new();
+                flatten(&shortened(document)["spec"], "", &mut facts);
+                (document.title(), facts)
+            })
+            .collect()
+    };
+    let (old, new) = (text(&old), text(&new));
+    let mut lines = String::new();
+    let titles: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    for title in titles {
+        let empty = Map::new();
+        let (before, after) = (
+            old.get(title).unwrap_or(&empty),
+            new.get(title).unwrap_or(&empty),
+        );
+        let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+        let changes: Vec<String> = names
+            .into_iter()
+            .filter_map(|name| {
+                let sign = match (before.get(name), after.get(name)) {
+                    (None, Some(_)) => '+',
+                    (Some(_), None) => '-',
+                    (Some(one), Some(other)) if one != other => '~',
+                    _ => return None,
+                };
+                Some(format!("  {sign} {}\n", printable(name)))
+            })
+            .collect();
+        if !changes.is_empty() {
+            lines += &format!("{title}\n{}", changes.concat());
+        }
+    }
+    print(&lines)?;
+    Ok(lines.is_empty())
+}
+
+/// The leaves of a value by their path.
+fn flatten(value: &Value, path: &str, facts: &mut Map<String, Value>) {
+    match value {
+        Value::Object(map) => {
+            for (key, value) in map {
+                let dot = if path.is_empty() { "" } else { "." };
+                flatten(value, &format!("{path}{dot}{key}"), facts);
+            }
+        }
+        Value::Null => {}
+        other => {
+            facts.insert(path.to_owned(), other.clone());
+        }
+    }
+}

@@ -1,0 +1,378 @@
+use std::process::{Command, Output};
+
+use serde_json::json;
+
+use crate::support::{Desk, objects, secret};
+
+const CONFIG: &str = "version: 1\nclusters:\n  production: {recipients: [.sealkit/production.pub]}\n\
+    recovery: [.sealkit/recovery.pub]\n";
+const FILE: &str = "db.sealed.yaml";
+const RECOVERY: &str = "../home/recovery";
+
+/// A repository with one object of four values, on branch `main`.
+struct Story {
+    desk: Desk,
+}
+
+impl Story {
+    fn new(driver: bool) -> Self {
+        let desk = Desk::repository(&["production", "recovery"], CONFIG);
+        let story = Self { desk };
+        let values = [("A", "1"), ("B", "2"), ("C", "3"), ("D", "4")];
+        story.desk.pipe(&["-w", FILE], secret("db", &values)).done();
+        story.git(&["checkout", "-q", "-b", "main"]);
+        if driver {
+            story.desk.seal(&["git", "install"]).done();
+        }
+        story.commit("begin");
+        story
+    }
+
+    fn try_git(&self, arguments: &[&str]) -> Output {
+        let bin = std::path::Path::new(env!("CARGO_BIN_EXE_seal"))
+            .parent()
+            .unwrap();
+        let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+        Command::new("git")
+            .args(["-c", "user.name=t", "-c", "user.email=t@example.com"])
+            .args(arguments)
+            .current_dir(self.desk.work())
+            .env("PATH", path)
+            .env("HOME", self.desk.root().join("home"))
+            .env("GIT_EDITOR", "true")
+            .output()
+            .unwrap()
+    }
+
+    fn git(&self, arguments: &[&str]) -> String {
+        let output = self.try_git(arguments);
+        let text =
+            String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "git {arguments:?}: {text}");
+        text.into_owned()
+    }
+
+    fn commit(&self, message: &str) {
+        self.git(&["add", "-A"]);
+        self.git(&["commit", "-q", "-m", message]);
+    }
+
+    fn set(&self, key: &str, value: &str) {
+        let set = ["set", FILE, key, "--accept-recipients"];
+        self.desk.pipe(&set, value).done();
+    }
+
+    /// One change on `main`, another on `topic`; stands on `main` afterwards.
+    fn fork(&self, ours: impl FnOnce(&Self), theirs: impl FnOnce(&Self)) {
+        self.git(&["checkout", "-q", "-b", "topic"]);
+        theirs(self);
+        self.commit("theirs");
+        self.git(&["checkout", "-q", "main"]);
+        ours(self);
+        self.commit("ours");
+    }
+
+    fn values(&self) -> serde_json::Value {
+        self.desk.values(RECOVERY, FILE)
+    }
+
+    fn rotate(&self, name: &str) {
+        let private = format!("../home/{name}");
+        let generate = ["keys", "generate", "--classic", "-w", &private];
+        let public = self.desk.seal(&generate).done().stdout;
+        self.desk.write(".sealkit/production.pub", &public);
+        self.reseal();
+    }
+
+    fn reseal(&self) {
+        let reseal = ["reseal", "-i", RECOVERY, "--accept-recipients"];
+        self.desk.seal(&reseal).done();
+    }
+}
+
+#[test]
+fn edits_of_different_keys_merge_without_a_key() {
+    let story = Story::new(true);
+    story.fork(|it| it.set("B", "ours"), |it| it.set("C", "theirs"));
+    story.git(&["merge", "-q", "topic"]);
+    assert_eq!(
+        story.values(),
+        json!({"A": "1", "B": "ours", "C": "theirs", "D": "4"})
+    );
+
+    // New keys in one place, and keys that go.
+    let story = Story::new(true);
+    story.fork(
+        |it| {
+            it.set("E", "ours");
+            it.desk.seal(&["unset", FILE, "A"]).done();
+        },
+        |it| {
+            it.set("F", "theirs");
+            it.desk.seal(&["unset", FILE, "D"]).done();
+        },
+    );
+    story.git(&["merge", "-q", "topic"]);
+    assert_eq!(
+        story.values(),
+        json!({"B": "2", "C": "3", "E": "ours", "F": "theirs"})
+    );
+    assert_eq!(story.desk.hints(FILE).len(), 3);
+    story.desk.seal(&["verify", "-i", RECOVERY]).done();
+}
+
+#[test]
+fn lines_beside_the_values_merge_as_lines() {
+    let story = Story::new(true);
+    story.fork(
+        |it| {
+            it.set("B", "ours");
+            let text = it
+                .desk
+                .read(FILE)
+                .replace("spec:\n", "# owned by shop\nspec:\n");
+            it.desk.write(FILE, &text);
+        },
+        |it| {
+            it.set("C", "theirs");
+            let text = it.desk.read(FILE) + "  target:\n    creationPolicy: Orphan\n";
+            it.desk.write(FILE, &text);
+        },
+    );
+    story.git(&["merge", "-q", "topic"]);
+    let text = story.desk.read(FILE);
+    assert!(
+        text.contains("# owned by shop") && text.contains("creationPolicy: Orphan"),
+        "{text}"
+    );
+    assert_eq!(story.desk.values(RECOVERY, FILE)["C"], "theirs");
+}
+
+#[test]
+fn the_same_key_is_a_conflict_that_a_person_can_finish() {
+    for pick in ["ours", "theirs"] {
+        let story = Story::new(true);
+        story.fork(
+            |it| {
+                it.set("B", "ours");
+                it.set("A", "1a");
+            },
+            |it| {
+                it.set("B", "theirs");
+                it.set("D", "4a");
+            },
+        );
+        let merge = story.try_git(&["merge", "topic"]);
+        assert_eq!(merge.status.code(), Some(1));
+        let text = String::from_utf8_lossy(&merge.stderr);
+        assert!(text.contains("both sides changed the value of B"), "{text}");
+        let file = story.desk.read(FILE);
+        let marked: Vec<&str> = file
+            .lines()
+            .skip_while(|it| !it.starts_with("<<<<<<<"))
+            .collect();
+        assert_eq!(file.matches("<<<<<<<").count(), 1, "{file}");
+        assert!(
+            marked[1].contains("B: sk1.") && marked[2] == "=======",
+            "{file}"
+        );
+        // A person keeps one of the two lines.
+        let mut side = None;
+        let kept: Vec<&str> = file
+            .lines()
+            .filter(|line| match line.get(..7) {
+                Some("<<<<<<<") => {
+                    side = Some("ours");
+                    false
+                }
+                Some("=======") => {
+                    side = Some("theirs");
+                    false
+                }
+                Some(">>>>>>>") => {
+                    side = None;
+                    false
+                }
+                _ => side.is_none_or(|side| side == pick),
+            })
+            .collect();
+        story.desk.write(FILE, &(kept.join("\n") + "\n"));
+        story.desk.seal(&["verify", "-i", RECOVERY]).done();
+        let values = json!({"A": "1a", "B": pick, "C": "3", "D": "4a"});
+        assert_eq!(story.values(), values);
+        story.commit("merged");
+    }
+}
+
+#[test]
+fn rotations_and_edits_meet() {
+    // A rotation on one side, an edit on the other.
+    let story = Story::new(true);
+    story.fork(|it| it.rotate("second"), |it| it.set("C", "theirs"));
+    story.git(&["merge", "-q", "topic"]);
+    assert_eq!(story.values()["C"], "theirs");
+    let check = story.desk.seal(&["reseal", "--check"]);
+    assert_eq!(
+        check.stdout.matches("NeedsReseal").count(),
+        1,
+        "the edit's envelope: {check:?}"
+    );
+    story.reseal();
+    assert_eq!(story.desk.values("../home/second", FILE)["C"], "theirs");
+    story.desk.seal(&["verify", "-i", RECOVERY]).done();
+    story.commit("resealed");
+
+    // Both sides reseal to the same key: the bytes differ, what they say does not.
+    story.git(&["branch", "-q", "-D", "topic"]);
+    let private = "../home/third";
+    let generate = ["keys", "generate", "--classic", "-w", private];
+    let public = story.desk.seal(&generate).done().stdout;
+    story.desk.write(".sealkit/production.pub", &public);
+    story.commit("a third key");
+    story.fork(Story::reseal, |it| {
+        it.reseal();
+        it.set("A", "later");
+    });
+    story.git(&["merge", "-q", "topic"]);
+    assert_eq!(story.desk.values(private, FILE)["A"], "later");
+    story
+        .desk
+        .seal(&["reseal", "--check", "-i", RECOVERY])
+        .done();
+
+    // The rotation is taken back, and made again.
+    let story = Story::new(true);
+    story.rotate("second");
+    story.commit("rotated");
+    story.set("B", "later");
+    story.commit("edited");
+    story.git(&["revert", "--no-edit", "HEAD~1"]);
+    assert_eq!(story.values()["B"], "later");
+    let verify = story.desk.seal(&["verify"]);
+    assert!(
+        verify.code == 1 && verify.stdout.contains("OtherRecipients"),
+        "{verify:?}"
+    );
+    story.reseal();
+    story.desk.seal(&["verify", "-i", RECOVERY]).done();
+}
+
+#[test]
+fn rebase_and_cherry_pick_use_the_driver() {
+    let story = Story::new(true);
+    story.fork(|it| it.set("B", "ours"), |it| it.set("C", "theirs"));
+    story.git(&["checkout", "-q", "topic"]);
+    story.git(&["rebase", "-q", "main"]);
+    assert_eq!(
+        story.values(),
+        json!({"A": "1", "B": "ours", "C": "theirs", "D": "4"})
+    );
+    let story = Story::new(true);
+    story.fork(|it| it.set("B", "ours"), |it| it.set("C", "theirs"));
+    story.git(&["cherry-pick", "topic"]);
+    assert_eq!(
+        story.values(),
+        json!({"A": "1", "B": "ours", "C": "theirs", "D": "4"})
+    );
+}
+
+/// A host's merge button knows no driver: what it leaves is right, or a conflict.
+#[test]
+fn without_the_driver_a_merge_is_right_or_a_conflict() {
+    type Change = fn(&Story);
+    let changes: [(Change, &str, &str); 5] = [
+        (|it| it.set("A", "a"), "A", "a"),
+        (|it| it.set("B", "b"), "B", "b"),
+        (|it| it.set("D", "d"), "D", "d"),
+        (|it| it.set("Z", "z"), "Z", "z"),
+        (|it| it.rotate("second"), "A", "1"),
+    ];
+    let mut clean = 0;
+    for (index, ours) in changes.iter().enumerate() {
+        for theirs in &changes[index + 1..] {
+            let story = Story::new(false);
+            story.fork(ours.0, theirs.0);
+            let merge = story.try_git(&["merge", "-q", "topic"]);
+            if merge.status.success() {
+                clean += 1;
+                let values = story.values();
+                for (_, key, value) in [ours, theirs] {
+                    let expected = values[*key] == **value || (*key == "A" && values["A"] == "a");
+                    assert!(expected, "{key}: {values}");
+                }
+            } else {
+                assert!(story.desk.read(FILE).contains("<<<<<<<"));
+                assert_eq!(story.desk.seal(&["verify"]).code, 1, "markers are no YAML");
+            }
+        }
+    }
+    println!("{clean} of 10 merges without a driver were clean");
+}
+
+#[test]
+fn git_shows_what_changed_and_the_set_up_is_made_once() {
+    let story = Story::new(true);
+    let attributes = story.desk.read(".gitattributes");
+    let again = story.desk.seal(&["git", "install"]).done();
+    assert!(!again.stderr.contains("wrote"));
+    assert_eq!(story.desk.read(".gitattributes"), attributes);
+    story.set("B", "new");
+    let diff = story.git(&["diff"]);
+    let changed: Vec<&str> = diff
+        .lines()
+        .filter(|it| it.starts_with(['+', '-']))
+        .collect();
+    assert!(
+        changed.iter().any(|it| it.starts_with("+    B: sealed ")),
+        "{diff}"
+    );
+    assert!(
+        !changed.iter().any(|it| it.contains("A: ")) && !diff.contains("sk1."),
+        "{diff}"
+    );
+
+    story
+        .desk
+        .write("old.yaml", &story.git(&["show", &format!("HEAD:{FILE}")]));
+    let diff = story.desk.seal(&["diff", "old.yaml", FILE]);
+    assert_eq!(diff.code, 1);
+    assert!(
+        diff.stdout
+            .starts_with("SealedSecret shop/db\n  ~ encryptedData.B\n  + envelopes."),
+        "{diff:?}"
+    );
+    assert_eq!(story.desk.seal(&["diff", FILE, FILE]).done().stdout, "");
+    let outside = Desk::new();
+    outside.refused(&["git", "install"], "", 3, "not a Git repository");
+    // What is no YAML is shown as it is.
+    story.desk.write("x.txt", "kind: [\n");
+    assert_eq!(
+        story.desk.seal(&["textconv", "x.txt"]).done().stdout,
+        "kind: [\n"
+    );
+}
+
+/// Layouts that cannot be edited fall back to lines, and lose nothing.
+#[test]
+fn what_cannot_be_merged_by_keys_is_merged_by_lines() {
+    let story = Story::new(true);
+    let flow = serde_json::to_string(&objects(&story.desk.read(FILE))[0]).unwrap();
+    story.desk.write(FILE, &format!("# flow\n{flow}\n"));
+    story.commit("flow");
+    let other = flow.replace("\"D\":", "\"E\":");
+    let text = format!("# flow\n{other}\n");
+    story.fork(
+        |it| {
+            let text = format!("# flow, ours\n\n\n\n{flow}\n");
+            it.desk.write(FILE, &text);
+        },
+        |it| it.desk.write(FILE, &text),
+    );
+    let merge = story.try_git(&["merge", "-q", "topic"]);
+    let merged = story.desk.read(FILE);
+    assert!(
+        merge.status.code() == Some(1) && merged.contains("<<<<<<<"),
+        "{merged}"
+    );
+    assert!(merged.contains("# flow, ours") && merged.contains("\"E\":"));
+}
