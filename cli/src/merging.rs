@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use sealkit_core::api::SecretTemplate;
 use sealkit_core::manifest::{
-    Document, ReadError, SealedEdit, edit_sealed, read_documents, to_yaml,
+    Document, Edited, ReadError, SealedEdit, edit_sealed, read_documents, to_yaml,
 };
 use serde_json::Value;
 
@@ -16,7 +16,22 @@ use crate::terminal::Terminal;
 
 /// What the file is to say, and how its other envelopes' recipients differ from the new ones.
 pub fn merge(old: &str, pieces: &[Piece], terminal: Terminal) -> Result<(String, Vec<String>)> {
-    let mut file = Held::read(old)?;
+    let documents = read_documents(old.as_bytes()).map_err(|error| match error {
+        ReadError::Empty => not_ours(),
+        error => CommandError::input(format_args!("the file to update is damaged: {error}"))
+            .hint("nothing was changed; repair it or choose another path"),
+    })?;
+    merge_into(old, documents, pieces, terminal)
+}
+
+/// The same for a file that was read.
+pub fn merge_into(
+    old: &str,
+    documents: Vec<Document>,
+    pieces: &[Piece],
+    terminal: Terminal,
+) -> Result<(String, Vec<String>)> {
+    let mut file = Held::new(old, documents);
     let mut differences = Vec::new();
     let mut new = Vec::new();
     let mut places = Vec::new();
@@ -46,7 +61,13 @@ pub fn merge(old: &str, pieces: &[Piece], terminal: Terminal) -> Result<(String,
     if new.len() == places.len() || (!new.is_empty() && !ours) {
         return Err(not_ours());
     }
-    let mut text = file.text()?;
+    let Edited { mut text, objects } = edit_sealed(file.text, &file.documents, &file.edits)
+        .map_err(|error| unchanged(CommandError::input(error)))?;
+    for (index, item) in places {
+        let appended = || serde_json::to_value(&item.object).map_err(unwritable);
+        let object = objects.get(&index).cloned().map_or_else(appended, Ok)?;
+        check_limits(&object, &item.placement.title(), terminal)?;
+    }
     if !new.is_empty() {
         if text.trim_start().starts_with('{') {
             let what = "objects cannot be added to a JSON file";
@@ -55,12 +76,17 @@ pub fn merge(old: &str, pieces: &[Piece], terminal: Terminal) -> Result<(String,
         if !text.ends_with('\n') {
             text.push('\n');
         }
+        let count = file.documents.len() + new.len();
         for item in new {
             text.push_str("---\n");
             text.push_str(&to_yaml(&[&item.object]).map_err(unwritable)?);
         }
+        if !read_documents(text.as_bytes()).is_ok_and(|read| read.len() == count) {
+            return Err(CommandError::bug(
+                "the file would be damaged, nothing was changed",
+            ));
+        }
     }
-    file.check(&text, &places, terminal)?;
     Ok((text, differences))
 }
 
@@ -120,6 +146,7 @@ pub fn without(
         edit.values.insert(key.clone(), None);
     }
     edit_sealed(text, documents, &BTreeMap::from([(index, edit)]))
+        .map(|edited| edited.text)
         .map_err(|error| unchanged(CommandError::input(error)))
 }
 
@@ -134,12 +161,7 @@ struct Held<'a> {
 }
 
 impl<'a> Held<'a> {
-    fn read(text: &'a str) -> Result<Self> {
-        let documents = read_documents(text.as_bytes()).map_err(|error| match error {
-            ReadError::Empty => not_ours(),
-            error => CommandError::input(format_args!("the file to update is damaged: {error}"))
-                .hint("nothing was changed; repair it or choose another path"),
-        })?;
+    fn new(text: &'a str, documents: Vec<Document>) -> Self {
         let mut objects = HashMap::<_, Vec<usize>>::new();
         for (index, document) in documents.iter().enumerate() {
             if document.is_sealed_secret() {
@@ -148,12 +170,12 @@ impl<'a> Held<'a> {
                 objects.entry((namespace, name)).or_default().push(index);
             }
         }
-        Ok(Self {
+        Self {
             text,
             documents,
             objects,
             edits: BTreeMap::new(),
-        })
+        }
     }
 
     fn find(&self, item: &SealedItem) -> Result<Option<usize>> {
@@ -181,30 +203,6 @@ impl<'a> Held<'a> {
             .hint(format_args!("seal with --scope {found}, or write to a new file")));
         }
         self.edits.entry(index).or_default().put(&item.sealed);
-        Ok(())
-    }
-
-    fn text(&self) -> Result<String> {
-        edit_sealed(self.text, &self.documents, &self.edits)
-            .map_err(|error| unchanged(CommandError::input(error)))
-    }
-
-    /// Reads the new text as every reader will: what was not sealed anew is as before, what was
-    /// sealed is within the limits.
-    fn check(&self, text: &str, places: &[(usize, &SealedItem)], terminal: Terminal) -> Result<()> {
-        let damaged = || CommandError::bug("the file would be damaged, nothing was changed");
-        let merged = read_documents(text.as_bytes()).map_err(|_| damaged())?;
-        for (index, before) in self.documents.iter().enumerate() {
-            let changed = places.iter().any(|(place, _)| *place == index);
-            let after = merged.get(index).ok_or_else(damaged)?;
-            if !changed && after.object != before.object {
-                return Err(damaged());
-            }
-        }
-        for (index, item) in places {
-            let document = merged.get(*index).ok_or_else(damaged)?;
-            check_limits(&document.object, &item.placement.title(), terminal)?;
-        }
         Ok(())
     }
 }

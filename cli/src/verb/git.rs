@@ -225,7 +225,7 @@ impl Aligned {
         }
         let mut aligned = Vec::new();
         for (side, text) in texts.iter().enumerate() {
-            aligned.push(edit_sealed(text, &documents[side], &edits[side]).ok()?);
+            aligned.push(edit_sealed(text, &documents[side], &edits[side]).ok()?.text);
         }
         let texts = aligned.try_into().ok()?;
         Some(Self { texts, conflicts })

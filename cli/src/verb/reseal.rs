@@ -184,12 +184,12 @@ impl Job {
         if edits.is_empty() || mode == Mode::Check {
             return Ok(());
         }
-        let text = edit_sealed(&text, &documents, &edits).map_err(|error| {
+        let edited = edit_sealed(&text, &documents, &edits).map_err(|error| {
             CommandError::input(error).hint("seal its values anew into a new file")
         })?;
         if mode == Mode::Write {
             // A path that was found in a folder cannot lead elsewhere; one that was named was resolved.
-            files::replace_unsynced(&place.real, text.as_bytes())?;
+            files::replace_unsynced(&place.real, edited.text.as_bytes())?;
         }
         Ok(())
     }

@@ -15,7 +15,7 @@ use crate::config::Configs;
 use crate::error::{CommandError, Result};
 use crate::files;
 use crate::identities;
-use crate::merging::{find_object, merge, without};
+use crate::merging::{find_object, merge_into, without};
 use crate::piece::Piece;
 use crate::recipients::Chooser;
 use crate::repository::Location;
@@ -46,7 +46,7 @@ pub fn run(args: &SetArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()
         terminal.note("templates in the cluster may read these values: whoever may change the SealedSecret can learn them");
     }
     let pieces = [Piece::Sealed(Box::new(item))];
-    let (text, differences) = merge(&text, &pieces, terminal).map_err(on_file)?;
+    let (text, differences) = merge_into(&text, documents, &pieces, terminal).map_err(on_file)?;
     for difference in &differences {
         acceptance.accept(difference).map_err(on_file)?;
     }

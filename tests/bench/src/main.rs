@@ -13,6 +13,7 @@ mod cluster;
 mod machine;
 mod open;
 mod report;
+mod repository;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -45,6 +46,8 @@ enum What {
     Open,
     /// Wall time of the command line, against kubeseal
     Cli,
+    /// A rotation over a repository, against its bare cryptography
+    Repository,
     /// The controller, against that of Sealed Secrets and a bare client
     Controller,
     /// Peak memory of the controller
@@ -104,11 +107,18 @@ fn run(arguments: &Arguments) -> Result<()> {
         What::Bare(bare) => return cluster::bare(bare),
         What::Open => ("open", &[Part::Open]),
         What::Cli => ("cli", &[Part::Cli]),
+        What::Repository => ("repository", &[Part::Repository]),
         What::Controller => ("controller", &[Part::Controller]),
         What::Memory => ("memory", &[Part::Memory]),
         What::All => (
             "all",
-            &[Part::Open, Part::Cli, Part::Controller, Part::Memory],
+            &[
+                Part::Open,
+                Part::Cli,
+                Part::Repository,
+                Part::Controller,
+                Part::Memory,
+            ],
         ),
     };
     let figures = measure(parts, &arguments.scale)?;
@@ -129,6 +139,7 @@ fn run(arguments: &Arguments) -> Result<()> {
 enum Part {
     Open,
     Cli,
+    Repository,
     Controller,
     Memory,
 }
@@ -140,7 +151,7 @@ fn measure(parts: &[Part], scale: &Scale) -> Result<Vec<Figure>> {
         _ if scale.no_build => Some(Binaries::find()?),
         _ => Some(Binaries::build()?),
     };
-    let peers = if parts == [Part::Memory] {
+    let peers = if matches!(parts, [Part::Memory | Part::Repository]) {
         None
     } else {
         Some(Peers::build()?)
@@ -150,6 +161,9 @@ fn measure(parts: &[Part], scale: &Scale) -> Result<Vec<Figure>> {
         let found = match (part, &ours, &peers) {
             (Part::Open, _, peers) => open::run(scale.runs, peers.as_ref())?,
             (Part::Cli, Some(ours), Some(peers)) => cli::run(scale.runs, ours, peers)?,
+            (Part::Repository, Some(ours), _) => {
+                repository::run(scale.objects * 5 / 2, scale.runs, ours)?
+            }
             (Part::Controller, Some(ours), Some(peers)) => cluster::speed(scale, ours, peers)?,
             (Part::Memory, Some(ours), _) => cluster::memory(scale, ours)?,
             _ => return Err("something was not built".into()),

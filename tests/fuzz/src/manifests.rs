@@ -122,7 +122,7 @@ pub fn merge(bytes: &[u8]) {
     for edit in [put, taken, rewrapped] {
         let edits = BTreeMap::from([(index, edit.clone())]);
         let edited = match edit_sealed(text, &before, &edits) {
-            Ok(edited) => edited,
+            Ok(edited) => edited.text,
             Err(error) => {
                 says_nothing(&error.to_string());
                 continue;

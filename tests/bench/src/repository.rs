@@ -1,0 +1,236 @@
+//! A rotation over a repository: `seal reseal` on many files, against the bare cryptography of the
+//! same files; and `seal set` in a long one.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use sealkit_core::api::{EnvelopeSpec, SealedSecret, SealedSecretSpec};
+use sealkit_core::keys::{Identity, KeyRing, KeyType, Recipient, RecipientSet};
+use sealkit_core::manifest::to_yaml;
+use sealkit_core::sealed::{Context, Scope, SealedObject, Search, seal, unwrap};
+use zeroize::Zeroizing;
+
+use crate::binaries::Binaries;
+use crate::clock::{median, peak_memory, wall_of};
+use crate::report::{Figure, Quantity, Target};
+use crate::{Result, progress};
+
+const PART: &str = "Repository";
+/// Files of one folder.
+const FOLDER: usize = 500;
+/// Values of one object.
+const VALUES: usize = 5;
+/// Lines of the long file.
+const LINES: usize = 10_000;
+
+/// Measures a rotation over so many files, and changing one value of a long file.
+pub fn run(files: usize, runs: usize, ours: &Binaries) -> Result<Vec<Figure>> {
+    progress(format_args!(
+        "Repository: {files} files of one envelope, 2 recipients, {VALUES} values"
+    ));
+    let folder = tempfile::tempdir()?;
+    let root = folder.path().join("repository");
+    fs::create_dir_all(root.join(".git"))?;
+    let generate = || Identity::generate(KeyType::Hybrid);
+    let (old, new, recovery) = (generate(), generate(), generate());
+    let write_key = |name: &str, key: &Recipient| fs::write(root.join(name), format!("{key}\n"));
+    write_key("recovery.pub", recovery.recipient())?;
+    write_key("cluster.pub", old.recipient())?;
+    let config = "version: 1\nclusters:\n  production: {recipients: [cluster.pub]}\nrecovery: [recovery.pub]\n";
+    fs::write(root.join(".sealkit.yaml"), config)?;
+    fs::write(
+        folder.path().join("recovery.key"),
+        format!("{}\n", recovery.to_secret_text().as_str()),
+    )?;
+    let before = RecipientSet::new([old.recipient().clone(), recovery.recipient().clone()])?;
+    let after = RecipientSet::new([new.recipient().clone(), recovery.recipient().clone()])?;
+    let mut objects = Vec::new();
+    for index in 0..files {
+        let name = format!("object-{index:05}");
+        let object = object(&name, VALUES, &before)?;
+        let folder = root.join(format!("part-{:03}", index / FOLDER));
+        fs::create_dir_all(&folder)?;
+        fs::write(
+            folder.join(format!("{name}.sealed.yaml")),
+            to_yaml(&[&object])?,
+        )?;
+        objects.push(SealedObject::parse(&serde_json::to_value(&object)?)?);
+    }
+
+    progress("  the cryptography alone, on all cores");
+    let ring = KeyRing::new([recovery.clone()])?;
+    let alone = wall_of(|| rewrap_all(&objects, &ring, &after))?;
+    drop(objects);
+
+    let seal = |arguments: &[&str]| start(&ours.seal, arguments, &root);
+    progress("  seal reseal");
+    write_key("cluster.pub", new.recipient())?;
+    let (reseal, memory) = seal(&["reseal", "-q", "-i", "../recovery.key"])?;
+    let mut checks = Vec::new();
+    for _ in 0..runs.div_ceil(10).max(3) {
+        checks.push(seal(&["reseal", "--check"])?.0);
+    }
+    let again = seal(&["reseal", "-q", "-i", "../recovery.key"])?.0;
+
+    progress("  seal set in a long file");
+    let lines = long_file(&root.join("long.yaml"), &after)?;
+    fs::write(root.join("value"), "new")?;
+    let set = [
+        "set",
+        "-q",
+        "long.yaml",
+        "--name",
+        "object-00100",
+        "key-0=@value",
+    ];
+    let mut sets = Vec::new();
+    for _ in 0..runs.max(3) {
+        sets.push(seal(&set)?.0);
+    }
+    let what = |text: &str| format!("{files} files: {text}");
+    let seconds = |seconds| Quantity::from(Duration::from_secs(seconds));
+    Ok(vec![
+        Figure::limited(
+            PART,
+            what("`seal reseal` offline, wall"),
+            reseal.into(),
+            seconds(10),
+        ),
+        Figure::against(
+            PART,
+            what("the same, against its cryptography alone on all cores"),
+            reseal.into(),
+            alone.into(),
+            Some(Target::AtMostShare(3.0)),
+        ),
+        Figure::limited(
+            PART,
+            what("`seal reseal`, peak memory"),
+            memory,
+            Quantity::Bytes(100_000_000),
+        ),
+        Figure::limited(
+            PART,
+            what("`seal reseal --check` of a current tree, wall"),
+            median(checks).into(),
+            seconds(1),
+        ),
+        Figure::note(
+            PART,
+            what("`seal reseal` that finds nothing to do but opens all, wall"),
+            again.into(),
+        ),
+        Figure::limited(
+            PART,
+            format!("`seal set` in a file of {lines} lines, wall"),
+            median(sets).into(),
+            Duration::from_millis(50).into(),
+        ),
+    ])
+}
+
+/// What a reseal cannot do without: opening and sealing each envelope.
+fn rewrap_all(objects: &[SealedObject], ring: &KeyRing, to: &RecipientSet) -> Result<()> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let part = objects.len().div_ceil(cores).max(1);
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = objects
+            .chunks(part)
+            .map(|objects| {
+                scope.spawn(move || -> Result<()> {
+                    for object in objects {
+                        for one in unwrap(object, ring, Search::Hinted)?.into_values() {
+                            one.seal_to(to)?;
+                        }
+                    }
+                    Ok(())
+                })
+            })
+            .collect();
+        for thread in threads {
+            thread.join().map_err(|_| "a thread panicked")??;
+        }
+        Ok(())
+    })
+}
+
+fn object(name: &str, values: usize, to: &RecipientSet) -> Result<SealedSecret> {
+    let values: BTreeMap<String, Zeroizing<Vec<u8>>> = (0..values)
+        .map(|index| {
+            let value = format!("correct horse battery staple {index}");
+            (format!("key-{index}"), Zeroizing::new(value.into_bytes()))
+        })
+        .collect();
+    let sealed = seal(
+        &values,
+        &Context::new(Scope::Strict, "bench", name)?,
+        to,
+        false,
+    )?;
+    let envelope = EnvelopeSpec {
+        recipients: sealed.envelope.recipients,
+        sealed_key: sealed.envelope.sealed_key,
+    };
+    let mut object = SealedSecret::new(
+        name,
+        SealedSecretSpec {
+            envelopes: [(sealed.id.to_string(), envelope)].into(),
+            encrypted_data: sealed.values,
+            ..SealedSecretSpec::default()
+        },
+    );
+    object.metadata.namespace = Some("bench".to_owned());
+    Ok(object)
+}
+
+/// A stream of objects; returns how many lines it has.
+fn long_file(path: &Path, to: &RecipientSet) -> Result<usize> {
+    let mut text = String::new();
+    let mut index = 0;
+    while text.matches('\n').count() < LINES {
+        let object = object(&format!("object-{index:05}"), VALUES * 3, to)?;
+        write!(
+            text,
+            "---\n# object number {index}\n{}",
+            to_yaml(&[&object])?
+        )?;
+        index += 1;
+    }
+    fs::write(path, &text)?;
+    Ok(text.matches('\n').count())
+}
+
+/// Wall time and peak memory of one run.
+fn start(program: &Path, arguments: &[&str], folder: &Path) -> Result<(Duration, Quantity)> {
+    let errors = folder.join("../errors");
+    let start = Instant::now();
+    let mut child = Command::new(program)
+        .args(arguments)
+        .current_dir(folder)
+        .env_clear()
+        .env("HOME", folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(File::create(&errors)?)
+        .spawn()
+        .map_err(|error| format!("cannot start {}: {error}", program.display()))?;
+    let mut peak = 0;
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        // The process may end in between.
+        peak = peak_memory(child.id()).unwrap_or_default().max(peak);
+        std::thread::sleep(Duration::from_millis(1));
+    };
+    let wall = start.elapsed();
+    if !status.success() {
+        let errors = fs::read_to_string(errors).unwrap_or_default();
+        return Err(format!("seal {arguments:?} failed ({status}): {errors}").into());
+    }
+    Ok((wall, Quantity::Bytes(peak)))
+}
