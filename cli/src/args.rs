@@ -384,6 +384,15 @@ Examples:
         after_help = "Example:\n  seal keys restore --context prod-new -i ~/recovery.key prod-eu.keys.age"
     )]
     Restore(RestoreArgs),
+    /// List what a leaked key can read, over all of Git's history
+    #[command(after_help = "\
+Examples:
+  # by the fingerprint of `seal keys list`; with a key, values are compared
+  seal keys exposure 9f2c5d0b7a61e384 -i ~/recovery.key
+
+  # everything that was ever sealed to a classic key
+  seal keys exposure --classic")]
+    Exposure(ExposureArgs),
     /// List the sealing keys of a cluster
     #[command(after_help = "Example:\n  seal keys list --context prod-eu -o json")]
     List(ClusterArgs),
@@ -500,6 +509,17 @@ pub struct RetireArgs {
     /// Which cluster.
     #[command(flatten)]
     pub cluster: WriteClusterArgs,
+}
+
+/// Flags of `seal keys exposure`.
+#[derive(Args, Debug)]
+pub struct ExposureArgs {
+    /// Fingerprint of the key, or its first 16 characters
+    #[arg(value_name = "FINGERPRINT")]
+    pub fingerprint: Option<String>,
+    /// All classic keys: what a quantum computer will read
+    #[arg(long)]
+    pub classic: bool,
 }
 
 /// Flags of `seal keys backup`.

@@ -7,6 +7,7 @@ mod config;
 mod destination;
 mod error;
 mod files;
+mod history;
 mod identities;
 mod known;
 mod kubeconfig;
@@ -78,7 +79,7 @@ fn run(cli: &Cli, terminal: Terminal) -> error::Result<bool> {
         Command::Git(GitCommand::Install) => verb::git::install(terminal)?,
         Command::MergeDriver(args) => return verb::git::merge_driver(args, terminal),
         Command::Textconv(args) => verb::git::textconv(args)?,
-        Command::Keys(command) => verb::keys::run(command, global, terminal)?,
+        Command::Keys(command) => return verb::keys::run(command, global, terminal),
         Command::Completions(args) => verb::completions::completions(args)?,
         Command::Man(args) => verb::completions::man(args, terminal)?,
         Command::Version => verb::version::run(global.output)?,

@@ -8,6 +8,7 @@ mod canary;
 mod cluster;
 mod documentation;
 mod examples;
+mod exposure;
 mod git;
 mod init;
 mod keys;

@@ -2,7 +2,8 @@ use serde_json::Value;
 
 use crate::support::{Desk, SECRET};
 
-const VERBS: [&[&str]; 19] = [
+const VERBS: [&[&str]; 20] = [
+    &["keys", "exposure"],
     &["diff"],
     &["git", "install"],
     &["merge-driver"],

@@ -1,6 +1,7 @@
 //! `seal keys`: the life of a key.
 
 mod backup;
+mod exposure;
 mod rotate;
 
 use std::path::Path;
@@ -21,8 +22,10 @@ use crate::repository::Location;
 use crate::terminal::{Terminal, print, safe, shown};
 
 /// Runs one of the verbs.
-pub fn run(command: &KeysCommand, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
+/// Returns false where there are findings.
+pub fn run(command: &KeysCommand, global: &GlobalArgs, terminal: Terminal) -> Result<bool> {
     match command {
+        KeysCommand::Exposure(args) => return exposure::exposure(args, global, terminal),
         KeysCommand::Generate(args) => generate(args, terminal),
         KeysCommand::List(args) => list(args, global),
         KeysCommand::Fetch(args) => fetch(args, global, terminal),
@@ -31,6 +34,7 @@ pub fn run(command: &KeysCommand, global: &GlobalArgs, terminal: Terminal) -> Re
         KeysCommand::Backup(args) => backup::backup(args, global, terminal),
         KeysCommand::Restore(args) => backup::restore(args, global, terminal),
     }
+    .map(|()| true)
 }
 
 fn generate(args: &GenerateArgs, terminal: Terminal) -> Result<()> {

@@ -1,0 +1,219 @@
+//! What Git's history holds: which files there were, and when.
+
+use std::collections::HashMap;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use crate::error::{CommandError, Result};
+use crate::repository::root_of;
+use crate::terminal::safe;
+
+/// The history of one clone.
+pub struct History {
+    root: PathBuf,
+}
+
+/// A commit, as far as it matters here.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Commit {
+    /// Later ones have more; no commit has more than those that build on it.
+    pub rank: i64,
+    /// Its id, in hex.
+    pub id: String,
+}
+
+/// A version of a file.
+#[derive(Clone, Debug)]
+pub struct Blob {
+    /// A path that it had.
+    pub path: String,
+    /// The first commit that brought it.
+    pub first: Commit,
+    /// The last commit that brought it.
+    pub last: Commit,
+}
+
+/// Larger versions hold no manifest that could be read.
+const LARGEST: usize = sealkit_core::manifest::INPUT_BYTES;
+
+impl History {
+    /// The history around this folder. A shallow clone is an error: what it does not have would
+    /// look clean.
+    pub fn open(folder: &Path) -> Result<Self> {
+        let root = root_of(folder).ok_or_else(|| CommandError::input("not a Git repository"))?;
+        let history = Self { root };
+        let shallow = history.ask(&["rev-parse", "--is-shallow-repository"])?;
+        if shallow.trim() != "false" {
+            return Err(
+                CommandError::input("a shallow clone does not have the history")
+                    .hint("fetch it: `git fetch --unshallow`"),
+            );
+        }
+        Ok(history)
+    }
+
+    /// The full id of a revision.
+    pub fn commit(&self, revision: &str) -> Result<String> {
+        let name = format!("{revision}^{{commit}}");
+        let id = self.ask(&[
+            "rev-parse",
+            "--verify",
+            "--quiet",
+            "--end-of-options",
+            &name,
+        ]);
+        let id = id.map_err(|_| CommandError::input("no such revision").on(safe(revision)))?;
+        Ok(id.trim().to_owned())
+    }
+
+    /// The YAML and JSON files of a revision: path and id.
+    pub fn files(&self, commit: &str) -> Result<Vec<(String, String)>> {
+        let tree = self.ask(&["ls-tree", "-r", "-z", "--full-tree", commit])?;
+        let entries = tree.split('\0').filter_map(|entry| {
+            let (meta, path) = entry.split_once('\t')?;
+            let mut fields = meta.split(' ');
+            let is_file = fields.next()?.starts_with("100") && fields.next()? == "blob";
+            (is_file && is_manifest(path))
+                .then(|| Some((path.to_owned(), fields.next()?.to_owned())))?
+        });
+        Ok(entries.collect())
+    }
+
+    /// All versions of YAML and JSON files in the history of these revisions, by id.
+    pub fn blobs(&self, revisions: &[&str]) -> Result<HashMap<String, Blob>> {
+        let mut arguments = vec![
+            "log",
+            "--raw",
+            "-z",
+            "--no-abbrev",
+            "--no-renames",
+            "--root",
+            "-m",
+            "--topo-order",
+            "--format=%x01%H",
+        ];
+        arguments.extend(revisions);
+        let mut child = self.start(&arguments, Stdio::null())?;
+        let mut output = BufReader::new(child.stdout.take().ok_or_else(failed)?);
+        let mut blobs: HashMap<String, Blob> = HashMap::new();
+        let mut commit: Option<Commit> = None;
+        let mut id = None;
+        let mut token = Vec::new();
+        while output.read_until(0, &mut token).map_err(|_| failed())? > 0 {
+            let text = String::from_utf8_lossy(&token);
+            let text = text.trim_end_matches('\0').trim_start_matches('\n');
+            if let Some(header) = text.strip_prefix('\u{1}') {
+                // The newest comes first.
+                let rank = commit.map_or(0, |newer| newer.rank - 1);
+                let id = header.trim().to_owned();
+                commit = Some(Commit { rank, id });
+            } else if let Some(meta) = text.strip_prefix(':') {
+                // Modes and ids, old and new, and what happened.
+                id = meta.split(' ').nth(3).map(str::to_owned);
+            } else if let (Some(id), Some(commit)) = (id.take(), &commit)
+                && is_manifest(text)
+                && !id.bytes().all(|byte| byte == b'0')
+            {
+                let blob = blobs.entry(id).or_insert_with(|| Blob {
+                    path: text.to_owned(),
+                    first: commit.clone(),
+                    last: commit.clone(),
+                });
+                blob.first = blob.first.clone().min(commit.clone());
+                blob.last = blob.last.clone().max(commit.clone());
+            }
+            token.clear();
+        }
+        ended(child)?;
+        Ok(blobs)
+    }
+
+    /// Hands the bytes of these versions to `each`, in order.
+    pub fn read(
+        &self,
+        ids: &[&str],
+        mut each: impl FnMut(usize, &[u8]) -> Result<()>,
+    ) -> Result<()> {
+        let mut child = self.start(&["cat-file", "--batch"], Stdio::piped())?;
+        let mut input = child.stdin.take().ok_or_else(failed)?;
+        let mut output = BufReader::new(child.stdout.take().ok_or_else(failed)?);
+        let result = std::thread::scope(|scope| {
+            scope.spawn(move || {
+                for id in ids {
+                    if writeln!(input, "{id}").is_err() {
+                        break;
+                    }
+                }
+            });
+            let mut line = String::new();
+            let mut bytes = Vec::new();
+            for index in 0..ids.len() {
+                line.clear();
+                output.read_line(&mut line).map_err(|_| failed())?;
+                let size = line
+                    .trim()
+                    .rsplit(' ')
+                    .next()
+                    .and_then(|size| size.parse().ok());
+                // Partial clones miss some: then nothing can be said.
+                let size: usize = size.ok_or_else(|| {
+                    CommandError::input("Git does not have all versions of all files")
+                        .hint("is it a partial clone? fetch all of it: `git fetch --refetch`")
+                })?;
+                bytes.resize(size + 1, 0);
+                output.read_exact(&mut bytes).map_err(|_| failed())?;
+                if size <= LARGEST {
+                    each(index, &bytes[..size])?;
+                }
+            }
+            Ok(())
+        });
+        drop(output);
+        if result.is_ok() {
+            ended(child)?;
+        } else {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        result
+    }
+
+    fn ask(&self, arguments: &[&str]) -> Result<String> {
+        let mut child = self.start(arguments, Stdio::null())?;
+        let mut text = Vec::new();
+        let mut output = child.stdout.take().ok_or_else(failed)?;
+        output.read_to_end(&mut text).map_err(|_| failed())?;
+        ended(child)?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+
+    fn start(&self, arguments: &[&str], input: Stdio) -> Result<Child> {
+        Command::new("git")
+            .arg("-C")
+            .arg(&self.root)
+            .args(arguments)
+            .stdin(input)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(|_| CommandError::input("git cannot be started").hint("is it on the PATH?"))
+    }
+}
+
+fn is_manifest(path: &str) -> bool {
+    [".yaml", ".yml", ".json"]
+        .iter()
+        .any(|end| path.ends_with(end))
+}
+
+fn failed() -> CommandError {
+    CommandError::input("Git's history cannot be read").hint("does `git log` work here?")
+}
+
+fn ended(mut child: Child) -> Result<()> {
+    match child.wait() {
+        Ok(status) if status.success() => Ok(()),
+        _ => Err(failed()),
+    }
+}

@@ -1,0 +1,363 @@
+//! `seal keys exposure`: what a leaked key can read, over all of Git's history.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::Path;
+
+use sealkit_core::keys::{Fingerprint, KeyRing};
+use sealkit_core::manifest::{Document, read_documents};
+use sealkit_core::names::printable;
+use sealkit_core::sealed::SealedObject;
+use serde::Serialize;
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
+
+use crate::args::{ExposureArgs, GlobalArgs};
+use crate::error::{CommandError, Result};
+use crate::history::{Blob, Commit, History};
+use crate::identities;
+use crate::report::{structured, table};
+use crate::repository::Location;
+use crate::terminal::{Terminal, print, safe};
+
+/// What became of a value that the key can read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Fate {
+    /// It stands in HEAD as it is: change it.
+    Exposed,
+    /// Its key has another ciphertext now, with the same value in it: change it.
+    SameValue,
+    /// Its key has another ciphertext now; whether the value changed, only an identity can tell.
+    SealedAnew,
+    /// Its key has another value now.
+    Replaced,
+    /// Its key is gone.
+    Gone,
+}
+
+impl Fate {
+    const fn words(self) -> &'static str {
+        match self {
+            Self::Exposed => "exposed",
+            Self::SameValue => "same value",
+            Self::SealedAnew => "sealed anew",
+            Self::Replaced => "replaced",
+            Self::Gone => "gone",
+        }
+    }
+}
+
+/// One value that the key can read.
+#[derive(Serialize)]
+struct Finding {
+    state: Fate,
+    path: String,
+    object: String,
+    key: String,
+    /// Ids of the first and the last commit that brought it.
+    first: String,
+    last: String,
+}
+
+/// A value is itself wherever it stands: its envelope and its ciphertext.
+type Sealed = (String, [u8; 16]);
+
+struct Occurrence {
+    blob: String,
+    path: String,
+    object: String,
+    key: String,
+    first: Commit,
+    last: Commit,
+}
+
+/// Lists what the key can read. Returns false where something of it is still in use.
+pub fn exposure(args: &ExposureArgs, global: &GlobalArgs, terminal: Terminal) -> Result<bool> {
+    let leaked = Leaked::new(args)?;
+    let here = Location::of(Path::new("-"))?;
+    let history = History::open(here.real.parent().unwrap_or(&here.real))?;
+    let ring = identities::ring(global, terminal)?;
+    let head = history.commit("HEAD")?;
+    let blobs = history.blobs(&["--all", "HEAD"])?;
+    let mut seen = Seen::default();
+    let ids: Vec<&str> = blobs.keys().map(String::as_str).collect();
+    let bar = terminal.progress(ids.len());
+    history.read(&ids, |index, bytes| {
+        bar.inc(1);
+        seen.take_in(ids[index], &blobs[ids[index]], bytes, &leaked);
+        Ok(())
+    })?;
+    bar.finish_and_clear();
+
+    let now = Now::read(&history, &head)?;
+    let mut findings = Vec::new();
+    for (sealed, occurrence) in &seen.values {
+        if !seen.exposed.contains(&sealed.0) {
+            continue;
+        }
+        let state = now.fate(&history, sealed, occurrence, &ring)?;
+        findings.push(Finding {
+            state,
+            path: now.values.get(sealed).unwrap_or(&occurrence.path).clone(),
+            object: occurrence.object.clone(),
+            key: occurrence.key.clone(),
+            first: occurrence.first.id.clone(),
+            last: occurrence.last.id.clone(),
+        });
+    }
+    findings.sort_by(|a, b| {
+        (a.state, &a.path, &a.object, &a.key).cmp(&(b.state, &b.path, &b.object, &b.key))
+    });
+    let in_use = |one: &&Finding| one.state <= Fate::SealedAnew;
+    let in_use = findings.iter().filter(in_use).count();
+    if let Some(form) = global.output {
+        print(structured(&serde_json::json!({"values": findings}), form)?)?;
+    } else {
+        print(shown(&findings))?;
+        terminal.note(format_args!(
+            "{} values in {} versions of files, {in_use} of them may be in use; recipients are what files claim",
+            findings.len(),
+            ids.len()
+        ));
+        terminal.note("not seen: forks, backups, reflogs, and refs that this clone does not have");
+        if ring.is_empty() && findings.iter().any(|one| one.state == Fate::SealedAnew) {
+            terminal.note(
+                "-i IDENTITY tells which of those that were sealed anew have another value now",
+            );
+        }
+    }
+    Ok(in_use == 0)
+}
+
+fn shown(findings: &[Finding]) -> String {
+    if findings.is_empty() {
+        return String::new();
+    }
+    let heading = ["STATE", "FILE", "OBJECT", "KEY", "FIRST", "LAST"];
+    let mut rows = vec![heading.map(str::to_owned).to_vec()];
+    for one in findings {
+        let short = |id: &str| id.get(..12).unwrap_or(id).to_owned();
+        rows.push(vec![
+            one.state.words().to_owned(),
+            safe(&one.path),
+            safe(&one.object),
+            printable(&one.key),
+            short(&one.first),
+            short(&one.last),
+        ]);
+    }
+    table(&rows)
+}
+
+/// Which envelopes are open to the finder.
+struct Leaked {
+    fingerprint: Option<String>,
+    classic: bool,
+}
+
+impl Leaked {
+    fn new(args: &ExposureArgs) -> Result<Self> {
+        let fingerprint = args.fingerprint.clone();
+        let is_hex = |text: &String| {
+            (16..=32).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+        };
+        if fingerprint.as_ref().is_some_and(|text| !is_hex(text)) {
+            return Err(
+                CommandError::usage("a fingerprint has 16 to 32 hex characters")
+                    .on(safe(&fingerprint.unwrap_or_default()))
+                    .hint("see `seal keys list`, or the recipient file"),
+            );
+        }
+        if fingerprint.is_none() && !args.classic {
+            return Err(
+                CommandError::usage("nothing that could have leaked is named")
+                    .hint("give the fingerprint of a key, or --classic for all classic keys"),
+            );
+        }
+        Ok(Self {
+            fingerprint: fingerprint.map(|text| text.to_ascii_lowercase()),
+            classic: args.classic,
+        })
+    }
+
+    /// Whoever cannot be told apart counts as exposed: an envelope that cannot be read does.
+    fn opens(&self, envelope: &Value) -> bool {
+        let hints = envelope.get("recipients").and_then(Value::as_array);
+        let named = self.fingerprint.as_ref().is_some_and(|leaked| {
+            hints.is_none_or(|hints| {
+                let hints = hints.iter().map(|hint| hint.as_str());
+                hints.into_iter().any(|hint| {
+                    hint.is_none_or(|hint| {
+                        hint.parse::<Fingerprint>().is_err() || hint.starts_with(leaked.as_str())
+                    })
+                })
+            })
+        });
+        named || (self.classic && is_classic(envelope))
+    }
+}
+
+/// Has the age file a classic stanza? They are short: a hybrid one alone has more than a kilobyte.
+fn is_classic(envelope: &Value) -> bool {
+    use base64::Engine as _;
+    let text = envelope
+        .get("sealedKey")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    let head = text.get(..text.len().min(64) / 4 * 4).unwrap_or_default();
+    let head = base64::prelude::BASE64_STANDARD
+        .decode(head)
+        .unwrap_or_default();
+    let stanza = b"-> X25519 ";
+    head.windows(stanza.len()).any(|window| window == stanza)
+}
+
+/// All values of all versions, and the envelopes that the key opens.
+#[derive(Default)]
+struct Seen {
+    values: HashMap<Sealed, Occurrence>,
+    exposed: HashSet<String>,
+}
+
+impl Seen {
+    fn take_in(&mut self, id: &str, blob: &Blob, bytes: &[u8], leaked: &Leaked) {
+        for document in sealed_secrets(bytes) {
+            let envelopes = document
+                .object
+                .pointer("/spec/envelopes")
+                .and_then(Value::as_object);
+            for (id, envelope) in envelopes.into_iter().flatten() {
+                if leaked.opens(envelope) {
+                    self.exposed.insert(id.clone());
+                }
+            }
+            for (key, sealed) in values(&document) {
+                let occurrence = self.values.entry(sealed).or_insert_with(|| Occurrence {
+                    blob: id.to_owned(),
+                    path: blob.path.clone(),
+                    object: title(&document),
+                    key,
+                    first: blob.first.clone(),
+                    last: blob.last.clone(),
+                });
+                occurrence.first = occurrence.first.clone().min(blob.first.clone());
+                if blob.last > occurrence.last {
+                    occurrence.last = blob.last.clone();
+                    occurrence.path.clone_from(&blob.path);
+                }
+            }
+        }
+    }
+}
+
+/// What HEAD holds.
+struct Now {
+    /// All values, and a file in which each stands.
+    values: HashMap<Sealed, String>,
+    /// The files that hold a key of an object.
+    keys: HashMap<(String, String), Vec<Document>>,
+}
+
+impl Now {
+    fn read(history: &History, head: &str) -> Result<Self> {
+        let files = history.files(head)?;
+        let ids: Vec<&str> = files.iter().map(|(_, id)| id.as_str()).collect();
+        let mut now = Self {
+            values: HashMap::new(),
+            keys: HashMap::new(),
+        };
+        history.read(&ids, |index, bytes| {
+            for document in sealed_secrets(bytes) {
+                for (key, sealed) in values(&document) {
+                    now.values.insert(sealed, files[index].0.clone());
+                    let place = (title(&document), key);
+                    now.keys.entry(place).or_default().push(document.clone());
+                }
+            }
+            Ok(())
+        })?;
+        Ok(now)
+    }
+
+    fn fate(
+        &self,
+        history: &History,
+        sealed: &Sealed,
+        old: &Occurrence,
+        ring: &KeyRing,
+    ) -> Result<Fate> {
+        if self.values.contains_key(sealed) {
+            return Ok(Fate::Exposed);
+        }
+        let Some(present) = self.keys.get(&(old.object.clone(), old.key.clone())) else {
+            return Ok(Fate::Gone);
+        };
+        if ring.is_empty() {
+            return Ok(Fate::SealedAnew);
+        }
+        let mut before = None;
+        history.read(&[old.blob.as_str()], |_, bytes| {
+            let mut documents = sealed_secrets(bytes).into_iter();
+            before = documents.find(|document| title(document) == old.object);
+            Ok(())
+        })?;
+        let before = before.and_then(|document| opened(&document, &old.key, ring));
+        let Some(before) = before else {
+            return Ok(Fate::SealedAnew);
+        };
+        let mut fate = Fate::Replaced;
+        for document in present {
+            match opened(document, &old.key, ring) {
+                None => return Ok(Fate::SealedAnew),
+                Some(now) if now == before => fate = Fate::SameValue,
+                Some(_) => {}
+            }
+        }
+        Ok(fate)
+    }
+}
+
+fn opened(document: &Document, key: &str, ring: &KeyRing) -> Option<Zeroizing<Vec<u8>>> {
+    let object = SealedObject::parse(&document.object).ok()?;
+    let mut opened = identities::open_object(&object, ring).ok()?;
+    opened.values.remove(key).map(|value| value.bytes)
+}
+
+/// The SealedSecrets of a file; nothing where it cannot be read.
+fn sealed_secrets(bytes: &[u8]) -> Vec<Document> {
+    let text = std::str::from_utf8(bytes).unwrap_or_default();
+    if !text.contains("SealedSecret") {
+        return Vec::new();
+    }
+    let documents = read_documents(bytes).unwrap_or_default();
+    documents
+        .into_iter()
+        .filter(Document::is_sealed_secret)
+        .collect()
+}
+
+/// The values of an object: each under its key, as itself.
+fn values(document: &Document) -> BTreeMap<String, Sealed> {
+    let values = document
+        .object
+        .pointer("/spec/encryptedData")
+        .and_then(Value::as_object);
+    let sealed = values.into_iter().flatten().filter_map(|(key, value)| {
+        let text = value.as_str()?;
+        let id = text.split('.').nth(1)?.to_owned();
+        let digest: [u8; 32] = Sha256::digest(text).into();
+        let mut short = [0; 16];
+        short.copy_from_slice(&digest[..16]);
+        Some((key.clone(), (id, short)))
+    });
+    sealed.collect()
+}
+
+fn title(document: &Document) -> String {
+    format!(
+        "{}/{}",
+        document.metadata("namespace"),
+        document.metadata("name")
+    )
+}

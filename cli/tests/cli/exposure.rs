@@ -1,0 +1,171 @@
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::support::{Desk, secret};
+
+const CONFIG: &str = "version: 1\nclusters:\n  production: {recipients: [.sealkit/production.pub]}\n\
+    recovery: [.sealkit/recovery.pub]\n";
+const RECOVERY: &str = "../home/recovery";
+const FILE: &str = "db.sealed.yaml";
+
+fn git(desk: &Desk, arguments: &[&str]) {
+    let output = Command::new("git")
+        .args(["-c", "user.name=t", "-c", "user.email=t@example.com"])
+        .args(arguments)
+        .current_dir(desk.work())
+        .env("HOME", desk.root().join("home"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "git {arguments:?}: {output:?}");
+}
+
+fn commit(desk: &Desk, message: &str) {
+    git(desk, &["add", "-A"]);
+    git(desk, &["commit", "-q", "-m", message]);
+}
+
+fn set(desk: &Desk, key: &str, value: &str) {
+    let set = ["set", FILE, key, "--accept-recipients"];
+    desk.pipe(&set, value).done();
+    commit(desk, key);
+}
+
+/// States by key, as the report has them.
+fn states(desk: &Desk, arguments: &[&str]) -> Vec<(String, String)> {
+    let fixed = ["keys", "exposure", "-o", "json"];
+    let arguments: Vec<&str> = fixed.iter().chain(arguments).copied().collect();
+    let answer = desk.seal(&arguments);
+    let report: Value = serde_json::from_str(&answer.stdout).unwrap();
+    let values = report["values"].as_array().unwrap().iter();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let mut states: Vec<_> = values
+        .map(|it| (text(&it["key"]), text(&it["state"])))
+        .collect();
+    states.sort();
+    let in_use = |(_, state): &(String, String)| state != "replaced" && state != "gone";
+    assert_eq!(
+        answer.code,
+        i32::from(states.iter().any(in_use)),
+        "{answer:?}"
+    );
+    states
+}
+
+#[test]
+fn what_a_leaked_key_reads_is_listed_by_value_over_all_of_history() {
+    let desk = Desk::repository(&["production", "recovery"], CONFIG);
+    let values = [("A", "1"), ("B", "2"), ("C", "3"), ("D", "4")];
+    desk.pipe(&["-w", FILE], secret("db", &values)).done();
+    commit(&desk, "begin");
+    let leaked = desk.fingerprint(".sealkit/production.pub");
+    // A value that only another branch ever had.
+    git(&desk, &["checkout", "-q", "-b", "topic"]);
+    set(&desk, "T", "topic");
+    git(&desk, &["checkout", "-q", "-"]);
+
+    let generate = ["keys", "generate", "--classic", "-w", "../home/second"];
+    let public = desk.seal(&generate).done().stdout;
+    desk.write(".sealkit/production.pub", &public);
+    let reseal = ["reseal", "-q", "-i", RECOVERY, "--accept-recipients"];
+    desk.seal(&reseal).done();
+    commit(&desk, "rotated");
+    set(&desk, "B", "new");
+    set(&desk, "C", "3");
+    set(&desk, "N", "never under the old key");
+    desk.seal(&["unset", FILE, "D"]).done();
+    std::fs::create_dir(desk.path("moved")).unwrap();
+    git(&desk, &["mv", FILE, "moved/db.sealed.yaml"]);
+    commit(&desk, "moved");
+
+    let pairs = |states: [(&str, &str); 5]| states.map(|(k, s)| (k.to_owned(), s.to_owned()));
+    let blind = [
+        ("A", "exposed"),
+        ("B", "sealed-anew"),
+        ("C", "sealed-anew"),
+        ("D", "gone"),
+        ("T", "gone"),
+    ];
+    assert_eq!(states(&desk, &[&leaked]), pairs(blind));
+    let proven = [
+        ("A", "exposed"),
+        ("B", "replaced"),
+        ("C", "same-value"),
+        ("D", "gone"),
+        ("T", "gone"),
+    ];
+    assert_eq!(
+        states(&desk, &[&leaked[..16], "-i", RECOVERY]),
+        pairs(proven)
+    );
+
+    let text = desk.seal(&["keys", "exposure", &leaked]);
+    assert_eq!(text.code, 1);
+    let first = text.stdout.lines().nth(1).unwrap();
+    assert!(
+        first.starts_with("exposed") && first.contains("moved/db.sealed.yaml"),
+        "{text:?}"
+    );
+    for note in ["not seen: forks", "-i IDENTITY tells"] {
+        assert!(text.stderr.contains(note), "{text:?}");
+    }
+    // Another key read nothing but what is under it; all classic keys read everything.
+    let second = desk.fingerprint(".sealkit/production.pub");
+    let keys: Vec<_> = states(&desk, &[&second])
+        .into_iter()
+        .map(|(key, _)| key)
+        .collect();
+    assert_eq!(
+        keys,
+        ["A", "B", "B", "C", "C", "D", "N"],
+        "the rewrap opened the old ones too"
+    );
+    assert_eq!(states(&desk, &["--classic"]).len(), 8);
+    assert!(states(&desk, &[&"0".repeat(32)]).is_empty());
+}
+
+#[test]
+fn hints_that_cannot_be_read_count_as_exposed() {
+    let desk = Desk::repository(&["production", "recovery"], CONFIG);
+    desk.pipe(&["-w", FILE], secret("db", &[("A", "1")])).done();
+    let hint = desk.hints(FILE)[0][0].clone();
+    desk.write(FILE, &desk.read(FILE).replace(&hint, "somebody"));
+    commit(&desk, "begin");
+    assert_eq!(states(&desk, &[&"0".repeat(16)]).len(), 1);
+}
+
+#[test]
+fn bad_questions_are_refused() {
+    let desk = Desk::repository(&["production", "recovery"], CONFIG);
+    desk.refused(
+        &["keys", "exposure"],
+        "",
+        2,
+        "nothing that could have leaked",
+    );
+    desk.refused(&["keys", "exposure", "xyz"], "", 2, "16 to 32 hex");
+    desk.refused(
+        &["keys", "exposure", "--classic"],
+        "",
+        3,
+        "no such revision",
+    );
+    let outside = Desk::new();
+    let not = ["keys", "exposure", "--classic"];
+    outside.refused(&not, "", 3, "not a Git repository");
+    // A shallow clone would look clean.
+    desk.pipe(&["-w", FILE], secret("db", &[("A", "1")])).done();
+    commit(&desk, "one");
+    set(&desk, "A", "2");
+    let origin = format!("file://{}", desk.work().display());
+    git(
+        &desk,
+        &["clone", "-q", "--depth", "1", &origin, "../home/shallow"],
+    );
+    let shallow = desk.path("../home/shallow");
+    let answer = desk.run_in(&shallow, &["keys", "exposure", "--classic"], "");
+    assert!(
+        answer.code == 3 && answer.stderr.contains("shallow clone"),
+        "{answer:?}"
+    );
+}
