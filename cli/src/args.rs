@@ -274,8 +274,14 @@ Examples:
   seal verify
 
   # really open everything
-  seal verify -i recovery.key clusters/production")]
+  seal verify -i recovery.key clusters/production
+
+  # in a pull request: nothing old comes back, nobody new can read, keys are those of main
+  seal verify --base origin/main")]
 pub struct VerifyArgs {
+    /// Compare with this revision, and trust its config and keys instead of those in the files
+    #[arg(long, value_name = "REF")]
+    pub base: Option<String>,
     /// Files and folders [default: the working directory]
     #[arg(value_name = "PATH")]
     pub paths: Vec<PathBuf>,

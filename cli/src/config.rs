@@ -22,6 +22,8 @@ pub const FILE_NAME: &str = ".sealkit.yaml";
 #[derive(Debug)]
 pub struct Config {
     root: PathBuf,
+    /// Where its key files are, when that is not the root.
+    folder: PathBuf,
     clusters: BTreeMap<String, ClusterEntry>,
     recovery: Vec<PathBuf>,
     rules: Vec<Rule>,
@@ -158,11 +160,18 @@ impl Config {
         let (clusters, recovery) = (file.clusters, file.recovery);
         Ok(Self {
             root: root.to_owned(),
+            folder: root.to_owned(),
             clusters,
             recovery,
             rules,
             default_scope,
         })
+    }
+
+    /// The same for paths below another folder: of a revision that was written elsewhere.
+    pub fn for_paths_in(self, root: &Path) -> Self {
+        let root = root.to_owned();
+        Self { root, ..self }
     }
 
     /// Folder of the config: globs and key files are relative to it.
@@ -202,7 +211,15 @@ impl Config {
     /// The recipient files of one cluster.
     pub fn recipient_files(&self, cluster: &str) -> Result<Vec<PathBuf>> {
         let paths = &self.cluster(cluster)?.recipients;
-        Ok(paths.iter().map(|path| self.root.join(path)).collect())
+        Ok(paths.iter().map(|path| self.folder.join(path)).collect())
+    }
+
+    /// The files of the recovery keys.
+    pub fn recovery_files(&self) -> Vec<PathBuf> {
+        self.recovery
+            .iter()
+            .map(|path| self.folder.join(path))
+            .collect()
     }
 
     /// The recipients of one cluster.
@@ -227,8 +244,8 @@ impl Config {
     fn read_keys(&self, paths: &[PathBuf]) -> Result<Vec<Recipient>> {
         let mut keys = Vec::new();
         for path in paths {
-            let full = self.root.join(path);
-            if leads_out(&full, &self.root) {
+            let full = self.folder.join(path);
+            if leads_out(&full, &self.folder) {
                 return Err(
                     CommandError::input("a symbolic link leads out of the repository")
                         .on(shown(&full)),

@@ -80,6 +80,28 @@ impl History {
         Ok(entries.collect())
     }
 
+    /// A file of a revision, if it is there and no link.
+    pub fn file(&self, commit: &str, path: &str) -> Result<Option<Vec<u8>>> {
+        let literal = format!(":(literal){path}");
+        let tree = self.ask(&["ls-tree", "-z", "--full-tree", commit, "--", &literal]);
+        // Older versions of Git know no magic here.
+        let tree = match tree {
+            Ok(tree) => tree,
+            Err(_) => self.ask(&["ls-tree", "-z", "--full-tree", commit, "--", path])?,
+        };
+        let entry = tree.split('\0').find_map(|entry| entry.split_once('\t'));
+        let Some((meta, _)) = entry.filter(|(meta, _)| meta.starts_with("100")) else {
+            return Ok(None);
+        };
+        let id = meta.split(' ').nth(2).ok_or_else(failed)?.to_owned();
+        let mut bytes = None;
+        self.read(&[&id], |_, content| {
+            bytes = Some(content.to_vec());
+            Ok(())
+        })?;
+        Ok(bytes)
+    }
+
     /// All versions of YAML and JSON files in the history of these revisions, by id.
     pub fn blobs(&self, revisions: &[&str]) -> Result<HashMap<String, Blob>> {
         let mut arguments = vec![

@@ -2,6 +2,7 @@
 
 mod acceptance;
 mod args;
+mod baseline;
 mod cluster;
 mod config;
 mod destination;
@@ -19,6 +20,7 @@ mod recipients;
 mod report;
 mod repository;
 mod rule;
+mod sealed_text;
 mod sealing;
 mod stream;
 mod template_file;

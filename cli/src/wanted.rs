@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use crate::config::Configs;
+use crate::config::{Config, Configs};
 use crate::error::Result;
 use crate::recipients::{Chosen, from_config};
 use crate::repository::Location;
@@ -12,14 +12,40 @@ use crate::repository::Location;
 /// The recipients of paths, each set read once.
 #[derive(Default)]
 pub struct Wanted {
-    configs: Configs,
+    source: Source,
     sets: HashMap<(PathBuf, Vec<String>), Rc<Chosen>>,
 }
 
+/// Which config holds.
+enum Source {
+    /// That of the path's own repository.
+    Files(Configs),
+    /// That of a revision, if it had one.
+    Revision(Option<Rc<Config>>),
+}
+
+impl Default for Source {
+    fn default() -> Self {
+        Self::Files(Configs::default())
+    }
+}
+
 impl Wanted {
+    /// As the config of a revision wants, whatever the files say now.
+    pub fn by_revision(config: Option<Rc<Config>>) -> Self {
+        Self {
+            source: Source::Revision(config),
+            ..Self::default()
+        }
+    }
+
     /// The recipients for a path; nothing where no config or no rule speaks of it.
     pub fn at(&mut self, place: &Location) -> Result<Option<Rc<Chosen>>> {
-        let Some(config) = self.configs.at(place)? else {
+        let config = match &mut self.source {
+            Source::Files(configs) => configs.at(place)?,
+            Source::Revision(config) => config.clone(),
+        };
+        let Some(config) = config else {
             return Ok(None);
         };
         let Some(clusters) = config.clusters_for(Some(place)) else {

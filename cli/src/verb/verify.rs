@@ -5,16 +5,20 @@ use std::path::Path;
 use sealkit_core::api::{SealedSecretSpec, SecretTemplate};
 use sealkit_core::keys::{Fingerprint, KeyRing};
 use sealkit_core::manifest::{Document, INPUT_BYTES, read_documents, wipe};
+use sealkit_core::names::printable;
 use sealkit_core::sealed::{EnvelopeId, SealedObject};
 use serde_json::Value;
 
 use crate::args::{GlobalArgs, VerifyArgs};
-use crate::error::Result;
+use crate::baseline::{Against, Baseline};
+use crate::config::{Config, FILE_NAME};
+use crate::error::{CommandError, Result};
 use crate::files;
 use crate::identities;
 use crate::known::short_list;
 use crate::report::{Finding, Scanned, print_findings};
 use crate::repository::Location;
+use crate::sealed_text::values;
 use crate::template_file;
 use crate::terminal::{Terminal, safe};
 use crate::tree::{Found, Tree, is_broken_secret};
@@ -25,10 +29,15 @@ pub fn run(args: &VerifyArgs, global: &GlobalArgs, terminal: Terminal) -> Result
     let ring = identities::ring(global, terminal)?;
     let mut verifier = Verifier {
         ring,
+        terminal,
         wanted: Wanted::default(),
+        base: None,
         findings: Vec::new(),
         scanned: Scanned::default(),
     };
+    if let Some(revision) = &args.base {
+        verifier.compare_with(revision)?;
+    }
     for file in Tree::below(&args.paths)?.files {
         verifier.file(&file)?;
     }
@@ -55,12 +64,67 @@ pub fn run(args: &VerifyArgs, global: &GlobalArgs, terminal: Terminal) -> Result
 
 struct Verifier {
     ring: KeyRing,
+    terminal: Terminal,
     wanted: Wanted,
+    /// The revision that is compared with.
+    base: Option<Baseline>,
     findings: Vec<Finding>,
     scanned: Scanned,
 }
 
 impl Verifier {
+    /// From now on another revision says whom to trust. New recipients in the config are findings.
+    fn compare_with(&mut self, revision: &str) -> Result<()> {
+        let here = Location::of(Path::new("-"))?;
+        let root = here
+            .root
+            .clone()
+            .ok_or_else(|| CommandError::input("not a Git repository"))?;
+        let base = Baseline::read(revision, &root, self.terminal)?;
+        if root.join(FILE_NAME).exists() {
+            for detail in base.new_recipients(&Config::load(&root)?)? {
+                self.find(Path::new(FILE_NAME), None, "NewRecipient", detail);
+            }
+        }
+        self.wanted = Wanted::by_revision(base.config.clone());
+        self.base = Some(base);
+        Ok(())
+    }
+
+    /// What the revision says of the values of an object.
+    fn against_base(&mut self, path: &Path, document: &Document) {
+        let Some(base) = &self.base else { return };
+        let mut findings = Vec::new();
+        for (key, sealed) in values(document) {
+            let key = printable(&key);
+            match base.judge(&sealed) {
+                None => {}
+                Some(Against::Rollback(commit)) => {
+                    let commit = commit.id.get(..12).unwrap_or_default();
+                    let detail = format!("the value of {key} is an old one, last seen in {commit}");
+                    findings.push(("Rollback", detail));
+                }
+                Some(Against::Reused) => {
+                    let detail = format!(
+                        "the value of {key} is new, but its envelope {} is not: it was not sealed by seal",
+                        sealed.0
+                    );
+                    findings.push(("Reused", detail));
+                }
+            }
+        }
+        for key in base.gone(document) {
+            self.terminal.note(format_args!(
+                "{} is gone, {}",
+                printable(&key),
+                document.title()
+            ));
+        }
+        for (code, detail) in findings {
+            self.find(path, Some(document), code, detail);
+        }
+    }
+
     fn file(&mut self, file: &Found) -> Result<()> {
         let path = &file.place.given;
         let bytes = files::read(path, INPUT_BYTES)?;
@@ -103,6 +167,7 @@ impl Verifier {
                 return Ok(());
             }
         };
+        self.against_base(path, document);
         let claimed: Vec<(EnvelopeId, Vec<Fingerprint>)> = object
             .hints()
             .map(|(id, hints)| (id, hints.to_vec()))
@@ -162,11 +227,17 @@ impl Verifier {
                     short_list(&sorted),
                     short_list(&wanted)
                 );
-                findings.push(detail);
+                let new = sorted.iter().any(|one| !wanted.contains(one));
+                let code = if self.base.is_some() && new {
+                    "NewRecipient"
+                } else {
+                    "OtherRecipients"
+                };
+                findings.push((code, detail));
             }
         }
-        for detail in findings {
-            self.find(&place.given, Some(document), "OtherRecipients", detail);
+        for (code, detail) in findings {
+            self.find(&place.given, Some(document), code, detail);
         }
         Ok(())
     }

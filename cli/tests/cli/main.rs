@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod bad_sealed;
+mod base;
 mod canary;
 mod cluster;
 mod documentation;

@@ -1,15 +1,14 @@
 //! `seal keys exposure`: what a leaked key can read, over all of Git's history.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use sealkit_core::keys::{Fingerprint, KeyRing};
-use sealkit_core::manifest::{Document, read_documents};
+use sealkit_core::manifest::Document;
 use sealkit_core::names::printable;
 use sealkit_core::sealed::SealedObject;
 use serde::Serialize;
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use crate::args::{ExposureArgs, GlobalArgs};
@@ -18,6 +17,7 @@ use crate::history::{Blob, Commit, History};
 use crate::identities;
 use crate::report::{structured, table};
 use crate::repository::Location;
+use crate::sealed_text::{Sealed, sealed_secrets, title, values};
 use crate::terminal::{Terminal, print, safe};
 
 /// What became of a value that the key can read.
@@ -59,9 +59,6 @@ struct Finding {
     first: String,
     last: String,
 }
-
-/// A value is itself wherever it stands: its envelope and its ciphertext.
-type Sealed = (String, [u8; 16]);
 
 struct Occurrence {
     blob: String,
@@ -322,42 +319,4 @@ fn opened(document: &Document, key: &str, ring: &KeyRing) -> Option<Zeroizing<Ve
     let object = SealedObject::parse(&document.object).ok()?;
     let mut opened = identities::open_object(&object, ring).ok()?;
     opened.values.remove(key).map(|value| value.bytes)
-}
-
-/// The SealedSecrets of a file; nothing where it cannot be read.
-fn sealed_secrets(bytes: &[u8]) -> Vec<Document> {
-    let text = std::str::from_utf8(bytes).unwrap_or_default();
-    if !text.contains("SealedSecret") {
-        return Vec::new();
-    }
-    let documents = read_documents(bytes).unwrap_or_default();
-    documents
-        .into_iter()
-        .filter(Document::is_sealed_secret)
-        .collect()
-}
-
-/// The values of an object: each under its key, as itself.
-fn values(document: &Document) -> BTreeMap<String, Sealed> {
-    let values = document
-        .object
-        .pointer("/spec/encryptedData")
-        .and_then(Value::as_object);
-    let sealed = values.into_iter().flatten().filter_map(|(key, value)| {
-        let text = value.as_str()?;
-        let id = text.split('.').nth(1)?.to_owned();
-        let digest: [u8; 32] = Sha256::digest(text).into();
-        let mut short = [0; 16];
-        short.copy_from_slice(&digest[..16]);
-        Some((key.clone(), (id, short)))
-    });
-    sealed.collect()
-}
-
-fn title(document: &Document) -> String {
-    format!(
-        "{}/{}",
-        document.metadata("namespace"),
-        document.metadata("name")
-    )
 }
