@@ -175,6 +175,8 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Change values of a SealedSecret in its file, without seeing the others
     Set(SetArgs),
+    /// Change values in an editor, with a private key
+    Edit(EditArgs),
     /// Take values out of a SealedSecret in its file
     Unset(UnsetArgs),
     /// Seal every envelope to whom its path is for, after keys or rules changed
@@ -311,6 +313,27 @@ pub struct SetArgs {
     #[command(flatten)]
     pub to: RecipientArgs,
     /// Let templates read the values in the cluster
+    #[arg(long)]
+    pub render: bool,
+}
+
+/// Flags of `seal edit`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  seal edit -i ~/recovery.key db.sealed.yaml
+  EDITOR='code --wait' seal edit -i ~/recovery.key db.sealed.yaml")]
+pub struct EditArgs {
+    /// The file
+    #[arg(value_name = "FILE")]
+    pub path: PathBuf,
+    /// Name of the object, when the file holds several
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// To whom.
+    #[command(flatten)]
+    pub to: RecipientArgs,
+    /// Let templates read values under new keys
     #[arg(long)]
     pub render: bool,
 }

@@ -75,6 +75,7 @@ fn run(cli: &Cli, terminal: Terminal) -> error::Result<bool> {
         Command::Open(args) => verb::open::run(args, global, terminal)?,
         Command::Verify(args) => return verb::verify::run(args, global, terminal),
         Command::Set(args) => verb::set::run(args, global, terminal)?,
+        Command::Edit(args) => verb::edit::run(args, global, terminal)?,
         Command::Unset(args) => verb::set::unset(args, global, terminal)?,
         Command::Reseal(args) => return verb::reseal::run(args, global, terminal),
         Command::Diff(args) => return verb::git::diff(&args.old, &args.new),

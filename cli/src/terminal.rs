@@ -77,10 +77,7 @@ impl Terminal {
             ))
             .hint("name it: --context NAME"));
         }
-        let _ = write!(anstream::stderr(), "{what}. Go on? [y/N] ");
-        let mut answer = String::new();
-        let _ = io::stdin().read_line(&mut answer);
-        Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+        ask_yes(&format!("{what}. Go on?"))
     }
 
     /// One line per file changed; silenced by `-q`.
@@ -140,6 +137,16 @@ impl Terminal {
             line(format_args!("seal: {style}{kind}{style:#}: {text}"));
         }
     }
+}
+
+/// Asks the person at the terminal; the answer is no unless it is yes.
+pub fn ask_yes(question: &str) -> Result<bool> {
+    let _ = write!(anstream::stderr(), "{question} [y/N] ");
+    let mut answer = String::new();
+    io::stdin()
+        .read_line(&mut answer)
+        .map_err(|_| CommandError::usage("no answer was read"))?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 /// One line on stderr. Where nothing can be written there, nobody can be told.

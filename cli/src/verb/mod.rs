@@ -1,6 +1,7 @@
 //! The verbs, one file each.
 
 pub mod completions;
+pub mod edit;
 pub mod git;
 pub mod init;
 pub mod keys;

@@ -69,14 +69,16 @@ pub fn unset(args: &UnsetArgs, global: &GlobalArgs, terminal: Terminal) -> Resul
     Ok(())
 }
 
-fn read(path: &Path) -> Result<(String, Vec<Document>)> {
+/// Text and objects of a file.
+pub(super) fn read(path: &Path) -> Result<(String, Vec<Document>)> {
     let text = files::read_text(path, INPUT_BYTES)?;
     let documents = read_documents(text.as_bytes())
         .map_err(|error| CommandError::input(error).on(shown(path)))?;
     Ok((text, documents))
 }
 
-fn placement(document: &Document) -> Result<Placement> {
+/// Scope and names of an object that is there.
+pub(super) fn placement(document: &Document) -> Result<Placement> {
     let scope = document.object.pointer("/spec/scope");
     let scope = scope.map_or(Some(Scope::default()), |word| word.as_str()?.parse().ok());
     let scope = scope.ok_or_else(|| {

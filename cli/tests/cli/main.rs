@@ -8,6 +8,7 @@ mod base;
 mod canary;
 mod cluster;
 mod documentation;
+mod edit;
 mod examples;
 mod exposure;
 mod git;

@@ -2,7 +2,8 @@ use serde_json::Value;
 
 use crate::support::{Desk, SECRET};
 
-const VERBS: [&[&str]; 20] = [
+const VERBS: [&[&str]; 21] = [
+    &["edit"],
     &["keys", "exposure"],
     &["diff"],
     &["git", "install"],

@@ -22,6 +22,17 @@ pub fn to_yaml<T: Serialize>(objects: &[T]) -> Result<String, serde_saphyr::Seri
     Ok(out)
 }
 
+/// Writes one object as YAML that a person edits: texts of several lines stand as blocks. Reads
+/// back the same, but is not made for Git: a value has several lines.
+pub fn to_yaml_for_people<T: Serialize>(
+    object: &T,
+) -> Result<String, serde_saphyr::SerializeError> {
+    let options = serde_saphyr::ser_options! {
+        prefer_block_scalars: true,
+    };
+    serde_saphyr::to_string_with_options(object, options)
+}
+
 /// Writes objects as JSON: one object as it is, several as a `List`. It is YAML too: what readers
 /// of YAML refuse or fold as it is stands as an escape.
 pub fn to_json<T: Serialize>(objects: &[T]) -> Result<String, serde_json::Error> {
@@ -182,7 +193,12 @@ mod tests {
         ];
         for text in texts {
             let object = json!({"k": text, text: {"list": [text, {"a": text}]}});
-            for text in [to_yaml(&[&object]).unwrap(), to_json(&[&object]).unwrap()] {
+            let written = [
+                to_yaml(&[&object]).unwrap(),
+                to_json(&[&object]).unwrap(),
+                to_yaml_for_people(&object).unwrap(),
+            ];
+            for text in written {
                 let read = read_documents(text.as_bytes()).unwrap();
                 assert_eq!(read[0].object, object, "{text}");
             }

@@ -1,0 +1,171 @@
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::support::{Desk, secret};
+
+const FILE: &str = "db.yaml";
+const EDIT: [&str; 6] = ["edit", FILE, "-i", "key", "-R", "key.pub"];
+
+/// A desk whose editor is a shell script on `$1`.
+fn desk(script: &str) -> Desk {
+    let mut desk = Desk::new();
+    let values = [("A", "one"), ("B", "two\nlines\n"), ("C", "three")];
+    desk.pipe(&["-R", "key.pub", "-w", FILE], secret("db", &values))
+        .done();
+    desk.write("editor.sh", &format!("set -e\n{script}\n"));
+    let editor = format!("sh {}", desk.path("editor.sh").display());
+    desk.set("EDITOR", &editor);
+    desk
+}
+
+fn line(text: &str, key: &str) -> String {
+    let mut lines = text.lines();
+    lines
+        .find(|line| line.contains(&format!("{key}: sk1.")))
+        .unwrap()
+        .to_owned()
+}
+
+fn leftovers() -> Vec<String> {
+    let entries = std::fs::read_dir("/dev/shm")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names
+        .filter(|name| name.starts_with("seal-edit-"))
+        .collect()
+}
+
+#[test]
+fn only_what_was_changed_is_sealed_anew() {
+    let desk = desk(
+        "grep -q 'Change, add and remove' \"$1\"; cp \"$1\" seen; stat -c %a \"$(dirname \"$1\")\" > mode\n\
+        sed -i 's/one/first/; /C: three/d; s/^stringData:/&\\n  D: four/' \"$1\"",
+    );
+    let before = desk.read(FILE);
+    let answer = desk.seal(&EDIT).done();
+    assert_eq!(answer.stderr, "sealed db.yaml\n");
+    assert_eq!(desk.read("mode"), "700\n");
+    assert!(
+        desk.read("seen").contains("  B: |\n    two\n    lines\n"),
+        "{}",
+        desk.read("seen")
+    );
+    let after = desk.read(FILE);
+    assert_eq!(
+        line(&before, "B"),
+        line(&after, "B"),
+        "keeps its ciphertext"
+    );
+    let values = json!({"A": "first", "B": "two\nlines\n", "D": "four"});
+    assert_eq!(desk.values("key", FILE), values);
+}
+
+#[test]
+fn an_edit_that_changes_nothing_writes_nothing() {
+    let desk = desk("true");
+    let before = desk.read(FILE);
+    let answer = desk.seal(&EDIT).done();
+    assert!(answer.stderr.contains("nothing was changed"));
+    assert_eq!(desk.read(FILE), before);
+}
+
+#[test]
+fn bytes_and_what_templates_read_stay_what_they_are() {
+    let desk = desk("sed -i 's/AP8=/AP4=/; s/public/PUBLIC/' \"$1\"");
+    let manifest = "apiVersion: v1\nkind: Secret\nmetadata: {name: db, namespace: shop}\n\
+        data: {BIN: AP8=}\nstringData: {R: public, P: private}\n";
+    std::fs::remove_file(desk.path(FILE)).unwrap();
+    desk.write("t.yaml", "data: {out: 'r={{ .R }}'}\n");
+    let seal = [
+        "-R",
+        "key.pub",
+        "--render",
+        "--template",
+        "t.yaml",
+        "-w",
+        FILE,
+    ];
+    desk.pipe(&seal, manifest).done();
+    desk.seal(&EDIT).done();
+    let opened = desk
+        .seal(&["open", "-i", "key", FILE, "--key", "BIN"])
+        .done();
+    assert_eq!(opened.raw, [0, 0xfe]);
+    assert_eq!(
+        desk.values("key", FILE)["out"],
+        "r=PUBLIC",
+        "still readable for the template"
+    );
+}
+
+#[test]
+fn a_broken_edit_changes_nothing_and_leaves_nothing() {
+    for script in [
+        "echo 'kind: [' > \"$1\"",
+        "printf 'apiVersion: v1\\nkind: Secret\\nmetadata: {name: db}\\nstringData: {a: 1}\\n' > \"$1\"",
+        "rm \"$1\"",
+        "sed -i 's/one/changed/' \"$1\"; exit 3",
+        "printf -- '---\\n' >> \"$1\"; cat \"$1\" >> \"$1.2\"; cat \"$1.2\" >> \"$1\"",
+    ] {
+        let desk = desk(script);
+        let answer = desk.refused(&EDIT, "", 3, "");
+        assert!(
+            answer.stderr.contains("nothing was changed"),
+            "{script}: {answer:?}"
+        );
+        assert!(!answer.stderr.contains("three"), "{answer:?}");
+    }
+    let desk = desk("true");
+    let no_key = ["edit", FILE, "-R", "key.pub"];
+    desk.refused(&no_key, "", 2, "no private key to open with");
+    desk.seal(&["keys", "generate", "--classic", "-w", "other"])
+        .done();
+    let wrong = ["edit", FILE, "-R", "key.pub", "-i", "other"];
+    desk.refused(&wrong, "", 4, "NoMatchingKey");
+}
+
+/// Ended while the editor is open: no plaintext stays.
+#[test]
+fn a_signal_ends_the_editor_and_the_private_folder_goes() {
+    let desk = desk("echo $$ > pid; dirname \"$1\" > folder; cp \"$1\" \"$1.swp\"; sleep 60");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_seal"))
+        .args(EDIT)
+        .current_dir(desk.work())
+        .env("EDITOR", format!("sh {}", desk.path("editor.sh").display()))
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let start = Instant::now();
+    while !desk.exists("folder") || desk.read("folder").is_empty() {
+        assert!(
+            start.elapsed() < Duration::from_secs(20),
+            "the editor did not start"
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let folder = desk.read("folder");
+    let folder = std::path::Path::new(folder.trim());
+    assert!(folder.exists());
+    let kill = |signal: &str| {
+        let id = child.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args([signal, &id])
+                .status()
+                .unwrap()
+                .success()
+        );
+    };
+    kill("-INT");
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(folder.exists(), "an interrupt is the editor's business");
+    kill("-TERM");
+    let status = child.wait().unwrap();
+    assert_eq!(status.code(), Some(3));
+    assert!(!folder.exists(), "{:?}", leftovers());
+}
