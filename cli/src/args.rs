@@ -413,6 +413,9 @@ Examples:
         after_help = "Example:\n  seal keys restore --context prod-new -i ~/recovery.key prod-eu.keys.age"
     )]
     Restore(RestoreArgs),
+    /// Count what is sealed to which key, in the cluster and in the repository
+    #[command(after_help = "Example:\n  seal keys usage --context prod-eu clusters/production")]
+    Usage(UsageArgs),
     /// List what a leaked key can read, over all of Git's history
     #[command(after_help = "\
 Examples:
@@ -540,6 +543,17 @@ pub struct RetireArgs {
     pub cluster: WriteClusterArgs,
 }
 
+/// Flags of `seal keys usage`.
+#[derive(Args, Debug)]
+pub struct UsageArgs {
+    /// Which cluster.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+    /// Files and folders of the repository [default: the working directory]
+    #[arg(value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+}
+
 /// Flags of `seal keys exposure`.
 #[derive(Args, Debug)]
 pub struct ExposureArgs {
@@ -563,6 +577,9 @@ pub struct BackupArgs {
     /// File of public keys to encrypt it to [default: the recovery keys of .sealkit.yaml]
     #[arg(short = 'R', long = "recipients-file", value_name = "FILE")]
     pub recipients_files: Vec<PathBuf>,
+    /// Go on when the recovery keys are not those of before
+    #[arg(long)]
+    pub accept_recipients: bool,
     /// Namespace of the controller
     #[arg(long, value_name = "NAME", default_value = sealkit_core::api::CONTROLLER_NAMESPACE)]
     pub system_namespace: String,

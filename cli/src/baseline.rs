@@ -7,29 +7,51 @@ use std::rc::Rc;
 
 use sealkit_core::keys::Fingerprint;
 use sealkit_core::manifest::Document;
+use sealkit_core::names::printable;
+use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
 use crate::config::{Config, FILE_NAME};
 use crate::error::{CommandError, Result};
 use crate::files;
 use crate::history::{Commit, History};
-use crate::sealed_text::{Sealed, sealed_secrets, title, values};
-use crate::terminal::Terminal;
+use crate::sealed_text::{Sealed, may_hold_sealed, sealed_secrets, spelled, title, values};
+use crate::terminal::{Terminal, safe};
 
 /// See the module's text.
 pub struct Baseline {
-    /// Values of the revision.
-    values: HashSet<Sealed>,
+    history: History,
+    /// Values of the revision, and where each stands. Empty where only its text was found.
+    values: HashMap<Sealed, Vec<Spot>>,
     /// Envelopes of the revision.
     envelopes: HashSet<String>,
     /// Values of all that came before, and where each stood last.
     earlier: HashMap<Sealed, Commit>,
     /// Keys of each object.
     keys: HashMap<String, HashSet<String>>,
+    /// Files of the revision that may hold sealed values, with a digest of each.
+    files: HashMap<String, [u8; 32]>,
     /// The config, if the revision has one.
     pub config: Option<Rc<Config>>,
     /// Files of the config; gone when this is.
     _folder: TempDir,
+}
+
+/// Where a value stands.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// Path in the repository.
+    pub path: &'a str,
+    /// Namespace and name of the object.
+    pub object: &'a str,
+    /// Its key.
+    pub key: &'a str,
+}
+
+struct Spot {
+    path: String,
+    object: String,
+    key: String,
 }
 
 /// What is wrong with a value, seen from the revision.
@@ -38,6 +60,31 @@ pub enum Against {
     Rollback(Commit),
     /// It is new under an envelope that the revision has: no tool of ours makes that.
     Reused,
+    /// The revision has it elsewhere.
+    Moved(String),
+}
+
+impl Against {
+    /// Code and words of a finding.
+    pub fn told(&self, what: &str, sealed: &Sealed) -> (&'static str, String) {
+        match self {
+            Self::Rollback(commit) => {
+                let commit = commit.id.get(..12).unwrap_or_default();
+                (
+                    "Rollback",
+                    format!("{what} is an old one, last seen in {commit}"),
+                )
+            }
+            Self::Reused => (
+                "Reused",
+                format!(
+                    "{what} is new, but its envelope {} is not: it was not sealed by seal",
+                    printable(&sealed.0)
+                ),
+            ),
+            Self::Moved(from) => ("Moved", format!("{what} stands elsewhere before: {from}")),
+        }
+    }
 }
 
 impl Baseline {
@@ -52,11 +99,9 @@ impl Baseline {
         history.read(&ids, |index, bytes| {
             bar.inc(1);
             let last = &blobs[ids[index]].last;
-            for document in sealed_secrets(bytes) {
-                for sealed in values(&document).into_values() {
-                    let known = earlier.entry(sealed).or_insert_with(|| last.clone());
-                    *known = known.clone().max(last.clone());
-                }
+            for sealed in all_values(bytes) {
+                let known = earlier.entry(sealed).or_insert_with(|| last.clone());
+                *known = known.clone().max(last.clone());
             }
             Ok(())
         })?;
@@ -64,41 +109,96 @@ impl Baseline {
         let folder = tempfile::tempdir()
             .map_err(|_| CommandError::input("no temporary folder can be made"))?;
         let config = config(&history, &commit, root, folder.path())?;
+        let files = history.files(&commit)?;
         let mut baseline = Self {
-            values: HashSet::new(),
+            values: HashMap::new(),
             envelopes: HashSet::new(),
             earlier,
             keys: HashMap::new(),
+            files: HashMap::new(),
             config: config.map(Rc::new),
+            history,
             _folder: folder,
         };
-        let files = history.files(&commit)?;
         let ids: Vec<&str> = files.iter().map(|(_, id)| id.as_str()).collect();
-        history.read(&ids, |_, bytes| {
-            for document in sealed_secrets(bytes) {
-                let keys = baseline.keys.entry(title(&document)).or_default();
-                for (key, sealed) in values(&document) {
-                    baseline.envelopes.insert(sealed.0.clone());
-                    baseline.values.insert(sealed);
-                    keys.insert(key);
-                }
+        let mut contents = Vec::new();
+        baseline.history.read(&ids, |index, bytes| {
+            if may_hold_sealed(bytes) {
+                contents.push((files[index].0.clone(), bytes.to_vec()));
             }
             Ok(())
         })?;
+        for (path, bytes) in contents {
+            baseline.take_in(path, &bytes);
+        }
         Ok(baseline)
     }
 
-    /// What the revision says of a value.
-    pub fn judge(&self, sealed: &Sealed) -> Option<Against> {
-        if self.values.contains(sealed) {
-            None
-        } else if let Some(commit) = self.earlier.get(sealed) {
-            Some(Against::Rollback(commit.clone()))
-        } else {
-            self.envelopes
-                .contains(&sealed.0)
-                .then_some(Against::Reused)
+    fn take_in(&mut self, path: String, bytes: &[u8]) {
+        for (_, sealed) in spelled(bytes) {
+            self.envelopes.insert(sealed.0.clone());
+            self.values.entry(sealed).or_default();
         }
+        for document in sealed_secrets(bytes).unwrap_or_default() {
+            let object = title(&document);
+            let keys = self.keys.entry(object.clone()).or_default();
+            for (key, sealed) in values(&document) {
+                self.envelopes.insert(sealed.0.clone());
+                keys.insert(key.clone());
+                let spot = Spot {
+                    path: path.clone(),
+                    object: object.clone(),
+                    key,
+                };
+                self.values.entry(sealed).or_default().push(spot);
+            }
+        }
+        self.files.insert(path, Sha256::digest(bytes).into());
+    }
+
+    /// What the revision says of a value; of its place too, where that is known.
+    pub fn judge(&self, sealed: &Sealed, place: Option<Place<'_>>) -> Option<Against> {
+        let Some(spots) = self.values.get(sealed) else {
+            return match self.earlier.get(sealed) {
+                Some(commit) => Some(Against::Rollback(commit.clone())),
+                None => self
+                    .envelopes
+                    .contains(&sealed.0)
+                    .then_some(Against::Reused),
+            };
+        };
+        let place = place?;
+        // A file that is new may be one that was renamed, or copied as a whole.
+        let is_new = !self.files.contains_key(place.path);
+        let fits = |spot: &Spot| {
+            spot.object == place.object
+                && spot.key == place.key
+                && (is_new || spot.path == place.path)
+        };
+        let spot = spots.first().filter(|_| !spots.iter().any(fits))?;
+        let from = format!(
+            "{}, {}, {}",
+            safe(&spot.path),
+            safe(&spot.object),
+            printable(&spot.key)
+        );
+        Some(Against::Moved(from))
+    }
+
+    /// Has the revision exactly this file?
+    pub fn has(&self, path: &str, bytes: &[u8]) -> bool {
+        let digest: [u8; 32] = Sha256::digest(bytes).into();
+        self.files.get(path) == Some(&digest)
+    }
+
+    /// Had the revision sealed values in a file of this path?
+    pub fn had_sealed(&self, path: &str) -> bool {
+        self.files.contains_key(path)
+    }
+
+    /// All files of the work tree that Git has or would have.
+    pub fn work_tree(&self) -> Result<Vec<PathBuf>> {
+        self.history.work_tree()
     }
 
     /// Keys that an object had and has no more.
@@ -113,22 +213,25 @@ impl Baseline {
         gone
     }
 
-    /// Recipients of a config that the revision's does not have, in words.
+    /// Recipients of a config that the revision's does not have for the same cluster, in words.
     pub fn new_recipients(&self, now: &Config) -> Result<Vec<String>> {
-        let known: HashSet<Fingerprint> = match &self.config {
-            Some(config) => fingerprints(config)?
-                .into_iter()
-                .map(|(_, key)| key)
-                .collect(),
-            None => HashSet::new(),
-        };
-        let new = fingerprints(now)?
-            .into_iter()
-            .filter(|(_, key)| !known.contains(key));
+        let known = self.config.as_ref().map(|config| fingerprints(config));
+        let known: HashSet<(String, Fingerprint)> =
+            known.transpose()?.into_iter().flatten().collect();
+        let new = fingerprints(now)?;
+        let new = new.into_iter().filter(|pair| !known.contains(pair));
         Ok(new
             .map(|(who, key)| format!("{who} has a new recipient, {}", key.short()))
             .collect())
     }
+}
+
+/// The values of a file, read and spelled.
+fn all_values(bytes: &[u8]) -> HashSet<Sealed> {
+    let documents = sealed_secrets(bytes).unwrap_or_default();
+    let read = documents.iter().flat_map(|it| values(it).into_values());
+    let spelled = spelled(bytes).into_iter().map(|(_, sealed)| sealed);
+    read.chain(spelled).collect()
 }
 
 fn fingerprints(config: &Config) -> Result<Vec<(String, Fingerprint)>> {

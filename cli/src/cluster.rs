@@ -10,7 +10,7 @@ use kube::api::{
 use kube::config::KubeConfigOptions;
 use kube::{Api, Client, Config, ResourceExt as _};
 use sealkit_core::api::{
-    Algorithm, ConditionStatus, IDENTITY_TYPE, KeyState, SealingKey, SealingKeySpec,
+    Algorithm, ConditionStatus, IDENTITY_TYPE, KeyState, SealedSecret, SealingKey, SealingKeySpec,
 };
 use sealkit_core::keys::Recipient;
 use sealkit_core::names;
@@ -23,6 +23,8 @@ use crate::terminal::{Terminal, safe};
 /// Longest wait for one answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Objects of one page of a list: each may have more than a megabyte.
+const PAGE: u32 = 50;
 /// Longest wait for the controller to make or end a key.
 const KEY_WITHIN: Duration = Duration::from_secs(60);
 /// How long a refusal must stand: the controller may not have looked at all objects yet.
@@ -154,6 +156,35 @@ impl Cluster {
             Ok(Ok(value)) => Ok(value),
         }
         .map_err(|error| error.on(self.title()))
+    }
+
+    /// The fingerprints of the keys that really opened each SealedSecret, one for each object and
+    /// key.
+    pub fn sealed_to(&self) -> Result<Vec<String>> {
+        let kind = ApiResource::erase::<SealedSecret>(&());
+        let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &kind);
+        let mut found = Vec::new();
+        let mut params = ListParams::default().limit(PAGE);
+        loop {
+            let forbidden = "not allowed to list SealedSecrets of all namespaces";
+            let page = self.call(
+                api.list(&params),
+                forbidden,
+                "the ClusterRole sealkit-view allows it",
+            )?;
+            for object in &page.items {
+                let keys = object
+                    .data
+                    .pointer("/status/sealedTo")
+                    .and_then(|it| it.as_array());
+                let keys = keys.into_iter().flatten().filter_map(|key| key.as_str());
+                found.extend(keys.map(str::to_owned));
+            }
+            match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => params = params.continue_token(&token),
+                None => return Ok(found),
+            }
+        }
     }
 
     /// Asks for a new key pair; the name of its SealingKey.
@@ -351,7 +382,7 @@ fn answer_error(error: &kube::Error) -> CommandError {
             401 => CommandError::cluster("the cluster does not accept your credentials, they may have expired")
                 .hint("log in again, then check with `kubectl auth whoami`"),
             403 => CommandError::cluster("not allowed to read SealingKeys")
-                .hint("everybody who is logged in may read them unless somebody removed the ClusterRole sealkit-key-reader")
+                .hint("everybody who is logged in may read them unless somebody removed the ClusterRole sealkit-public-keys")
                 .hint("seal to a recipient file instead: -R FILE"),
             404 => CommandError::cluster("Sealkit is not installed in this cluster")
                 .hint("install the controller, or choose another cluster with --context"),

@@ -12,7 +12,9 @@ use crate::repository::reading;
 use crate::terminal::shown;
 
 /// How the names of files that are being written begin.
-pub const TEMPORARY: &str = ".seal-";
+pub const TEMPORARY: &str = ".seal-tmp-";
+/// Random characters after that.
+pub const TEMPORARY_RANDOM: usize = 16;
 /// Bytes that a key file or a config may have.
 pub const SMALL_FILE: usize = 1024 * 1024;
 
@@ -131,7 +133,7 @@ fn temporary(path: &Path, bytes: &[u8], access: Access) -> io::Result<tempfile::
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty());
     let mut builder = tempfile::Builder::new();
-    builder.prefix(TEMPORARY);
+    builder.prefix(TEMPORARY).rand_bytes(TEMPORARY_RANDOM);
     if let Some(permissions) = permissions(access) {
         builder.permissions(permissions);
     }

@@ -35,7 +35,7 @@ pub struct Blob {
 }
 
 /// Larger versions hold no manifest that could be read.
-const LARGEST: usize = sealkit_core::manifest::INPUT_BYTES;
+const LARGEST: u64 = sealkit_core::manifest::INPUT_BYTES as u64;
 
 impl History {
     /// The history around this folder. A shallow clone is an error: what it does not have would
@@ -67,17 +67,51 @@ impl History {
         Ok(id.trim().to_owned())
     }
 
-    /// The YAML and JSON files of a revision: path and id.
+    /// The files of a revision: path and id. Links and submodules are none.
     pub fn files(&self, commit: &str) -> Result<Vec<(String, String)>> {
         let tree = self.ask(&["ls-tree", "-r", "-z", "--full-tree", commit])?;
         let entries = tree.split('\0').filter_map(|entry| {
             let (meta, path) = entry.split_once('\t')?;
             let mut fields = meta.split(' ');
             let is_file = fields.next()?.starts_with("100") && fields.next()? == "blob";
-            (is_file && is_manifest(path))
-                .then(|| Some((path.to_owned(), fields.next()?.to_owned())))?
+            is_file.then_some(())?;
+            Some((path.to_owned(), fields.next()?.to_owned()))
         });
         Ok(entries.collect())
+    }
+
+    /// The commits that branches stand at, those of other repositories included.
+    pub fn tips(&self) -> Result<Vec<String>> {
+        let refs = self.ask(&[
+            "for-each-ref",
+            "--format=%(objectname)",
+            "refs/heads",
+            "refs/remotes",
+        ])?;
+        let mut tips: Vec<String> = refs.lines().map(str::to_owned).collect();
+        tips.sort();
+        tips.dedup();
+        Ok(tips)
+    }
+
+    /// Files of the work tree that are tracked, or would be if they were added.
+    pub fn work_tree(&self) -> Result<Vec<PathBuf>> {
+        let list = [
+            "ls-files",
+            "-z",
+            "--cached",
+            "--others",
+            "--exclude-standard",
+        ];
+        let list = self.ask(&list)?;
+        let mut paths: Vec<PathBuf> = list
+            .split('\0')
+            .filter(|path| !path.is_empty())
+            .map(|path| self.root.join(path))
+            .collect();
+        paths.sort();
+        paths.dedup();
+        Ok(paths)
     }
 
     /// A file of a revision, if it is there and no link.
@@ -102,7 +136,7 @@ impl History {
         Ok(bytes)
     }
 
-    /// All versions of YAML and JSON files in the history of these revisions, by id.
+    /// All versions of files in the history of these revisions, by id.
     pub fn blobs(&self, revisions: &[&str]) -> Result<HashMap<String, Blob>> {
         let mut arguments = vec![
             "log",
@@ -111,8 +145,12 @@ impl History {
             "--no-abbrev",
             "--no-renames",
             "--root",
-            "-m",
             "--topo-order",
+            // Whatever the configuration says.
+            "--diff-merges=separate",
+            "--no-show-signature",
+            "--no-color",
+            "--no-notes",
             "--format=%x01%H",
         ];
         arguments.extend(revisions);
@@ -120,30 +158,47 @@ impl History {
         let mut output = BufReader::new(child.stdout.take().ok_or_else(failed)?);
         let mut blobs: HashMap<String, Blob> = HashMap::new();
         let mut commit: Option<Commit> = None;
-        let mut id = None;
+        // What stands before a path: the id if it is a file's.
+        let mut before_path: Option<Option<String>> = None;
         let mut token = Vec::new();
         while output.read_until(0, &mut token).map_err(|_| failed())? > 0 {
             let text = String::from_utf8_lossy(&token);
-            let text = text.trim_end_matches('\0').trim_start_matches('\n');
-            if let Some(header) = text.strip_prefix('\u{1}') {
-                // The newest comes first.
-                let rank = commit.map_or(0, |newer| newer.rank - 1);
-                let id = header.trim().to_owned();
-                commit = Some(Commit { rank, id });
+            let text = text.trim_end_matches('\0');
+            if let Some(id) = before_path.take() {
+                if let (Some(id), Some(commit)) = (id, &commit) {
+                    let blob = blobs.entry(id).or_insert_with(|| Blob {
+                        path: text.to_owned(),
+                        first: commit.clone(),
+                        last: commit.clone(),
+                    });
+                    blob.first = blob.first.clone().min(commit.clone());
+                    blob.last = blob.last.clone().max(commit.clone());
+                }
+                token.clear();
+                continue;
+            }
+            let text = text.trim_start_matches('\n');
+            if let Some(id) = text.strip_prefix('\u{1}') {
+                // The newest comes first; a merge comes once for each parent.
+                let id = id.trim().to_owned();
+                let newer = commit.as_ref().map_or(1, |newer| newer.rank);
+                commit = Some(match commit {
+                    Some(same) if same.id == id => same,
+                    _ => Commit {
+                        rank: newer - 1,
+                        id,
+                    },
+                });
             } else if let Some(meta) = text.strip_prefix(':') {
                 // Modes and ids, old and new, and what happened.
-                id = meta.split(' ').nth(3).map(str::to_owned);
-            } else if let (Some(id), Some(commit)) = (id.take(), &commit)
-                && is_manifest(text)
-                && !id.bytes().all(|byte| byte == b'0')
-            {
-                let blob = blobs.entry(id).or_insert_with(|| Blob {
-                    path: text.to_owned(),
-                    first: commit.clone(),
-                    last: commit.clone(),
-                });
-                blob.first = blob.first.clone().min(commit.clone());
-                blob.last = blob.last.clone().max(commit.clone());
+                let fields: Vec<&str> = meta.split(' ').collect();
+                let [_, mode, _, id, _] = fields.as_slice() else {
+                    return Err(failed());
+                };
+                let is_file = mode.starts_with("100") || mode.starts_with("120");
+                before_path = Some(is_file.then(|| (*id).to_owned()));
+            } else if !text.is_empty() {
+                return Err(failed());
             }
             token.clear();
         }
@@ -151,7 +206,8 @@ impl History {
         Ok(blobs)
     }
 
-    /// Hands the bytes of these versions to `each`, in order.
+    /// Hands the bytes of these versions to `each`, in order; those that are larger than any
+    /// manifest are left out.
     pub fn read(
         &self,
         ids: &[&str],
@@ -173,21 +229,24 @@ impl History {
             for index in 0..ids.len() {
                 line.clear();
                 output.read_line(&mut line).map_err(|_| failed())?;
-                let size = line
-                    .trim()
-                    .rsplit(' ')
-                    .next()
-                    .and_then(|size| size.parse().ok());
+                let size = line.trim().rsplit(' ').next();
                 // Partial clones miss some: then nothing can be said.
-                let size: usize = size.ok_or_else(|| {
+                let size: u64 = size.and_then(|size| size.parse().ok()).ok_or_else(|| {
                     CommandError::input("Git does not have all versions of all files")
                         .hint("is it a partial clone? fetch all of it: `git fetch --refetch`")
                 })?;
-                bytes.resize(size + 1, 0);
-                output.read_exact(&mut bytes).map_err(|_| failed())?;
-                if size <= LARGEST {
-                    each(index, &bytes[..size])?;
+                bytes.clear();
+                // With the line feed that follows.
+                let mut content = output.by_ref().take(size + 1);
+                if size > LARGEST {
+                    std::io::copy(&mut content, &mut std::io::sink()).map_err(|_| failed())?;
+                    continue;
                 }
+                content.read_to_end(&mut bytes).map_err(|_| failed())?;
+                if bytes.pop() != Some(b'\n') {
+                    return Err(failed());
+                }
+                each(index, &bytes)?;
             }
             Ok(())
         });
@@ -212,6 +271,8 @@ impl History {
 
     fn start(&self, arguments: &[&str], input: Stdio) -> Result<Child> {
         Command::new("git")
+            // Replacements would show another history than the one that is pushed.
+            .arg("--no-replace-objects")
             .arg("-C")
             .arg(&self.root)
             .args(arguments)
@@ -221,12 +282,6 @@ impl History {
             .spawn()
             .map_err(|_| CommandError::input("git cannot be started").hint("is it on the PATH?"))
     }
-}
-
-fn is_manifest(path: &str) -> bool {
-    [".yaml", ".yml", ".json"]
-        .iter()
-        .any(|end| path.ends_with(end))
 }
 
 fn failed() -> CommandError {

@@ -9,34 +9,79 @@ use sha2::{Digest as _, Sha256};
 /// A value is itself wherever it stands: its envelope and its ciphertext, the latter as a digest.
 pub type Sealed = (String, [u8; 16]);
 
-/// The SealedSecrets of a file; nothing where it cannot be read.
-pub fn sealed_secrets(bytes: &[u8]) -> Vec<Document> {
-    let text = std::str::from_utf8(bytes).unwrap_or_default();
-    if !text.contains("SealedSecret") {
-        return Vec::new();
+/// The SealedSecrets of a file; nothing where it cannot be read, which a file of another program
+/// may be.
+pub fn sealed_secrets(bytes: &[u8]) -> Option<Vec<Document>> {
+    if !may_hold_sealed(bytes) {
+        return Some(Vec::new());
     }
-    let documents = read_documents(bytes).unwrap_or_default();
-    documents
-        .into_iter()
-        .filter(Document::is_sealed_secret)
-        .collect()
+    let documents = read_documents(bytes).ok()?;
+    let sealed = documents.into_iter().filter(Document::is_sealed_secret);
+    Some(sealed.collect())
+}
+
+/// Could another reader find a SealedSecret in there? Escapes hide words.
+pub fn may_hold_sealed(bytes: &[u8]) -> bool {
+    [
+        "SealedSecret",
+        "sk1.",
+        "encryptedData",
+        "sealedKey",
+        "\\u00",
+        "\\x",
+        "\\U00",
+    ]
+    .iter()
+    .any(|word| contains(bytes, word.as_bytes()))
+}
+
+fn contains(bytes: &[u8], word: &[u8]) -> bool {
+    bytes.windows(word.len()).any(|window| window == word)
 }
 
 /// The values of an object: each under its key, as itself.
 pub fn values(document: &Document) -> BTreeMap<String, Sealed> {
-    let values = document
-        .object
-        .pointer("/spec/encryptedData")
-        .and_then(Value::as_object);
+    let values = document.object.pointer("/spec/encryptedData");
+    let values = values.and_then(Value::as_object);
     let sealed = values.into_iter().flatten().filter_map(|(key, value)| {
         let text = value.as_str()?;
         let id = text.split('.').nth(1)?.to_owned();
-        let digest: [u8; 32] = Sha256::digest(text).into();
-        let mut short = [0; 16];
-        short.copy_from_slice(&digest[..16]);
-        Some((key.clone(), (id, short)))
+        Some((key.clone(), (id, digest(text.as_bytes()))))
     });
     sealed.collect()
+}
+
+/// All texts that look like sealed values, whatever file they stand in: patches, templates, files
+/// that cannot be read. With the line of each, from 1.
+pub fn spelled(bytes: &[u8]) -> Vec<(usize, Sealed)> {
+    let mut found = Vec::new();
+    for (number, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
+        let mut rest = line;
+        while let Some(at) = rest.windows(4).position(|window| window == b"sk1.") {
+            rest = &rest[at..];
+            let id = rest
+                .get(4..20)
+                .filter(|id| id.iter().all(u8::is_ascii_hexdigit));
+            if let Some(id) = id.filter(|_| rest.get(20) == Some(&b'.')) {
+                let is_text =
+                    |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+                let end = 21 + rest[21..].iter().take_while(is_text).count();
+                let id = String::from_utf8_lossy(id).into_owned();
+                found.push((number + 1, (id, digest(&rest[..end]))));
+                rest = &rest[end..];
+            } else {
+                rest = &rest[4..];
+            }
+        }
+    }
+    found
+}
+
+fn digest(text: &[u8]) -> [u8; 16] {
+    let digest: [u8; 32] = Sha256::digest(text).into();
+    let mut short = [0; 16];
+    short.copy_from_slice(&digest[..16]);
+    short
 }
 
 /// Namespace and name of an object.
@@ -46,4 +91,25 @@ pub fn title(document: &Document) -> String {
         document.metadata("namespace"),
         document.metadata("name")
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_found_wherever_they_are_spelled() {
+        let value = "sk1.4be1c07d92aa6f03.AB-_9";
+        let text =
+            format!("x: {value}\n- \"{value}\" {value}, sk1.short sk1.\nsk1.4be1c07d92aa6f0g.A\n");
+        let lines: Vec<usize> = spelled(text.as_bytes()).iter().map(|it| it.0).collect();
+        assert_eq!(lines, [1, 2, 2]);
+        let object = format!(
+            "kind: SealedSecret\napiVersion: sealkit.dev/v1beta1\nspec: {{encryptedData: {{K: {value}}}}}\n"
+        );
+        let documents = sealed_secrets(object.as_bytes()).unwrap();
+        assert_eq!(values(&documents[0])["K"], spelled(text.as_bytes())[0].1);
+        assert!(sealed_secrets(b"kind: SealedSecret\na: 1\na: 2\n").is_none());
+        assert!(sealed_secrets(b"{{ template }}").unwrap().is_empty());
+    }
 }

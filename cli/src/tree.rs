@@ -81,7 +81,8 @@ impl Tree {
     }
 }
 
-fn is_manifest(path: &Path) -> bool {
+/// Is it YAML or JSON, by its name?
+pub fn is_manifest(path: &Path) -> bool {
     path.extension()
         .is_some_and(|end| end == "yaml" || end == "yml" || end == "json")
 }
@@ -91,7 +92,8 @@ fn is_abandoned(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str());
     let random = name.and_then(|name| name.strip_prefix(crate::files::TEMPORARY));
     let ours = random.is_some_and(|random| {
-        random.len() == 6 && random.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        random.len() == crate::files::TEMPORARY_RANDOM
+            && random.bytes().all(|byte| byte.is_ascii_alphanumeric())
     });
     let written = ours
         .then(|| path.metadata().ok()?.modified().ok())

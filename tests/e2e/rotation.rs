@@ -145,6 +145,19 @@ fn a_rotation_over_a_repository_restarts_nothing() {
     let check = repository.seal(&plane, &["reseal", "--check"], "");
     assert_eq!(check.status.code(), Some(1));
 
+    let usage = |key: &Value| -> Value {
+        let arguments = ["keys", "usage", "-o", "json"];
+        let output = repository.seal(&plane, &arguments, "");
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let mut keys = report["keys"].as_array().unwrap().iter();
+        let found = keys
+            .find(|it| it["fingerprint"] == fingerprint(key))
+            .unwrap();
+        json!([found["objects"], found["envelopes"], found["files"]])
+    };
+    assert_eq!(usage(&old), json!([20, 20, 20]));
+    assert_eq!(usage(&new), json!([0, 0, 0]));
+
     // Not before the objects are resealed.
     let name = old["metadata"]["name"].as_str().unwrap();
     let retire = ["keys", "retire", "--context", "rig", name];
@@ -173,6 +186,7 @@ fn a_rotation_over_a_repository_restarts_nothing() {
             .all(|object| object["metadata"]["generation"] == 2)
     );
     assert_eq!(secrets(), before, "no Secret was written, nothing restarts");
+    assert_eq!(usage(&new), json!([20, 20, 20]));
     // Once nothing needs it, the cluster ends it by itself.
     repository.done(&plane, &retire, "");
     assert_eq!(plane.sealing_key(name)["status"]["state"], "Revoked");

@@ -29,6 +29,7 @@ use crate::merging::{find_object, merge_into, without};
 use crate::piece::Piece;
 use crate::recipients::Chooser;
 use crate::repository::Location;
+use crate::sealed_text;
 use crate::sealing::{Placement, seal_manifest};
 use crate::terminal::{Terminal, ask_yes, shown};
 
@@ -43,9 +44,9 @@ pub fn run(args: &EditArgs, global: &GlobalArgs, terminal: Terminal) -> Result<(
     }
     let place = Location::of(&args.path)?;
     let on_file = |error: CommandError| error.on(shown(&args.path));
-    let (mut text, mut documents) = read(&args.path)?;
+    let (_, documents) = read(&args.path)?;
     let (namespace, name) = (global.namespace.as_deref(), args.name.as_deref());
-    let (index, document) = find_object(&documents, namespace, name).map_err(on_file)?;
+    let (_, document) = find_object(&documents, namespace, name).map_err(on_file)?;
     let placement = placement(document).map_err(on_file)?;
     let config = Configs::default().at(&place)?;
     let chosen =
@@ -89,6 +90,8 @@ pub fn run(args: &EditArgs, global: &GlobalArgs, terminal: Terminal) -> Result<(
         terminal.note("nothing was changed");
         return Ok(());
     }
+    // The editor may have been open for long: the file is taken as it is now, other keys included.
+    let (mut text, mut documents) = read(&args.path)?;
     for (render, values) in changed.into_iter().enumerate() {
         if values.is_empty() {
             continue;
@@ -102,6 +105,12 @@ pub fn run(args: &EditArgs, global: &GlobalArgs, terminal: Terminal) -> Result<(
         text = merged;
         documents = read_documents(text.as_bytes()).map_err(CommandError::bug)?;
     }
+    let (index, document) = find_object(&documents, namespace, name).map_err(on_file)?;
+    let present = sealed_text::values(document);
+    let removed: Vec<String> = removed
+        .into_iter()
+        .filter(|key| present.contains_key(key))
+        .collect();
     if !removed.is_empty() {
         text = without(&text, &documents, index, &removed).map_err(on_file)?;
     }
@@ -134,7 +143,7 @@ fn edited(
     // Before there is plaintext anywhere.
     let mut signals = Signals::caught()?;
     let folder = PrivateFolder::new()?;
-    let path = folder.path().join(format!("{}.yaml", placement.name));
+    let path = folder.path().join("values.yaml");
     std::fs::write(&path, shown_values(values, placement)?.as_bytes())
         .map_err(|_| CommandError::input("the private folder cannot be written to"))?;
     loop {

@@ -9,7 +9,7 @@ use sealkit_core::manifest::{
 };
 use sealkit_core::names::printable;
 use sealkit_core::sealed::{SealedEnvelope, SealedObject};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::args::{MergeDriverArgs, TextconvArgs};
@@ -96,7 +96,7 @@ fn shortened(document: &Document) -> Value {
     // Of public text: it tells equal from changed, and nothing of the value.
     let short = |text: &str| {
         let digest = Sha256::digest(text);
-        let hex = digest[..4].iter().map(|byte| format!("{byte:02x}"));
+        let hex = digest[..16].iter().map(|byte| format!("{byte:02x}"));
         hex.collect::<String>()
     };
     let values = section(&mut object, "encryptedData");
@@ -112,7 +112,12 @@ fn shortened(document: &Document) -> Value {
     let envelopes = section(&mut object, "envelopes");
     let envelopes = envelopes.into_iter().map(|(id, envelope)| {
         let recipients = envelope.get("recipients").cloned().unwrap_or_default();
-        (id, recipients)
+        let sealed_key = envelope.get("sealedKey").and_then(Value::as_str);
+        let sealed_key = short(sealed_key.unwrap_or_default());
+        (
+            id,
+            json!({"recipients": recipients, "sealedKey": sealed_key}),
+        )
     });
     let envelopes: Map<String, Value> = envelopes.collect();
     if let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) {
@@ -140,15 +145,16 @@ pub fn merge_driver(args: &MergeDriverArgs, terminal: Terminal) -> Result<bool> 
         return Ok(false);
     }
     // Lines that merge can still say what nobody meant.
-    let documents = read_documents(text.as_bytes());
-    let valid = documents.is_ok_and(|documents| {
-        let mut sealed = documents.iter().filter(|it| it.is_sealed_secret());
-        sealed.all(|document| SealedObject::parse(&document.object).is_ok())
-    });
-    if !valid {
-        terminal.warning("the merged file is no valid SealedSecret: look at it before you go on");
+    let documents = read_documents(text.as_bytes()).unwrap_or_default();
+    let mut sealed = documents.iter().filter(|it| it.is_sealed_secret());
+    let valid = !documents.is_empty()
+        && sealed.all(|document| SealedObject::parse(&document.object).is_ok());
+    let meant = aligned.is_none_or(|aligned| aligned.is_said_by(&documents));
+    if !valid || !meant {
+        terminal
+            .warning("the merge is not what both sides meant: look at the file before you go on");
     }
-    Ok(valid)
+    Ok(valid && meant)
 }
 
 /// `git merge-file` on three texts; false where it left conflict markers.
@@ -189,6 +195,8 @@ struct Aligned {
     texts: [String; 3],
     /// Keys and envelopes that both sides changed, in words.
     conflicts: Vec<String>,
+    /// The values that each object must have in the end.
+    values: BTreeMap<(String, String), Value>,
 }
 
 impl Aligned {
@@ -224,11 +232,37 @@ impl Aligned {
             }
         }
         let mut aligned = Vec::new();
+        let mut values = BTreeMap::new();
         for (side, text) in texts.iter().enumerate() {
-            aligned.push(edit_sealed(text, &documents[side], &edits[side]).ok()?.text);
+            let edited = edit_sealed(text, &documents[side], &edits[side]).ok()?;
+            aligned.push(edited.text);
+            if side == 1 {
+                for (name, index) in &named[side] {
+                    if let Some(object) = edited.objects.get(index) {
+                        let said = object.pointer("/spec/encryptedData").cloned();
+                        values.insert(name.clone(), said.unwrap_or_default());
+                    }
+                }
+            }
         }
         let texts = aligned.try_into().ok()?;
-        Some(Self { texts, conflicts })
+        Some(Self {
+            texts,
+            conflicts,
+            values,
+        })
+    }
+
+    /// Has each object exactly the values that both sides meant?
+    fn is_said_by(&self, documents: &[Document]) -> bool {
+        let named = by_name(documents);
+        self.conflicts.is_empty()
+            && named.is_some_and(|named| {
+                self.values.iter().all(|(name, values)| {
+                    let object = named.get(name).map(|index| &documents[*index].object);
+                    object.and_then(|it| it.pointer("/spec/encryptedData")) == Some(values)
+                })
+            })
     }
 }
 

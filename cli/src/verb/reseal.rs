@@ -148,6 +148,7 @@ impl Job {
         let mut outcome = Outcome::default();
         if let Err(error) = self.try_look(ring, mode, &mut outcome) {
             outcome.changed = 0;
+            outcome.dropped.clear();
             outcome.failure = Some(error);
         }
         outcome
@@ -236,14 +237,13 @@ impl Job {
             }
         };
         let mut size = compact_size(&document.object);
+        let mut dropped = Vec::new();
         for (id, one) in unwrapped {
             if one.is_current(wanted) {
                 continue;
             }
             let to = wanted.fingerprints();
-            outcome
-                .dropped
-                .extend(one.to().iter().filter(|old| !to.contains(old)));
+            dropped.extend(one.to().iter().filter(|old| !to.contains(old)).copied());
             if mode == Mode::Check {
                 outcome.needs_reseal(place, document, id, "is sealed to", one.to(), wanted);
                 continue;
@@ -267,6 +267,7 @@ impl Job {
             outcome.changed -= edit.envelopes.len();
             return SealedEdit::default();
         }
+        outcome.dropped.extend(dropped);
         edit
     }
 }
@@ -332,8 +333,13 @@ impl Total {
         self.dropped.sort_unstable();
         self.dropped.dedup();
         if !self.dropped.is_empty() && mode != Mode::Check {
+            let would = if mode == Mode::DryRun {
+                "would be "
+            } else {
+                ""
+            };
             terminal.warning(format_args!(
-                "no longer sealed to {}; whoever has these keys can still read the same values from \
+                "{would}no longer sealed to {}; whoever has these keys can still read the same values from \
                  Git's history: change the values if that matters",
                 short_list(&self.dropped)
             ));

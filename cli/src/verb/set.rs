@@ -26,7 +26,7 @@ use crate::terminal::{Terminal, safe, shown};
 pub fn run(args: &SetArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
     let place = Location::of(&args.path)?;
     let on_file = |error: CommandError| error.on(shown(&args.path));
-    let (text, documents) = read(&args.path)?;
+    let (_, documents) = read(&args.path)?;
     let namespace = global.namespace.as_deref();
     let (_, document) =
         find_object(&documents, namespace, args.name.as_deref()).map_err(on_file)?;
@@ -42,6 +42,8 @@ pub fn run(args: &SetArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()
         ..SecretManifest::default()
     };
     let item = seal_manifest(&manifest, placement, &chosen.set, args.render, None)?;
+    // Whoever was asked for a value may have taken a while.
+    let (text, documents) = read(&args.path)?;
     if args.render {
         terminal.note("templates in the cluster may read these values: whoever may change the SealedSecret can learn them");
     }
@@ -86,10 +88,16 @@ pub(super) fn placement(document: &Document) -> Result<Placement> {
             "the scope of the SealedSecret is none of strict, namespace-wide and cluster-wide",
         )
     })?;
+    let (namespace, name) = (document.metadata("namespace"), document.metadata("name"));
+    if !names::is_dns_subdomain(name) || !(namespace.is_empty() || names::is_dns_label(namespace)) {
+        return Err(CommandError::input(
+            "the SealedSecret has a name that Kubernetes refuses",
+        ));
+    }
     Ok(Placement {
         scope,
-        namespace: document.metadata("namespace").to_owned(),
-        name: document.metadata("name").to_owned(),
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
     })
 }
 

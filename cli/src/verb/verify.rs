@@ -1,6 +1,7 @@
 //! `seal verify`: what can be known of sealed files, with or without a key.
 
-use std::path::Path;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 
 use sealkit_core::api::{SealedSecretSpec, SecretTemplate};
 use sealkit_core::keys::{Fingerprint, KeyRing};
@@ -10,7 +11,7 @@ use sealkit_core::sealed::{EnvelopeId, SealedObject};
 use serde_json::Value;
 
 use crate::args::{GlobalArgs, VerifyArgs};
-use crate::baseline::{Against, Baseline};
+use crate::baseline::{Baseline, Place};
 use crate::config::{Config, FILE_NAME};
 use crate::error::{CommandError, Result};
 use crate::files;
@@ -18,10 +19,10 @@ use crate::identities;
 use crate::known::short_list;
 use crate::report::{Finding, Scanned, print_findings};
 use crate::repository::Location;
-use crate::sealed_text::values;
+use crate::sealed_text::{Sealed, may_hold_sealed, spelled, title, values};
 use crate::template_file;
 use crate::terminal::{Terminal, safe};
-use crate::tree::{Found, Tree, is_broken_secret};
+use crate::tree::{Found, Tree, is_broken_secret, is_manifest};
 use crate::wanted::Wanted;
 
 /// Looks at everything below the paths. Returns whether nothing was found.
@@ -31,7 +32,9 @@ pub fn run(args: &VerifyArgs, global: &GlobalArgs, terminal: Terminal) -> Result
         ring,
         terminal,
         wanted: Wanted::default(),
+        next: Wanted::default(),
         base: None,
+        judged: HashSet::new(),
         findings: Vec::new(),
         scanned: Scanned::default(),
     };
@@ -41,6 +44,7 @@ pub fn run(args: &VerifyArgs, global: &GlobalArgs, terminal: Terminal) -> Result
     for file in Tree::below(&args.paths)?.files {
         verifier.file(&file)?;
     }
+    verifier.everything_else()?;
     let Verifier {
         ring,
         findings,
@@ -66,8 +70,12 @@ struct Verifier {
     ring: KeyRing,
     terminal: Terminal,
     wanted: Wanted,
-    /// The revision that is compared with.
-    base: Option<Baseline>,
+    /// As the files say, where a revision is compared with.
+    next: Wanted,
+    /// The revision that is compared with, and the root of the repository.
+    base: Option<(Baseline, PathBuf)>,
+    /// Values of objects, which the revision was asked about.
+    judged: HashSet<Sealed>,
     findings: Vec<Finding>,
     scanned: Scanned,
 }
@@ -87,42 +95,110 @@ impl Verifier {
             }
         }
         self.wanted = Wanted::by_revision(base.config.clone());
-        self.base = Some(base);
+        self.base = Some((base, root.canonicalize().unwrap_or(root)));
         Ok(())
     }
 
-    /// What the revision says of the values of an object.
-    fn against_base(&mut self, path: &Path, document: &Document) {
-        let Some(base) = &self.base else { return };
+    /// The path as the revision knows it.
+    fn in_repository(&self, place: &Location) -> Option<String> {
+        let (_, root) = self.base.as_ref()?;
+        let path = place.real.strip_prefix(root).ok()?;
+        Some(path.to_string_lossy().into_owned())
+    }
+
+    /// What the revision says of the values of an object, and of whom its path is for now.
+    fn against_base(&mut self, place: &Location, document: &Document) -> Result<()> {
+        let Some(path) = self.in_repository(place) else {
+            return Ok(());
+        };
+        let Some((base, _)) = &self.base else {
+            return Ok(());
+        };
+        let object = title(document);
         let mut findings = Vec::new();
         for (key, sealed) in values(document) {
-            let key = printable(&key);
-            match base.judge(&sealed) {
-                None => {}
-                Some(Against::Rollback(commit)) => {
-                    let commit = commit.id.get(..12).unwrap_or_default();
-                    let detail = format!("the value of {key} is an old one, last seen in {commit}");
-                    findings.push(("Rollback", detail));
-                }
-                Some(Against::Reused) => {
-                    let detail = format!(
-                        "the value of {key} is new, but its envelope {} is not: it was not sealed by seal",
-                        sealed.0
-                    );
-                    findings.push(("Reused", detail));
+            let spot = Place {
+                path: &path,
+                object: &object,
+                key: &key,
+            };
+            let what = format!("the value of {}", printable(&key));
+            let against = base.judge(&sealed, Some(spot));
+            findings.extend(against.map(|it| it.told(&what, &sealed)));
+            self.judged.insert(sealed);
+        }
+        for key in base.gone(document) {
+            let (key, title) = (printable(&key), document.title());
+            self.terminal.note(format_args!("{key} is gone, {title}"));
+        }
+        // The next value that somebody sets goes to whom the request's own config says.
+        let wanted = self.wanted.at(place)?;
+        let wanted = wanted
+            .map(|chosen| chosen.set.fingerprints())
+            .unwrap_or_default();
+        let next = self.next.at(place)?.map(|chosen| chosen.set.fingerprints());
+        let new: Vec<Fingerprint> = next
+            .into_iter()
+            .flatten()
+            .filter(|it| !wanted.contains(it))
+            .collect();
+        if !new.is_empty() {
+            let detail = format!("its path is for {} too, from now on", short_list(&new));
+            findings.push(("NewRecipient", detail));
+        }
+        for (code, detail) in findings {
+            self.find(&place.given, Some(document), code, detail);
+        }
+        Ok(())
+    }
+
+    /// Sealed values that stand where no object was read: in patches, under other names of files,
+    /// in what only another program reads, behind links.
+    fn everything_else(&mut self) -> Result<()> {
+        let Some((base, root)) = &self.base else {
+            return Ok(());
+        };
+        let mut findings = Vec::new();
+        for path in base.work_tree()? {
+            let name = path
+                .strip_prefix(root)
+                .unwrap_or(&path)
+                .to_string_lossy()
+                .into_owned();
+            let Ok(metadata) = path.symlink_metadata() else {
+                continue;
+            };
+            if metadata.is_symlink() && base.had_sealed(&name) {
+                let detail = "a link stands where sealed values were".to_owned();
+                findings.push((name, "Link", detail));
+                continue;
+            }
+            if !metadata.is_file() || metadata.len() > INPUT_BYTES as u64 {
+                continue;
+            }
+            let bytes = files::read(&path, INPUT_BYTES)?;
+            if !may_hold_sealed(&bytes) || base.has(&name, &bytes) {
+                continue;
+            }
+            if is_manifest(&path) && read_documents(&bytes).is_err() {
+                let detail =
+                    "changed, and cannot be read here: other programs may find values in it"
+                        .to_owned();
+                findings.push((name.clone(), "Unreadable", detail));
+            }
+            for (line, sealed) in spelled(&bytes) {
+                if !self.judged.contains(&sealed)
+                    && let Some(against) = base.judge(&sealed, None)
+                {
+                    let (code, detail) = against.told(&format!("a value in line {line}"), &sealed);
+                    findings.push((name.clone(), code, detail));
                 }
             }
         }
-        for key in base.gone(document) {
-            self.terminal.note(format_args!(
-                "{} is gone, {}",
-                printable(&key),
-                document.title()
-            ));
+        for (path, code, detail) in findings {
+            self.find(Path::new(&path), None, code, detail);
         }
-        for (code, detail) in findings {
-            self.find(path, Some(document), code, detail);
-        }
+        Ok(())
     }
 
     fn file(&mut self, file: &Found) -> Result<()> {
@@ -167,7 +243,7 @@ impl Verifier {
                 return Ok(());
             }
         };
-        self.against_base(path, document);
+        self.against_base(place, document)?;
         let claimed: Vec<(EnvelopeId, Vec<Fingerprint>)> = object
             .hints()
             .map(|(id, hints)| (id, hints.to_vec()))

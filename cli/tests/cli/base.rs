@@ -101,15 +101,18 @@ fn a_new_recipient_is_found_wherever_it_comes_in() {
         .done();
     let stranger = desk.fingerprint("key.pub")[..16].to_owned();
     let lines = found(&desk);
-    assert_eq!(lines.len(), 2, "{lines:?}");
-    assert!(
-        lines[0].starts_with(".sealkit.yaml: NewRecipient: cluster production has a new recipient"),
-        "{lines:?}"
-    );
-    assert!(
-        lines[1].contains("shop/db: NewRecipient: envelope ") && lines[1].contains(&stranger),
-        "{lines:?}"
-    );
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    for (line, what) in lines.iter().zip([
+        "cluster production has a new recipient",
+        "its path is for ",
+        "claims to be sealed to ",
+    ]) {
+        assert!(
+            line.contains("NewRecipient: ") && line.contains(what),
+            "{lines:?}"
+        );
+        assert!(line.contains(&stranger), "{lines:?}");
+    }
     // No config in the revision: whoever the request names is new.
     let bare = Desk::repository(&["production", "recovery"], CONFIG);
     git(&bare, &["checkout", "-q", "-b", "main"]);
@@ -121,9 +124,176 @@ fn a_new_recipient_is_found_wherever_it_comes_in() {
             .iter()
             .filter(|it| it.contains("NewRecipient"))
             .count(),
-        2,
+        3,
         "{lines:?}"
     );
+}
+
+/// Whatever Git's configuration or the names of files say.
+#[test]
+fn history_is_read_however_git_is_set_up() {
+    let (desk, first, commit) = repository();
+    for (name, value) in [
+        ("log.showSignature", "true"),
+        ("log.diffMerges", "off"),
+        ("core.quotePath", "true"),
+    ] {
+        git(&desk, &["config", name, value]);
+    }
+    // A value that came with a merge commit alone, in a folder of an odd name, and is gone again.
+    git(&desk, &["checkout", "-q", "-b", "side"]);
+    git(&desk, &["commit", "-q", "--allow-empty", "-m", "side"]);
+    git(&desk, &["checkout", "-q", "main"]);
+    git(&desk, &["merge", "-q", "--no-ff", "--no-commit", "side"]);
+    let odd = first.replace("name: db", "name: odd");
+    desk.write(":d/odd.sealed.yaml", &odd);
+    git(&desk, &["add", "-A"]);
+    git(&desk, &["commit", "-q", "-m", "merged"]);
+    let merged = git(&desk, &["rev-parse", "HEAD"]);
+    std::fs::remove_file(desk.path(":d/odd.sealed.yaml")).unwrap();
+    git(&desk, &["commit", "-q", "-am", "gone"]);
+    desk.write(FILE, &first);
+    let lines = found(&desk);
+    assert!(
+        lines
+            .iter()
+            .any(|it| it.contains("Rollback: the value of B") && it.contains(&merged[..12])),
+        "{lines:?} {commit}"
+    );
+}
+
+/// Other programs read what we do not: patches, other names, text that only they can read.
+#[test]
+fn an_old_value_is_found_wherever_it_is_spelled() {
+    let (desk, first, commit) = repository();
+    let old = first
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("B: "))
+        .unwrap();
+    let rollback = format!("is an old one, last seen in {}", &commit[..12]);
+    let text = desk.read(FILE);
+    let new = text
+        .lines()
+        .find(|line| line.contains("    B: sk1."))
+        .unwrap();
+    let cases = [
+        ("db.txt", text.replace(new, &format!("    B: {old}"))),
+        (
+            "kustomization.yaml",
+            format!(
+                "patches:\n- patch: |\n    - op: replace\n      path: /spec/encryptedData/B\n      value: {old}\n"
+            ),
+        ),
+        (
+            FILE,
+            text.replace(new, &format!("{new}\n    B: {old} # {{{{")),
+        ),
+        (
+            "list.yaml",
+            format!(
+                "apiVersion: sealkit.dev/v1beta1\nkind: SealedSecretList\nitems:\n- metadata: {{name: db, namespace: shop}}\n  spec: {{encryptedData: {{B: {old}}}}}\n"
+            ),
+        ),
+    ];
+    for (name, content) in cases {
+        desk.write(name, &content);
+        let lines = found(&desk);
+        assert!(
+            lines
+                .iter()
+                .any(|it| it.starts_with(name) && it.contains(&rollback)),
+            "{name}: {lines:?}"
+        );
+        if name == FILE {
+            assert!(
+                lines.iter().any(|it| it.contains("Unreadable: changed")),
+                "{lines:?}"
+            );
+            desk.write(FILE, &text);
+        } else {
+            std::fs::remove_file(desk.path(name)).unwrap();
+        }
+    }
+    assert!(found(&desk).is_empty());
+    std::fs::rename(desk.path(FILE), desk.path("elsewhere")).unwrap();
+    std::os::unix::fs::symlink("elsewhere", desk.path(FILE)).unwrap();
+    let lines = found(&desk);
+    assert!(
+        lines
+            .iter()
+            .any(|it| it.contains("Link: a link stands where sealed values were")),
+        "{lines:?}"
+    );
+    // Charts are no YAML; those that have nothing to do with sealed values are left alone.
+    std::fs::remove_file(desk.path(FILE)).unwrap();
+    std::fs::rename(desk.path("elsewhere"), desk.path(FILE)).unwrap();
+    desk.write(
+        "chart/templates/x.yaml",
+        "{{ if .Values.x }}\nkind: ConfigMap\n{{ end }}\n",
+    );
+    assert!(found(&desk).is_empty());
+}
+
+#[test]
+fn a_value_of_another_file_of_the_same_object_is_found() {
+    let desk = Desk::repository(&["production", "recovery"], CONFIG);
+    for folder in ["staging", "production"] {
+        std::fs::create_dir(desk.path(folder)).unwrap();
+        let file = format!("{folder}/db.sealed.yaml");
+        desk.pipe(&["-w", &file], secret("db", &[("A", folder)]))
+            .done();
+    }
+    git(&desk, &["checkout", "-q", "-b", "main"]);
+    git(&desk, &["add", "-A"]);
+    git(&desk, &["commit", "-q", "-m", "begin"]);
+    let staging = desk.read("staging/db.sealed.yaml");
+    desk.write("production/db.sealed.yaml", &staging);
+    let lines = found(&desk);
+    let moved = "Moved: the value of A stands elsewhere before: staging/db.sealed.yaml, shop/db, A";
+    assert!(lines.len() == 1 && lines[0].contains(moved), "{lines:?}");
+    // A copy to a new place is what people do.
+    git(&desk, &["checkout", "-q", "production/db.sealed.yaml"]);
+    desk.write("copy/db.sealed.yaml", &staging);
+    assert!(found(&desk).is_empty());
+    desk.write("copy/db.sealed.yaml", &staging.replace("A: sk1", "Z: sk1"));
+    assert!(found(&desk)[0].contains("Moved"));
+}
+
+/// Keys that are known for another cluster are new for this one.
+#[test]
+fn a_recipient_of_another_cluster_is_new_here() {
+    let config = "version: 1\nclusters:\n  staging: {recipients: [.sealkit/staging.pub]}\n  \
+        production: {recipients: [.sealkit/production.pub]}\nrecovery: [.sealkit/recovery.pub]\n\
+        rules:\n- path: production/**\n  clusters: [production]\n";
+    let desk = Desk::repository(&["staging", "production", "recovery"], config);
+    desk.pipe(&["-w", "production/"], secret("db", &[("A", "1")]))
+        .done();
+    git(&desk, &["checkout", "-q", "-b", "main"]);
+    git(&desk, &["add", "-A"]);
+    git(&desk, &["commit", "-q", "-m", "begin"]);
+    assert!(found(&desk).is_empty());
+    let staging = desk.fingerprint(".sealkit/staging.pub")[..16].to_owned();
+    for (from, to, what) in [
+        (
+            "[.sealkit/production.pub]",
+            "[.sealkit/production.pub, .sealkit/staging.pub]",
+            "cluster production has a new recipient",
+        ),
+        (
+            "clusters: [production]",
+            "clusters: [production, staging]",
+            "its path is for ",
+        ),
+    ] {
+        desk.write(".sealkit.yaml", &config.replace(from, to));
+        let lines = found(&desk);
+        assert!(
+            lines.iter().any(|it| it.contains("NewRecipient")
+                && it.contains(what)
+                && it.contains(&staging)),
+            "{lines:?}"
+        );
+    }
 }
 
 #[test]

@@ -128,6 +128,54 @@ fn a_broken_edit_changes_nothing_and_leaves_nothing() {
     desk.refused(&wrong, "", 4, "NoMatchingKey");
 }
 
+/// The name of an object is no place to write to.
+#[test]
+fn a_hostile_name_leads_nowhere() {
+    let desk = desk("true");
+    let wide = [
+        "-R",
+        "key.pub",
+        "--scope",
+        "cluster-wide",
+        "-w",
+        "wide.yaml",
+    ];
+    desk.pipe(&wide, secret("db", &[("A", "hunter2")])).done();
+    let text = desk.read("wide.yaml");
+    let target = desk.path("leak");
+    for name in ["../../leak", target.to_str().unwrap()] {
+        desk.write(
+            "wide.yaml",
+            &text.replace("name: db", &format!("name: {name}")),
+        );
+        for verb in ["edit", "set"] {
+            let arguments = [verb, "wide.yaml", "-i", "key", "-R", "key.pub", "A"];
+            let count = if verb == "edit" { 6 } else { 7 };
+            desk.refused(
+                &arguments[..count],
+                "x",
+                3,
+                "a name that Kubernetes refuses",
+            );
+        }
+    }
+}
+
+/// Hours may pass in an editor.
+#[test]
+fn what_changes_meanwhile_stays() {
+    let desk = desk(
+        "sed -i 's/one/first/' \"$1\"; sed -i 's/^spec:/# meanwhile\\nspec:/' db.yaml; \
+        sed -i '/^    B: /d' db.yaml",
+    );
+    desk.seal(&EDIT).done();
+    assert!(desk.read(FILE).contains("# meanwhile"));
+    assert_eq!(
+        desk.values("key", FILE),
+        json!({"A": "first", "C": "three"})
+    );
+}
+
 /// Ended while the editor is open: no plaintext stays.
 #[test]
 fn a_signal_ends_the_editor_and_the_private_folder_goes() {

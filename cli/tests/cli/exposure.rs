@@ -78,6 +78,17 @@ fn what_a_leaked_key_reads_is_listed_by_value_over_all_of_history() {
     git(&desk, &["mv", FILE, "moved/db.sealed.yaml"]);
     commit(&desk, "moved");
 
+    // The other branch has them all as they were. Without it, they are in history alone.
+    let on_a_branch = states(&desk, &[&leaked]);
+    assert_eq!(
+        on_a_branch
+            .iter()
+            .filter(|it| it.1 == "on-a-branch")
+            .count(),
+        4
+    );
+    git(&desk, &["tag", "kept", "topic"]);
+    git(&desk, &["branch", "-q", "-D", "topic"]);
     let pairs = |states: [(&str, &str); 5]| states.map(|(k, s)| (k.to_owned(), s.to_owned()));
     let blind = [
         ("A", "exposed"),
@@ -132,6 +143,21 @@ fn hints_that_cannot_be_read_count_as_exposed() {
     desk.write(FILE, &desk.read(FILE).replace(&hint, "somebody"));
     commit(&desk, "begin");
     assert_eq!(states(&desk, &[&"0".repeat(16)]).len(), 1);
+}
+
+/// A version that we cannot read may be read by others.
+#[test]
+fn versions_that_cannot_be_read_count_as_exposed() {
+    let desk = Desk::repository(&["production", "recovery"], CONFIG);
+    desk.pipe(&["-w", FILE], secret("db", &[("A", "1")])).done();
+    let text = desk.read(FILE);
+    desk.write(FILE, &text.replace("spec:", "kind: SealedSecret\nspec:"));
+    commit(&desk, "twice");
+    let answer = desk.seal(&["keys", "exposure", &"0".repeat(16)]);
+    assert!(
+        answer.code == 1 && answer.stdout.contains("(unreadable)"),
+        "{answer:?}"
+    );
 }
 
 #[test]

@@ -204,6 +204,28 @@ fn the_same_key_is_a_conflict_that_a_person_can_finish() {
     }
 }
 
+/// Lines would merge: the key that one side took out comes back under the other's hands.
+#[test]
+fn a_key_that_one_side_took_out_does_not_come_back_unseen() {
+    let story = Story::new(true);
+    story.fork(
+        |it| drop(it.desk.seal(&["unset", FILE, "D"]).done()),
+        |it| {
+            it.set("D", "theirs");
+            let text = it.desk.read(FILE);
+            let line = text
+                .lines()
+                .find(|line| line.contains("    D: sk1."))
+                .unwrap();
+            let moved = text.replace(&format!("{line}\n"), "");
+            let moved = moved.replace("  encryptedData:\n", &format!("  encryptedData:\n{line}\n"));
+            it.desk.write(FILE, &moved);
+        },
+    );
+    let merge = story.try_git(&["merge", "topic"]);
+    assert_eq!(merge.status.code(), Some(1), "{merge:?}");
+}
+
 #[test]
 fn rotations_and_edits_meet() {
     // A rotation on one side, an edit on the other.

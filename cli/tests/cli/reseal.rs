@@ -270,14 +270,21 @@ fn a_killed_run_leaves_whole_files_and_the_next_one_finishes() {
     }
     assert!(kills > 0, "it was killed while it worked");
     // What a killed run left behind goes with a later one.
-    desk.write("production/.seal-aB3dE6", "half");
-    let old = ["-d", "2 minutes ago", "production/.seal-aB3dE6"];
+    desk.write("production/.seal-tmp-aB3dE6aB3dE6aB3d", "half");
+    let old = [
+        "-d",
+        "2 minutes ago",
+        "production/.seal-tmp-aB3dE6aB3dE6aB3d",
+    ];
     let touched = Command::new("touch")
         .args(old)
         .current_dir(desk.work())
         .status();
     assert!(touched.unwrap().success());
-    desk.write("production/.seal-notes", "mine");
+    desk.write("production/.seal-backup", "mine");
     run(&desk, &[]).done();
-    assert!(!desk.exists("production/.seal-aB3dE6") && desk.exists("production/.seal-notes"));
+    assert!(
+        !desk.exists("production/.seal-tmp-aB3dE6aB3dE6aB3d")
+            && desk.exists("production/.seal-backup")
+    );
 }

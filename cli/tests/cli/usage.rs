@@ -2,7 +2,8 @@ use serde_json::Value;
 
 use crate::support::{Desk, SECRET};
 
-const VERBS: [&[&str]; 21] = [
+const VERBS: [&[&str]; 22] = [
+    &["keys", "usage"],
     &["edit"],
     &["keys", "exposure"],
     &["diff"],

@@ -361,7 +361,15 @@ impl<'a> Layout<'a> {
         } else {
             let items = &self.lines[recipients.lines.start + 1..recipients.lines.end];
             let pad = " ".repeat(items.iter().find_map(|line| indent(line)).unwrap_or(inner));
-            let items = quoted.map(|hint| format!("{pad}- {hint}{}", self.line_end));
+            // Whoever stays keeps the line, and the comment on it.
+            let items = envelope.recipients.iter().map(|hint| {
+                let mut old = items.iter().filter(|line| line.ends_with('\n'));
+                let old = old.find(|line| line.contains(hint.as_str()));
+                old.map_or_else(
+                    || format!("{pad}- \"{hint}\"{}", self.line_end),
+                    |line| (*line).to_owned(),
+                )
+            });
             line.to_owned() + &items.collect::<String>()
         };
         let key = self.scalar(sealed_key, &envelope.sealed_key)?;

@@ -13,12 +13,14 @@ use serde_json::{Value, json};
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::rotate::connect;
+use crate::acceptance::Acceptance;
 use crate::args::{BackupArgs, GlobalArgs, RestoreArgs};
 use crate::config::Config;
 use crate::error::{CommandError, Result};
 use crate::files::{self, SMALL_FILE};
 use crate::identities;
-use crate::recipients::given;
+use crate::known::{Group, short_list};
+use crate::recipients::{Chosen, given};
 use crate::repository::Location;
 use crate::terminal::{Terminal, print, shown};
 
@@ -48,7 +50,24 @@ pub fn backup(args: &BackupArgs, global: &GlobalArgs, terminal: Terminal) -> Res
                 .hint("or make one for the repository: `seal init`"),
         );
     }
-    let recipients = RecipientSet::new(recipients).map_err(CommandError::input)?;
+    let set = RecipientSet::new(recipients).map_err(CommandError::input)?;
+    let fingerprints = set.fingerprints();
+    if args.recipients_files.is_empty() {
+        // All private keys go to whom the config names: as careful as with any value.
+        let label = "recovery".to_owned();
+        let groups = vec![Group {
+            label,
+            fingerprints: fingerprints.clone(),
+        }];
+        let chosen = Chosen {
+            set: set.clone(),
+            groups,
+        };
+        let mut acceptance = Acceptance::new(args.accept_recipients, terminal);
+        acceptance.compare(&chosen, here.root.as_deref())?;
+        acceptance.save();
+    }
+    let recipients = set;
     let (cluster, _) = connect(
         &args.cluster,
         config.as_ref(),
@@ -97,6 +116,7 @@ pub fn backup(args: &BackupArgs, global: &GlobalArgs, terminal: Terminal) -> Res
     // Ciphertext, but of all keys: for its owner, and never over another backup.
     files::create(path, &file, files::Access::Private)?;
     terminal.done("wrote", path);
+    terminal.note(format_args!("encrypted to {}", short_list(&fingerprints)));
     terminal.note(format_args!(
         "{count} private keys of {}; try it: `seal keys restore --check -i RECOVERY_KEY`",
         cluster.title()

@@ -17,7 +17,7 @@ use crate::history::{Blob, Commit, History};
 use crate::identities;
 use crate::report::{structured, table};
 use crate::repository::Location;
-use crate::sealed_text::{Sealed, sealed_secrets, title, values};
+use crate::sealed_text::{Sealed, sealed_secrets, spelled, title, values};
 use crate::terminal::{Terminal, print, safe};
 
 /// What became of a value that the key can read.
@@ -26,6 +26,8 @@ use crate::terminal::{Terminal, print, safe};
 enum Fate {
     /// It stands in HEAD as it is: change it.
     Exposed,
+    /// It stands as it is where another branch is: change it.
+    OnABranch,
     /// Its key has another ciphertext now, with the same value in it: change it.
     SameValue,
     /// Its key has another ciphertext now; whether the value changed, only an identity can tell.
@@ -40,6 +42,7 @@ impl Fate {
     const fn words(self) -> &'static str {
         match self {
             Self::Exposed => "exposed",
+            Self::OnABranch => "on a branch",
             Self::SameValue => "same value",
             Self::SealedAnew => "sealed anew",
             Self::Replaced => "replaced",
@@ -195,19 +198,13 @@ impl Leaked {
     }
 }
 
-/// Has the age file a classic stanza? They are short: a hybrid one alone has more than a kilobyte.
+/// Has the age file a classic stanza? One that cannot be read counts as one.
 fn is_classic(envelope: &Value) -> bool {
     use base64::Engine as _;
-    let text = envelope
-        .get("sealedKey")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
-    let head = text.get(..text.len().min(64) / 4 * 4).unwrap_or_default();
-    let head = base64::prelude::BASE64_STANDARD
-        .decode(head)
-        .unwrap_or_default();
-    let stanza = b"-> X25519 ";
-    head.windows(stanza.len()).any(|window| window == stanza)
+    let text = envelope.get("sealedKey").and_then(Value::as_str);
+    let file = text.and_then(|text| base64::prelude::BASE64_STANDARD.decode(text).ok());
+    let stanza = b"\n-> X25519 ";
+    file.is_none_or(|file| file.windows(stanza.len()).any(|window| window == stanza))
 }
 
 /// All values of all versions, and the envelopes that the key opens.
@@ -219,7 +216,21 @@ struct Seen {
 
 impl Seen {
     fn take_in(&mut self, id: &str, blob: &Blob, bytes: &[u8], leaked: &Leaked) {
-        for document in sealed_secrets(bytes) {
+        let Some(documents) = sealed_secrets(bytes) else {
+            // Nobody knows what it says of recipients.
+            for (line, sealed) in spelled(bytes) {
+                self.exposed.insert(sealed.0.clone());
+                self.insert(
+                    id,
+                    blob,
+                    sealed,
+                    "(unreadable)".to_owned(),
+                    format!("line {line}"),
+                );
+            }
+            return;
+        };
+        for document in documents {
             let envelopes = document
                 .object
                 .pointer("/spec/envelopes")
@@ -230,20 +241,24 @@ impl Seen {
                 }
             }
             for (key, sealed) in values(&document) {
-                let occurrence = self.values.entry(sealed).or_insert_with(|| Occurrence {
-                    blob: id.to_owned(),
-                    path: blob.path.clone(),
-                    object: title(&document),
-                    key,
-                    first: blob.first.clone(),
-                    last: blob.last.clone(),
-                });
-                occurrence.first = occurrence.first.clone().min(blob.first.clone());
-                if blob.last > occurrence.last {
-                    occurrence.last = blob.last.clone();
-                    occurrence.path.clone_from(&blob.path);
-                }
+                self.insert(id, blob, sealed, title(&document), key);
             }
+        }
+    }
+
+    fn insert(&mut self, id: &str, blob: &Blob, sealed: Sealed, object: String, key: String) {
+        let occurrence = self.values.entry(sealed).or_insert_with(|| Occurrence {
+            blob: id.to_owned(),
+            path: blob.path.clone(),
+            object,
+            key,
+            first: blob.first.clone(),
+            last: blob.last.clone(),
+        });
+        occurrence.first = occurrence.first.clone().min(blob.first.clone());
+        if blob.last > occurrence.last {
+            occurrence.last = blob.last.clone();
+            occurrence.path.clone_from(&blob.path);
         }
     }
 }
@@ -252,6 +267,8 @@ impl Seen {
 struct Now {
     /// All values, and a file in which each stands.
     values: HashMap<Sealed, String>,
+    /// Values at the tips of all branches.
+    branches: HashSet<Sealed>,
     /// The files that hold a key of an object.
     keys: HashMap<(String, String), Vec<Document>>,
 }
@@ -262,16 +279,31 @@ impl Now {
         let ids: Vec<&str> = files.iter().map(|(_, id)| id.as_str()).collect();
         let mut now = Self {
             values: HashMap::new(),
+            branches: HashSet::new(),
             keys: HashMap::new(),
         };
         history.read(&ids, |index, bytes| {
-            for document in sealed_secrets(bytes) {
+            let path = &files[index].0;
+            for (_, sealed) in spelled(bytes) {
+                now.values.insert(sealed, path.clone());
+            }
+            for document in sealed_secrets(bytes).unwrap_or_default() {
                 for (key, sealed) in values(&document) {
-                    now.values.insert(sealed, files[index].0.clone());
+                    now.values.insert(sealed, path.clone());
                     let place = (title(&document), key);
                     now.keys.entry(place).or_default().push(document.clone());
                 }
             }
+            Ok(())
+        })?;
+        let mut ids = HashSet::new();
+        for tip in history.tips()? {
+            ids.extend(history.files(&tip)?.into_iter().map(|(_, id)| id));
+        }
+        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+        history.read(&ids, |_, bytes| {
+            now.branches
+                .extend(spelled(bytes).into_iter().map(|(_, sealed)| sealed));
             Ok(())
         })?;
         Ok(now)
@@ -287,6 +319,9 @@ impl Now {
         if self.values.contains_key(sealed) {
             return Ok(Fate::Exposed);
         }
+        if self.branches.contains(sealed) {
+            return Ok(Fate::OnABranch);
+        }
         let Some(present) = self.keys.get(&(old.object.clone(), old.key.clone())) else {
             return Ok(Fate::Gone);
         };
@@ -295,8 +330,10 @@ impl Now {
         }
         let mut before = None;
         history.read(&[old.blob.as_str()], |_, bytes| {
-            let mut documents = sealed_secrets(bytes).into_iter();
-            before = documents.find(|document| title(document) == old.object);
+            let documents = sealed_secrets(bytes).unwrap_or_default();
+            before = documents
+                .into_iter()
+                .find(|document| title(document) == old.object);
             Ok(())
         })?;
         let before = before.and_then(|document| opened(&document, &old.key, ring));

@@ -3,6 +3,7 @@
 mod backup;
 mod exposure;
 mod rotate;
+mod usage;
 
 use std::path::Path;
 
@@ -29,6 +30,7 @@ pub fn run(command: &KeysCommand, global: &GlobalArgs, terminal: Terminal) -> Re
         KeysCommand::Generate(args) => generate(args, terminal),
         KeysCommand::List(args) => list(args, global),
         KeysCommand::Fetch(args) => fetch(args, global, terminal),
+        KeysCommand::Usage(args) => usage::usage(args, global, terminal),
         KeysCommand::Rotate(args) => rotate::rotate(args, global, terminal),
         KeysCommand::Retire(args) => rotate::retire(args, global, terminal),
         KeysCommand::Backup(args) => backup::backup(args, global, terminal),

@@ -1,0 +1,104 @@
+//! `seal keys usage`: what is sealed to which key, in the cluster and in the repository.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kube::ResourceExt as _;
+use sealkit_core::manifest::{INPUT_BYTES, read_documents};
+use sealkit_core::names::printable;
+use serde_json::{Value, json};
+
+use super::connect;
+use crate::args::{GlobalArgs, UsageArgs};
+use crate::error::Result;
+use crate::files;
+use crate::report::{structured, table};
+use crate::terminal::{Terminal, print};
+use crate::tree::Tree;
+
+/// What is known of one key.
+#[derive(Default)]
+struct Usage {
+    name: Option<String>,
+    state: Option<String>,
+    /// Objects of the cluster that it really opened.
+    objects: usize,
+    /// Envelopes of the repository that claim it.
+    envelopes: usize,
+    /// Files that those are in.
+    files: usize,
+}
+
+/// Counts, by fingerprint.
+pub fn usage(args: &UsageArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
+    let cluster = connect(&args.cluster, global)?;
+    let mut usages: BTreeMap<String, Usage> = BTreeMap::new();
+    for key in cluster.sealing_keys()? {
+        let status = key.status.clone().unwrap_or_default();
+        if let Some(fingerprint) = status.fingerprint {
+            let usage = usages.entry(fingerprint).or_default();
+            usage.name = Some(key.name_any());
+            usage.state = status.state.map(|state| format!("{state:?}"));
+        }
+    }
+    for fingerprint in cluster.sealed_to()? {
+        usages.entry(fingerprint).or_default().objects += 1;
+    }
+    let tree = Tree::below(&args.paths)?;
+    let bar = terminal.progress(tree.files.len());
+    for file in &tree.files {
+        bar.inc(1);
+        let bytes = files::read(&file.place.given, INPUT_BYTES)?;
+        let mut in_file = BTreeSet::new();
+        for document in read_documents(&bytes).unwrap_or_default() {
+            let envelopes = document.object.pointer("/spec/envelopes");
+            let envelopes = envelopes.and_then(Value::as_object).into_iter().flatten();
+            for (_, envelope) in envelopes.filter(|_| document.is_sealed_secret()) {
+                let hints = envelope.get("recipients").and_then(Value::as_array);
+                for hint in hints.into_iter().flatten().filter_map(Value::as_str) {
+                    usages.entry(hint.to_owned()).or_default().envelopes += 1;
+                    in_file.insert(hint.to_owned());
+                }
+            }
+        }
+        for hint in in_file {
+            usages.entry(hint).or_default().files += 1;
+        }
+    }
+    bar.finish_and_clear();
+    if let Some(form) = global.output {
+        let keys: Vec<Value> = usages
+            .iter()
+            .map(|(fingerprint, usage)| {
+                json!({
+                    "fingerprint": fingerprint, "sealingKey": usage.name, "state": usage.state,
+                    "objects": usage.objects, "envelopes": usage.envelopes, "files": usage.files,
+                })
+            })
+            .collect();
+        return print(structured(&json!({"keys": keys}), form)?);
+    }
+    let heading = [
+        "FINGERPRINT",
+        "NAME",
+        "STATE",
+        "OBJECTS",
+        "ENVELOPES",
+        "FILES",
+    ];
+    let mut rows = vec![heading.map(str::to_owned).to_vec()];
+    for (fingerprint, usage) in &usages {
+        let text =
+            |text: &Option<String>| text.as_deref().map_or_else(|| "-".to_owned(), printable);
+        rows.push(vec![
+            printable(fingerprint.get(..16).unwrap_or(fingerprint)),
+            text(&usage.name),
+            text(&usage.state),
+            usage.objects.to_string(),
+            usage.envelopes.to_string(),
+            usage.files.to_string(),
+        ]);
+    }
+    print(table(&rows))?;
+    terminal.note("objects are those of the cluster that the key really opened; envelopes are what files claim");
+    Ok(())
+}
