@@ -15,7 +15,7 @@ use crate::Result;
 pub struct Case {
     /// What it is.
     pub name: &'static str,
-    /// Must it stay below the limit? Others are told for information.
+    /// Must it stay below the limit? Others stand against the peer.
     pub judged: bool,
     /// Makes one.
     pub build: fn() -> Result<Object>,
