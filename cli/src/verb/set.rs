@@ -26,7 +26,7 @@ use crate::terminal::{Terminal, safe, shown};
 pub fn run(args: &SetArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
     let place = Location::of(&args.path)?;
     let on_file = |error: CommandError| error.on(shown(&args.path));
-    let (_, documents) = read(&args.path)?;
+    let (text, documents) = read(&args.path)?;
     let namespace = global.namespace.as_deref();
     let (_, document) =
         find_object(&documents, namespace, args.name.as_deref()).map_err(on_file)?;
@@ -43,7 +43,12 @@ pub fn run(args: &SetArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()
     };
     let item = seal_manifest(&manifest, placement, &chosen.set, args.render, None)?;
     // Whoever was asked for a value may have taken a while.
-    let (text, documents) = read(&args.path)?;
+    let now = files::read_text(&args.path, INPUT_BYTES)?;
+    let (text, documents) = if now == text {
+        (text, documents)
+    } else {
+        read(&args.path)?
+    };
     if args.render {
         terminal.note("templates in the cluster may read these values: whoever may change the SealedSecret can learn them");
     }
