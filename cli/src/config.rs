@@ -108,6 +108,13 @@ impl Config {
         }
     }
 
+    /// The working directory, and the config that holds there.
+    pub fn here() -> Result<(Location, Option<Self>)> {
+        let here = Location::of(Path::new("-"))?;
+        let config = Self::find(&here)?;
+        Ok((here, config))
+    }
+
     /// Reads the config in this folder.
     pub fn load(root: &Path) -> Result<Self> {
         let path = root.join(FILE_NAME);

@@ -4,30 +4,18 @@ const CONFIG: &str = "version: 1\nclusters:\n  production: {recipients: [.sealki
     recovery: [.sealkit/recovery.pub]\n";
 const FILE: &str = "db.sealed.yaml";
 
-fn git(desk: &Desk, arguments: &[&str]) -> String {
-    let output = std::process::Command::new("git")
-        .args(["-c", "user.name=t", "-c", "user.email=t@example.com"])
-        .args(arguments)
-        .current_dir(desk.work())
-        .env("HOME", desk.root().join("home"))
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "git {arguments:?}: {output:?}");
-    String::from_utf8_lossy(&output.stdout).trim().to_owned()
-}
-
 /// A repository whose `main` changed B once.
 fn repository() -> (Desk, String, String) {
     let desk = Desk::repository(&["production", "recovery"], CONFIG);
     let values = [("A", "1"), ("B", "2")];
     desk.pipe(&["-w", FILE], secret("db", &values)).done();
-    git(&desk, &["checkout", "-q", "-b", "main"]);
-    git(&desk, &["add", "-A"]);
-    git(&desk, &["commit", "-q", "-m", "begin"]);
+    desk.git(&["checkout", "-q", "-b", "main"]);
+    desk.git(&["add", "-A"]);
+    desk.git(&["commit", "-q", "-m", "begin"]);
     let first = desk.read(FILE);
-    let commit = git(&desk, &["rev-parse", "HEAD"]);
+    let commit = desk.git(&["rev-parse", "HEAD"]).trim().to_owned();
     desk.pipe(&["set", FILE, "B"], "new").done();
-    git(&desk, &["commit", "-q", "-am", "B changed"]);
+    desk.git(&["commit", "-q", "-am", "B changed"]);
     (desk, first, commit)
 }
 
@@ -115,8 +103,8 @@ fn a_new_recipient_is_found_wherever_it_comes_in() {
     }
     // No config in the revision: whoever the request names is new.
     let bare = Desk::repository(&["production", "recovery"], CONFIG);
-    git(&bare, &["checkout", "-q", "-b", "main"]);
-    git(&bare, &["commit", "-q", "--allow-empty", "-m", "empty"]);
+    bare.git(&["checkout", "-q", "-b", "main"]);
+    bare.git(&["commit", "-q", "--allow-empty", "-m", "empty"]);
     bare.pipe(&["-w", FILE], secret("db", &[("A", "1")])).done();
     let lines = found(&bare);
     assert_eq!(
@@ -138,20 +126,20 @@ fn history_is_read_however_git_is_set_up() {
         ("log.diffMerges", "off"),
         ("core.quotePath", "true"),
     ] {
-        git(&desk, &["config", name, value]);
+        desk.git(&["config", name, value]);
     }
     // A value that came with a merge commit alone, in a folder of an odd name, and is gone again.
-    git(&desk, &["checkout", "-q", "-b", "side"]);
-    git(&desk, &["commit", "-q", "--allow-empty", "-m", "side"]);
-    git(&desk, &["checkout", "-q", "main"]);
-    git(&desk, &["merge", "-q", "--no-ff", "--no-commit", "side"]);
+    desk.git(&["checkout", "-q", "-b", "side"]);
+    desk.git(&["commit", "-q", "--allow-empty", "-m", "side"]);
+    desk.git(&["checkout", "-q", "main"]);
+    desk.git(&["merge", "-q", "--no-ff", "--no-commit", "side"]);
     let odd = first.replace("name: db", "name: odd");
     desk.write(":d/odd.sealed.yaml", &odd);
-    git(&desk, &["add", "-A"]);
-    git(&desk, &["commit", "-q", "-m", "merged"]);
-    let merged = git(&desk, &["rev-parse", "HEAD"]);
+    desk.git(&["add", "-A"]);
+    desk.git(&["commit", "-q", "-m", "merged"]);
+    let merged = desk.git(&["rev-parse", "HEAD"]).trim().to_owned();
     std::fs::remove_file(desk.path(":d/odd.sealed.yaml")).unwrap();
-    git(&desk, &["commit", "-q", "-am", "gone"]);
+    desk.git(&["commit", "-q", "-am", "gone"]);
     desk.write(FILE, &first);
     let lines = found(&desk);
     assert!(
@@ -243,16 +231,16 @@ fn a_value_of_another_file_of_the_same_object_is_found() {
         desk.pipe(&["-w", &file], secret("db", &[("A", folder)]))
             .done();
     }
-    git(&desk, &["checkout", "-q", "-b", "main"]);
-    git(&desk, &["add", "-A"]);
-    git(&desk, &["commit", "-q", "-m", "begin"]);
+    desk.git(&["checkout", "-q", "-b", "main"]);
+    desk.git(&["add", "-A"]);
+    desk.git(&["commit", "-q", "-m", "begin"]);
     let staging = desk.read("staging/db.sealed.yaml");
     desk.write("production/db.sealed.yaml", &staging);
     let lines = found(&desk);
     let moved = "Moved: the value of A stands elsewhere before: staging/db.sealed.yaml, shop/db, A";
     assert!(lines.len() == 1 && lines[0].contains(moved), "{lines:?}");
     // A copy to a new place is what people do.
-    git(&desk, &["checkout", "-q", "production/db.sealed.yaml"]);
+    desk.git(&["checkout", "-q", "production/db.sealed.yaml"]);
     desk.write("copy/db.sealed.yaml", &staging);
     assert!(found(&desk).is_empty());
     desk.write("copy/db.sealed.yaml", &staging.replace("A: sk1", "Z: sk1"));
@@ -268,9 +256,9 @@ fn a_recipient_of_another_cluster_is_new_here() {
     let desk = Desk::repository(&["staging", "production", "recovery"], config);
     desk.pipe(&["-w", "production/"], secret("db", &[("A", "1")]))
         .done();
-    git(&desk, &["checkout", "-q", "-b", "main"]);
-    git(&desk, &["add", "-A"]);
-    git(&desk, &["commit", "-q", "-m", "begin"]);
+    desk.git(&["checkout", "-q", "-b", "main"]);
+    desk.git(&["add", "-A"]);
+    desk.git(&["commit", "-q", "-m", "begin"]);
     assert!(found(&desk).is_empty());
     let staging = desk.fingerprint(".sealkit/staging.pub")[..16].to_owned();
     for (from, to, what) in [

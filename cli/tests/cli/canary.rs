@@ -47,6 +47,67 @@ fn the_canary_is_seen_when_it_is_there() {
     }
 }
 
+/// The verbs that change a file in place, when all goes well and when it does not.
+#[test]
+fn no_change_in_place_leaks_a_value() {
+    let mut desk = Desk::new();
+    desk.git_init();
+    let good = format!(
+        "apiVersion: v1\nkind: Secret\nmetadata: {{name: db, namespace: shop}}\nstringData: {{a: {CANARY}}}\n"
+    );
+    desk.pipe(&["-R", "key.pub", "-w", "db.yaml"], &good).done();
+    let broken = format!("printf 'kind: Secret\\nstringData: [{CANARY}' > \"$1\"");
+    let editors = [
+        "sh -c 'exit 1'",
+        "false",
+        "sh broken.sh",
+        "sh change.sh",
+        "true",
+    ];
+    std::fs::write(desk.root().join("home/broken.sh"), broken).unwrap();
+    std::fs::write(
+        desk.root().join("home/change.sh"),
+        "sed -i 's/a:/b:/' \"$1\"",
+    )
+    .unwrap();
+    let mut runs = Vec::new();
+    for editor in editors {
+        let home = desk.root().join("home").display().to_string();
+        desk.set(
+            "EDITOR",
+            &editor
+                .replace("sh b", &format!("sh {home}/b"))
+                .replace("sh c", &format!("sh {home}/c")),
+        );
+        runs.push(desk.seal(&["edit", "db.yaml", "-i", "key", "-R", "key.pub", "-v"]));
+    }
+    desk.pipe(&["-R", "key.pub", "-w", "db.yaml"], &good);
+    for arguments in [
+        &["set", "db.yaml", "c", "-R", "key.pub", "-v"][..],
+        &["set", "db.yaml", "a/b", "-R", "key.pub"],
+        &["set", "db.yaml", "c", "-R", "none.pub"],
+        &["set", "db.yaml", &format!("c={CANARY}"), "-R", "key.pub"],
+        &["reseal", "-i", "key", "-v"],
+        &["verify", "-i", "key", "-v"],
+        &["diff", "db.yaml", "key.pub"],
+        &["textconv", "db.yaml"],
+        &["merge-driver", "db.yaml", "db.yaml", "db.yaml"],
+        &["unset", "db.yaml", "none"],
+        &["keys", "exposure", "--classic"],
+    ] {
+        runs.push(desk.pipe(arguments, CANARY));
+    }
+    for answer in &runs {
+        clean(answer.stdout.as_bytes(), &format!("{answer:?}"));
+        clean(answer.stderr.as_bytes(), &format!("{answer:?}"));
+    }
+    for folder in ["work", "tmp"] {
+        for (path, bytes) in snapshot(&desk.root().join(folder)) {
+            clean(&bytes, &path.display().to_string());
+        }
+    }
+}
+
 #[test]
 fn no_run_leaks_a_value() {
     let desk = Desk::new();

@@ -1,5 +1,3 @@
-use std::process::Command;
-
 use serde_json::Value;
 
 use crate::support::{Desk, secret};
@@ -9,26 +7,10 @@ const CONFIG: &str = "version: 1\nclusters:\n  production: {recipients: [.sealki
 const RECOVERY: &str = "../home/recovery";
 const FILE: &str = "db.sealed.yaml";
 
-fn git(desk: &Desk, arguments: &[&str]) {
-    let output = Command::new("git")
-        .args(["-c", "user.name=t", "-c", "user.email=t@example.com"])
-        .args(arguments)
-        .current_dir(desk.work())
-        .env("HOME", desk.root().join("home"))
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "git {arguments:?}: {output:?}");
-}
-
-fn commit(desk: &Desk, message: &str) {
-    git(desk, &["add", "-A"]);
-    git(desk, &["commit", "-q", "-m", message]);
-}
-
 fn set(desk: &Desk, key: &str, value: &str) {
     let set = ["set", FILE, key, "--accept-recipients"];
     desk.pipe(&set, value).done();
-    commit(desk, key);
+    desk.commit(key);
 }
 
 /// States by key, as the report has them.
@@ -57,26 +39,26 @@ fn what_a_leaked_key_reads_is_listed_by_value_over_all_of_history() {
     let desk = Desk::repository(&["production", "recovery"], CONFIG);
     let values = [("A", "1"), ("B", "2"), ("C", "3"), ("D", "4")];
     desk.pipe(&["-w", FILE], secret("db", &values)).done();
-    commit(&desk, "begin");
+    desk.commit("begin");
     let leaked = desk.fingerprint(".sealkit/production.pub");
     // A value that only another branch ever had.
-    git(&desk, &["checkout", "-q", "-b", "topic"]);
+    desk.git(&["checkout", "-q", "-b", "topic"]);
     set(&desk, "T", "topic");
-    git(&desk, &["checkout", "-q", "-"]);
+    desk.git(&["checkout", "-q", "-"]);
 
     let generate = ["keys", "generate", "--classic", "-w", "../home/second"];
     let public = desk.seal(&generate).done().stdout;
     desk.write(".sealkit/production.pub", &public);
     let reseal = ["reseal", "-q", "-i", RECOVERY, "--accept-recipients"];
     desk.seal(&reseal).done();
-    commit(&desk, "rotated");
+    desk.commit("rotated");
     set(&desk, "B", "new");
     set(&desk, "C", "3");
     set(&desk, "N", "never under the old key");
     desk.seal(&["unset", FILE, "D"]).done();
     std::fs::create_dir(desk.path("moved")).unwrap();
-    git(&desk, &["mv", FILE, "moved/db.sealed.yaml"]);
-    commit(&desk, "moved");
+    desk.git(&["mv", FILE, "moved/db.sealed.yaml"]);
+    desk.commit("moved");
 
     // The other branch has them all as they were. Without it, they are in history alone.
     let on_a_branch = states(&desk, &[&leaked]);
@@ -87,8 +69,8 @@ fn what_a_leaked_key_reads_is_listed_by_value_over_all_of_history() {
             .count(),
         4
     );
-    git(&desk, &["tag", "kept", "topic"]);
-    git(&desk, &["branch", "-q", "-D", "topic"]);
+    desk.git(&["tag", "kept", "topic"]);
+    desk.git(&["branch", "-q", "-D", "topic"]);
     let pairs = |states: [(&str, &str); 5]| states.map(|(k, s)| (k.to_owned(), s.to_owned()));
     let blind = [
         ("A", "exposed"),
@@ -141,7 +123,7 @@ fn hints_that_cannot_be_read_count_as_exposed() {
     desk.pipe(&["-w", FILE], secret("db", &[("A", "1")])).done();
     let hint = desk.hints(FILE)[0][0].clone();
     desk.write(FILE, &desk.read(FILE).replace(&hint, "somebody"));
-    commit(&desk, "begin");
+    desk.commit("begin");
     assert_eq!(states(&desk, &[&"0".repeat(16)]).len(), 1);
 }
 
@@ -152,7 +134,7 @@ fn versions_that_cannot_be_read_count_as_exposed() {
     desk.pipe(&["-w", FILE], secret("db", &[("A", "1")])).done();
     let text = desk.read(FILE);
     desk.write(FILE, &text.replace("spec:", "kind: SealedSecret\nspec:"));
-    commit(&desk, "twice");
+    desk.commit("twice");
     let answer = desk.seal(&["keys", "exposure", &"0".repeat(16)]);
     assert!(
         answer.code == 1 && answer.stdout.contains("(unreadable)"),
@@ -181,13 +163,10 @@ fn bad_questions_are_refused() {
     outside.refused(&not, "", 3, "not a Git repository");
     // A shallow clone would look clean.
     desk.pipe(&["-w", FILE], secret("db", &[("A", "1")])).done();
-    commit(&desk, "one");
+    desk.commit("one");
     set(&desk, "A", "2");
     let origin = format!("file://{}", desk.work().display());
-    git(
-        &desk,
-        &["clone", "-q", "--depth", "1", &origin, "../home/shallow"],
-    );
+    desk.git(&["clone", "-q", "--depth", "1", &origin, "../home/shallow"]);
     let shallow = desk.path("../home/shallow");
     let answer = desk.run_in(&shallow, &["keys", "exposure", "--classic"], "");
     assert!(

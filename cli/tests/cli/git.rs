@@ -1,5 +1,3 @@
-use std::process::{Command, Output};
-
 use serde_json::json;
 
 use crate::support::{Desk, objects, secret};
@@ -20,41 +18,12 @@ impl Story {
         let story = Self { desk };
         let values = [("A", "1"), ("B", "2"), ("C", "3"), ("D", "4")];
         story.desk.pipe(&["-w", FILE], secret("db", &values)).done();
-        story.git(&["checkout", "-q", "-b", "main"]);
+        story.desk.git(&["checkout", "-q", "-b", "main"]);
         if driver {
             story.desk.seal(&["git", "install"]).done();
         }
-        story.commit("begin");
+        story.desk.commit("begin");
         story
-    }
-
-    fn try_git(&self, arguments: &[&str]) -> Output {
-        let bin = std::path::Path::new(env!("CARGO_BIN_EXE_seal"))
-            .parent()
-            .unwrap();
-        let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
-        Command::new("git")
-            .args(["-c", "user.name=t", "-c", "user.email=t@example.com"])
-            .args(arguments)
-            .current_dir(self.desk.work())
-            .env("PATH", path)
-            .env("HOME", self.desk.root().join("home"))
-            .env("GIT_EDITOR", "true")
-            .output()
-            .unwrap()
-    }
-
-    fn git(&self, arguments: &[&str]) -> String {
-        let output = self.try_git(arguments);
-        let text =
-            String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "git {arguments:?}: {text}");
-        text.into_owned()
-    }
-
-    fn commit(&self, message: &str) {
-        self.git(&["add", "-A"]);
-        self.git(&["commit", "-q", "-m", message]);
     }
 
     fn set(&self, key: &str, value: &str) {
@@ -64,12 +33,12 @@ impl Story {
 
     /// One change on `main`, another on `topic`; stands on `main` afterwards.
     fn fork(&self, ours: impl FnOnce(&Self), theirs: impl FnOnce(&Self)) {
-        self.git(&["checkout", "-q", "-b", "topic"]);
+        self.desk.git(&["checkout", "-q", "-b", "topic"]);
         theirs(self);
-        self.commit("theirs");
-        self.git(&["checkout", "-q", "main"]);
+        self.desk.commit("theirs");
+        self.desk.git(&["checkout", "-q", "main"]);
         ours(self);
-        self.commit("ours");
+        self.desk.commit("ours");
     }
 
     fn values(&self) -> serde_json::Value {
@@ -94,7 +63,7 @@ impl Story {
 fn edits_of_different_keys_merge_without_a_key() {
     let story = Story::new(true);
     story.fork(|it| it.set("B", "ours"), |it| it.set("C", "theirs"));
-    story.git(&["merge", "-q", "topic"]);
+    story.desk.git(&["merge", "-q", "topic"]);
     assert_eq!(
         story.values(),
         json!({"A": "1", "B": "ours", "C": "theirs", "D": "4"})
@@ -112,7 +81,7 @@ fn edits_of_different_keys_merge_without_a_key() {
             it.desk.seal(&["unset", FILE, "D"]).done();
         },
     );
-    story.git(&["merge", "-q", "topic"]);
+    story.desk.git(&["merge", "-q", "topic"]);
     assert_eq!(
         story.values(),
         json!({"B": "2", "C": "3", "E": "ours", "F": "theirs"})
@@ -139,7 +108,7 @@ fn lines_beside_the_values_merge_as_lines() {
             it.desk.write(FILE, &text);
         },
     );
-    story.git(&["merge", "-q", "topic"]);
+    story.desk.git(&["merge", "-q", "topic"]);
     let text = story.desk.read(FILE);
     assert!(
         text.contains("# owned by shop") && text.contains("creationPolicy: Orphan"),
@@ -162,7 +131,7 @@ fn the_same_key_is_a_conflict_that_a_person_can_finish() {
                 it.set("D", "4a");
             },
         );
-        let merge = story.try_git(&["merge", "topic"]);
+        let merge = story.desk.try_git(&["merge", "topic"]);
         assert_eq!(merge.status.code(), Some(1));
         let text = String::from_utf8_lossy(&merge.stderr);
         assert!(text.contains("both sides changed the value of B"), "{text}");
@@ -200,7 +169,7 @@ fn the_same_key_is_a_conflict_that_a_person_can_finish() {
         story.desk.seal(&["verify", "-i", RECOVERY]).done();
         let values = json!({"A": "1a", "B": pick, "C": "3", "D": "4a"});
         assert_eq!(story.values(), values);
-        story.commit("merged");
+        story.desk.commit("merged");
     }
 }
 
@@ -222,7 +191,7 @@ fn a_key_that_one_side_took_out_does_not_come_back_unseen() {
             it.desk.write(FILE, &moved);
         },
     );
-    let merge = story.try_git(&["merge", "topic"]);
+    let merge = story.desk.try_git(&["merge", "topic"]);
     assert_eq!(merge.status.code(), Some(1), "{merge:?}");
 }
 
@@ -231,7 +200,7 @@ fn rotations_and_edits_meet() {
     // A rotation on one side, an edit on the other.
     let story = Story::new(true);
     story.fork(|it| it.rotate("second"), |it| it.set("C", "theirs"));
-    story.git(&["merge", "-q", "topic"]);
+    story.desk.git(&["merge", "-q", "topic"]);
     assert_eq!(story.values()["C"], "theirs");
     let check = story.desk.seal(&["reseal", "--check"]);
     assert_eq!(
@@ -242,20 +211,20 @@ fn rotations_and_edits_meet() {
     story.reseal();
     assert_eq!(story.desk.values("../home/second", FILE)["C"], "theirs");
     story.desk.seal(&["verify", "-i", RECOVERY]).done();
-    story.commit("resealed");
+    story.desk.commit("resealed");
 
     // Both sides reseal to the same key: the bytes differ, what they say does not.
-    story.git(&["branch", "-q", "-D", "topic"]);
+    story.desk.git(&["branch", "-q", "-D", "topic"]);
     let private = "../home/third";
     let generate = ["keys", "generate", "--classic", "-w", private];
     let public = story.desk.seal(&generate).done().stdout;
     story.desk.write(".sealkit/production.pub", &public);
-    story.commit("a third key");
+    story.desk.commit("a third key");
     story.fork(Story::reseal, |it| {
         it.reseal();
         it.set("A", "later");
     });
-    story.git(&["merge", "-q", "topic"]);
+    story.desk.git(&["merge", "-q", "topic"]);
     assert_eq!(story.desk.values(private, FILE)["A"], "later");
     story
         .desk
@@ -265,10 +234,10 @@ fn rotations_and_edits_meet() {
     // The rotation is taken back, and made again.
     let story = Story::new(true);
     story.rotate("second");
-    story.commit("rotated");
+    story.desk.commit("rotated");
     story.set("B", "later");
-    story.commit("edited");
-    story.git(&["revert", "--no-edit", "HEAD~1"]);
+    story.desk.commit("edited");
+    story.desk.git(&["revert", "--no-edit", "HEAD~1"]);
     assert_eq!(story.values()["B"], "later");
     let verify = story.desk.seal(&["verify"]);
     assert!(
@@ -283,15 +252,15 @@ fn rotations_and_edits_meet() {
 fn rebase_and_cherry_pick_use_the_driver() {
     let story = Story::new(true);
     story.fork(|it| it.set("B", "ours"), |it| it.set("C", "theirs"));
-    story.git(&["checkout", "-q", "topic"]);
-    story.git(&["rebase", "-q", "main"]);
+    story.desk.git(&["checkout", "-q", "topic"]);
+    story.desk.git(&["rebase", "-q", "main"]);
     assert_eq!(
         story.values(),
         json!({"A": "1", "B": "ours", "C": "theirs", "D": "4"})
     );
     let story = Story::new(true);
     story.fork(|it| it.set("B", "ours"), |it| it.set("C", "theirs"));
-    story.git(&["cherry-pick", "topic"]);
+    story.desk.git(&["cherry-pick", "topic"]);
     assert_eq!(
         story.values(),
         json!({"A": "1", "B": "ours", "C": "theirs", "D": "4"})
@@ -314,7 +283,7 @@ fn without_the_driver_a_merge_is_right_or_a_conflict() {
         for theirs in &changes[index + 1..] {
             let story = Story::new(false);
             story.fork(ours.0, theirs.0);
-            let merge = story.try_git(&["merge", "-q", "topic"]);
+            let merge = story.desk.try_git(&["merge", "-q", "topic"]);
             if merge.status.success() {
                 clean += 1;
                 let values = story.values();
@@ -339,7 +308,7 @@ fn git_shows_what_changed_and_the_set_up_is_made_once() {
     assert!(!again.stderr.contains("wrote"));
     assert_eq!(story.desk.read(".gitattributes"), attributes);
     story.set("B", "new");
-    let diff = story.git(&["diff"]);
+    let diff = story.desk.git(&["diff"]);
     let changed: Vec<&str> = diff
         .lines()
         .filter(|it| it.starts_with(['+', '-']))
@@ -353,9 +322,10 @@ fn git_shows_what_changed_and_the_set_up_is_made_once() {
         "{diff}"
     );
 
-    story
-        .desk
-        .write("old.yaml", &story.git(&["show", &format!("HEAD:{FILE}")]));
+    story.desk.write(
+        "old.yaml",
+        &story.desk.git(&["show", &format!("HEAD:{FILE}")]),
+    );
     let diff = story.desk.seal(&["diff", "old.yaml", FILE]);
     assert_eq!(diff.code, 1);
     assert!(
@@ -380,7 +350,7 @@ fn what_cannot_be_merged_by_keys_is_merged_by_lines() {
     let story = Story::new(true);
     let flow = serde_json::to_string(&objects(&story.desk.read(FILE))[0]).unwrap();
     story.desk.write(FILE, &format!("# flow\n{flow}\n"));
-    story.commit("flow");
+    story.desk.commit("flow");
     let other = flow.replace("\"D\":", "\"E\":");
     let text = format!("# flow\n{other}\n");
     story.fork(
@@ -390,7 +360,7 @@ fn what_cannot_be_merged_by_keys_is_merged_by_lines() {
         },
         |it| it.desk.write(FILE, &text),
     );
-    let merge = story.try_git(&["merge", "-q", "topic"]);
+    let merge = story.desk.try_git(&["merge", "-q", "topic"]);
     let merged = story.desk.read(FILE);
     assert!(
         merge.status.code() == Some(1) && merged.contains("<<<<<<<"),

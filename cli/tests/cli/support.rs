@@ -70,6 +70,34 @@ impl Desk {
         assert!(git.status().unwrap().success());
     }
 
+    /// Runs Git in the work folder, with this `seal` on its path.
+    pub fn try_git(&self, arguments: &[&str]) -> std::process::Output {
+        let bin = Path::new(env!("CARGO_BIN_EXE_seal")).parent().unwrap();
+        let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+        Command::new("git")
+            .args(["-c", "user.name=t", "-c", "user.email=t@example.com"])
+            .args(arguments)
+            .current_dir(self.work())
+            .env("PATH", path)
+            .env("HOME", self.root.path().join("home"))
+            .env("GIT_EDITOR", "true")
+            .output()
+            .unwrap()
+    }
+
+    /// The same, and requires success.
+    pub fn git(&self, arguments: &[&str]) -> String {
+        let output = self.try_git(arguments);
+        assert!(output.status.success(), "git {arguments:?}: {output:?}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Commits everything.
+    pub fn commit(&self, message: &str) {
+        self.git(&["add", "-A"]);
+        self.git(&["commit", "-q", "-m", message]);
+    }
+
     /// From now on, every run sees this variable.
     pub fn set(&mut self, name: &str, value: &str) {
         self.environment.push((name.to_owned(), value.to_owned()));

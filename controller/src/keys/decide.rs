@@ -460,11 +460,15 @@ mod tests {
         }
 
         fn decide(&self) -> (Vec<Action>, Keys) {
+            self.decide_with(&Users::Known(self.users.clone()))
+        }
+
+        fn decide_with(&self, users: &Users) -> (Vec<Action>, Keys) {
             decide(&World {
                 held: &self.held,
                 sealing_keys: &self.keys,
                 allowed: &[Algorithm::Hybrid],
-                usage: &|_| Users::Known(self.users.clone()),
+                usage: &|_| users.clone(),
                 now: Timestamp::from_second(1_000_000).unwrap(),
             })
         }
@@ -610,13 +614,7 @@ mod tests {
         cluster.hold(Some(KeyState::Active), 2);
         let name = format!("key-{key}");
         cluster.keys.get_mut(&name).unwrap().spec.state = KeyState::Revoked;
-        let (actions, keys) = decide(&World {
-            held: &cluster.held,
-            sealing_keys: &cluster.keys,
-            allowed: &[Algorithm::Hybrid],
-            usage: &|_| Users::Unknown,
-            now: Timestamp::from_second(1_000_000).unwrap(),
-        });
+        let (actions, keys) = cluster.decide_with(&Users::Unknown);
         assert!(keys.ring.get(&key).is_some());
         let told = actions.iter().any(|action| {
             matches!(action, Action::WriteStatus { sealing_key, .. } if *sealing_key == name)
@@ -632,13 +630,7 @@ mod tests {
         let name = format!("key-{key}");
         cluster.keys.get_mut(&name).unwrap().spec.state = KeyState::Revoked;
         let failing: Vec<String> = (0..11).map(|index| format!("shop/db-{index}")).collect();
-        let (actions, keys) = decide(&World {
-            held: &cluster.held,
-            sealing_keys: &cluster.keys,
-            allowed: &[Algorithm::Hybrid],
-            usage: &|_| Users::Failing(failing.clone()),
-            now: Timestamp::from_second(1_000_000).unwrap(),
-        });
+        let (actions, keys) = cluster.decide_with(&Users::Failing(failing));
         assert!(keys.ring.get(&key).is_some());
         let message = actions.iter().find_map(|action| match action {
             Action::WriteStatus {

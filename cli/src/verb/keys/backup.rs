@@ -1,7 +1,6 @@
 //! `seal keys backup | restore`: the private keys of a cluster in one age file.
 
 use std::io::{Read as _, Write as _};
-use std::path::Path;
 
 use age::armor::{ArmoredReader, ArmoredWriter, Format};
 use base64::Engine as _;
@@ -21,7 +20,6 @@ use crate::files::{self, SMALL_FILE};
 use crate::identities;
 use crate::known::{Group, short_list};
 use crate::recipients::{Chosen, given};
-use crate::repository::Location;
 use crate::terminal::{Terminal, print, shown};
 
 /// Annotations of an identity that a restored one needs to be what it was.
@@ -35,8 +33,7 @@ const CLUSTER: &str = "sealkit.dev/cluster-uid";
 
 /// Reads the identities of the cluster and encrypts them to the recovery key.
 pub fn backup(args: &BackupArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
-    let here = Location::of(Path::new("-"))?;
-    let config = Config::find(&here)?;
+    let (here, config) = Config::here()?;
     let recipients = if args.recipients_files.is_empty() {
         let keys = config.as_ref().map(Config::recovery).transpose()?;
         keys.unwrap_or_default()
@@ -145,8 +142,7 @@ pub fn restore(args: &RestoreArgs, global: &GlobalArgs, terminal: Terminal) -> R
         }
         return Ok(());
     }
-    let here = Location::of(Path::new("-"))?;
-    let config = Config::find(&here)?;
+    let (_, config) = Config::here()?;
     let (cluster, _) = connect(
         &args.cluster,
         config.as_ref(),

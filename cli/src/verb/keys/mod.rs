@@ -153,7 +153,7 @@ fn connect(args: &ClusterArgs, global: &GlobalArgs) -> Result<Cluster> {
     let Some(name) = &args.cluster else {
         return Cluster::connect(global, None);
     };
-    let config = Config::find(&Location::of(Path::new("-"))?)?.ok_or_else(|| {
+    let config = Config::here()?.1.ok_or_else(|| {
         CommandError::usage("no .sealkit.yaml that could say what cluster this is")
             .on(safe(name))
             .hint("name the kubeconfig context instead: --context NAME")

@@ -21,8 +21,7 @@ use crate::terminal::{Terminal, print, safe, shown};
 
 /// A new key in the cluster, and its public half in the recipient file of the repository.
 pub fn rotate(args: &RotateArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
-    let here = Location::of(std::path::Path::new("-"))?;
-    let config = Config::find(&here)?;
+    let (here, config) = Config::here()?;
     let (cluster, name) = connect(
         &args.cluster,
         config.as_ref(),
@@ -91,8 +90,7 @@ pub fn rotate(args: &RotateArgs, global: &GlobalArgs, terminal: Terminal) -> Res
 
 /// Ends a key that was superseded: the cluster revokes it once nothing needs it.
 pub fn retire(args: &RetireArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
-    let here = Location::of(std::path::Path::new("-"))?;
-    let config = Config::find(&here)?;
+    let (_, config) = Config::here()?;
     let (cluster, _) = connect(
         &args.cluster,
         config.as_ref(),
