@@ -137,6 +137,43 @@ pub async fn read(client: &Client, path: &str) -> Result<PartialObjectMeta, ApiF
     Ok(client.request(request).await?)
 }
 
+/// `GET path`, all of it; nothing where there is none.
+pub async fn read_whole(client: &Client, path: &str) -> Result<Option<Value>, ApiFailure> {
+    let request = Request::get(path)
+        .body(Vec::new())
+        .map_err(|_| ApiFailure::Unreachable)?;
+    match client.request(request).await.map_err(ApiFailure::from) {
+        Ok(object) => Ok(Some(object)),
+        Err(ApiFailure::Status { code: 404, .. }) => Ok(None),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// `DELETE path`, if it is still the object of this UID; fine if it is not.
+pub async fn delete(client: &Client, path: &str, uid: &str) -> Result<(), ApiFailure> {
+    let body = serde_json::json!({
+        "apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid},
+    });
+    let request = Request::delete(path).header("content-type", "application/json");
+    match send(client, request, &body).await {
+        Ok(_)
+        | Err(ApiFailure::Status {
+            code: 404 | 409, ..
+        }) => Ok(()),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// `PATCH path` as a JSON patch; the answer's metadata.
+pub async fn json_patch(
+    client: &Client,
+    path: &str,
+    body: &Value,
+) -> Result<PartialObjectMeta, ApiFailure> {
+    let request = Request::patch(path).header("content-type", "application/json-patch+json");
+    send(client, request, body).await
+}
+
 /// `PATCH path` as a merge patch; the answer's metadata.
 pub async fn merge_patch(
     client: &Client,

@@ -1,4 +1,5 @@
-//! The in-cluster controller: opens SealedSecrets and keeps the cluster's sealing keys.
+//! The in-cluster controller: opens SealedSecrets, keeps the cluster's sealing keys, and rewraps
+//! envelopes when they rotate.
 //!
 //! One folder per job. A reconciler's folder has `mod.rs` (wiring and triggers) and
 //! `reconcile.rs` (observe, decide, act); what it decides are pure functions with table tests.
@@ -8,7 +9,9 @@
 mod freeze;
 pub mod keys;
 pub mod kubernetes;
+mod place;
 pub mod queue;
+pub mod rewrap;
 pub mod run;
 pub mod sealed_secret;
 pub mod settings;

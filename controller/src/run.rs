@@ -8,6 +8,7 @@ use kube_lease_manager::LeaseManagerBuilder;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::keys::{KeyReconciler, Usage, Users};
+use crate::rewrap::RewrapRequests;
 use crate::sealed_secret::SealedSecrets;
 use crate::settings::Settings;
 use crate::telemetry::{self, Events, Health, Metrics};
@@ -152,6 +153,12 @@ async fn work(
         usage,
     );
     let events = Events::start(&client, identity);
+    let rewraps = RewrapRequests::new(
+        client.clone(),
+        settings.clone(),
+        keys.clone(),
+        metrics.clone(),
+    );
     let sealed_secrets = SealedSecrets::new(
         client,
         settings.clone(),
@@ -161,9 +168,13 @@ async fn work(
     );
     let _ = objects.set(Arc::downgrade(&sealed_secrets));
     let scraped = (Arc::downgrade(&sealed_secrets), metrics.clone());
+    let scraped_rewraps = Arc::downgrade(&rewraps);
     health.on_scrape(move || {
         if let Some(objects) = scraped.0.upgrade() {
             objects.scrape();
+        }
+        if let Some(requests) = scraped_rewraps.upgrade() {
+            requests.scrape();
         }
         if let Some(newest) = &*keys.borrow() {
             newest.scrape(&scraped.1);
@@ -174,6 +185,7 @@ async fn work(
     tasks.spawn(key_reconciler.run(health.clone(), metrics.clone()));
     let mut objects = tokio::task::JoinSet::new();
     objects.spawn(sealed_secrets.clone().run(health.clone()));
+    objects.spawn(rewraps.clone().run(health.clone()));
     tokio::select! {
         () = stop => {}
         // What never ends has ended: another process does better than half of this one.
@@ -182,8 +194,10 @@ async fn work(
     }
     tracing::info!("stopping, writes under way are finished");
     sealed_secrets.stop();
+    rewraps.stop();
     // What is not finished by then is dropped with the task.
-    let _ = tokio::time::timeout(STOP_WITHIN, objects.join_next()).await;
+    let finished = async { while objects.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(STOP_WITHIN, finished).await;
 }
 
 fn host_and_process() -> String {

@@ -160,7 +160,7 @@ fn the_controller_may_do_what_its_manifest_says_and_no_more() {
         "escalate",
         "bind",
     ];
-    let granted: [(&str, &str, &[&str]); 16] = [
+    let granted: [(&str, &str, &[&str]); 19] = [
         (
             "sealedsecrets.sealkit.dev",
             "shop",
@@ -186,7 +186,15 @@ fn the_controller_may_do_what_its_manifest_says_and_no_more() {
             &["get", "create", "patch", "update"],
         ),
         ("leases.coordination.k8s.io", "shop", &[]),
+        (
+            "rewraprequests.sealkit.dev",
+            "shop",
+            &["get", "list", "watch", "delete"],
+        ),
+        ("rewraprequests/status.sealkit.dev", "shop", &["patch"]),
         ("configmaps", "shop", &[]),
+        // But the one that it is named for.
+        ("configmaps", SYSTEM, &[]),
         ("pods", "shop", &[]),
         ("serviceaccounts", "shop", &[]),
         ("serviceaccounts/token", "shop", &[]),

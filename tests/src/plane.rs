@@ -55,7 +55,7 @@ impl Plane {
             .service_account_kubeconfig(SYSTEM, "seal-controller", hour)
             .unwrap();
         let api = ApiClient::new(servers.kubeconfig());
-        for plural in ["sealedsecrets", "sealingkeys"] {
+        for plural in ["sealedsecrets", "sealingkeys", "rewraprequests"] {
             let path = format!("/apis/sealkit.dev/v1beta1/{plural}");
             wait_for("the resources are served", || api.try_get(&path).ok());
         }

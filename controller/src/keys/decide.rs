@@ -155,6 +155,7 @@ pub(super) fn decide(world: &World<'_>) -> (Vec<Action>, Keys) {
     let ring = KeyRing::new(openable).expect("no two keys of one fingerprint");
     let keys = Keys {
         ring,
+        own: by_fingerprint.keys().copied().collect(),
         newest: newest
             .map(|(fingerprint, held)| (fingerprint, held.identity.recipient().key_type())),
         newest_created: newest.map_or(0, |(_, held)| created(held).as_second()),

@@ -5,6 +5,7 @@
 mod decide;
 mod reconcile;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use sealkit_core::keys::{Fingerprint, KeyRing, KeyType};
@@ -29,6 +30,8 @@ pub const FORCE_REVOKE: &str = "sealkit.dev/force-revoke";
 pub struct Keys {
     /// Identities that may open: Active and DecryptOnly.
     pub ring: KeyRing,
+    /// Fingerprints of all identities, the revoked ones too.
+    pub own: BTreeSet<Fingerprint>,
     /// The newest Active key, which sealing uses.
     pub newest: Option<(Fingerprint, KeyType)>,
     /// When the newest was made, in Unix seconds.
@@ -52,6 +55,7 @@ impl Keys {
     /// Do they open and judge objects as the others do?
     pub fn same(&self, other: &Self) -> bool {
         self.newest == other.newest
+            && self.own == other.own
             && self
                 .ring
                 .iter()

@@ -3,6 +3,7 @@
 //! and holds due times. It knows no cluster and is tested without one.
 
 mod fair;
+mod pause;
 mod turns;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -13,6 +14,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use fair::FairLane;
+pub use pause::{LONGEST_PAUSE, pause};
 pub use turns::{Place, Turns};
 
 /// A key that belongs to a group: groups take turns.

@@ -5,15 +5,14 @@ mod open;
 mod reconcile;
 mod state;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::core::{NamespaceResourceScope, PartialObjectMeta};
+use kube::core::PartialObjectMeta;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client};
 use sealkit_core::keys::Fingerprint;
@@ -22,19 +21,14 @@ use tokio::time::Instant;
 
 use crate::freeze::Freeze;
 use crate::keys::{KeysReceiver, Users};
-use crate::queue::{Lane, Queue, Turns};
+use crate::place::{Key, Place, api, covers, key_of, places};
+use crate::queue::{Lane, Queue, Turns, pause};
 use crate::settings::Settings;
 use crate::target::MANAGED_LABEL;
 use crate::telemetry::{Events, Health, KindReady, LaneLabel, Metrics};
 
 pub use state::SealedSecretObject;
 use state::{Known, Version};
-
-/// Namespace and name.
-pub type Key = (String, String);
-
-/// A namespace, or the whole cluster.
-type Place = Option<String>;
 
 /// Bytes of objects that may be in memory while they wait for their turn and have it; the others
 /// are read again then.
@@ -242,17 +236,6 @@ impl SealedSecrets {
         self.queue.close();
     }
 
-    fn api<K>(&self, place: &Place) -> Api<K>
-    where
-        K: kube::Resource<Scope = NamespaceResourceScope>,
-        K::DynamicType: Default,
-    {
-        match place {
-            None => Api::all(self.client.clone()),
-            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
-        }
-    }
-
     /// `listed` counts the places whose first list is complete.
     async fn watch_secrets(
         self: Arc<Self>,
@@ -261,7 +244,10 @@ impl SealedSecrets {
         listed: watch::Sender<usize>,
     ) {
         let config = watcher::Config::default().labels(&format!("{MANAGED_LABEL}=true"));
-        let stream = watcher(self.api::<PartialObjectMeta<Secret>>(&place), config);
+        let stream = watcher(
+            api::<PartialObjectMeta<Secret>>(&self.client, &place),
+            config,
+        );
         let mut first = true;
         let mut stream = crate::watch::events(stream, "Secret", health, self.metrics.clone());
         let mut list = HashMap::new();
@@ -324,7 +310,7 @@ impl SealedSecrets {
             // Put right at once; but two writers that do not give in must not burn the API server.
             let wait = match heals.checked_sub(HEALS_AT_ONCE) {
                 None => Duration::ZERO,
-                Some(more) => reconcile::pause(more + 1),
+                Some(more) => pause(more + 1),
             };
             self.queue
                 .push(key, Lane::Fresh, Instant::now() + wait, None);
@@ -332,7 +318,7 @@ impl SealedSecrets {
     }
 
     async fn watch_objects(self: Arc<Self>, place: Place, health: Arc<Health>) {
-        let api: Api<SealedSecretObject> = self.api(&place);
+        let api: Api<SealedSecretObject> = api(&self.client, &place);
         // One after the other: no page of large objects in memory, and none to wait for.
         let config = if crate::watch::streams_lists(&self.client, api.resource_url()).await {
             watcher::Config::default().streaming_lists()
@@ -425,26 +411,5 @@ impl SealedSecrets {
     fn state(&self) -> MutexGuard<'_, State> {
         // No code that can panic runs under the lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn key_of(metadata: &ObjectMeta) -> Key {
-    (
-        metadata.namespace.clone().unwrap_or_default(),
-        metadata.name.clone().unwrap_or_default(),
-    )
-}
-
-fn covers(place: &Place, key: &Key) -> bool {
-    place.as_ref().is_none_or(|namespace| *namespace == key.0)
-}
-
-/// The namespaces to serve, each once; `None` alone for the whole cluster.
-fn places(settings: &Settings) -> Vec<Place> {
-    let namespaces: BTreeSet<&String> = settings.watch_namespaces.iter().collect();
-    if namespaces.is_empty() {
-        vec![None]
-    } else {
-        namespaces.into_iter().cloned().map(Some).collect()
     }
 }

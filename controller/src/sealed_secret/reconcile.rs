@@ -5,7 +5,6 @@ use std::time::Duration;
 use futures::FutureExt;
 use jiff::Timestamp;
 use kube::Api;
-use rand_core::{OsRng, RngCore};
 use sealkit_core::api::{Reason, SealedSecretStatus, TargetStatus};
 use sealkit_core::keys::Fingerprint;
 use serde_json::{Value, json};
@@ -13,20 +12,16 @@ use tokio::time::Instant;
 
 use super::open::{self, Failure, OpenedObject};
 use super::state::{Known, is_known_keyless};
-use super::{KIND, Key, SMALL, SealedSecretObject, SealedSecrets, Waiting};
+use super::{KIND, SMALL, SealedSecretObject, SealedSecrets, Waiting};
 use crate::keys::Keys;
 use crate::kubernetes::{self, ApiFailure};
-use crate::queue::{Lane, Place, Work};
+use crate::place::Key;
+use crate::queue::{LONGEST_PAUSE, Lane, Place, Work, pause};
 use crate::status::{self, Outcome};
 use crate::target::{self, Desired, Op, Source, WriteError};
 use crate::telemetry::{
     EventKind, KindOp, KindResult, LaneLabel, ReasonLabel, Subject, kind_label,
 };
-
-/// First pause after a failure; doubles each time.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-/// Longest pause between two tries, for ever.
-const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 
 /// Longest pause between two looks for a Secret that somebody else has to make.
 const MISSING_PAUSE: Duration = Duration::from_secs(15);
@@ -527,35 +522,9 @@ fn status_patch(object: &SealedSecretObject, status: &SealedSecretStatus) -> Val
     })
 }
 
-/// min(1 s · 2ⁿ, 5 min), each a fifth up or down so that many objects do not move as one.
-pub(super) fn pause(failures: u32) -> Duration {
-    let doubled = FIRST_PAUSE * 2u32.saturating_pow(failures.saturating_sub(1).min(16));
-    let jitter = 0.8 + 0.4 * f64::from(OsRng.next_u32()) / f64::from(u32::MAX);
-    doubled.min(LONGEST_PAUSE).mul_f64(jitter)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn pauses_double_up_to_five_minutes_for_ever() {
-        let table = [
-            (1, 1.0),
-            (2, 2.0),
-            (3, 4.0),
-            (9, 256.0),
-            (10, 300.0),
-            (u32::MAX, 300.0),
-        ];
-        for (failures, seconds) in table {
-            let pause = pause(failures).as_secs_f64();
-            assert!(
-                (seconds * 0.79..=seconds * 1.21).contains(&pause),
-                "{failures}: {pause}"
-            );
-        }
-    }
 
     #[test]
     fn refusals_by_the_server_are_told_apart() {

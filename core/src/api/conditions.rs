@@ -72,6 +72,8 @@ reasons! {
     AccessDenied,
     /// Drift was put right.
     Healed,
+    /// Each envelope was dealt with.
+    Rewrapped,
     /// Being retried.
     ProgressingWithRetry,
     /// The key pair is there.

@@ -1,6 +1,7 @@
 //! The custom resources of group `sealkit.dev`, one file each, and their CRDs.
 
 mod conditions;
+mod rewrap_request;
 mod sealed_secret;
 mod sealing_key;
 
@@ -10,6 +11,10 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use kube::CustomResourceExt;
 
 pub use conditions::{Condition, ConditionStatus, ConditionType, Reason};
+pub use rewrap_request::{
+    REWRAP_BYTES, REWRAP_ENVELOPES, REWRAP_REQUESTS, RewrapRequest, RewrapRequestSpec,
+    RewrapRequestStatus, RewrappedEnvelope,
+};
 pub use sealed_secret::{
     CreationPolicy, EnvelopeSpec, ScopeSpec, SealedSecret, SealedSecretSpec, SealedSecretStatus,
     SecretTemplate, TargetSpec, TargetStatus, TemplateMetadata,
@@ -48,7 +53,7 @@ pub fn is_refused_metadata(name: &str) -> bool {
 
 /// All CRDs, as `deploy/crds` has them.
 pub fn custom_resource_definitions() -> Vec<CustomResourceDefinition> {
-    let mut crds = vec![SealedSecret::crd(), SealingKey::crd()];
+    let mut crds = vec![SealedSecret::crd(), SealingKey::crd(), RewrapRequest::crd()];
     crds.iter_mut().for_each(default_status);
     crds
 }

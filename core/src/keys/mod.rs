@@ -6,11 +6,13 @@ mod hybrid;
 mod identity;
 mod recipient;
 mod ring;
+mod trusted;
 
 pub use fingerprint::Fingerprint;
 pub use identity::{Identity, parse_identity_file};
 pub use recipient::{Recipient, RecipientSet, parse_recipient_file};
 pub use ring::KeyRing;
+pub use trusted::{TrustedCause, TrustedError, TrustedRecipients};
 
 /// The two accepted types of keys. One envelope never mixes them (age's rule of labels).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

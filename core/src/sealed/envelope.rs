@@ -184,6 +184,14 @@ impl EnvelopePlaintext {
         Ok(Self::new(id, &context, fields.render, to, key))
     }
 
+    /// What it was sealed for, for people.
+    pub(super) fn sealed_for(&self) -> String {
+        Context::new(self.scope, &self.namespace, &self.name).map_or_else(
+            |_| "another object".to_owned(),
+            |context| context.to_string(),
+        )
+    }
+
     /// Seals the envelope to its recipients.
     pub(super) fn seal(
         &self,

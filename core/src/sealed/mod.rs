@@ -16,8 +16,8 @@ mod value;
 
 pub use envelope::{EnvelopeId, SealedEnvelope};
 pub use object::{SealedObject, compact_size, content_fingerprint, json_size, memory_size};
-pub use open::{Opened, OpenedEnvelope, OpenedValue, Search, open, unwrap};
-pub use rewrap::Unwrapped;
+pub use open::{Opened, OpenedEnvelope, OpenedValue, Search, open, unwrap, unwrap_envelope};
+pub use rewrap::{RewrapError, Successors, Unwrapped};
 pub use rule::{Code, OpenError, Rule};
 pub use scope::{Context, ContextError, Scope};
 pub use seal::{SealError, Sealed, seal};

@@ -85,23 +85,49 @@ pub fn unwrap(
         .collect::<Result<Vec<_>, _>>()?;
     let mut unwrapped = BTreeMap::new();
     for ((id, envelope), attempts) in object.envelopes.iter().zip(attempts) {
-        let in_envelope = |error: OpenError| {
-            OpenError::new(error.rule, format!("envelope {id}: {}", error.detail))
-        };
-        let (plaintext, attempt) = envelope.file.decrypt(&attempts).map_err(in_envelope)?;
-        let plaintext = EnvelopePlaintext::decode(&plaintext).map_err(in_envelope)?;
-        check_context(*id, &plaintext, &object.context)?;
-        let (stanza, identity) = attempts[attempt];
-        let opened_by = identity.fingerprint();
-        let hints_are_true =
-            envelope.hints.get(stanza) == Some(&opened_by) && plaintext.to == envelope.hints;
-        let key_type = envelope.file.key_type();
-        unwrapped.insert(
-            *id,
-            Unwrapped::new(plaintext, key_type, opened_by, hints_are_true),
-        );
+        let one = unwrap_checked(*id, envelope, &attempts)?;
+        check_context(*id, &one.plaintext, &object.context)?;
+        unwrapped.insert(*id, one);
     }
     Ok(unwrapped)
+}
+
+/// Opens an envelope that came without its object, hinted keys only. What it is bound to is the
+/// caller's to judge, but for its id. Errors as [`open`].
+pub fn unwrap_envelope(
+    id: EnvelopeId,
+    entry: &serde_json::Value,
+    ring: &KeyRing,
+) -> Result<Unwrapped, OpenError> {
+    let envelope = CheckedEnvelope::parse(id, entry)?;
+    let attempts = attempts(id, &envelope, ring, Search::Hinted)?;
+    let one = unwrap_checked(id, &envelope, &attempts)?;
+    if one.plaintext.id == id {
+        Ok(one)
+    } else {
+        Err(moved(id, one.plaintext.id))
+    }
+}
+
+fn unwrap_checked(
+    id: EnvelopeId,
+    envelope: &CheckedEnvelope,
+    attempts: &[(usize, &Identity)],
+) -> Result<Unwrapped, OpenError> {
+    let in_envelope =
+        |error: OpenError| OpenError::new(error.rule, format!("envelope {id}: {}", error.detail));
+    let (plaintext, attempt) = envelope.file.decrypt(attempts).map_err(in_envelope)?;
+    let plaintext = EnvelopePlaintext::decode(&plaintext).map_err(in_envelope)?;
+    let (stanza, identity) = attempts[attempt];
+    let opened_by = identity.fingerprint();
+    Ok(Unwrapped {
+        hints_are_true: envelope.hints.get(stanza) == Some(&opened_by)
+            && plaintext.to == envelope.hints,
+        key_type: envelope.file.key_type(),
+        stanzas: envelope.file.recipients(),
+        plaintext,
+        opened_by,
+    })
 }
 
 /// Pairs of stanza and key to try, in order.
@@ -161,17 +187,15 @@ fn check_context(
     } else {
         return Ok(());
     };
-    let sealed_for = Context::new(envelope.scope, &envelope.namespace, &envelope.name).map_or_else(
-        |_| "another object".to_owned(),
-        |context| context.to_string(),
-    );
-    let what = if rule == Rule::ContextId {
-        format!(
-            "envelope {id} was sealed as envelope {}, it was moved",
-            envelope.id
-        )
-    } else {
-        format!("envelope {id} is sealed for {sealed_for}, found in {context}")
-    };
+    if rule == Rule::ContextId {
+        return Err(moved(id, envelope.id));
+    }
+    let sealed_for = envelope.sealed_for();
+    let what = format!("envelope {id} is sealed for {sealed_for}, found in {context}");
     Err(OpenError::new(rule, what))
+}
+
+fn moved(id: EnvelopeId, sealed_as: EnvelopeId) -> OpenError {
+    let what = format!("envelope {id} was sealed as envelope {sealed_as}, it was moved");
+    OpenError::new(Rule::ContextId, what)
 }

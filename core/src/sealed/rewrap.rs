@@ -1,31 +1,24 @@
+use std::collections::BTreeSet;
+
 use super::envelope::EnvelopePlaintext;
-use super::{OpenedEnvelope, SealError, SealedEnvelope};
-use crate::keys::{Fingerprint, KeyType, RecipientSet};
+use super::{
+    EnvelopeId, OpenError, OpenedEnvelope, Scope, SealError, SealedEnvelope, unwrap_envelope,
+};
+use crate::keys::{
+    Fingerprint, KeyError, KeyRing, KeyType, Recipient, RecipientSet, TrustedRecipients,
+};
 
 /// An opened envelope: what it holds can be sealed to others. It says nothing of any value, and
 /// its data key stays inside. No Debug; wiped when dropped.
 pub struct Unwrapped {
     pub(super) plaintext: EnvelopePlaintext,
-    key_type: KeyType,
-    opened_by: Fingerprint,
-    hints_are_true: bool,
+    pub(super) key_type: KeyType,
+    pub(super) opened_by: Fingerprint,
+    pub(super) hints_are_true: bool,
+    pub(super) stanzas: usize,
 }
 
 impl Unwrapped {
-    pub(super) fn new(
-        plaintext: EnvelopePlaintext,
-        key_type: KeyType,
-        opened_by: Fingerprint,
-        hints_are_true: bool,
-    ) -> Self {
-        Self {
-            plaintext,
-            key_type,
-            opened_by,
-            hints_are_true,
-        }
-    }
-
     /// The fingerprints of all its recipients, sorted, as authenticated.
     pub fn to(&self) -> &[Fingerprint] {
         &self.plaintext.to
@@ -39,6 +32,16 @@ impl Unwrapped {
     /// Does the manifest show the recipients that it is sealed to?
     pub fn hints_are_true(&self) -> bool {
         self.hints_are_true
+    }
+
+    /// The namespace that it is bound to; nothing where it may be used in every one.
+    pub fn namespace(&self) -> Option<&str> {
+        (self.plaintext.scope != Scope::ClusterWide).then_some(&*self.plaintext.namespace)
+    }
+
+    /// What it was sealed for, for people.
+    pub fn sealed_for(&self) -> String {
+        self.plaintext.sealed_for()
     }
 
     /// Is it sealed to exactly these, and does it say so? age is randomised: recipients decide
@@ -55,6 +58,34 @@ impl Unwrapped {
         self.plaintext.seal(recipients).map_err(|_| SealError::Age)
     }
 
+    /// Rewraps for whoever holds no list of recipients: they come from the opened envelope, each
+    /// replaced by its successor. Nobody is added and nobody is lost. The result was opened again
+    /// with a key of `ring` and holds what this one holds. `None` where it is current already.
+    pub fn succeed(
+        self,
+        successors: &Successors<'_>,
+        ring: &KeyRing,
+    ) -> Result<Option<SealedEnvelope>, RewrapError> {
+        if self.stanzas != self.plaintext.to.len() {
+            return Err(RewrapError::Stanzas);
+        }
+        let recipients = successors.of(&self.plaintext.to)?;
+        if self.is_current(&recipients) {
+            return Ok(None);
+        }
+        let id = self.plaintext.id;
+        let mut expected = self.plaintext;
+        expected.to = recipients.fingerprints();
+        let envelope = expected
+            .seal(&recipients)
+            .map_err(|_| RewrapError::Seal(SealError::Age))?;
+        if holds(id, &envelope, ring, &expected).map_err(RewrapError::Reopened)? {
+            Ok(Some(envelope))
+        } else {
+            Err(RewrapError::Altered)
+        }
+    }
+
     pub(super) fn into_opened(self) -> OpenedEnvelope {
         OpenedEnvelope {
             key_type: self.key_type,
@@ -62,4 +93,77 @@ impl Unwrapped {
             opened_by: self.opened_by,
         }
     }
+}
+
+/// Opens an envelope just made, and compares.
+fn holds(
+    id: EnvelopeId,
+    envelope: &SealedEnvelope,
+    ring: &KeyRing,
+    expected: &EnvelopePlaintext,
+) -> Result<bool, OpenError> {
+    let entry = serde_json::json!({
+        "recipients": envelope.recipients, "sealedKey": envelope.sealed_key,
+    });
+    let again = unwrap_envelope(id, &entry, ring)?;
+    Ok(again.hints_are_true && *again.plaintext.encode() == *expected.encode())
+}
+
+/// Who follows whom when a cluster rewraps.
+pub struct Successors<'a> {
+    /// Fingerprints of all keys of this cluster, in whatever state.
+    pub own: &'a BTreeSet<Fingerprint>,
+    /// The key that takes their place.
+    pub newest: &'a Recipient,
+    /// Everybody else that envelopes may be sealed to.
+    pub trusted: &'a TrustedRecipients,
+}
+
+impl Successors<'_> {
+    /// The recipients that follow these; equal ones merge. Errors: [`RewrapError::Unknown`] names
+    /// all that have no successor, [`RewrapError::Recipients`].
+    pub fn of(&self, to: &[Fingerprint]) -> Result<RecipientSet, RewrapError> {
+        let successor = |fingerprint: &Fingerprint| {
+            if self.own.contains(fingerprint) {
+                return Some(self.newest);
+            }
+            let trusted = self.trusted.successor(fingerprint)?;
+            let is_own = self.own.contains(&trusted.fingerprint());
+            Some(if is_own { self.newest } else { trusted })
+        };
+        let unknown: Vec<_> = to.iter().filter(|to| successor(to).is_none()).collect();
+        if !unknown.is_empty() {
+            return Err(RewrapError::Unknown(unknown.into_iter().copied().collect()));
+        }
+        let recipients = to.iter().filter_map(successor).cloned();
+        RecipientSet::new(recipients).map_err(RewrapError::Recipients)
+    }
+}
+
+/// Why an envelope was not rewrapped.
+#[derive(Debug, thiserror::Error)]
+pub enum RewrapError {
+    /// Recipients that nobody here may speak for.
+    #[error("it is sealed to {} too, whom this cluster does not know", short(.0))]
+    Unknown(Vec<Fingerprint>),
+    /// A stanza that the envelope does not account for.
+    #[error("it has another number of stanzas than of recipients")]
+    Stanzas,
+    /// The successors cannot share an envelope.
+    #[error("its recipients cannot be followed: {0}")]
+    Recipients(KeyError),
+    /// age refused.
+    #[error(transparent)]
+    Seal(SealError),
+    /// The new envelope does not open.
+    #[error("the new envelope does not open: {0}")]
+    Reopened(OpenError),
+    /// The new envelope holds something else.
+    #[error("the new envelope does not hold what the old one does")]
+    Altered,
+}
+
+fn short(fingerprints: &[Fingerprint]) -> String {
+    let texts: Vec<_> = fingerprints.iter().map(Fingerprint::short).collect();
+    texts.join(", ")
 }

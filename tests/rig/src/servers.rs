@@ -105,6 +105,8 @@ pub(crate) fn controller_manager(assets: &Assets, dir: &RunDir, ports: &Ports) -
         "--use-service-account-credentials=false",
     ]);
     command.arg(format!("--controllers={}", CONTROLLERS.join(",")));
+    // A quota that was there before its kind was discovered counts within seconds.
+    command.arg("--resource-quota-sync-period=5s");
     command
         .arg("--service-account-private-key-file")
         .arg(keys.join("sa.key"));
@@ -115,11 +117,13 @@ pub(crate) fn controller_manager(assets: &Assets, dir: &RunDir, ports: &Ports) -
     command
 }
 
-/// What tests can notice: owners, namespaces, `ServiceAccounts`, kube-root-ca.crt, aggregated roles.
-const CONTROLLERS: [&str; 5] = [
+/// What tests can notice: owners, namespaces, `ServiceAccounts`, kube-root-ca.crt, aggregated roles,
+/// quotas.
+const CONTROLLERS: [&str; 6] = [
     "garbage-collector-controller",
     "namespace-controller",
     "serviceaccount-controller",
     "root-ca-certificate-publisher-controller",
     "clusterrole-aggregation-controller",
+    "resourcequota-controller",
 ];

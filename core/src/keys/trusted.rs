@@ -1,0 +1,163 @@
+use std::collections::BTreeMap;
+
+use super::recipient::key_lines;
+use super::{Fingerprint, KeyError, Recipient, parse_recipient_file};
+
+/// Whom a cluster may seal to beside itself, and who takes whose place: recovery keys and sister
+/// clusters. The text form is the `data` of the ConfigMap `sealkit-recipients`: each entry a
+/// recipient file, and the entry `successors` with lines `OLD=recipient`, OLD a fingerprint.
+#[derive(Clone, Debug, Default)]
+pub struct TrustedRecipients {
+    recipients: BTreeMap<Fingerprint, Recipient>,
+    successors: BTreeMap<Fingerprint, Recipient>,
+}
+
+/// What is wrong with an entry.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("entry {entry}: {cause}")]
+pub struct TrustedError {
+    /// Name of the entry.
+    pub entry: String,
+    /// What is wrong.
+    pub cause: TrustedCause,
+}
+
+/// See [`TrustedError`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TrustedCause {
+    /// A key is refused.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// Not `OLD=recipient`.
+    #[error("line {0}: must be FINGERPRINT=RECIPIENT, the fingerprint with all 32 characters")]
+    Line(usize),
+    /// Two successors of one key.
+    #[error("two successors of {0}")]
+    Twice(Fingerprint),
+    /// Keys that follow each other in a circle.
+    #[error("the successors of {0} lead back to it")]
+    Circle(Fingerprint),
+}
+
+impl TrustedRecipients {
+    /// Name of the ConfigMap in the controller's namespace.
+    pub const NAME: &str = "sealkit-recipients";
+    /// The entry that is no recipient file.
+    pub const SUCCESSORS: &str = "successors";
+
+    /// Reads all entries.
+    pub fn parse(data: &BTreeMap<String, String>) -> Result<Self, TrustedError> {
+        let mut trusted = Self::default();
+        for (entry, text) in data {
+            trusted.entry(entry, text).map_err(|cause| TrustedError {
+                entry: crate::names::printable(entry),
+                cause,
+            })?;
+        }
+        for start in trusted.successors.keys() {
+            if trusted.successor(start).is_none() {
+                return Err(TrustedError {
+                    entry: Self::SUCCESSORS.to_owned(),
+                    cause: TrustedCause::Circle(*start),
+                });
+            }
+        }
+        Ok(trusted)
+    }
+
+    fn entry(&mut self, entry: &str, text: &str) -> Result<(), TrustedCause> {
+        if entry != Self::SUCCESSORS {
+            for recipient in parse_recipient_file(text)? {
+                let fingerprint = recipient.fingerprint();
+                let held = self.recipients.insert(fingerprint, recipient.clone());
+                if held.is_some_and(|held| held != recipient) {
+                    return Err(KeyError::FingerprintCollision(fingerprint).into());
+                }
+            }
+            return Ok(());
+        }
+        for (number, line) in key_lines(text) {
+            let (old, new) = line.split_once('=').ok_or(TrustedCause::Line(number))?;
+            let old = old
+                .trim()
+                .parse()
+                .map_err(|()| TrustedCause::Line(number))?;
+            let new = new.trim().parse().map_err(|cause| KeyError::Line {
+                line: number,
+                cause: Box::new(cause),
+            })?;
+            if self.successors.insert(old, new).is_some() {
+                return Err(TrustedCause::Twice(old));
+            }
+        }
+        Ok(())
+    }
+
+    /// Who is sealed to in place of this one: its last successor, itself if it has none and is
+    /// trusted.
+    pub fn successor(&self, fingerprint: &Fingerprint) -> Option<&Recipient> {
+        let mut last = self.recipients.get(fingerprint);
+        let mut at = *fingerprint;
+        for _ in 0..=self.successors.len() {
+            let Some(next) = self.successors.get(&at) else {
+                return last;
+            };
+            at = next.fingerprint();
+            last = Some(next);
+        }
+        None
+    }
+
+    /// All that stand in recipient files, by fingerprint.
+    pub fn recipients(&self) -> impl Iterator<Item = &Recipient> {
+        self.recipients.values()
+    }
+
+    /// The successors as they were written down: old fingerprint and next recipient.
+    pub fn successors(&self) -> impl Iterator<Item = (&Fingerprint, &Recipient)> {
+        self.successors.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::{Identity, KeyType};
+
+    #[test]
+    fn successors_are_followed_to_the_last() {
+        let keys: Vec<Recipient> = (0..4)
+            .map(|_| Identity::generate(KeyType::Classic).recipient().clone())
+            .collect();
+        let print = |index: usize| keys[index].fingerprint();
+        let parse = |file: &str, successors: String| {
+            TrustedRecipients::parse(&BTreeMap::from([
+                ("recovery.pub".to_owned(), file.to_owned()),
+                ("successors".to_owned(), successors),
+            ]))
+        };
+        let file = format!("# recovery\n{}\n{}\n", keys[0], keys[1]);
+        let chain = format!(
+            "{}={}\n# then\n{} = {}\n",
+            print(0),
+            keys[2],
+            print(2),
+            keys[3]
+        );
+        let trusted = parse(&file, chain).unwrap();
+        let successor = |index| trusted.successor(&print(index)).map(Recipient::fingerprint);
+        assert_eq!(successor(0), Some(print(3)));
+        assert_eq!(successor(1), Some(print(1)), "trusted as it is");
+        assert_eq!(successor(2), Some(print(3)));
+        assert_eq!(successor(3), None, "not itself trusted");
+
+        let circle = format!("{}={}\n{}={}\n", print(0), keys[2], print(2), keys[0]);
+        let cause = |text: String| parse(&file, text).unwrap_err().cause;
+        assert!(matches!(cause(circle), TrustedCause::Circle(_)));
+        let twice = format!("{0}={1}\n{0}={2}\n", print(0), keys[2], keys[3]);
+        assert_eq!(cause(twice), TrustedCause::Twice(print(0)));
+        let short = format!("{}={}\n", print(0).short(), keys[2]);
+        assert_eq!(cause(short), TrustedCause::Line(1));
+        assert!(parse("x", String::new()).is_err());
+    }
+}
