@@ -360,7 +360,8 @@ Examples:
   # what is not sealed to whom .sealkit.yaml says; for CI, needs no key
   seal reseal --check
 
-  # all of the repository, with the recovery key
+  # all of the repository: by the cluster, or with the recovery key
+  seal reseal --context prod-eu
   seal reseal -i ~/recovery.key
 
   # see which files would change
@@ -369,6 +370,9 @@ pub struct ResealArgs {
     /// Files and folders [default: the working directory]
     #[arg(value_name = "PATH")]
     pub paths: Vec<PathBuf>,
+    /// Which cluster.
+    #[command(flatten)]
+    pub cluster: WriteClusterArgs,
     /// Change nothing, exit with 1 if there is something to do
     #[arg(long)]
     pub check: bool,
@@ -399,6 +403,14 @@ Examples:
   seal reseal -i ~/recovery.key
   git commit -am 'Seal to the new key of production'")]
     Rotate(RotateArgs),
+    /// Tell a cluster whom it may reseal to beside itself: recovery keys and other clusters
+    #[command(after_help = "\
+Examples:
+  seal keys trust --context prod-eu
+
+  # where the cluster is run from Git
+  seal keys trust --context prod-eu -o yaml > sealkit-recipients.yaml")]
+    Trust(TrustArgs),
     /// End a superseded key: revoked by the cluster once nothing needs it
     #[command(after_help = "Example:\n  seal keys retire --context prod-eu key-x7k2p")]
     Retire(RetireArgs),
@@ -530,6 +542,23 @@ pub struct RotateArgs {
     /// X25519 instead of the post-quantum hybrid, where the controller allows it
     #[arg(long)]
     pub classic: bool,
+}
+
+/// Flags of `seal keys trust`.
+#[derive(Args, Debug)]
+pub struct TrustArgs {
+    /// Which cluster.
+    #[command(flatten)]
+    pub cluster: WriteClusterArgs,
+    /// Take keys out that no recipient file supersedes
+    #[arg(long)]
+    pub replace: bool,
+    /// Go on when the recipients are not those of before
+    #[arg(long)]
+    pub accept_recipients: bool,
+    /// Namespace of the controller
+    #[arg(long, value_name = "NAME", default_value = sealkit_core::api::CONTROLLER_NAMESPACE)]
+    pub system_namespace: String,
 }
 
 /// Flags of `seal keys retire`.

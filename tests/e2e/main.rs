@@ -18,6 +18,7 @@ mod probes;
 mod recovery;
 mod refusal;
 mod replicas;
+mod reseal;
 mod rewrap;
 mod rights;
 mod rotation;

@@ -1,113 +1,23 @@
 //! The life of a key over a repository, with the real `seal`: rotation, retirement, disaster.
 
 use std::fs;
-use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::Command;
 
 use sealkit_tests::canary::unique_value;
 use sealkit_tests::controller::Flags;
 use sealkit_tests::namespace::{Namespace, resource_version};
 use sealkit_tests::plane::{Own, Plane};
 use sealkit_tests::program::program;
+use sealkit_tests::repository::{NAMESPACE, Repository, make_namespaces};
 use sealkit_tests::wait::wait_until;
 use serde_json::{Value, json};
-use tempfile::TempDir;
-
-/// A repository with objects for one cluster, and the recovery key outside of it.
-struct Repository {
-    root: TempDir,
-    values: Vec<String>,
-}
-
-const NAMESPACE: &str = "shop";
-
-impl Repository {
-    /// Made with the cluster's key; seals so many objects.
-    fn new(plane: &Plane, objects: usize) -> Self {
-        let root = tempfile::tempdir().unwrap();
-        let work = root.path().join("work");
-        fs::create_dir(&work).unwrap();
-        let git = Command::new("git").args(["init", "-q"]).arg(&work).status();
-        assert!(git.unwrap().success());
-        let values = (0..objects).map(|_| unique_value()).collect();
-        let repository = Self { root, values };
-        repository.done(
-            plane,
-            &[
-                "init",
-                "--cluster",
-                "production",
-                "--recovery-key",
-                "../recovery.key",
-            ],
-            "",
-        );
-        for (index, value) in repository.values.iter().enumerate() {
-            let manifest = json!({
-                "apiVersion": "v1", "kind": "Secret",
-                "metadata": {"name": format!("db-{index}"), "namespace": NAMESPACE},
-                "stringData": {"password": value},
-            });
-            repository.done(plane, &["-q", "-w", "production/"], &manifest.to_string());
-        }
-        repository
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.root.path().join("work").join(name)
-    }
-
-    fn seal(&self, plane: &Plane, arguments: &[&str], stdin: &str) -> Output {
-        let mut child = Command::new(program("seal"))
-            .args(arguments)
-            .current_dir(self.root.path().join("work"))
-            .env("KUBECONFIG", plane.servers.kubeconfig())
-            .env("HOME", self.root.path())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let _ = child.stdin.take().unwrap().write_all(stdin.as_bytes());
-        child.wait_with_output().unwrap()
-    }
-
-    /// Requires success; stdout and stderr, in which no value stands.
-    fn done(&self, plane: &Plane, arguments: &[&str], stdin: &str) -> String {
-        let output = self.seal(plane, arguments, stdin);
-        let text =
-            String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{arguments:?}: {text}");
-        for value in &self.values {
-            assert!(!text.contains(value), "{arguments:?}");
-        }
-        assert!(!text.contains("AGE-SECRET-KEY"), "{arguments:?}");
-        text.into_owned()
-    }
-
-    fn apply(&self, plane: &Plane) {
-        let folder = self.path("production");
-        let apply = ["apply", "--server-side", "-f", folder.to_str().unwrap()];
-        plane.servers.kubectl(&apply).unwrap();
-    }
-
-    fn wait_ready(&self, shop: &Namespace) -> Vec<Value> {
-        (0..self.values.len())
-            .map(|index| {
-                let name = format!("db-{index}");
-                let object = shop.wait_ready(&name);
-                shop.wait_value(&name, &self.values[index]);
-                object
-            })
-            .collect()
-    }
-}
 
 fn shop(plane: &Plane) -> Namespace {
     let key = sealkit_tests::plane::recipient(&plane.newest_key());
-    Namespace::create(&plane.api, NAMESPACE, key)
+    make_namespaces(plane, &[NAMESPACE]);
+    Namespace::existing(&plane.api, NAMESPACE, &key)
 }
 
 #[test]
@@ -136,7 +46,8 @@ fn a_rotation_over_a_repository_restarts_nothing() {
     assert_ne!(fingerprint(&new), fingerprint(&old));
     let file = fs::read_to_string(repository.path(".sealkit/production.pub")).unwrap();
     assert!(
-        file.contains(&fingerprint(&new)) && !file.contains(&fingerprint(&old)),
+        file.contains(&format!("# fingerprint: {}", fingerprint(&new)))
+            && file.contains(&format!("# supersedes: {}", fingerprint(&old))),
         "{file}"
     );
     wait_until("the objects say that they need it", || {

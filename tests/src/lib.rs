@@ -16,6 +16,7 @@ pub mod namespace;
 pub mod plane;
 pub mod program;
 pub mod recorder;
+pub mod repository;
 pub mod rewrap;
 pub mod sealing;
 pub mod secret_watch;

@@ -149,6 +149,7 @@ impl Plane {
             ));
         }
         gone(SEALING_KEYS);
+        gone(crate::rewrap::TRUSTED);
         for secret in self.identities() {
             gone(&format!(
                 "{SYSTEM_SECRETS}/{}",

@@ -14,7 +14,7 @@ use crate::files::{self, Access};
 use crate::identities::{ask, encrypt, key_file, write_key_file};
 use crate::repository::{Location, root_of};
 use crate::terminal::{Terminal, print, safe, shown};
-use crate::verb::keys::recipient_file;
+use crate::verb::keys::{recipient_file, trust_quietly};
 
 /// Folder of the recipient files.
 const KEYS: &str = ".sealkit";
@@ -22,7 +22,8 @@ const KEYS: &str = ".sealkit";
 /// A cluster of the new config.
 struct Entry {
     name: String,
-    context: Option<String>,
+    /// Reached through its context, if it was.
+    cluster: Option<Cluster>,
     keys: Vec<Recipient>,
     text: String,
 }
@@ -74,7 +75,13 @@ pub fn run(args: &InitArgs, global: &GlobalArgs, terminal: Terminal) -> Result<(
         terminal.done("wrote", path.strip_prefix(&root).unwrap_or(path));
     }
     // What was written is read as every later command will.
-    Config::load(&root).map(|_| ())
+    let config = Config::load(&root)?;
+    for Entry { name, cluster, .. } in &entries {
+        if let Some(cluster) = cluster {
+            trust_quietly(cluster, &config, name, terminal);
+        }
+    }
+    Ok(())
 }
 
 fn entries(args: &InitArgs, global: &GlobalArgs, terminal: Terminal) -> Result<Vec<Entry>> {
@@ -91,7 +98,7 @@ fn entries(args: &InitArgs, global: &GlobalArgs, terminal: Terminal) -> Result<V
         }
         entries.push(Entry {
             name: name.to_owned(),
-            context: None,
+            cluster: None,
             keys,
             text,
         });
@@ -103,10 +110,9 @@ fn entries(args: &InitArgs, global: &GlobalArgs, terminal: Terminal) -> Result<V
         let cluster = Cluster::connect(global, context)?;
         let key = cluster.newest_key(terminal)?;
         let text = recipient_file(&cluster, &key);
-        let context = Some(cluster.context().to_owned());
         entries.push(Entry {
             name: name.to_owned(),
-            context,
+            cluster: Some(cluster),
             keys: vec![key.recipient],
             text,
         });
@@ -187,10 +193,10 @@ fn config_text(entries: &[Entry], recovery: bool) -> String {
         "# Whom the secrets of this repository are sealed to. Review changes as you review access.\n\
          version: 1\nclusters:\n",
     );
-    for Entry { name, context, .. } in entries {
-        let context = context
+    for Entry { name, cluster, .. } in entries {
+        let context = cluster
             .as_ref()
-            .map(|context| format!(", context: {}", quoted(context)));
+            .map(|cluster| format!(", context: {}", quoted(cluster.context())));
         let name = quoted(name);
         let file = format!("{KEYS}/{}.pub", name.trim_matches('"'));
         let _ = writeln!(

@@ -185,7 +185,7 @@ fn one_bad_file_holds_up_no_other() {
 #[test]
 fn what_cannot_be_opened_or_is_not_known_stays() {
     let desk = repository();
-    let no_key = "no private key to reseal with";
+    let no_key = "nothing to reseal with";
     desk.refused(&["reseal"], "", 2, no_key);
     rotate(&desk, "production");
     // The key file came with a pull: a program asks first.

@@ -12,7 +12,7 @@ pub use fingerprint::Fingerprint;
 pub use identity::{Identity, parse_identity_file};
 pub use recipient::{Recipient, RecipientSet, parse_recipient_file};
 pub use ring::KeyRing;
-pub use trusted::{TrustedCause, TrustedError, TrustedRecipients};
+pub use trusted::{SUPERSEDES, TrustedCause, TrustedError, TrustedRecipients, superseded};
 
 /// The two accepted types of keys. One envelope never mixes them (age's rule of labels).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -119,6 +119,26 @@ impl TrustedRecipients {
     }
 }
 
+/// Comment of a recipient file: the next key in it takes the place of the one with this
+/// fingerprint (all 32 characters).
+pub const SUPERSEDES: &str = "# supersedes: ";
+
+/// Who takes whose place, by a recipient file's own words. Keys are not checked here.
+pub fn superseded(text: &str) -> Result<Vec<(Fingerprint, Recipient)>, TrustedCause> {
+    let mut found = Vec::new();
+    let mut waiting = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if let Some(old) = line.strip_prefix(SUPERSEDES.trim_end()) {
+            let old = old.trim().parse();
+            waiting.push(old.map_err(|()| TrustedCause::Line(index + 1))?);
+        } else if let Ok(recipient) = line.parse::<Recipient>() {
+            found.extend(waiting.drain(..).map(|old| (old, recipient.clone())));
+        }
+    }
+    Ok(found)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -159,5 +179,27 @@ mod tests {
         let short = format!("{}={}\n", print(0).short(), keys[2]);
         assert_eq!(cause(short), TrustedCause::Line(1));
         assert!(parse("x", String::new()).is_err());
+    }
+
+    #[test]
+    fn a_recipient_file_says_whom_its_keys_supersede() {
+        let keys: Vec<Recipient> = (0..4)
+            .map(|_| Identity::generate(KeyType::Classic).recipient().clone())
+            .collect();
+        let print = |index: usize| keys[index].fingerprint();
+        let text = format!(
+            "{}\n# a\n# supersedes: {}\n  # supersedes:{}\n{}\n# supersedes: {}\n",
+            keys[0],
+            print(2),
+            print(3),
+            keys[1],
+            print(0)
+        );
+        let expected = [(print(2), keys[1].clone()), (print(3), keys[1].clone())];
+        assert_eq!(superseded(&text).unwrap(), expected);
+        assert_eq!(
+            superseded("#\n# supersedes: 12\n"),
+            Err(TrustedCause::Line(2))
+        );
     }
 }

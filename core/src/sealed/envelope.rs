@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::age_file::{self, AgeFile};
 use super::{Context, OpenError, Rule, Scope, limits};
-use crate::keys::{Fingerprint, RecipientSet};
+use crate::keys::{Fingerprint, KeyType, RecipientSet};
 
 /// Id of an envelope within its object: 16 lower-case hex characters.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -211,6 +211,32 @@ fn encode(fields: &Fields<'_>) -> Zeroizing<Vec<u8>> {
     #[expect(clippy::expect_used, reason = "texts, numbers and a bool into memory")]
     serde_json::to_writer(&mut *json, fields).expect("encodes");
     json
+}
+
+/// Whom an envelope claims to be sealed to. Not proof: only opening it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The hints, one for each stanza.
+    pub to: Vec<Fingerprint>,
+    /// The type of all stanzas.
+    pub key_type: KeyType,
+}
+
+impl Claim {
+    /// Checks every rule that the public text of an envelope can break.
+    pub fn of(id: EnvelopeId, entry: &serde_json::Value) -> Result<Self, OpenError> {
+        let checked = CheckedEnvelope::parse(id, entry)?;
+        Ok(Self {
+            key_type: checked.file.key_type(),
+            to: checked.hints,
+        })
+    }
+
+    /// Does it claim to be for exactly these?
+    pub fn is_for(&self, recipients: &RecipientSet) -> bool {
+        self.to == recipients.fingerprints()
+            && recipients.iter().all(|one| one.key_type() == self.key_type)
+    }
 }
 
 /// An envelope whose public text was checked.

@@ -14,7 +14,7 @@ mod scope;
 mod seal;
 mod value;
 
-pub use envelope::{EnvelopeId, SealedEnvelope};
+pub use envelope::{Claim, EnvelopeId, SealedEnvelope};
 pub use object::{SealedObject, compact_size, content_fingerprint, json_size, memory_size};
 pub use open::{Opened, OpenedEnvelope, OpenedValue, Search, open, unwrap, unwrap_envelope};
 pub use rewrap::{RewrapError, Successors, Unwrapped};

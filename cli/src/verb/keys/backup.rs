@@ -11,7 +11,7 @@ use sealkit_core::manifest::{read_documents, to_json, wipe};
 use serde_json::{Value, json};
 use zeroize::{Zeroize as _, Zeroizing};
 
-use super::rotate::connect;
+use super::rotate::connect_to_write;
 use crate::acceptance::Acceptance;
 use crate::args::{BackupArgs, GlobalArgs, RestoreArgs};
 use crate::config::Config;
@@ -65,7 +65,7 @@ pub fn backup(args: &BackupArgs, global: &GlobalArgs, terminal: Terminal) -> Res
         acceptance.save();
     }
     let recipients = set;
-    let (cluster, _) = connect(
+    let (cluster, _) = connect_to_write(
         &args.cluster,
         config.as_ref(),
         global,
@@ -143,7 +143,7 @@ pub fn restore(args: &RestoreArgs, global: &GlobalArgs, terminal: Terminal) -> R
         return Ok(());
     }
     let (_, config) = Config::here()?;
-    let (cluster, _) = connect(
+    let (cluster, _) = connect_to_write(
         &args.cluster,
         config.as_ref(),
         global,

@@ -3,6 +3,7 @@
 mod backup;
 mod exposure;
 mod rotate;
+mod trust;
 mod usage;
 
 use std::path::Path;
@@ -11,6 +12,9 @@ use kube::ResourceExt as _;
 use sealkit_core::keys::{Identity, KeyType, parse_recipient_file};
 use sealkit_core::names::printable;
 use serde_json::json;
+
+pub use rotate::connect_to_write;
+pub use trust::trust_quietly;
 
 use crate::args::{ClusterArgs, FetchArgs, GenerateArgs, GlobalArgs, KeysCommand};
 use crate::cluster::{Cluster, NewestKey, is_ready};
@@ -32,6 +36,7 @@ pub fn run(command: &KeysCommand, global: &GlobalArgs, terminal: Terminal) -> Re
         KeysCommand::Fetch(args) => fetch(args, global, terminal),
         KeysCommand::Usage(args) => usage::usage(args, global, terminal),
         KeysCommand::Rotate(args) => rotate::rotate(args, global, terminal),
+        KeysCommand::Trust(args) => trust::trust(args, global, terminal),
         KeysCommand::Retire(args) => rotate::retire(args, global, terminal),
         KeysCommand::Backup(args) => backup::backup(args, global, terminal),
         KeysCommand::Restore(args) => backup::restore(args, global, terminal),

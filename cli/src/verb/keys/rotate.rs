@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use kube::ResourceExt as _;
 use sealkit_core::api::{Algorithm, KeyState, SealingKey};
+use sealkit_core::keys::SUPERSEDES;
 use sealkit_core::names::printable;
 use serde_json::json;
 
-use super::recipient_file;
+use super::trust::trust_quietly;
 use crate::args::{GlobalArgs, RetireArgs, RotateArgs, WriteClusterArgs};
 use crate::cluster::{Cluster, NewestKey};
 use crate::config::{Config, read_recipient_file};
@@ -22,7 +23,7 @@ use crate::terminal::{Terminal, print, safe, shown};
 /// A new key in the cluster, and its public half in the recipient file of the repository.
 pub fn rotate(args: &RotateArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
     let (here, config) = Config::here()?;
-    let (cluster, name) = connect(
+    let (cluster, name) = connect_to_write(
         &args.cluster,
         config.as_ref(),
         global,
@@ -44,7 +45,7 @@ pub fn rotate(args: &RotateArgs, global: &GlobalArgs, terminal: Terminal) -> Res
     terminal.detail(format_args!("SealingKey {} is made", printable(&made)));
     let key = cluster.wait_for_key(&made)?;
     if let (Some(config), Some(name), Some(file)) = (&config, &name, &file) {
-        file.replace(&before, &key, &cluster).map_err(|error| {
+        file.replace(&before, &key).map_err(|error| {
             error.hint(format_args!(
                 "the cluster has the new key already: `seal keys fetch --context {} -w FILE`",
                 safe(cluster.context())
@@ -58,6 +59,7 @@ pub fn rotate(args: &RotateArgs, global: &GlobalArgs, terminal: Terminal) -> Res
         let mut known = Known::load(here.root.as_deref());
         known.remember(&from_config(config, std::slice::from_ref(name))?.groups);
         known.save();
+        trust_quietly(&cluster, config, name, terminal);
     }
     if let Some(form) = global.output {
         let file = file.map(|file| file.path.to_string_lossy().into_owned());
@@ -76,8 +78,9 @@ pub fn rotate(args: &RotateArgs, global: &GlobalArgs, terminal: Terminal) -> Res
     ));
     if file.is_some() {
         terminal.note(format_args!(
-            "next: `seal reseal -i RECOVERY_KEY`, commit, and when nothing needs the old key: \
-             `seal keys retire {}`",
+            "next: `seal reseal --context {}` (or -i RECOVERY_KEY), commit, and when nothing needs \
+             the old key: `seal keys retire {}`",
+            safe(cluster.context()),
             before.name
         ));
     } else {
@@ -91,7 +94,7 @@ pub fn rotate(args: &RotateArgs, global: &GlobalArgs, terminal: Terminal) -> Res
 /// Ends a key that was superseded: the cluster revokes it once nothing needs it.
 pub fn retire(args: &RetireArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
     let (_, config) = Config::here()?;
-    let (cluster, _) = connect(
+    let (cluster, _) = connect_to_write(
         &args.cluster,
         config.as_ref(),
         global,
@@ -136,7 +139,7 @@ pub fn retire(args: &RetireArgs, global: &GlobalArgs, terminal: Terminal) -> Res
 
 /// The cluster to write to, and its name in the config. A context that only the config names is
 /// not trusted with a write: whoever can change the file would choose the cluster.
-pub(super) fn connect(
+pub fn connect_to_write(
     args: &WriteClusterArgs,
     config: Option<&Config>,
     global: &GlobalArgs,
@@ -191,20 +194,21 @@ impl RecipientFile {
         .hint("bring it up to date first: `seal keys fetch -w FILE`, then `seal reseal`"))
     }
 
-    /// Puts the new key in place of the old one; other keys and comments stay.
-    fn replace(&self, old: &NewestKey, new: &NewestKey, cluster: &Cluster) -> Result<()> {
-        let (before, after) = (recipient_file(cluster, old), recipient_file(cluster, new));
-        let text = if self.text == before {
-            after
-        } else {
-            let (old, new) = (&old.recipient, &new.recipient);
-            self.text
-                .replace(&old.to_string(), &new.to_string())
-                .replace(
-                    &old.fingerprint().to_string(),
-                    &new.fingerprint().to_string(),
-                )
-        };
+    /// Puts the new key in place of the old one, and says so; other keys and comments stay.
+    fn replace(&self, old: &NewestKey, new: &NewestKey) -> Result<()> {
+        let (name, (old, new)) = ((&old.name, &new.name), (&old.recipient, &new.recipient));
+        let (was, is) = (old.fingerprint().to_string(), new.fingerprint().to_string());
+        let text = self
+            .text
+            .replace(
+                &format!("SealingKey {}\n", name.0),
+                &format!("SealingKey {}\n", name.1),
+            )
+            .replace(
+                &format!("# fingerprint: {was}"),
+                &format!("# fingerprint: {is}"),
+            )
+            .replace(&old.to_string(), &format!("{SUPERSEDES}{was}\n{new}"));
         let place = Location::of(&self.path)?;
         files::replace(&place.real, text.as_bytes()).map_err(|error| error.on(shown(&self.path)))
     }

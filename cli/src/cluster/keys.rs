@@ -1,30 +1,22 @@
-//! The cluster, for the few verbs that need one: its sealing keys, and the names in kubeconfig.
+//! The sealing keys of a cluster, and their private halves.
 
-use std::error::Error as _;
-use std::io;
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use kube::ResourceExt as _;
 use kube::api::{
-    ApiResource, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams,
+    Api, ApiResource, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams,
 };
-use kube::config::KubeConfigOptions;
-use kube::{Api, Client, Config, ResourceExt as _};
 use sealkit_core::api::{
-    Algorithm, ConditionStatus, IDENTITY_TYPE, KeyState, SealedSecret, SealingKey, SealingKeySpec,
+    Algorithm, ConditionStatus, IDENTITY_TYPE, KeyState, SealingKey, SealingKeySpec,
 };
-use sealkit_core::keys::Recipient;
+use sealkit_core::keys::{Fingerprint, Recipient};
 use sealkit_core::names;
 
-use crate::args::GlobalArgs;
+use super::{Cluster, TIMEOUT, answer_error, timed_out};
 use crate::error::{CommandError, Result};
-use crate::kubeconfig;
 use crate::terminal::{Terminal, safe};
 
-/// Longest wait for one answer.
-const TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Objects of one page of a list: each may have more than a megabyte.
-const PAGE: u32 = 50;
 /// Longest wait for the controller to make or end a key.
 const KEY_WITHIN: Duration = Duration::from_secs(60);
 /// How long a refusal must stand: the controller may not have looked at all objects yet.
@@ -36,14 +28,6 @@ const KEY_ADMIN: &str = "the ClusterRole sealkit-key-admin allows it";
 const IDENTITY_ADMIN: &str =
     "private keys are read and written by whoever runs the cluster, with rights on these Secrets";
 
-/// A cluster that can be asked.
-pub struct Cluster {
-    runtime: tokio::runtime::Runtime,
-    client: Client,
-    context: String,
-    server: String,
-}
-
 /// The key that a cluster wants to be sealed to.
 #[derive(Debug)]
 pub struct NewestKey {
@@ -54,70 +38,6 @@ pub struct NewestKey {
 }
 
 impl Cluster {
-    /// Reads the kubeconfig; nothing is sent yet. `context` beats the flag and the file.
-    pub fn connect(global: &GlobalArgs, context: Option<&str>) -> Result<Self> {
-        let kubeconfig = kubeconfig::read(global)?.ok_or_else(|| {
-            CommandError::cluster("no kubeconfig found")
-                .hint("set KUBECONFIG or give --kubeconfig FILE")
-        })?;
-        let context = context
-            .or(global.context.as_deref())
-            .or(kubeconfig.current_context.as_deref())
-            .filter(|context| !context.is_empty())
-            .ok_or_else(|| {
-                CommandError::cluster("the kubeconfig has no current context")
-                    .hint("give --context NAME")
-            })?
-            .to_owned();
-        let options = KubeConfigOptions {
-            context: Some(context.clone()),
-            ..Default::default()
-        };
-        // Fails only when something installed a provider before, which then serves as well.
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|_| CommandError::bug("the runtime does not start"))?;
-        let place = || format!("context {}", safe(&context));
-        let (client, server) = runtime.block_on(async {
-            let mut config = Config::from_custom_kubeconfig(kubeconfig, &options)
-                .await
-                .map_err(|error| kubeconfig::refusal(&error).on(place()))?;
-            config.connect_timeout = Some(TIMEOUT);
-            config.read_timeout = Some(TIMEOUT);
-            config.write_timeout = Some(TIMEOUT);
-            config.default_retry = false;
-            // Host and port only: a URL may hold credentials.
-            let server = config
-                .cluster_url
-                .host()
-                .map(str::to_owned)
-                .unwrap_or_default();
-            let port = config.cluster_url.port_u16().map(|port| format!(":{port}"));
-            let server = server + &port.unwrap_or_default();
-            let client =
-                Client::try_from(config).map_err(|error| answer_error(&error).on(place()))?;
-            Ok::<_, CommandError>((client, server))
-        })?;
-        Ok(Self {
-            runtime,
-            client,
-            context,
-            server,
-        })
-    }
-
-    /// Context and server, for people.
-    pub fn title(&self) -> String {
-        format!("context {} ({})", safe(&self.context), safe(&self.server))
-    }
-
-    /// Name of the context.
-    pub fn context(&self) -> &str {
-        &self.context
-    }
-
     /// All sealing keys, newest first.
     pub fn sealing_keys(&self) -> Result<Vec<SealingKey>> {
         let api: Api<SealingKey> = Api::all(self.client.clone());
@@ -137,54 +57,15 @@ impl Cluster {
         Ok(keys)
     }
 
-    /// One call, with the words for when it is forbidden.
-    fn call<T>(
-        &self,
-        call: impl Future<Output = kube::Result<T>>,
-        forbidden: &str,
-        role: &str,
-    ) -> Result<T> {
-        let answer = self
-            .runtime
-            .block_on(async { tokio::time::timeout(TIMEOUT * 2, call).await });
-        match answer {
-            Err(_) => Err(timed_out()),
-            Ok(Err(kube::Error::Api(status))) if status.code == 403 => {
-                Err(CommandError::cluster(forbidden).hint(role))
-            }
-            Ok(Err(error)) => Err(answer_error(&error)),
-            Ok(Ok(value)) => Ok(value),
-        }
-        .map_err(|error| error.on(self.title()))
-    }
-
-    /// The fingerprints of the keys that really opened each SealedSecret, one for each object and
-    /// key.
-    pub fn sealed_to(&self) -> Result<Vec<String>> {
-        let kind = ApiResource::erase::<SealedSecret>(&());
-        let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &kind);
-        let mut found = Vec::new();
-        let mut params = ListParams::default().limit(PAGE);
-        loop {
-            let forbidden = "not allowed to list SealedSecrets of all namespaces";
-            let page = self.call(
-                api.list(&params),
-                forbidden,
-                "the ClusterRole sealkit-view allows it",
-            )?;
-            for object in &page.items {
-                let keys = object
-                    .data
-                    .pointer("/status/sealedTo")
-                    .and_then(|it| it.as_array());
-                let keys = keys.into_iter().flatten().filter_map(|key| key.as_str());
-                found.extend(keys.map(str::to_owned));
-            }
-            match page.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => params = params.continue_token(&token),
-                None => return Ok(found),
-            }
-        }
+    /// The fingerprints of the keys that open: those that are not revoked.
+    pub fn opening_keys(&self) -> Result<BTreeSet<Fingerprint>> {
+        let keys = self.sealing_keys()?;
+        let opens = keys.iter().filter_map(|key| {
+            let status = key.status.as_ref()?;
+            let fingerprint = status.fingerprint.as_ref()?.parse().ok()?;
+            (status.state != Some(KeyState::Revoked)).then_some(fingerprint)
+        });
+        Ok(opens.collect())
     }
 
     /// Asks for a new key pair; the name of its SealingKey.
@@ -256,19 +137,6 @@ impl Cluster {
             }
             std::thread::sleep(POLL);
         }
-    }
-
-    /// What tells this cluster from others: the UID of `kube-system`.
-    pub fn uid(&self) -> Result<String> {
-        let namespace = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Namespace"));
-        let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &namespace);
-        let forbidden = "not allowed to read the namespace kube-system";
-        let object = self.call(
-            api.get("kube-system"),
-            forbidden,
-            "its UID tells the cluster from others",
-        )?;
-        Ok(object.metadata.uid.unwrap_or_default())
     }
 
     /// The identity Secrets of the controller's namespace. They hold private keys: wipe them.
@@ -368,64 +236,6 @@ fn newest(keys: &[SealingKey]) -> Result<NewestKey> {
         .hint("somebody may have changed its status: ask who runs the cluster before sealing"));
     }
     Ok(NewestKey { name, recipient })
-}
-
-fn timed_out() -> CommandError {
-    CommandError::cluster("the cluster did not answer in time")
-        .hint("is it running, and reachable from here?")
-}
-
-/// Why the cluster did not answer. Never prints its message: that may quote what it holds.
-fn answer_error(error: &kube::Error) -> CommandError {
-    match error {
-        kube::Error::Api(status) => match status.code {
-            401 => CommandError::cluster("the cluster does not accept your credentials, they may have expired")
-                .hint("log in again, then check with `kubectl auth whoami`"),
-            403 => CommandError::cluster("not allowed to read SealingKeys")
-                .hint("everybody who is logged in may read them unless somebody removed the ClusterRole sealkit-public-keys")
-                .hint("seal to a recipient file instead: -R FILE"),
-            404 => CommandError::cluster("Sealkit is not installed in this cluster")
-                .hint("install the controller, or choose another cluster with --context"),
-            408 | 504 => timed_out(),
-            code => CommandError::cluster(format_args!("the cluster answered with HTTP status {code}"))
-                .hint("try again; if it stays, ask who runs the cluster"),
-        },
-        kube::Error::Auth(_) => CommandError::cluster("the kubeconfig's credentials cannot be obtained")
-            .hint("log in again, then check with `kubectl auth whoami`"),
-        kube::Error::SerdeError(_) => CommandError::cluster("the cluster's SealingKeys cannot be read")
-            .hint("is its Sealkit newer than this command? see `seal version`"),
-        other => connection_error(other),
-    }
-}
-
-fn connection_error(error: &kube::Error) -> CommandError {
-    let mut cause = error.source();
-    while let Some(at) = cause {
-        if at.is::<rustls::Error>() {
-            return CommandError::cluster("the cluster's certificate is not accepted")
-                .hint("does the kubeconfig belong to this cluster?");
-        }
-        if let Some(io) = at.downcast_ref::<io::Error>() {
-            let inner = io.get_ref();
-            if inner.is_some_and(<dyn std::error::Error + Send + Sync>::is::<rustls::Error>) {
-                return CommandError::cluster("the cluster's certificate is not accepted")
-                    .hint("does the kubeconfig belong to this cluster?");
-            }
-            if io.kind() == io::ErrorKind::TimedOut {
-                return timed_out();
-            }
-            if inner.is_none() {
-                return CommandError::cluster(format_args!(
-                    "the cluster is unreachable ({})",
-                    io.kind()
-                ))
-                .hint("is it running, and is this the right context?");
-            }
-        }
-        cause = at.source();
-    }
-    CommandError::cluster("the cluster is unreachable")
-        .hint("is it running, and is this the right context?")
 }
 
 #[cfg(test)]

@@ -1,0 +1,232 @@
+//! The cluster, for the few verbs that need one: a connection, and errors in words.
+
+mod keys;
+mod rewrap;
+mod trusted;
+
+use std::error::Error as _;
+use std::io;
+use std::time::Duration;
+
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams};
+use kube::config::KubeConfigOptions;
+use kube::{Api, Client, Config};
+use sealkit_core::api::SealedSecret;
+
+use crate::args::GlobalArgs;
+use crate::error::{CommandError, Result};
+use crate::kubeconfig;
+use crate::terminal::safe;
+
+pub use keys::{NewestKey, is_ready};
+pub use rewrap::{Ask, Refused};
+pub use trusted::{TrustedMap, manifest};
+
+/// Longest wait for one answer.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Objects of one page of a list: each may have more than a megabyte.
+const PAGE: u32 = 50;
+
+/// A cluster that can be asked.
+pub struct Cluster {
+    runtime: tokio::runtime::Runtime,
+    client: Client,
+    context: String,
+    server: String,
+    namespace: String,
+}
+
+impl Cluster {
+    /// Reads the kubeconfig; nothing is sent yet. `context` beats the flag and the file.
+    pub fn connect(global: &GlobalArgs, context: Option<&str>) -> Result<Self> {
+        let kubeconfig = kubeconfig::read(global)?.ok_or_else(|| {
+            CommandError::cluster("no kubeconfig found")
+                .hint("set KUBECONFIG or give --kubeconfig FILE")
+        })?;
+        let context = context
+            .or(global.context.as_deref())
+            .or(kubeconfig.current_context.as_deref())
+            .filter(|context| !context.is_empty())
+            .ok_or_else(|| {
+                CommandError::cluster("the kubeconfig has no current context")
+                    .hint("give --context NAME")
+            })?
+            .to_owned();
+        let options = KubeConfigOptions {
+            context: Some(context.clone()),
+            ..Default::default()
+        };
+        // Fails only when something installed a provider before, which then serves as well.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|_| CommandError::bug("the runtime does not start"))?;
+        let place = || format!("context {}", safe(&context));
+        let (client, server, namespace) = runtime.block_on(async {
+            let mut config = Config::from_custom_kubeconfig(kubeconfig, &options)
+                .await
+                .map_err(|error| kubeconfig::refusal(&error).on(place()))?;
+            config.connect_timeout = Some(TIMEOUT);
+            config.read_timeout = Some(TIMEOUT);
+            config.write_timeout = Some(TIMEOUT);
+            config.default_retry = false;
+            // Host and port only: a URL may hold credentials.
+            let server = config
+                .cluster_url
+                .host()
+                .map(str::to_owned)
+                .unwrap_or_default();
+            let port = config.cluster_url.port_u16().map(|port| format!(":{port}"));
+            let server = server + &port.unwrap_or_default();
+            let namespace = config.default_namespace.clone();
+            let client =
+                Client::try_from(config).map_err(|error| answer_error(&error).on(place()))?;
+            Ok::<_, CommandError>((client, server, namespace))
+        })?;
+        Ok(Self {
+            runtime,
+            client,
+            context,
+            server,
+            namespace,
+        })
+    }
+
+    /// Context and server, for people.
+    pub fn title(&self) -> String {
+        format!("context {} ({})", safe(&self.context), safe(&self.server))
+    }
+
+    /// Name of the context.
+    pub fn context(&self) -> &str {
+        &self.context
+    }
+
+    /// The namespace that its context names.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// One call, with the words for when it is forbidden.
+    fn call<T>(
+        &self,
+        call: impl Future<Output = kube::Result<T>>,
+        forbidden: &str,
+        role: &str,
+    ) -> Result<T> {
+        let answer = self
+            .runtime
+            .block_on(async { tokio::time::timeout(TIMEOUT * 2, call).await });
+        match answer {
+            Err(_) => Err(timed_out()),
+            Ok(Err(kube::Error::Api(status))) if status.code == 403 => {
+                Err(CommandError::cluster(forbidden).hint(role))
+            }
+            Ok(Err(error)) => Err(answer_error(&error)),
+            Ok(Ok(value)) => Ok(value),
+        }
+        .map_err(|error| error.on(self.title()))
+    }
+
+    /// The fingerprints of the keys that really opened each SealedSecret, one for each object and
+    /// key.
+    pub fn sealed_to(&self) -> Result<Vec<String>> {
+        let kind = ApiResource::erase::<SealedSecret>(&());
+        let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &kind);
+        let mut found = Vec::new();
+        let mut params = ListParams::default().limit(PAGE);
+        loop {
+            let forbidden = "not allowed to list SealedSecrets of all namespaces";
+            let page = self.call(
+                api.list(&params),
+                forbidden,
+                "the ClusterRole sealkit-view allows it",
+            )?;
+            for object in &page.items {
+                let keys = object
+                    .data
+                    .pointer("/status/sealedTo")
+                    .and_then(|it| it.as_array());
+                let keys = keys.into_iter().flatten().filter_map(|key| key.as_str());
+                found.extend(keys.map(str::to_owned));
+            }
+            match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => params = params.continue_token(&token),
+                None => return Ok(found),
+            }
+        }
+    }
+
+    /// What tells this cluster from others: the UID of `kube-system`.
+    pub fn uid(&self) -> Result<String> {
+        let namespace = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Namespace"));
+        let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &namespace);
+        let forbidden = "not allowed to read the namespace kube-system";
+        let object = self.call(
+            api.get("kube-system"),
+            forbidden,
+            "its UID tells the cluster from others",
+        )?;
+        Ok(object.metadata.uid.unwrap_or_default())
+    }
+}
+
+fn timed_out() -> CommandError {
+    CommandError::cluster("the cluster did not answer in time")
+        .hint("is it running, and reachable from here?")
+}
+
+/// Why the cluster did not answer. Never prints its message: that may quote what it holds.
+fn answer_error(error: &kube::Error) -> CommandError {
+    match error {
+        kube::Error::Api(status) => match status.code {
+            401 => CommandError::cluster("the cluster does not accept your credentials, they may have expired")
+                .hint("log in again, then check with `kubectl auth whoami`"),
+            403 => CommandError::cluster("not allowed to read SealingKeys")
+                .hint("everybody who is logged in may read them unless somebody removed the ClusterRole sealkit-public-keys")
+                .hint("seal to a recipient file instead: -R FILE"),
+            404 => CommandError::cluster("Sealkit is not installed in this cluster")
+                .hint("install the controller, or choose another cluster with --context"),
+            408 | 504 => timed_out(),
+            code => CommandError::cluster(format_args!("the cluster answered with HTTP status {code}"))
+                .hint("try again; if it stays, ask who runs the cluster"),
+        },
+        kube::Error::Auth(_) => CommandError::cluster("the kubeconfig's credentials cannot be obtained")
+            .hint("log in again, then check with `kubectl auth whoami`"),
+        kube::Error::SerdeError(_) => CommandError::cluster("the cluster's SealingKeys cannot be read")
+            .hint("is its Sealkit newer than this command? see `seal version`"),
+        other => connection_error(other),
+    }
+}
+
+fn connection_error(error: &kube::Error) -> CommandError {
+    let mut cause = error.source();
+    while let Some(at) = cause {
+        if at.is::<rustls::Error>() {
+            return CommandError::cluster("the cluster's certificate is not accepted")
+                .hint("does the kubeconfig belong to this cluster?");
+        }
+        if let Some(io) = at.downcast_ref::<io::Error>() {
+            let inner = io.get_ref();
+            if inner.is_some_and(<dyn std::error::Error + Send + Sync>::is::<rustls::Error>) {
+                return CommandError::cluster("the cluster's certificate is not accepted")
+                    .hint("does the kubeconfig belong to this cluster?");
+            }
+            if io.kind() == io::ErrorKind::TimedOut {
+                return timed_out();
+            }
+            if inner.is_none() {
+                return CommandError::cluster(format_args!(
+                    "the cluster is unreachable ({})",
+                    io.kind()
+                ))
+                .hint("is it running, and is this the right context?");
+            }
+        }
+        cause = at.source();
+    }
+    CommandError::cluster("the cluster is unreachable")
+        .hint("is it running, and is this the right context?")
+}

@@ -1,0 +1,340 @@
+//! Envelopes that the cluster seals to the successors of their recipients: RewrapRequests.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use futures::{StreamExt as _, TryStreamExt as _};
+use kube::ResourceExt as _;
+use kube::api::{
+    Api, ApiResource, DeleteParams, DynamicObject, PostParams, WatchEvent, WatchParams,
+};
+use sealkit_core::api::{
+    REWRAP_BYTES, REWRAP_ENVELOPES, RewrapRequest, RewrapRequestStatus, RewrappedEnvelope,
+};
+use sealkit_core::sealed::EnvelopeId;
+use serde_json::{Map, Value, json};
+
+use super::{Cluster, TIMEOUT, answer_error, timed_out};
+use crate::error::{CommandError, Result};
+use crate::terminal::safe;
+
+/// Requests at once: less than half of what a namespace may have.
+const AT_ONCE: usize = 4;
+/// Bytes of the envelopes of one request, before and after: well below the limit.
+const BATCH_BYTES: usize = REWRAP_BYTES / 100 * 85;
+/// Longest wait for one answer.
+const ANSWER_WITHIN: Duration = Duration::from_mins(1);
+/// How long a namespace that has too many requests already is waited for.
+const ROOM_WITHIN: Duration = Duration::from_mins(2);
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// An envelope to be rewrapped.
+pub struct Ask {
+    /// Namespace of the request.
+    pub namespace: String,
+    /// Id of the envelope.
+    pub id: EnvelopeId,
+    /// The envelope as it stands in the manifest.
+    pub envelope: Value,
+    /// Bytes that it will have, or has.
+    pub size: usize,
+}
+
+/// Why there is no new envelope, in words.
+#[derive(Clone, Debug)]
+pub struct Refused(pub String);
+
+/// An envelope as it goes into a manifest.
+type Answer = std::result::Result<Value, Refused>;
+
+/// What became of one request.
+enum Outcome {
+    Answered(BTreeMap<String, RewrappedEnvelope>),
+    /// None of its envelopes will be answered.
+    Refused(Refused),
+}
+
+/// Why a request was not answered this time.
+enum Trouble {
+    /// There are too many in the namespace.
+    Full,
+    Failed(CommandError),
+}
+
+impl Cluster {
+    /// Asks for all of them; the answers in their order, `None` where there came none. The error
+    /// is what ended the work before its end.
+    pub fn rewrap(&self, asks: &[Ask]) -> (Vec<Option<Answer>>, Result<()>) {
+        let mut answers: Vec<Option<Answer>> = (0..asks.len()).map(|_| None).collect();
+        let work = async {
+            let requests = futures::stream::iter(batches(asks))
+                .map(|batch| async move {
+                    let outcome = self.request(asks, &batch).await;
+                    outcome.map(|outcome| (batch, outcome))
+                })
+                .buffer_unordered(AT_ONCE);
+            futures::pin_mut!(requests);
+            while let Some((batch, outcome)) = requests.try_next().await? {
+                for index in batch {
+                    answers[index] = Some(match &outcome {
+                        Outcome::Answered(all) => answer_of(&asks[index], all),
+                        Outcome::Refused(refused) => Err(refused.clone()),
+                    });
+                }
+            }
+            Ok(())
+        };
+        let result = self.runtime.block_on(work);
+        (
+            answers,
+            result.map_err(|error: CommandError| error.on(self.title())),
+        )
+    }
+
+    /// One request, until it is answered or refused.
+    async fn request(&self, asks: &[Ask], batch: &[usize]) -> Result<Outcome> {
+        let deadline = Instant::now() + ROOM_WITHIN;
+        loop {
+            match self.try_request(asks, batch).await {
+                Ok(outcome) => return Ok(outcome),
+                Err(Trouble::Failed(error)) => return Err(error),
+                Err(Trouble::Full) if Instant::now() >= deadline => {
+                    let namespace = &asks[batch[0]].namespace;
+                    return Err(CommandError::cluster(format_args!(
+                        "namespace {} has too many RewrapRequests already",
+                        safe(namespace)
+                    ))
+                    .hint("somebody else reseals, or requests were left behind: they end after ten minutes"));
+                }
+                Err(Trouble::Full) => tokio::time::sleep(PAUSE).await,
+            }
+        }
+    }
+
+    async fn try_request(
+        &self,
+        asks: &[Ask],
+        batch: &[usize],
+    ) -> std::result::Result<Outcome, Trouble> {
+        let namespace = &asks[batch[0]].namespace;
+        let envelopes: Map<String, Value> = batch
+            .iter()
+            .map(|index| (asks[*index].id.to_string(), asks[*index].envelope.clone()))
+            .collect();
+        let kind = ApiResource::erase::<RewrapRequest>(&());
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, &kind);
+        let mut request =
+            DynamicObject::new("", &kind).data(json!({"spec": {"envelopes": envelopes}}));
+        request.metadata.name = None;
+        request.metadata.generate_name = Some("reseal-".to_owned());
+        let params = PostParams::default();
+        let made = match bounded(api.create(&params, &request)).await? {
+            Ok(made) => made,
+            Err(error) => return refusal(namespace, &error),
+        };
+        let name = made.name_any();
+        let answer = answer(&api, &made).await;
+        // It would end by itself.
+        let _ = bounded(api.delete(&name, &DeleteParams::default())).await;
+        answer.map(Outcome::Answered)
+    }
+}
+
+/// Waits for the status of a request.
+async fn answer(
+    api: &Api<DynamicObject>,
+    made: &DynamicObject,
+) -> std::result::Result<BTreeMap<String, RewrappedEnvelope>, Trouble> {
+    let name = made.name_any();
+    let deadline = Instant::now() + ANSWER_WITHIN;
+    let mut version = made.resource_version().unwrap_or_default();
+    while let Some(left) = deadline.checked_duration_since(Instant::now()) {
+        let params = WatchParams::default()
+            .fields(&format!("metadata.name={name}"))
+            .timeout(u32::try_from(left.as_secs().clamp(1, 60)).unwrap_or(60));
+        let watched = async {
+            let mut events = api.watch(&params, &version).await?.boxed();
+            while let Some(event) = events.try_next().await? {
+                match event {
+                    WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+                        if let Some(answer) = answered(&object) {
+                            return Ok(Some(Ok(answer)));
+                        }
+                    }
+                    WatchEvent::Deleted(_) => return Ok(Some(Err(Trouble::Full))),
+                    WatchEvent::Bookmark(_) => {}
+                    WatchEvent::Error(_) => break,
+                }
+            }
+            Ok::<_, kube::Error>(None)
+        };
+        match tokio::time::timeout(left, watched).await {
+            Ok(Ok(Some(answer))) => return answer,
+            Ok(Err(error @ kube::Error::Api(_))) => {
+                return Err(Trouble::Failed(answer_error(&error)));
+            }
+            Ok(Ok(None) | Err(_)) | Err(_) => {}
+        }
+        // A watch ends for many reasons, and something may have happened meanwhile.
+        match bounded(api.get_opt(&name)).await? {
+            Ok(None) => return Err(Trouble::Full),
+            Ok(Some(object)) => {
+                if let Some(answer) = answered(&object) {
+                    return Ok(answer);
+                }
+                version = object.resource_version().unwrap_or_default();
+            }
+            Err(error) => return Err(Trouble::Failed(answer_error(&error))),
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    Err(Trouble::Failed(
+        CommandError::cluster(format_args!(
+            "no answer within {} seconds",
+            ANSWER_WITHIN.as_secs()
+        ))
+        .hint("is the controller running, and does it know RewrapRequests? see its log"),
+    ))
+}
+
+/// The answer, if there is one.
+fn answered(object: &DynamicObject) -> Option<BTreeMap<String, RewrappedEnvelope>> {
+    let status = object.data.get("status")?;
+    let status: RewrapRequestStatus = serde_json::from_value(status.clone()).ok()?;
+    if status.observed_generation != object.metadata.generation {
+        return None;
+    }
+    // A request that was refused as a whole says so once.
+    let ready = status
+        .conditions
+        .last()
+        .filter(|_| status.envelopes.is_empty());
+    let all = |message: &str| RewrappedEnvelope {
+        error: Some(message.to_owned()),
+        ..RewrappedEnvelope::default()
+    };
+    Some(match ready {
+        None => status.envelopes,
+        Some(ready) => BTreeMap::from([(String::new(), all(&ready.message))]),
+    })
+}
+
+fn answer_of(ask: &Ask, all: &BTreeMap<String, RewrappedEnvelope>) -> Answer {
+    let nothing = || Refused("the cluster said nothing of it".to_owned());
+    let one = all
+        .get(ask.id.as_str())
+        .or_else(|| all.get(""))
+        .ok_or_else(nothing)?;
+    match (&one.sealed_key, &one.error) {
+        (Some(sealed_key), None) => {
+            Ok(json!({"recipients": one.recipients, "sealedKey": sealed_key}))
+        }
+        (_, Some(error)) => Err(Refused(format!("the cluster says: {}", safe(error)))),
+        (None, None) => Err(nothing()),
+    }
+}
+
+async fn bounded<T>(
+    call: impl Future<Output = kube::Result<T>>,
+) -> std::result::Result<kube::Result<T>, Trouble> {
+    tokio::time::timeout(TIMEOUT * 2, call)
+        .await
+        .map_err(|_| Trouble::Failed(timed_out()))
+}
+
+/// What a refused creation means: for these envelopes, for now, or for all.
+fn refusal(namespace: &str, error: &kube::Error) -> std::result::Result<Outcome, Trouble> {
+    let refused = |text: String| Ok(Outcome::Refused(Refused(text)));
+    let kube::Error::Api(status) = error else {
+        return Err(Trouble::Failed(answer_error(error)));
+    };
+    let about = status.details.as_ref().map(|details| details.kind.as_str());
+    match status.code {
+        403 if status.message.contains("exceeded quota") => Err(Trouble::Full),
+        403 => refused(format!(
+            "not allowed to make RewrapRequests in namespace {}: the Role sealkit-rewrap of \
+             deploy/rewrap allows it",
+            safe(namespace)
+        )),
+        404 if about == Some("namespaces") => {
+            refused(format!("the cluster has no namespace {}", safe(namespace)))
+        }
+        404 => Err(Trouble::Failed(
+            CommandError::cluster("the cluster's Sealkit knows no RewrapRequests")
+                .hint("bring it up to date (CRDs too), or reseal with a private key: -i FILE"),
+        )),
+        _ => Err(Trouble::Failed(answer_error(error))),
+    }
+}
+
+/// Indices of the asks of each request: of one namespace, each id once, within the limits.
+/// Namespaces take turns.
+fn batches(asks: &[Ask]) -> Vec<Vec<usize>> {
+    let mut namespaces: BTreeMap<&str, VecDeque<usize>> = BTreeMap::new();
+    for (index, ask) in asks.iter().enumerate() {
+        namespaces
+            .entry(&ask.namespace)
+            .or_default()
+            .push_back(index);
+    }
+    let mut batches = Vec::new();
+    while !namespaces.is_empty() {
+        for waiting in namespaces.values_mut() {
+            let (mut batch, mut ids, mut size, mut later) =
+                (Vec::new(), BTreeSet::new(), 0, VecDeque::new());
+            while let Some(index) = waiting.pop_front() {
+                // Two files may hold one envelope.
+                if !ids.insert(asks[index].id) {
+                    later.push_back(index);
+                    continue;
+                }
+                size += asks[index].size;
+                if !batch.is_empty() && (size > BATCH_BYTES || batch.len() == REWRAP_ENVELOPES) {
+                    waiting.push_front(index);
+                    break;
+                }
+                batch.push(index);
+            }
+            for index in later.into_iter().rev() {
+                waiting.push_front(index);
+            }
+            batches.push(batch);
+        }
+        namespaces.retain(|_, waiting| !waiting.is_empty());
+    }
+    batches
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_keep_to_namespaces_ids_and_limits() {
+        let ask = |namespace: &str, id: u64, size: usize| Ask {
+            namespace: namespace.to_owned(),
+            id: format!("{id:016x}").parse().unwrap(),
+            envelope: Value::Null,
+            size,
+        };
+        let asks = [
+            ask("a", 1, 10),
+            ask("b", 2, 10),
+            ask("a", 1, 10),
+            ask("a", 3, 10),
+        ];
+        let made = batches(&asks);
+        assert_eq!(made, [vec![0, 3], vec![1], vec![2]]);
+        let many: Vec<Ask> = (0..450).map(|id| ask("a", id, 10)).collect();
+        let sizes = |asks: &[Ask]| batches(asks).iter().map(Vec::len).collect::<Vec<_>>();
+        assert_eq!(sizes(&many), [200, 200, 50]);
+        let large: Vec<Ask> = (0..4).map(|id| ask("a", id, BATCH_BYTES / 2)).collect();
+        assert_eq!(sizes(&large), [2, 2]);
+        // One that is too large alone goes alone: the cluster says so.
+        assert_eq!(
+            sizes(&[ask("a", 1, REWRAP_BYTES * 2), ask("a", 2, 1)]),
+            [1, 1]
+        );
+        assert!(batches(&[]).is_empty());
+    }
+}

@@ -1,0 +1,240 @@
+//! `seal keys trust`: tells a cluster whom it may seal to beside itself when it rewraps.
+
+use std::collections::BTreeMap;
+
+use sealkit_core::api::CONTROLLER_NAMESPACE;
+use sealkit_core::keys::{
+    Fingerprint, Recipient, TrustedRecipients, parse_recipient_file, superseded,
+};
+
+use super::connect_to_write;
+use crate::acceptance::Acceptance;
+use crate::args::{GlobalArgs, TrustArgs};
+use crate::cluster::{Cluster, TrustedMap, manifest};
+use crate::config::Config;
+use crate::error::{CommandError, Result};
+use crate::files::{self, SMALL_FILE};
+use crate::known::short_list;
+use crate::recipients::from_config;
+use crate::report::structured;
+use crate::terminal::{Terminal, print, safe, shown};
+
+/// The entry of the recovery keys.
+const RECOVERY: &str = "recovery.pub";
+
+/// Writes the recovery keys and the keys of all other clusters of `.sealkit.yaml`.
+pub fn trust(args: &TrustArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
+    let (here, config) = Config::here()?;
+    let config = config.ok_or_else(|| {
+        CommandError::usage("no .sealkit.yaml that could say whom to trust")
+            .hint("make one with `seal init`")
+    })?;
+    let what = "recipients are named to";
+    let (cluster, name) = connect_to_write(&args.cluster, Some(&config), global, terminal, what)?;
+    let names: Vec<String> = config.cluster_names().map(str::to_owned).collect();
+    let mut acceptance = Acceptance::new(args.accept_recipients, terminal);
+    acceptance.compare(&from_config(&config, &names)?, here.root.as_deref())?;
+    let wish = Wish::of(&config, name.as_deref())?;
+    let old = cluster.trusted(&args.system_namespace)?;
+    let data = wish.merged(&old.data, args.replace)?;
+    if let Some(form) = global.output {
+        // For whoever keeps it in Git: nothing is written then.
+        let map = manifest(&args.system_namespace, &data);
+        return print(structured(&map, form)?);
+    }
+    acceptance.save();
+    write(&cluster, &args.system_namespace, &old, &data, terminal)
+}
+
+/// The same on the way, after a key was made or fetched: what cannot be done is said and left.
+pub fn trust_quietly(cluster: &Cluster, config: &Config, name: &str, terminal: Terminal) {
+    let namespace = CONTROLLER_NAMESPACE;
+    let done = Wish::of(config, Some(name)).and_then(|wish| {
+        if wish.entries.is_empty() {
+            return Ok(());
+        }
+        let old = cluster.trusted(namespace)?;
+        let data = wish.merged(&old.data, false)?;
+        write(cluster, namespace, &old, &data, terminal)
+    });
+    if let Err(error) = done {
+        terminal.note(format_args!(
+            "the cluster does not know yet whom it may reseal to beside itself: {error}; \
+             `seal keys trust --context {}` tells it, for those who may",
+            safe(cluster.context())
+        ));
+    }
+}
+
+fn write(
+    cluster: &Cluster,
+    namespace: &str,
+    old: &TrustedMap,
+    data: &BTreeMap<String, String>,
+    terminal: Terminal,
+) -> Result<()> {
+    if old.data == *data {
+        terminal.detail("the cluster knows all recipients already");
+        return Ok(());
+    }
+    cluster.write_trusted(namespace, old, data)?;
+    let trusted = TrustedRecipients::parse(data)
+        .map_err(|_| CommandError::bug("what was written cannot be read"))?;
+    let prints: Vec<Fingerprint> = trusted.recipients().map(Recipient::fingerprint).collect();
+    terminal.note(format_args!(
+        "{} may reseal to {} beside its own key",
+        cluster.title(),
+        short_list(&prints)
+    ));
+    Ok(())
+}
+
+/// What the repository wants to stand there.
+pub struct Wish {
+    /// By name of the entry.
+    entries: BTreeMap<String, Vec<Recipient>>,
+    successors: BTreeMap<Fingerprint, Recipient>,
+}
+
+impl Wish {
+    /// Of all clusters but the one that is told, and of the recovery keys.
+    pub fn of(config: &Config, told: Option<&str>) -> Result<Self> {
+        let mut wish = Self {
+            entries: BTreeMap::new(),
+            successors: BTreeMap::new(),
+        };
+        for name in config.cluster_names().filter(|name| Some(*name) != told) {
+            let keys = config.recipients(name)?;
+            wish.entries.insert(format!("{name}.pub"), keys);
+            wish.successors(&config.recipient_files(name)?)?;
+        }
+        let recovery = config.recovery()?;
+        if !recovery.is_empty() {
+            wish.entries.insert(RECOVERY.to_owned(), recovery);
+            wish.successors(&config.recovery_files())?;
+        }
+        Ok(wish)
+    }
+
+    fn successors(&mut self, paths: &[std::path::PathBuf]) -> Result<()> {
+        for path in paths {
+            let text = files::read_text(path, SMALL_FILE)?;
+            let found =
+                superseded(&text).map_err(|error| CommandError::input(error).on(shown(path)))?;
+            self.successors.extend(found);
+        }
+        Ok(())
+    }
+
+    /// The entries with what is wished. Entries of others stay: several repositories may share a
+    /// cluster. One of ours that holds a key which no file of ours supersedes may be theirs.
+    pub fn merged(
+        &self,
+        old: &BTreeMap<String, String>,
+        replace: bool,
+    ) -> Result<BTreeMap<String, String>> {
+        let mut data = old.clone();
+        let before = TrustedRecipients::parse(old).map_err(|error| {
+            CommandError::cluster(format_args!(
+                "ConfigMap {} is malformed, {error}",
+                TrustedRecipients::NAME
+            ))
+            .hint("mend it with kubectl")
+        })?;
+        for (entry, keys) in &self.entries {
+            let held = old.get(entry).map(|text| parse_recipient_file(text));
+            let held = held.and_then(std::result::Result::ok).unwrap_or_default();
+            let lost: Vec<Fingerprint> = held
+                .iter()
+                .filter(|key| !keys.contains(key))
+                .map(Recipient::fingerprint)
+                .filter(|lost| !self.successors.contains_key(lost))
+                .collect();
+            if !lost.is_empty() && !replace {
+                return Err(CommandError::input(format_args!(
+                    "entry {} of ConfigMap {} holds {}, which no recipient file of this repository supersedes",
+                    safe(entry),
+                    TrustedRecipients::NAME,
+                    short_list(&lost)
+                ))
+                .hint("another repository may use this cluster: then give your cluster another name")
+                .hint("if it is the key before: write `# supersedes: FINGERPRINT` above the new one, or give --replace"));
+            }
+            let mut text = String::new();
+            for key in keys {
+                text.extend([&key.to_string(), "\n"]);
+            }
+            data.insert(entry.clone(), text);
+        }
+        let mut successors: BTreeMap<Fingerprint, &Recipient> =
+            before.successors().map(|(old, new)| (*old, new)).collect();
+        successors.extend(self.successors.iter().map(|(old, new)| (*old, new)));
+        if !successors.is_empty() {
+            let mut text = String::new();
+            for (old, new) in successors {
+                text.extend([&old.to_string(), "=", &new.to_string(), "\n"]);
+            }
+            data.insert(TrustedRecipients::SUCCESSORS.to_owned(), text);
+        }
+        TrustedRecipients::parse(&data).map_err(|error| {
+            CommandError::input(error)
+                .hint("look at the lines `# supersedes:` of the recipient files")
+        })?;
+        Ok(data)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sealkit_core::keys::{Identity, KeyType};
+
+    use super::*;
+
+    fn key() -> Recipient {
+        Identity::generate(KeyType::Classic).recipient().clone()
+    }
+
+    #[test]
+    fn entries_of_others_stay_and_keys_that_nobody_superseded_too() {
+        let [old, new, theirs] = std::array::from_fn(|_| key());
+        let wish = |keys: &[&Recipient], successors: &[(&Recipient, &Recipient)]| Wish {
+            entries: BTreeMap::from([(
+                "staging.pub".to_owned(),
+                keys.iter().map(|key| (*key).clone()).collect(),
+            )]),
+            successors: successors
+                .iter()
+                .map(|(old, new)| (old.fingerprint(), (*new).clone()))
+                .collect(),
+        };
+        let first = wish(&[&old], &[])
+            .merged(
+                &BTreeMap::from([("theirs.pub".to_owned(), format!("{theirs}\n"))]),
+                false,
+            )
+            .unwrap();
+        assert_eq!(first["theirs.pub"], format!("{theirs}\n"));
+        assert_eq!(first["staging.pub"], format!("{old}\n"));
+        assert!(wish(&[&new], &[]).merged(&first, false).is_err());
+        assert!(wish(&[&new], &[]).merged(&first, true).is_ok());
+        let second = wish(&[&new], &[(&old, &new)])
+            .merged(&first, false)
+            .unwrap();
+        let trusted = TrustedRecipients::parse(&second).unwrap();
+        assert_eq!(trusted.successor(&old.fingerprint()), Some(&new));
+        assert_eq!(
+            wish(&[&new], &[(&old, &new)])
+                .merged(&second, false)
+                .unwrap(),
+            second
+        );
+        assert!(
+            wish(&[&old], &[(&new, &old)])
+                .merged(&second, false)
+                .is_err(),
+            "a circle"
+        );
+        let broken = BTreeMap::from([("a".to_owned(), "x".to_owned())]);
+        assert!(wish(&[&new], &[]).merged(&broken, true).is_err());
+    }
+}

@@ -1,0 +1,293 @@
+//! One file: what is not as it should be, and the edit that mends it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use sealkit_core::keys::{Fingerprint, KeyRing, RecipientSet};
+use sealkit_core::manifest::{Document, INPUT_BYTES, SealedEdit, edit_sealed, read_documents};
+use sealkit_core::sealed::{Code, EnvelopeId, SealedEnvelope, SealedObject, compact_size, limits};
+
+use super::{Means, Mode};
+use crate::error::{CommandError, Result};
+use crate::files;
+use crate::identities;
+use crate::known::short_list;
+use crate::report::Finding;
+use crate::repository::Location;
+use crate::tree::{Found, is_broken_secret};
+
+/// A file with SealedSecrets in it, and whom they should be sealed to.
+pub(super) struct Job {
+    pub(super) file: Found,
+    pub(super) wanted: Option<Arc<RecipientSet>>,
+    /// Bytes of the file.
+    pub(super) size: usize,
+}
+
+/// What one file was found to be, and what was done.
+#[derive(Default)]
+pub(super) struct Outcome {
+    /// SealedSecrets in it.
+    pub(super) objects: usize,
+    /// Envelopes that were not as they should be.
+    pub(super) changed: usize,
+    /// Recipients that lose the current revision.
+    pub(super) dropped: Vec<Fingerprint>,
+    pub(super) findings: Vec<Finding>,
+    /// Is there a finding that a key would mend?
+    pub(super) unopened: bool,
+    pub(super) failure: Option<CommandError>,
+}
+
+/// A file as it was read, and envelopes that a cluster is to be asked for.
+pub(super) struct Open {
+    pub(super) text: String,
+    pub(super) documents: Vec<Document>,
+    /// Documents, by index, and envelopes.
+    pub(super) asks: Vec<(usize, EnvelopeId)>,
+}
+
+impl Job {
+    /// Looks at the file, and writes it where private keys do the work. Where a cluster does, the
+    /// file stays open.
+    pub(super) fn look(&self, means: &Means, mode: Mode) -> (Outcome, Option<Open>) {
+        let mut outcome = Outcome::default();
+        let open = self.try_look(means, mode, &mut outcome);
+        let open = outcome.settle(open);
+        (outcome, open.flatten())
+    }
+
+    fn try_look(&self, means: &Means, mode: Mode, outcome: &mut Outcome) -> Result<Option<Open>> {
+        let place = &self.file.place;
+        let text = files::read_text(&place.given, INPUT_BYTES)?;
+        let documents = match read_documents(text.as_bytes()) {
+            Ok(documents) => documents,
+            Err(error) => {
+                if self.file.named || is_broken_secret(text.as_bytes()) {
+                    outcome.find(place, None, "Unreadable", error.to_string());
+                }
+                return Ok(None);
+            }
+        };
+        let mut edits = BTreeMap::new();
+        let mut asks = Vec::new();
+        for (index, document) in documents.iter().enumerate() {
+            if !document.is_sealed_secret() {
+                continue;
+            }
+            outcome.objects += 1;
+            let Some(wanted) = &self.wanted else {
+                let detail = "no rule of .sealkit.yaml says whom it should be sealed to";
+                outcome.find(place, Some(document), "NoRule", detail.to_owned());
+                continue;
+            };
+            let object = match SealedObject::parse(&document.object) {
+                Ok(object) => object,
+                Err(error) => {
+                    outcome.find(place, Some(document), error.code().name(), error.detail);
+                    continue;
+                }
+            };
+            match means {
+                Means::Claims => outcome.claims(place, document, &object, wanted),
+                Means::Keys(ring) => {
+                    let edit = self.with_keys(document, &object, wanted, ring, mode, outcome);
+                    if !edit.envelopes.is_empty() {
+                        edits.insert(index, edit);
+                    }
+                }
+                Means::Cluster(through) => {
+                    for (id, hints) in object
+                        .hints()
+                        .filter(|(_, to)| *to != wanted.fingerprints())
+                    {
+                        if let Some(detail) = through.cannot_open(id, hints) {
+                            outcome.unopened = true;
+                            let code = Code::NoMatchingKey.name();
+                            outcome.find(place, Some(document), code, detail);
+                        } else {
+                            asks.push((index, id));
+                        }
+                    }
+                }
+            }
+        }
+        if !asks.is_empty() {
+            if mode == Mode::DryRun {
+                outcome.changed += asks.len();
+                return Ok(None);
+            }
+            return Ok(Some(Open {
+                text,
+                documents,
+                asks,
+            }));
+        }
+        if mode != Mode::Check {
+            self.write(&text, &documents, &edits, mode)?;
+        }
+        Ok(None)
+    }
+
+    /// Replaces the file, if there is anything to replace.
+    pub(super) fn write(
+        &self,
+        text: &str,
+        documents: &[Document],
+        edits: &BTreeMap<usize, SealedEdit>,
+        mode: Mode,
+    ) -> Result<()> {
+        if edits.is_empty() {
+            return Ok(());
+        }
+        let edited = edit_sealed(text, documents, edits).map_err(|error| {
+            CommandError::input(error).hint("seal its values anew into a new file")
+        })?;
+        if mode == Mode::Write {
+            // A path that was found in a folder cannot lead elsewhere; one that was named was resolved.
+            files::replace_unsynced(&self.file.place.real, edited.text.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// The envelopes of one object that are not as they should be, as they should be.
+    fn with_keys(
+        &self,
+        document: &Document,
+        object: &SealedObject,
+        wanted: &RecipientSet,
+        ring: &KeyRing,
+        mode: Mode,
+        outcome: &mut Outcome,
+    ) -> SealedEdit {
+        let place = &self.file.place;
+        let unwrapped = match identities::unwrap_object(object, ring) {
+            Ok(unwrapped) => unwrapped,
+            Err(error) => {
+                outcome.unopened |= error.code() == Code::NoMatchingKey;
+                outcome.find(place, Some(document), error.code().name(), error.detail);
+                return SealedEdit::default();
+            }
+        };
+        let mut envelopes = BTreeMap::new();
+        let mut dropped = Vec::new();
+        for (id, one) in unwrapped {
+            if one.is_current(wanted) {
+                continue;
+            }
+            if mode == Mode::Check {
+                outcome.needs_reseal(place, document, id, "is sealed to", one.to(), wanted);
+                continue;
+            }
+            dropped.extend(missing(one.to(), wanted));
+            match one.seal_to(wanted) {
+                Ok(envelope) => {
+                    envelopes.insert(id.to_string(), envelope);
+                }
+                Err(error) => {
+                    outcome.find(place, Some(document), "NotResealed", error.to_string());
+                    return SealedEdit::default();
+                }
+            }
+        }
+        outcome.accept(place, document, envelopes, dropped)
+    }
+}
+
+/// Those who are not among the recipients that are wanted.
+pub(super) fn missing(to: &[Fingerprint], wanted: &RecipientSet) -> Vec<Fingerprint> {
+    let wanted = wanted.fingerprints();
+    to.iter()
+        .filter(|old| !wanted.contains(old))
+        .copied()
+        .collect()
+}
+
+impl Outcome {
+    pub(super) fn find(
+        &mut self,
+        place: &Location,
+        document: Option<&Document>,
+        code: &str,
+        detail: String,
+    ) {
+        let finding = Finding::new(&place.given, document, code, detail);
+        self.findings.push(finding);
+    }
+
+    /// Takes over what was found and done later.
+    pub(super) fn add(&mut self, later: Self) {
+        self.changed += later.changed;
+        self.dropped.extend(later.dropped);
+        self.findings.extend(later.findings);
+        self.failure = later.failure.or(self.failure.take());
+    }
+
+    /// Takes an error down. Nothing was changed then.
+    pub(super) fn settle<T>(&mut self, result: Result<T>) -> Option<T> {
+        result
+            .map_err(|error| {
+                self.changed = 0;
+                self.dropped.clear();
+                self.failure = Some(error);
+            })
+            .ok()
+    }
+
+    /// The edit that puts new envelopes into an object, if it can still be opened then.
+    pub(super) fn accept(
+        &mut self,
+        place: &Location,
+        document: &Document,
+        envelopes: BTreeMap<String, SealedEnvelope>,
+        dropped: Vec<Fingerprint>,
+    ) -> SealedEdit {
+        if envelopes.is_empty() {
+            return SealedEdit::default();
+        }
+        // More than it grows by: what it had stays counted.
+        let grown = envelopes.values();
+        let grown = grown.map(|one| one.sealed_key.len() + one.recipients.len() * 35);
+        if compact_size(&document.object) + grown.sum::<usize>() > limits::OBJECT_BYTES {
+            let detail = "with more recipients it may become too large to be opened";
+            self.find(place, Some(document), "TooLarge", detail.to_owned());
+            return SealedEdit::default();
+        }
+        self.changed += envelopes.len();
+        self.dropped.extend(dropped);
+        SealedEdit {
+            envelopes,
+            ..SealedEdit::default()
+        }
+    }
+
+    fn claims(
+        &mut self,
+        place: &Location,
+        document: &Document,
+        object: &SealedObject,
+        wanted: &RecipientSet,
+    ) {
+        for (id, hints) in object
+            .hints()
+            .filter(|(_, to)| *to != wanted.fingerprints())
+        {
+            self.needs_reseal(place, document, id, "claims to be sealed to", hints, wanted);
+        }
+    }
+
+    fn needs_reseal(
+        &mut self,
+        place: &Location,
+        document: &Document,
+        id: EnvelopeId,
+        verb: &str,
+        to: &[Fingerprint],
+        wanted: &RecipientSet,
+    ) {
+        self.changed += 1;
+        let (to, wanted) = (short_list(to), short_list(&wanted.fingerprints()));
+        let detail = format!("envelope {id} {verb} {to}, its path is for {wanted}");
+        self.find(place, Some(document), "NeedsReseal", detail);
+    }
+}

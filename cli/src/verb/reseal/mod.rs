@@ -1,0 +1,260 @@
+//! `seal reseal`: every envelope sealed to whom its path is for. Values stay as they are.
+
+mod file;
+mod through_cluster;
+
+use std::sync::Arc;
+
+use sealkit_core::keys::{Fingerprint, KeyRing, RecipientSet};
+use sealkit_core::manifest::INPUT_BYTES;
+use serde_json::json;
+
+use crate::acceptance::Acceptance;
+use crate::args::{GlobalArgs, ResealArgs};
+use crate::config::Config;
+use crate::error::{CommandError, Result};
+use crate::files;
+use crate::identities;
+use crate::known::short_list;
+use crate::parallel;
+use crate::report::{Finding, Scanned, print_findings, structured};
+use crate::repository::Location;
+use crate::terminal::{Terminal, print};
+use crate::tree::{Found, Tree, is_broken_secret};
+use crate::verb::keys::connect_to_write;
+use crate::wanted::Wanted;
+
+use file::{Job, Outcome};
+use through_cluster::Through;
+
+/// Looks at everything below the paths, and seals anew what is not as its rule says. Each file is
+/// replaced as a whole or not at all, so that a run that was interrupted is finished by the next.
+/// Returns whether everything is, or now is, as it should be.
+pub fn run(args: &ResealArgs, global: &GlobalArgs, terminal: Terminal) -> Result<bool> {
+    let mode = match (args.check, args.dry_run) {
+        (true, _) => Mode::Check,
+        (_, true) => Mode::DryRun,
+        _ => Mode::Write,
+    };
+    let means = means(args, global, terminal)?;
+    let tree = Tree::below(&args.paths)?;
+    let jobs = jobs(&tree.files, args, terminal)?;
+    if mode == Mode::Write {
+        for leftover in &tree.leftovers {
+            // Of a run that was killed: ciphertext that no name leads to.
+            let _ = std::fs::remove_file(leftover);
+        }
+    }
+    let mut total = Total::default();
+    let bar = terminal.progress(jobs.len());
+    let done = |job: &Job, outcome: Outcome| {
+        bar.inc(1);
+        if outcome.changed > 0 && mode != Mode::Check {
+            let what = if mode == Mode::Write {
+                "resealed"
+            } else {
+                "would reseal"
+            };
+            bar.suspend(|| terminal.done(what, &job.file.place.given));
+        }
+        total.add(job, outcome);
+        Ok(())
+    };
+    let result = match &means {
+        Means::Cluster(through) if mode == Mode::Write => through.reseal(&jobs, &means, done),
+        _ => {
+            let work = |job: &Job| job.look(&means, mode).0;
+            parallel::for_each(&jobs, work, done)
+        }
+    };
+    bar.finish_and_clear();
+    files::sync_folders(total.written.iter().map(|place| place.real.as_path()));
+    let as_it_should_be = total.report(mode, &means, global, terminal)?;
+    result.map(|()| as_it_should_be)
+}
+
+/// What envelopes are opened with.
+enum Means {
+    /// Nothing: files are taken by their word.
+    Claims,
+    /// Private keys.
+    Keys(KeyRing),
+    /// A cluster that opens its own.
+    Cluster(Box<Through>),
+}
+
+fn means(args: &ResealArgs, global: &GlobalArgs, terminal: Terminal) -> Result<Means> {
+    let ring = identities::ring(global, terminal)?;
+    let named = global.context.is_some() || args.cluster.cluster.is_some();
+    match (ring.is_empty(), named) {
+        (false, false) => Ok(Means::Keys(ring)),
+        (true, _) if args.check => Ok(Means::Claims),
+        (true, true) => {
+            let (_, config) = Config::here()?;
+            let what = "envelopes are resealed by";
+            let (cluster, _) =
+                connect_to_write(&args.cluster, config.as_ref(), global, terminal, what)?;
+            Ok(Means::Cluster(Box::new(Through::new(cluster, global)?)))
+        }
+        (false, true) => Err(CommandError::usage("a private key and a cluster to reseal with")
+            .hint("choose: the key alone (-i FILE), or the cluster alone, without -i and SEALKIT_IDENTITY_FILE")),
+        (true, false) => Err(CommandError::usage("nothing to reseal with")
+            .hint("a private key: -i FILE or SEALKIT_IDENTITY_FILE, the recovery key for instance")
+            .hint("or the cluster itself: --context NAME")
+            .hint("`seal reseal --check` needs neither, and says what there is to do")),
+    }
+}
+
+/// What is done with an envelope that is not as it should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    /// It is a finding.
+    Check,
+    /// It is sealed anew and thrown away.
+    DryRun,
+    /// The file is replaced.
+    Write,
+}
+
+/// The files that hold SealedSecrets. Whom they should be sealed to is compared with what this
+/// clone knows: a key file that came with a pull is seen before anything is sealed to it.
+fn jobs(files: &[Found], args: &ResealArgs, terminal: Terminal) -> Result<Vec<Job>> {
+    let mut acceptance = Acceptance::new(args.accept_recipients, terminal);
+    let mut wanted = Wanted::default();
+    let mut sets: Vec<(std::rc::Rc<crate::recipients::Chosen>, Arc<RecipientSet>)> = Vec::new();
+    let mut jobs = Vec::new();
+    let may_hold = |file: &Found| -> Result<Option<usize>> {
+        let bytes = files::read(&file.place.given, INPUT_BYTES)?;
+        let text = std::str::from_utf8(&bytes).unwrap_or_default();
+        let may = text.contains("SealedSecret") || (file.named && is_broken_secret(&bytes));
+        Ok(may.then_some(bytes.len()))
+    };
+    parallel::for_each(files, may_hold, |file, size| {
+        let Some(size) = size? else {
+            return Ok(());
+        };
+        let chosen = wanted.at(&file.place)?;
+        let set = chosen.map(|chosen| -> Result<_> {
+            let known = sets
+                .iter()
+                .find(|(one, _)| std::rc::Rc::ptr_eq(one, &chosen));
+            if let Some((_, set)) = known {
+                return Ok(Arc::clone(set));
+            }
+            if !args.check {
+                acceptance.compare(&chosen, file.place.root.as_deref())?;
+            }
+            let set = Arc::new(chosen.set.clone());
+            sets.push((chosen, Arc::clone(&set)));
+            Ok(set)
+        });
+        jobs.push(Job {
+            file: Found {
+                place: file.place.clone(),
+                named: file.named,
+            },
+            wanted: set.transpose()?,
+            size,
+        });
+        Ok::<_, CommandError>(())
+    })?;
+    if !args.check && !args.dry_run {
+        acceptance.save();
+    }
+    Ok(jobs)
+}
+
+/// What all files were found to be.
+#[derive(Default)]
+struct Total {
+    scanned: Scanned,
+    changed: usize,
+    written: Vec<Location>,
+    dropped: Vec<Fingerprint>,
+    findings: Vec<Finding>,
+    unopened: bool,
+}
+
+impl Total {
+    fn add(&mut self, job: &Job, outcome: Outcome) {
+        self.scanned.files += usize::from(outcome.objects > 0);
+        self.scanned.objects += outcome.objects;
+        self.changed += outcome.changed;
+        if outcome.changed > 0 {
+            self.written.push(job.file.place.clone());
+        }
+        self.dropped.extend(outcome.dropped);
+        self.findings.extend(outcome.findings);
+        self.unopened |= outcome.unopened;
+        if let Some(error) = outcome.failure {
+            let (path, detail) = (&job.file.place.given, error.to_string());
+            self.findings
+                .push(Finding::new(path, None, "NotResealed", detail));
+        }
+    }
+
+    fn report(
+        mut self,
+        mode: Mode,
+        means: &Means,
+        global: &GlobalArgs,
+        terminal: Terminal,
+    ) -> Result<bool> {
+        self.dropped.sort_unstable();
+        self.dropped.dedup();
+        if !self.dropped.is_empty() && mode != Mode::Check {
+            let would = if mode == Mode::DryRun {
+                "would be "
+            } else {
+                ""
+            };
+            terminal.warning(format_args!(
+                "{would}no longer sealed to {}; whoever has these keys can still read the same values from \
+                 Git's history: change the values if that matters",
+                short_list(&self.dropped)
+            ));
+        }
+        if let Some(form) = global.output {
+            let written = self
+                .written
+                .iter()
+                .map(|place| place.given.to_string_lossy());
+            print(structured(
+                &json!({
+                    "files": written.collect::<Vec<_>>(),
+                    "envelopes": self.changed,
+                    "findings": self.findings,
+                    "scanned": self.scanned,
+                }),
+                form,
+            )?)?;
+        } else {
+            print_findings(&self.findings, self.scanned, None)?;
+        }
+        terminal.detail(format_args!(
+            "{} envelopes in {} files, of {} SealedSecrets in {} files{}",
+            self.changed,
+            self.written.len(),
+            self.scanned.objects,
+            self.scanned.files,
+            if matches!(means, Means::Keys(_)) {
+                ""
+            } else {
+                "; recipients are what the files claim, -i proves them"
+            }
+        ));
+        if self.unopened && mode != Mode::Check {
+            let whose = if matches!(means, Means::Cluster(_)) {
+                "of the cluster"
+            } else {
+                "given"
+            };
+            return Err(CommandError::unopened(format_args!(
+                "some objects are sealed to none of the keys {whose}, they are as they were"
+            ))
+            .hint("give the private key of one of their recipients with -i FILE")
+            .hint("or seal their values anew"));
+        }
+        Ok(self.findings.is_empty())
+    }
+}

@@ -1,0 +1,278 @@
+//! Resealing through the cluster: no private key leaves it, and none is needed here.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sealkit_core::keys::{Fingerprint, RecipientSet};
+use sealkit_core::sealed::{Claim, EnvelopeId, SealedEnvelope};
+use serde_json::Value;
+
+use super::file::{Job, Open, Outcome, missing};
+use super::{Means, Mode};
+use crate::args::GlobalArgs;
+use crate::cluster::{Ask, Cluster, Refused};
+use crate::error::{CommandError, Result};
+use crate::files;
+use crate::known::short_list;
+use crate::parallel;
+
+/// Files that are open at once, and their bytes.
+const FILES: usize = 1024;
+const BYTES: usize = 8 * 1024 * 1024;
+/// Bytes that a recipient takes in an envelope, as text: more than it will be.
+const RECIPIENT_BYTES: usize = 2_200;
+
+/// A cluster that opens its own envelopes.
+pub(super) struct Through {
+    cluster: Cluster,
+    /// Its keys that open.
+    own: BTreeSet<Fingerprint>,
+    /// Where objects without a namespace are asked for: they are bound to none.
+    namespace: String,
+}
+
+impl Through {
+    pub(super) fn new(cluster: Cluster, global: &GlobalArgs) -> Result<Self> {
+        let own = cluster.opening_keys()?;
+        if own.is_empty() {
+            return Err(
+                CommandError::cluster("the cluster has no key that opens anything")
+                    .on(cluster.title())
+                    .hint("see `seal keys list`"),
+            );
+        }
+        let namespace = global.namespace.clone();
+        let namespace = namespace.unwrap_or_else(|| cluster.namespace().to_owned());
+        Ok(Self {
+            cluster,
+            own,
+            namespace,
+        })
+    }
+
+    /// Why the cluster need not be asked.
+    pub(super) fn cannot_open(&self, id: EnvelopeId, hints: &[Fingerprint]) -> Option<String> {
+        let opens = hints.iter().any(|hint| self.own.contains(hint));
+        let keys: Vec<Fingerprint> = self.own.iter().copied().collect();
+        (!opens).then(|| {
+            format!(
+                "envelope {id} claims to be sealed to {}, the cluster has {}",
+                short_list(hints),
+                short_list(&keys)
+            )
+        })
+    }
+
+    /// Does all the work, some files at a time. What was answered is written even where the
+    /// cluster goes away.
+    pub(super) fn reseal(
+        &self,
+        jobs: &[Job],
+        means: &Means,
+        mut done: impl FnMut(&Job, Outcome) -> Result<()>,
+    ) -> Result<()> {
+        let mut rest = jobs;
+        while !rest.is_empty() {
+            let mut bytes = 0;
+            let fits = |job: &&Job| {
+                bytes += job.size;
+                bytes <= BYTES
+            };
+            let count = rest.iter().take(FILES).take_while(fits).count().max(1);
+            let (now, later) = rest.split_at(count);
+            rest = later;
+
+            let (mut outcomes, mut opened) = (Vec::new(), Vec::new());
+            let look = |job: &Job| job.look(means, Mode::Write);
+            parallel::for_each(now, look, |_, (outcome, open)| {
+                outcomes.push(outcome);
+                opened.push(open);
+                Ok::<_, CommandError>(())
+            })?;
+            let files = || now.iter().zip(&opened);
+            let asks: Vec<Ask> = files()
+                .flat_map(|(job, open)| open.iter().flat_map(|open| self.asks(job, open)))
+                .collect();
+            let (answers, result) = self.cluster.rewrap(&asks);
+            let mut answers = answers.into_iter();
+            let work: Vec<Work> = files()
+                .map(|(job, open)| {
+                    let count = open.as_ref().map_or(0, |open| open.asks.len());
+                    let answers = answers.by_ref().take(count).collect();
+                    Work {
+                        job,
+                        open: open.as_ref(),
+                        answers,
+                    }
+                })
+                .collect();
+            let mut outcomes = outcomes.into_iter();
+            parallel::for_each(&work, Work::finish, |work, finished| {
+                let mut outcome = outcomes.next().unwrap_or_default();
+                outcome.add(finished);
+                done(work.job, outcome)
+            })?;
+            result?;
+        }
+        Ok(())
+    }
+
+    fn asks<'a>(&'a self, job: &'a Job, open: &'a Open) -> impl Iterator<Item = Ask> + 'a {
+        let recipients = job
+            .wanted
+            .as_ref()
+            .map_or(0, |set| set.fingerprints().len());
+        open.asks.iter().map(move |(index, id)| {
+            let document = &open.documents[*index];
+            let namespace = Some(document.metadata("namespace")).filter(|it| !it.is_empty());
+            let namespace = namespace.map_or_else(|| self.namespace.clone(), ToString::to_string);
+            let envelope = document.object.pointer(&format!("/spec/envelopes/{id}"));
+            let envelope = envelope.cloned().unwrap_or_default();
+            let size = sealkit_core::sealed::json_size(&envelope);
+            Ask {
+                namespace,
+                id: *id,
+                envelope,
+                size: size.max((recipients + 1) * RECIPIENT_BYTES),
+            }
+        })
+    }
+}
+
+/// A file, and what the cluster said of its envelopes.
+struct Work<'a> {
+    job: &'a Job,
+    open: Option<&'a Open>,
+    answers: Vec<Option<std::result::Result<Value, Refused>>>,
+}
+
+impl Work<'_> {
+    /// What came of the answers.
+    fn finish(&self) -> Outcome {
+        let mut outcome = Outcome::default();
+        if let (Some(open), Some(wanted)) = (&self.open, &self.job.wanted) {
+            let written = self.write(open, wanted, &mut outcome);
+            outcome.settle(written);
+        }
+        outcome
+    }
+
+    fn write(&self, open: &Open, wanted: &RecipientSet, outcome: &mut Outcome) -> Result<()> {
+        let place = &self.job.file.place;
+        let mut new: BTreeMap<usize, (BTreeMap<String, SealedEnvelope>, Vec<Fingerprint>)> =
+            BTreeMap::new();
+        for ((index, id), answer) in open.asks.iter().zip(&self.answers) {
+            let document = &open.documents[*index];
+            let checked = match answer {
+                // The work was broken off: the next run asks again.
+                None => continue,
+                Some(Err(Refused(why))) => Err(why.clone()),
+                Some(Ok(envelope)) => check(*id, envelope, wanted),
+            };
+            match checked {
+                Ok(envelope) => {
+                    let hints = document.object.pointer(&format!("/spec/envelopes/{id}"));
+                    let old = hints.and_then(|old| Claim::of(*id, old).ok());
+                    let dropped = old.map(|old| missing(&old.to, wanted));
+                    let (envelopes, all_dropped) = new.entry(*index).or_default();
+                    envelopes.insert(id.to_string(), envelope);
+                    all_dropped.extend(dropped.unwrap_or_default());
+                }
+                Err(why) => {
+                    let detail = format!("envelope {id}: {why}");
+                    outcome.find(place, Some(document), "NotResealed", detail);
+                }
+            }
+        }
+        let mut edits = BTreeMap::new();
+        for (index, (envelopes, dropped)) in new {
+            let edit = outcome.accept(place, &open.documents[index], envelopes, dropped);
+            if !edit.envelopes.is_empty() {
+                edits.insert(index, edit);
+            }
+        }
+        // The cluster takes its time, and somebody may have saved the file meanwhile.
+        if !edits.is_empty()
+            && files::read_text(&place.given, sealkit_core::manifest::INPUT_BYTES)? != open.text
+        {
+            return Err(CommandError::input(
+                "the file was changed meanwhile, run it again",
+            ));
+        }
+        self.job
+            .write(&open.text, &open.documents, &edits, Mode::Write)
+    }
+}
+
+/// An answer is taken if it claims exactly what is wanted; whether it opens, only a key could say.
+/// In any doubt the old one stays.
+fn check(
+    id: EnvelopeId,
+    answer: &Value,
+    wanted: &RecipientSet,
+) -> std::result::Result<SealedEnvelope, String> {
+    let claim = Claim::of(id, answer)
+        .map_err(|error| format!("the cluster's answer is refused: {}", error.detail))?;
+    if !claim.is_for(wanted) {
+        let absent: Vec<Fingerprint> = wanted.fingerprints();
+        let absent: Vec<Fingerprint> = absent
+            .into_iter()
+            .filter(|one| !claim.to.contains(one))
+            .collect();
+        let what = if absent.is_empty() {
+            "it takes nobody out"
+        } else {
+            "it adds nobody"
+        };
+        return Err(format!(
+            "the cluster seals it to {}, its path is for {}: {what}, use a private key (-i FILE)",
+            short_list(&claim.to),
+            short_list(&wanted.fingerprints())
+        ));
+    }
+    serde_json::from_value(answer.clone()).map_err(|_| "the answer cannot be read".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use sealkit_core::keys::{Identity, KeyType};
+    use sealkit_core::sealed::{Context, Scope, seal};
+    use serde_json::json;
+    use zeroize::Zeroizing;
+
+    use super::*;
+
+    #[test]
+    fn an_answer_is_taken_only_if_it_claims_what_is_wanted() {
+        let keys: Vec<Identity> = (0..3)
+            .map(|_| Identity::generate(KeyType::Classic))
+            .collect();
+        let set = |indices: &[usize]| {
+            RecipientSet::new(indices.iter().map(|at| keys[*at].recipient().clone())).unwrap()
+        };
+        let context = Context::new(Scope::Strict, "shop", "db").unwrap();
+        let values = BTreeMap::from([("K".to_owned(), Zeroizing::new(b"v".to_vec()))]);
+        let sealed = seal(&values, &context, &set(&[0, 1]), false).unwrap();
+        let answer = json!({
+            "recipients": sealed.envelope.recipients, "sealedKey": sealed.envelope.sealed_key,
+        });
+        assert_eq!(
+            check(sealed.id, &answer, &set(&[0, 1])).unwrap(),
+            sealed.envelope
+        );
+        let why = |answer: &Value, indices: &[usize]| {
+            check(sealed.id, answer, &set(indices)).unwrap_err()
+        };
+        assert!(why(&answer, &[0, 1, 2]).contains("it adds nobody"));
+        assert!(why(&answer, &[0]).contains("it takes nobody out"));
+        assert!(why(&answer, &[0, 2]).contains("it adds nobody"));
+        // The hints are right and the stanzas are fewer, or not there at all.
+        let one = seal(&values, &context, &set(&[0]), false).unwrap();
+        let lying = json!({
+            "recipients": sealed.envelope.recipients, "sealedKey": one.envelope.sealed_key,
+        });
+        assert!(why(&lying, &[0, 1]).contains("refused"));
+        let planted =
+            json!({"recipients": sealed.envelope.recipients, "sealedKey": "cGxhbnRlZA=="});
+        assert!(why(&planted, &[0, 1]).contains("refused"));
+    }
+}
