@@ -164,13 +164,13 @@ pub async fn delete(client: &Client, path: &str, uid: &str) -> Result<(), ApiFai
     }
 }
 
-/// `PATCH path` as a JSON patch; the answer's metadata.
-pub async fn json_patch(
+/// `PUT path`; the answer's metadata.
+pub async fn replace(
     client: &Client,
     path: &str,
     body: &Value,
 ) -> Result<PartialObjectMeta, ApiFailure> {
-    let request = Request::patch(path).header("content-type", "application/json-patch+json");
+    let request = Request::put(path).header("content-type", "application/json");
     send(client, request, body).await
 }
 

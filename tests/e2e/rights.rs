@@ -191,7 +191,7 @@ fn the_controller_may_do_what_its_manifest_says_and_no_more() {
             "shop",
             &["get", "list", "watch", "delete"],
         ),
-        ("rewraprequests/status.sealkit.dev", "shop", &["patch"]),
+        ("rewraprequests/status.sealkit.dev", "shop", &["update"]),
         ("configmaps", "shop", &[]),
         // But the one that it is named for.
         ("configmaps", SYSTEM, &[]),

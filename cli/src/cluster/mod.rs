@@ -19,7 +19,7 @@ use crate::kubeconfig;
 use crate::terminal::safe;
 
 pub use keys::{NewestKey, is_ready};
-pub use rewrap::{Ask, Refused};
+pub use rewrap::{Answer, Ask, Refused};
 pub use trusted::{TrustedMap, manifest};
 
 /// Longest wait for one answer.

@@ -1,5 +1,6 @@
 //! Envelopes that the cluster seals to the successors of their recipients: RewrapRequests.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
@@ -44,8 +45,11 @@ pub struct Ask {
 #[derive(Clone, Debug)]
 pub struct Refused(pub String);
 
+/// Requests that are being deleted.
+type Leaving = RefCell<tokio::task::JoinSet<()>>;
+
 /// An envelope as it goes into a manifest.
-type Answer = std::result::Result<Value, Refused>;
+pub type Answer = std::result::Result<Value, Refused>;
 
 /// What became of one request.
 enum Outcome {
@@ -62,40 +66,51 @@ enum Trouble {
 }
 
 impl Cluster {
-    /// Asks for all of them; the answers in their order, `None` where there came none. The error
-    /// is what ended the work before its end.
-    pub fn rewrap(&self, asks: &[Ask]) -> (Vec<Option<Answer>>, Result<()>) {
-        let mut answers: Vec<Option<Answer>> = (0..asks.len()).map(|_| None).collect();
+    /// Asks for all of them; `answered` hears of each, by its index, as answers come. The error is
+    /// what ended the work before its end.
+    pub fn rewrap(&self, asks: &[Ask], mut answered: impl FnMut(usize, Answer)) -> Result<()> {
         let work = async {
+            // Taken away behind the back of those that are under way.
+            let leaving = RefCell::new(tokio::task::JoinSet::new());
             let requests = futures::stream::iter(batches(asks))
-                .map(|batch| async move {
-                    let outcome = self.request(asks, &batch).await;
-                    outcome.map(|outcome| (batch, outcome))
+                .map(|batch| {
+                    let leaving = &leaving;
+                    async move {
+                        let outcome = self.request(asks, &batch, leaving).await;
+                        outcome.map(|outcome| (batch, outcome))
+                    }
                 })
                 .buffer_unordered(AT_ONCE);
             futures::pin_mut!(requests);
-            while let Some((batch, outcome)) = requests.try_next().await? {
-                for index in batch {
-                    answers[index] = Some(match &outcome {
-                        Outcome::Answered(all) => answer_of(&asks[index], all),
-                        Outcome::Refused(refused) => Err(refused.clone()),
-                    });
+            let result = loop {
+                match requests.try_next().await {
+                    Ok(None) => break Ok(()),
+                    Err(error) => break Err(error),
+                    Ok(Some((batch, outcome))) => {
+                        for index in batch {
+                            let answer = match &outcome {
+                                Outcome::Answered(all) => answer_of(&asks[index], all),
+                                Outcome::Refused(refused) => Err(refused.clone()),
+                            };
+                            answered(index, answer);
+                        }
+                    }
                 }
-            }
-            Ok(())
+            };
+            let mut leaving = leaving.take();
+            while leaving.join_next().await.is_some() {}
+            result
         };
-        let result = self.runtime.block_on(work);
-        (
-            answers,
-            result.map_err(|error: CommandError| error.on(self.title())),
-        )
+        self.runtime
+            .block_on(work)
+            .map_err(|error: CommandError| error.on(self.title()))
     }
 
     /// One request, until it is answered or refused.
-    async fn request(&self, asks: &[Ask], batch: &[usize]) -> Result<Outcome> {
+    async fn request(&self, asks: &[Ask], batch: &[usize], leaving: &Leaving) -> Result<Outcome> {
         let deadline = Instant::now() + ROOM_WITHIN;
         loop {
-            match self.try_request(asks, batch).await {
+            match self.try_request(asks, batch, leaving).await {
                 Ok(outcome) => return Ok(outcome),
                 Err(Trouble::Failed(error)) => return Err(error),
                 Err(Trouble::Full) if Instant::now() >= deadline => {
@@ -115,6 +130,7 @@ impl Cluster {
         &self,
         asks: &[Ask],
         batch: &[usize],
+        leaving: &Leaving,
     ) -> std::result::Result<Outcome, Trouble> {
         let namespace = &asks[batch[0]].namespace;
         let envelopes: Map<String, Value> = batch
@@ -135,7 +151,9 @@ impl Cluster {
         let name = made.name_any();
         let answer = answer(&api, &made).await;
         // It would end by itself.
-        let _ = bounded(api.delete(&name, &DeleteParams::default())).await;
+        leaving.borrow_mut().spawn(async move {
+            let _ = bounded(api.delete(&name, &DeleteParams::default())).await;
+        });
         answer.map(Outcome::Answered)
     }
 }

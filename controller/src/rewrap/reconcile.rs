@@ -103,16 +103,21 @@ impl RewrapRequests {
         let generation = request.pointer("/metadata/generation");
         let generation = generation.and_then(Value::as_i64).unwrap_or_default();
         let conditions = status::conditions(&outcome, generation, false, &[], Timestamp::now());
-        let body = json!([
-            {"op": "test", "path": "/metadata/uid", "value": uid},
-            // All of it: whatever stood there was not ours.
-            {"op": "add", "path": "/status", "value": RewrapRequestStatus {
+        // All of the status, whatever stood there, and nothing else: it is written at half the cost
+        // of a patch, and the server keeps the rest.
+        let body = json!({
+            "apiVersion": format!("{GROUP}/{VERSION}"), "kind": KIND,
+            "metadata": {
+                "name": key.1, "namespace": key.0, "uid": uid,
+                "resourceVersion": request.pointer("/metadata/resourceVersion"),
+            },
+            "status": RewrapRequestStatus {
                 observed_generation: Some(generation),
                 conditions,
                 envelopes,
-            }},
-        ]);
-        match kubernetes::json_patch(&self.client, &format!("{path}/status"), &body).await {
+            },
+        });
+        match kubernetes::replace(&self.client, &format!("{path}/status"), &body).await {
             // Deleted meanwhile, or made anew: the watch tells.
             Ok(_)
             | Err(ApiFailure::Status {
@@ -200,8 +205,12 @@ impl RewrapRequests {
             known.failures = known.failures.saturating_add(1);
             known.failures
         };
-        tracing::warn!(namespace = key.0, name = key.1, %failure, "request will be retried");
-        let due = Instant::now() + pause(failures);
+        // 409: somebody changed the request meanwhile, or made it anew; look again at once, at first.
+        let mut due = Instant::now();
+        if failure.code() != 409 || failures > 1 {
+            tracing::warn!(namespace = key.0, name = key.1, %failure, "request will be retried");
+            due += pause(failures);
+        }
         self.queue.push(key.clone(), Lane::Background, due, None);
     }
 }

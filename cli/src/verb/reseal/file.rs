@@ -215,14 +215,6 @@ impl Outcome {
         self.findings.push(finding);
     }
 
-    /// Takes over what was found and done later.
-    pub(super) fn add(&mut self, later: Self) {
-        self.changed += later.changed;
-        self.dropped.extend(later.dropped);
-        self.findings.extend(later.findings);
-        self.failure = later.failure.or(self.failure.take());
-    }
-
     /// Takes an error down. Nothing was changed then.
     pub(super) fn settle<T>(&mut self, result: Result<T>) -> Option<T> {
         result

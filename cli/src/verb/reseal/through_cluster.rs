@@ -1,6 +1,7 @@
 //! Resealing through the cluster: no private key leaves it, and none is needed here.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::mpsc::{self, Sender};
 
 use sealkit_core::keys::{Fingerprint, RecipientSet};
 use sealkit_core::sealed::{Claim, EnvelopeId, SealedEnvelope};
@@ -9,7 +10,7 @@ use serde_json::Value;
 use super::file::{Job, Open, Outcome, missing};
 use super::{Means, Mode};
 use crate::args::GlobalArgs;
-use crate::cluster::{Ask, Cluster, Refused};
+use crate::cluster::{Answer, Ask, Cluster, Refused};
 use crate::error::{CommandError, Result};
 use crate::files;
 use crate::known::short_list;
@@ -18,8 +19,10 @@ use crate::parallel;
 /// Files that are open at once, and their bytes.
 const FILES: usize = 1024;
 const BYTES: usize = 8 * 1024 * 1024;
-/// Bytes that a recipient takes in an envelope, as text: more than it will be.
-const RECIPIENT_BYTES: usize = 2_200;
+/// Bytes that a recipient takes in an envelope, and that all the rest takes, as text: rather more
+/// than it will be.
+const RECIPIENT_BYTES: usize = 2_150;
+const REST_BYTES: usize = 900;
 
 /// A cluster that opens its own envelopes.
 pub(super) struct Through {
@@ -68,7 +71,7 @@ impl Through {
         &self,
         jobs: &[Job],
         means: &Means,
-        mut done: impl FnMut(&Job, Outcome) -> Result<()>,
+        mut done: impl FnMut(&Job, Outcome) -> Result<()> + Send,
     ) -> Result<()> {
         let mut rest = jobs;
         while !rest.is_empty() {
@@ -81,39 +84,64 @@ impl Through {
             let (now, later) = rest.split_at(count);
             rest = later;
 
-            let (mut outcomes, mut opened) = (Vec::new(), Vec::new());
-            let look = |job: &Job| job.look(means, Mode::Write);
-            parallel::for_each(now, look, |_, (outcome, open)| {
-                outcomes.push(outcome);
-                opened.push(open);
-                Ok::<_, CommandError>(())
-            })?;
-            let files = || now.iter().zip(&opened);
-            let asks: Vec<Ask> = files()
-                .flat_map(|(job, open)| open.iter().flat_map(|open| self.asks(job, open)))
-                .collect();
-            let (answers, result) = self.cluster.rewrap(&asks);
-            let mut answers = answers.into_iter();
-            let work: Vec<Work> = files()
-                .map(|(job, open)| {
-                    let count = open.as_ref().map_or(0, |open| open.asks.len());
-                    let answers = answers.by_ref().take(count).collect();
-                    Work {
-                        job,
-                        open: open.as_ref(),
-                        answers,
-                    }
-                })
-                .collect();
-            let mut outcomes = outcomes.into_iter();
-            parallel::for_each(&work, Work::finish, |work, finished| {
-                let mut outcome = outcomes.next().unwrap_or_default();
-                outcome.add(finished);
-                done(work.job, outcome)
-            })?;
-            result?;
+            self.some(now, means, &mut done)?;
         }
         Ok(())
+    }
+
+    /// Some files: while the cluster works on the next ones, those are written whose envelopes are
+    /// all answered.
+    fn some(
+        &self,
+        jobs: &[Job],
+        means: &Means,
+        done: &mut (impl FnMut(&Job, Outcome) -> Result<()> + Send),
+    ) -> Result<()> {
+        let mut files = Vec::new();
+        let look = |job: &Job| job.look(means, Mode::Write);
+        parallel::for_each(jobs, look, |_, looked| {
+            files.push(looked);
+            Ok::<_, CommandError>(())
+        })?;
+        let mut asks = Vec::new();
+        let mut owners = Vec::new();
+        let mut works = Vec::new();
+        for (index, (job, (outcome, open))) in jobs.iter().zip(files).enumerate() {
+            let of_file = open.iter().flat_map(|open| self.asks(job, open));
+            let before = asks.len();
+            asks.extend(of_file);
+            owners.extend((before..asks.len()).map(|ask| (index, ask - before)));
+            works.push(Some(Work {
+                job,
+                outcome,
+                answers: vec![None; asks.len() - before],
+                open,
+            }));
+        }
+        let (sender, receiver) = mpsc::channel();
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(move || {
+                let mut works = receiver.into_iter();
+                works.try_for_each(|work: Work<'_>| done(work.job, work.finish()))
+            });
+            for work in &mut works {
+                send(&sender, work.take_if(|work| work.is_answered()));
+            }
+            let asked = self.cluster.rewrap(&asks, |ask, answer| {
+                let (file, place) = owners[ask];
+                if let Some(work) = &mut works[file] {
+                    work.answers[place] = Some(answer);
+                }
+                let work = works[file].take_if(|work| work.is_answered());
+                send(&sender, work);
+            });
+            // What was answered of the rest is worth keeping where the cluster went away.
+            works.into_iter().for_each(|work| send(&sender, work));
+            drop(sender);
+            let written = writer.join();
+            written.unwrap_or_else(|_| Err(CommandError::bug("writing broke off")))?;
+            asked
+        })
     }
 
     fn asks<'a>(&'a self, job: &'a Job, open: &'a Open) -> impl Iterator<Item = Ask> + 'a {
@@ -132,23 +160,36 @@ impl Through {
                 namespace,
                 id: *id,
                 envelope,
-                size: size.max((recipients + 1) * RECIPIENT_BYTES),
+                size: size.max(recipients * RECIPIENT_BYTES + REST_BYTES),
             }
         })
+    }
+}
+
+/// Hands a file to be written, if there is one. Nobody listens where writing failed, which is told
+/// elsewhere.
+fn send<'a>(sender: &Sender<Work<'a>>, work: Option<Work<'a>>) {
+    if let Some(work) = work {
+        let _ = sender.send(work);
     }
 }
 
 /// A file, and what the cluster said of its envelopes.
 struct Work<'a> {
     job: &'a Job,
-    open: Option<&'a Open>,
-    answers: Vec<Option<std::result::Result<Value, Refused>>>,
+    outcome: Outcome,
+    open: Option<Open>,
+    answers: Vec<Option<Answer>>,
 }
 
 impl Work<'_> {
+    fn is_answered(&self) -> bool {
+        self.answers.iter().all(Option::is_some)
+    }
+
     /// What came of the answers.
-    fn finish(&self) -> Outcome {
-        let mut outcome = Outcome::default();
+    fn finish(mut self) -> Outcome {
+        let mut outcome = std::mem::take(&mut self.outcome);
         if let (Some(open), Some(wanted)) = (&self.open, &self.job.wanted) {
             let written = self.write(open, wanted, &mut outcome);
             outcome.settle(written);

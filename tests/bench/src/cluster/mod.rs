@@ -17,8 +17,9 @@ use crate::{Result, Scale, progress};
 
 pub use bare::{BareArguments, run as bare};
 use contestant::Contestant;
-use ours::Ours;
+pub use ours::{Ours, recipient as newest_recipient};
 use peer::SealedSecrets;
+pub use plane::{METADATA_ONLY, NAMESPACE, Plane};
 use trial::{Load, Outcome, Restart, Way, trial};
 
 const RESTART_CPU: Duration = Duration::from_secs(2);

@@ -54,6 +54,19 @@ impl Ours {
     }
 }
 
+impl Ours {
+    /// Installs it, with a key, and starts it.
+    pub fn serve(&self, plane: &Plane) -> Result<Process> {
+        self.install(plane)?;
+        self.start(plane)
+    }
+
+    /// A series of its metrics.
+    pub fn metric(&self, name: &str, labels: &str) -> Option<usize> {
+        metric(self.port.load(Ordering::Relaxed), name, labels)
+    }
+}
+
 impl Contestant for Ours {
     fn name(&self) -> &'static str {
         if self.bare.is_some() {
@@ -135,12 +148,13 @@ impl Contestant for Ours {
 
     fn in_sync(&self) -> Option<usize> {
         let port = self.port.load(Ordering::Relaxed);
-        (port != 0).then(|| ready_objects(port).unwrap_or_default())
+        let labels = "kind=\"SealedSecret\",ready=\"true\"";
+        (port != 0).then(|| metric(port, "sealkit_objects", labels).unwrap_or_default())
     }
 }
 
 /// The recipient of the cluster's key, once there is one.
-fn recipient(plane: &Plane) -> Result<Recipient> {
+pub fn recipient(plane: &Plane) -> Result<Recipient> {
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         let path = "-o=jsonpath={.items[0].status.recipient}";
@@ -185,8 +199,8 @@ fn object(number: usize, load: Load, recipients: &RecipientSet) -> Result<Value>
     Ok(object)
 }
 
-/// Objects that the controller's metrics call ready.
-fn ready_objects(port: u16) -> Option<usize> {
+/// A series of the controller's metrics.
+fn metric(port: u16, name: &str, labels: &str) -> Option<usize> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
     stream
@@ -194,9 +208,8 @@ fn ready_objects(port: u16) -> Option<usize> {
         .ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
-    answer.lines().find_map(|line| {
-        let line = line.strip_prefix("sealkit_objects{")?;
-        let ours = line.contains("kind=\"SealedSecret\"") && line.contains("ready=\"true\"");
-        ours.then(|| line.rsplit(' ').next()?.parse().ok())?
-    })
+    let series = format!("{name}{{{labels}}} ");
+    answer
+        .lines()
+        .find_map(|line| line.strip_prefix(&series)?.trim().parse().ok())
 }

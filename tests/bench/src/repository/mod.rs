@@ -1,16 +1,18 @@
 //! A rotation over a repository: `seal reseal` on many files, against the bare cryptography of the
 //! same files; and `seal set` in a long one.
 
+mod through_cluster;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use sealkit_core::api::{EnvelopeSpec, SealedSecret, SealedSecretSpec};
 use sealkit_core::keys::{Identity, KeyRing, KeyType, Recipient, RecipientSet};
-use sealkit_core::manifest::to_yaml;
+use sealkit_core::manifest::{read_documents, to_yaml};
 use sealkit_core::sealed::{Context, Scope, SealedObject, Search, seal, unwrap};
 use zeroize::Zeroizing;
 
@@ -27,46 +29,35 @@ const VALUES: usize = 5;
 /// Lines of the long file.
 const LINES: usize = 10_000;
 
-/// Measures a rotation over so many files, and changing one value of a long file.
+/// Measures rotations over so many files, and changing one value of a long file.
 pub fn run(files: usize, runs: usize, ours: &Binaries) -> Result<Vec<Figure>> {
+    let mut figures = offline(files, runs, ours)?;
+    figures.extend(through_cluster::run(files.div_ceil(5), ours)?);
+    Ok(figures)
+}
+
+fn offline(files: usize, runs: usize, ours: &Binaries) -> Result<Vec<Figure>> {
     progress(format_args!(
         "Repository: {files} files of one envelope, 2 recipients, {VALUES} values"
     ));
-    let folder = tempfile::tempdir()?;
-    let root = folder.path().join("repository");
-    fs::create_dir_all(root.join(".git"))?;
     let generate = || Identity::generate(KeyType::Hybrid);
     let (old, new, recovery) = (generate(), generate(), generate());
-    let write_key = |name: &str, key: &Recipient| fs::write(root.join(name), format!("{key}\n"));
-    write_key("recovery.pub", recovery.recipient())?;
-    write_key("cluster.pub", old.recipient())?;
-    let config = "version: 1\nclusters:\n  production: {recipients: [cluster.pub]}\nrecovery: [recovery.pub]\n";
-    fs::write(root.join(".sealkit.yaml"), config)?;
+    let tree = Tree::new(files, old.recipient(), recovery.recipient())?;
+    let root = &tree.root;
+    let write_key = |name: &str, key: &Recipient| tree.write_key(name, key);
     fs::write(
-        folder.path().join("recovery.key"),
+        root.join("../recovery.key"),
         format!("{}\n", recovery.to_secret_text().as_str()),
     )?;
-    let before = RecipientSet::new([old.recipient().clone(), recovery.recipient().clone()])?;
     let after = RecipientSet::new([new.recipient().clone(), recovery.recipient().clone()])?;
-    let mut objects = Vec::new();
-    for index in 0..files {
-        let name = format!("object-{index:05}");
-        let object = object(&name, VALUES, &before)?;
-        let folder = root.join(format!("part-{:03}", index / FOLDER));
-        fs::create_dir_all(&folder)?;
-        fs::write(
-            folder.join(format!("{name}.sealed.yaml")),
-            to_yaml(&[&object])?,
-        )?;
-        objects.push(SealedObject::parse(&serde_json::to_value(&object)?)?);
-    }
+    let objects = tree.objects()?;
 
     progress("  the cryptography alone, on all cores");
     let ring = KeyRing::new([recovery.clone()])?;
     let alone = wall_of(|| rewrap_all(&objects, &ring, &after))?;
     drop(objects);
 
-    let seal = |arguments: &[&str]| start(&ours.seal, arguments, &root);
+    let seal = |arguments: &[&str]| start(&ours.seal, arguments, root, None);
     progress("  seal reseal");
     write_key("cluster.pub", new.recipient())?;
     let (reseal, memory) = seal(&["reseal", "-q", "-i", "../recovery.key"])?;
@@ -131,6 +122,59 @@ pub fn run(files: usize, runs: usize, ours: &Binaries) -> Result<Vec<Figure>> {
             Duration::from_millis(50).into(),
         ),
     ])
+}
+
+/// A repository whose files are for one cluster and a recovery key.
+struct Tree {
+    /// Goes with the tree.
+    _folder: tempfile::TempDir,
+    root: PathBuf,
+}
+
+impl Tree {
+    fn new(files: usize, cluster: &Recipient, recovery: &Recipient) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let root = folder.path().join("repository");
+        fs::create_dir_all(root.join(".git"))?;
+        let tree = Self {
+            root,
+            _folder: folder,
+        };
+        tree.write_key("recovery.pub", recovery)?;
+        tree.write_key("cluster.pub", cluster)?;
+        let config = "version: 1\nclusters:\n  production: {recipients: [cluster.pub]}\nrecovery: [recovery.pub]\n";
+        fs::write(tree.root.join(".sealkit.yaml"), config)?;
+        let to = RecipientSet::new([cluster.clone(), recovery.clone()])?;
+        for index in 0..files {
+            let name = format!("object-{index:05}");
+            let folder = tree.root.join(format!("part-{:03}", index / FOLDER));
+            fs::create_dir_all(&folder)?;
+            let text = to_yaml(&[&object(&name, VALUES, &to)?])?;
+            fs::write(folder.join(format!("{name}.sealed.yaml")), text)?;
+        }
+        Ok(tree)
+    }
+
+    fn write_key(&self, name: &str, key: &Recipient) -> Result<()> {
+        Ok(fs::write(self.root.join(name), format!("{key}\n"))?)
+    }
+
+    /// All objects, parsed.
+    fn objects(&self) -> Result<Vec<SealedObject>> {
+        let mut objects = Vec::new();
+        for part in fs::read_dir(&self.root)? {
+            let part = part?.path();
+            if !part.is_dir() || part.ends_with(".git") {
+                continue;
+            }
+            for file in fs::read_dir(part)? {
+                for document in read_documents(&fs::read(file?.path())?)? {
+                    objects.push(SealedObject::parse(&document.object)?);
+                }
+            }
+        }
+        Ok(objects)
+    }
 }
 
 /// What a reseal cannot do without: opening and sealing each envelope.
@@ -205,7 +249,12 @@ fn long_file(path: &Path, to: &RecipientSet) -> Result<usize> {
 }
 
 /// Wall time and peak memory of one run.
-fn start(program: &Path, arguments: &[&str], folder: &Path) -> Result<(Duration, Quantity)> {
+fn start(
+    program: &Path,
+    arguments: &[&str],
+    folder: &Path,
+    kubeconfig: Option<&Path>,
+) -> Result<(Duration, Quantity)> {
     let errors = folder.join("../errors");
     let start = Instant::now();
     let mut child = Command::new(program)
@@ -213,6 +262,7 @@ fn start(program: &Path, arguments: &[&str], folder: &Path) -> Result<(Duration,
         .current_dir(folder)
         .env_clear()
         .env("HOME", folder)
+        .envs(kubeconfig.map(|path| ("KUBECONFIG", path)))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(File::create(&errors)?)
