@@ -184,6 +184,10 @@ pub enum Command {
     /// Make, list and fetch keys
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Show the keys and objects of a cluster at a glance
+    Status(StatusArgs),
+    /// Find what is wrong with this repository and its clusters, and what mends it
+    Doctor(DoctorArgs),
     /// Compare two files key by key, without a private key
     #[command(
         after_help = "Example:\n  seal diff staging/db.sealed.yaml production/db.sealed.yaml"
@@ -384,6 +388,38 @@ pub struct ResealArgs {
     pub accept_recipients: bool,
 }
 
+/// Flags of `seal status`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  seal status --context prod-eu
+
+  # one namespace, for programs
+  seal status -n shop -o json")]
+pub struct StatusArgs {
+    /// Which cluster.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+}
+
+/// Flags of `seal doctor`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  # the repository, and every cluster that it names
+  seal doctor
+
+  # the repository alone, for CI
+  seal doctor --offline")]
+pub struct DoctorArgs {
+    /// Reach no cluster
+    #[arg(long)]
+    pub offline: bool,
+    /// Namespace of the controller
+    #[arg(long, value_name = "NAME", default_value = sealkit_core::api::CONTROLLER_NAMESPACE)]
+    pub system_namespace: String,
+}
+
 /// The verbs of `seal keys`.
 #[derive(Debug, Subcommand)]
 pub enum KeysCommand {
@@ -414,6 +450,11 @@ Examples:
     /// End a superseded key: revoked by the cluster once nothing needs it
     #[command(after_help = "Example:\n  seal keys retire --context prod-eu key-x7k2p")]
     Retire(RetireArgs),
+    /// End a key that leaked: says which step comes next, and revokes once no value is exposed
+    #[command(after_help = "\
+Example:
+  seal keys revoke --context prod-eu -i ~/recovery.key key-x7k2p")]
+    Revoke(RevokeArgs),
     /// Save the private keys of a cluster, encrypted to the recovery key
     #[command(after_help = "\
 Examples:
@@ -567,6 +608,20 @@ pub struct RetireArgs {
     /// Name of the SealingKey, or the beginning of its fingerprint
     #[arg(value_name = "KEY")]
     pub key: String,
+    /// Which cluster.
+    #[command(flatten)]
+    pub cluster: WriteClusterArgs,
+}
+
+/// Flags of `seal keys revoke`.
+#[derive(Args, Debug)]
+pub struct RevokeArgs {
+    /// Name of the SealingKey, or the beginning of its fingerprint
+    #[arg(value_name = "KEY")]
+    pub key: String,
+    /// Files and folders of the repository [default: the working directory]
+    #[arg(value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
     /// Which cluster.
     #[command(flatten)]
     pub cluster: WriteClusterArgs,

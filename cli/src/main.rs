@@ -78,6 +78,8 @@ fn run(cli: &Cli, terminal: Terminal) -> error::Result<bool> {
         Command::Edit(args) => verb::edit::run(args, global, terminal)?,
         Command::Unset(args) => verb::set::unset(args, global, terminal)?,
         Command::Reseal(args) => return verb::reseal::run(args, global, terminal),
+        Command::Status(args) => verb::status::run(args, global, terminal)?,
+        Command::Doctor(args) => return verb::doctor::run(args, global, terminal),
         Command::Diff(args) => return verb::git::diff(&args.old, &args.new),
         Command::Git(GitCommand::Install) => verb::git::install(terminal)?,
         Command::MergeDriver(args) => return verb::git::merge_driver(args, terminal),

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod canary;
+mod care;
 mod conflict;
 mod crash;
 mod deploy;

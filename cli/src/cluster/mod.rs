@@ -1,6 +1,7 @@
 //! The cluster, for the few verbs that need one: a connection, and errors in words.
 
 mod keys;
+mod objects;
 mod rewrap;
 mod trusted;
 
@@ -8,10 +9,9 @@ use std::error::Error as _;
 use std::io;
 use std::time::Duration;
 
-use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams};
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::config::KubeConfigOptions;
 use kube::{Api, Client, Config};
-use sealkit_core::api::SealedSecret;
 
 use crate::args::GlobalArgs;
 use crate::error::{CommandError, Result};
@@ -19,14 +19,12 @@ use crate::kubeconfig;
 use crate::terminal::safe;
 
 pub use keys::{NewestKey, is_ready};
+pub use objects::{Grant, Leader, ObjectState};
 pub use rewrap::{Answer, Ask, Refused};
 pub use trusted::{TrustedMap, manifest};
 
 /// Longest wait for one answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Objects of one page of a list: each may have more than a megabyte.
-const PAGE: u32 = 50;
 
 /// A cluster that can be asked.
 pub struct Cluster {
@@ -128,35 +126,6 @@ impl Cluster {
             Ok(Ok(value)) => Ok(value),
         }
         .map_err(|error| error.on(self.title()))
-    }
-
-    /// The fingerprints of the keys that really opened each SealedSecret, one for each object and
-    /// key.
-    pub fn sealed_to(&self) -> Result<Vec<String>> {
-        let kind = ApiResource::erase::<SealedSecret>(&());
-        let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &kind);
-        let mut found = Vec::new();
-        let mut params = ListParams::default().limit(PAGE);
-        loop {
-            let forbidden = "not allowed to list SealedSecrets of all namespaces";
-            let page = self.call(
-                api.list(&params),
-                forbidden,
-                "the ClusterRole sealkit-view allows it",
-            )?;
-            for object in &page.items {
-                let keys = object
-                    .data
-                    .pointer("/status/sealedTo")
-                    .and_then(|it| it.as_array());
-                let keys = keys.into_iter().flatten().filter_map(|key| key.as_str());
-                found.extend(keys.map(str::to_owned));
-            }
-            match page.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => params = params.continue_token(&token),
-                None => return Ok(found),
-            }
-        }
     }
 
     /// What tells this cluster from others: the UID of `kube-system`.

@@ -19,8 +19,8 @@ use super::{Cluster, TIMEOUT, answer_error, timed_out};
 use crate::error::{CommandError, Result};
 use crate::terminal::safe;
 
-/// Requests at once: less than half of what a namespace may have.
-const AT_ONCE: usize = 4;
+/// Requests at once: a namespace may have ten.
+const AT_ONCE: usize = 6;
 /// Bytes of the envelopes of one request, before and after: well below the limit.
 const BATCH_BYTES: usize = REWRAP_BYTES / 100 * 85;
 /// Longest wait for one answer.

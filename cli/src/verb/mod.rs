@@ -1,6 +1,7 @@
 //! The verbs, one file each.
 
 pub mod completions;
+pub mod doctor;
 pub mod edit;
 pub mod git;
 pub mod init;
@@ -9,5 +10,6 @@ pub mod open;
 pub mod reseal;
 pub mod seal;
 pub mod set;
+pub mod status;
 pub mod verify;
 pub mod version;

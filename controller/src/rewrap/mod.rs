@@ -30,7 +30,7 @@ const LIFE: Duration = Duration::from_mins(10);
 /// How long it stays at least after it was first seen, whatever the clocks say.
 const LEAST: Duration = Duration::from_mins(1);
 /// Requests of one namespace worked on at once.
-const AT_ONCE: usize = 2;
+const AT_ONCE: usize = 4;
 /// Requests worked on at once: a flood in one namespace leaves a worker to the others.
 const WORKERS: usize = AT_ONCE + 1;
 

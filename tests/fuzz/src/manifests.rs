@@ -63,7 +63,8 @@ pub fn emit(bytes: &[u8]) {
     let deep = text.matches(['[', '{']).count() > 60;
     // JSON's largest numbers have no exact place in the reader's model.
     let numbers = has_odd_number(&object);
-    if deep || numbers {
+    // YAML's keys have at most 1,024 characters, escapes counted; Kubernetes' have a third of it.
+    if deep || numbers || has_long_key(&object) {
         return;
     }
     let yaml = to_yaml(&[&object]).expect("JSON can be YAML");
@@ -72,6 +73,18 @@ pub fn emit(bytes: &[u8]) {
     let json = to_json(&[&object]).expect("JSON can be JSON");
     let read = read_documents(json.as_bytes()).expect("JSON is YAML");
     assert_eq!(read[0].object, object, "{json}");
+}
+
+fn has_long_key(value: &Value) -> bool {
+    const LONGEST: usize = 1024 / "\\u0000".len();
+    match value {
+        Value::Array(items) => items.iter().any(has_long_key),
+        Value::Object(map) => {
+            let mut entries = map.iter();
+            entries.any(|(key, value)| key.chars().count() > LONGEST || has_long_key(value))
+        }
+        _ => false,
+    }
 }
 
 fn has_odd_number(value: &Value) -> bool {

@@ -75,59 +75,96 @@ struct Occurrence {
 /// Lists what the key can read. Returns false where something of it is still in use.
 pub fn exposure(args: &ExposureArgs, global: &GlobalArgs, terminal: Terminal) -> Result<bool> {
     let leaked = Leaked::new(args)?;
-    let here = Location::of(Path::new("-"))?;
-    let history = History::open(here.real.parent().unwrap_or(&here.real))?;
     let ring = identities::ring(global, terminal)?;
-    let head = history.commit("HEAD")?;
-    let blobs = history.blobs(&["--all", "HEAD"])?;
-    let mut seen = Seen::default();
-    let ids: Vec<&str> = blobs.keys().map(String::as_str).collect();
-    let bar = terminal.progress(ids.len());
-    history.read(&ids, |index, bytes| {
-        bar.inc(1);
-        seen.take_in(ids[index], &blobs[ids[index]], bytes, &leaked);
-        Ok(())
-    })?;
-    bar.finish_and_clear();
-
-    let now = Now::read(&history, &head)?;
-    let mut findings = Vec::new();
-    for (sealed, occurrence) in &seen.values {
-        if !seen.exposed.contains(&sealed.0) {
-            continue;
-        }
-        let state = now.fate(&history, sealed, occurrence, &ring)?;
-        findings.push(Finding {
-            state,
-            path: now.values.get(sealed).unwrap_or(&occurrence.path).clone(),
-            object: occurrence.object.clone(),
-            key: occurrence.key.clone(),
-            first: occurrence.first.id.clone(),
-            last: occurrence.last.id.clone(),
-        });
-    }
-    findings.sort_by(|a, b| {
-        (a.state, &a.path, &a.object, &a.key).cmp(&(b.state, &b.path, &b.object, &b.key))
-    });
-    let in_use = |one: &&Finding| one.state <= Fate::SealedAnew;
-    let in_use = findings.iter().filter(in_use).count();
+    let exposed = Exposed::scan(&leaked, &ring, terminal)?;
     if let Some(form) = global.output {
-        print(structured(&serde_json::json!({"values": findings}), form)?)?;
+        print(structured(&exposed.json(), form)?)?;
     } else {
-        print(shown(&findings))?;
+        exposed.show(terminal)?;
+    }
+    Ok(exposed.in_use() == 0)
+}
+
+/// All that a key can read.
+pub(super) struct Exposed {
+    findings: Vec<Finding>,
+    /// Versions of files that were read.
+    versions: usize,
+    /// Was no identity at hand that could compare values?
+    guessed: bool,
+}
+
+impl Exposed {
+    /// Reads all blobs of all refs of the repository at hand.
+    pub(super) fn scan(leaked: &Leaked, ring: &KeyRing, terminal: Terminal) -> Result<Self> {
+        let here = Location::of(Path::new("-"))?;
+        let history = History::open(here.real.parent().unwrap_or(&here.real))?;
+        let head = history.commit("HEAD")?;
+        let blobs = history.blobs(&["--all", "HEAD"])?;
+        let mut seen = Seen::default();
+        let ids: Vec<&str> = blobs.keys().map(String::as_str).collect();
+        let bar = terminal.progress(ids.len());
+        history.read(&ids, |index, bytes| {
+            bar.inc(1);
+            seen.take_in(ids[index], &blobs[ids[index]], bytes, leaked);
+            Ok(())
+        })?;
+        bar.finish_and_clear();
+
+        let now = Now::read(&history, &head)?;
+        let mut findings = Vec::new();
+        for (sealed, occurrence) in &seen.values {
+            if !seen.exposed.contains(&sealed.0) {
+                continue;
+            }
+            let state = now.fate(&history, sealed, occurrence, ring)?;
+            findings.push(Finding {
+                state,
+                path: now.values.get(sealed).unwrap_or(&occurrence.path).clone(),
+                object: occurrence.object.clone(),
+                key: occurrence.key.clone(),
+                first: occurrence.first.id.clone(),
+                last: occurrence.last.id.clone(),
+            });
+        }
+        findings.sort_by(|a, b| {
+            (a.state, &a.path, &a.object, &a.key).cmp(&(b.state, &b.path, &b.object, &b.key))
+        });
+        Ok(Self {
+            guessed: ring.is_empty() && findings.iter().any(|one| one.state == Fate::SealedAnew),
+            versions: ids.len(),
+            findings,
+        })
+    }
+
+    /// How many of the values may be in use.
+    pub(super) fn in_use(&self) -> usize {
+        let in_use = |one: &&Finding| one.state <= Fate::SealedAnew;
+        self.findings.iter().filter(in_use).count()
+    }
+
+    /// For programs.
+    pub(super) fn json(&self) -> Value {
+        serde_json::json!({"values": self.findings})
+    }
+
+    /// For people.
+    pub(super) fn show(&self, terminal: Terminal) -> Result<()> {
+        print(shown(&self.findings))?;
         terminal.note(format_args!(
-            "{} values in {} versions of files, {in_use} of them may be in use; recipients are what files claim",
-            findings.len(),
-            ids.len()
+            "{} values in {} versions of files, {} of them may be in use; recipients are what files claim",
+            self.findings.len(),
+            self.versions,
+            self.in_use()
         ));
         terminal.note("not seen: forks, backups, reflogs, and refs that this clone does not have");
-        if ring.is_empty() && findings.iter().any(|one| one.state == Fate::SealedAnew) {
+        if self.guessed {
             terminal.note(
                 "-i IDENTITY tells which of those that were sealed anew have another value now",
             );
         }
+        Ok(())
     }
-    Ok(in_use == 0)
 }
 
 fn shown(findings: &[Finding]) -> String {
@@ -151,12 +188,20 @@ fn shown(findings: &[Finding]) -> String {
 }
 
 /// Which envelopes are open to the finder.
-struct Leaked {
+pub(super) struct Leaked {
     fingerprint: Option<String>,
     classic: bool,
 }
 
 impl Leaked {
+    /// Those of one key.
+    pub(super) fn key(fingerprint: Fingerprint) -> Self {
+        Self {
+            fingerprint: Some(fingerprint.to_string()),
+            classic: false,
+        }
+    }
+
     fn new(args: &ExposureArgs) -> Result<Self> {
         let fingerprint = args.fingerprint.clone();
         let is_hex = |text: &String| {

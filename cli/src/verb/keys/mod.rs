@@ -2,6 +2,7 @@
 
 mod backup;
 mod exposure;
+mod revoke;
 mod rotate;
 mod trust;
 mod usage;
@@ -14,7 +15,7 @@ use sealkit_core::names::printable;
 use serde_json::json;
 
 pub use rotate::connect_to_write;
-pub use trust::trust_quietly;
+pub use trust::{Wish, trust_quietly};
 
 use crate::args::{ClusterArgs, FetchArgs, GenerateArgs, GlobalArgs, KeysCommand};
 use crate::cluster::{Cluster, NewestKey, is_ready};
@@ -31,6 +32,7 @@ use crate::terminal::{Terminal, print, safe, shown};
 pub fn run(command: &KeysCommand, global: &GlobalArgs, terminal: Terminal) -> Result<bool> {
     match command {
         KeysCommand::Exposure(args) => return exposure::exposure(args, global, terminal),
+        KeysCommand::Revoke(args) => return revoke::revoke(args, global, terminal),
         KeysCommand::Generate(args) => generate(args, terminal),
         KeysCommand::List(args) => list(args, global),
         KeysCommand::Fetch(args) => fetch(args, global, terminal),
@@ -154,7 +156,8 @@ fn write_recipient_file(path: &Path, text: &str) -> Result<()> {
     files::replace(&place.real, text.as_bytes()).map_err(|error| error.on(shown(path)))
 }
 
-fn connect(args: &ClusterArgs, global: &GlobalArgs) -> Result<Cluster> {
+/// The cluster to read from.
+pub fn connect(args: &ClusterArgs, global: &GlobalArgs) -> Result<Cluster> {
     let Some(name) = &args.cluster else {
         return Cluster::connect(global, None);
     };

@@ -102,37 +102,47 @@ pub fn retire(args: &RetireArgs, global: &GlobalArgs, terminal: Terminal) -> Res
         "a key is ended in",
     )?;
     let keys = cluster.sealing_keys()?;
-    let newest = cluster.newest_key(terminal)?;
-    let is_meant = |key: &&SealingKey| {
-        let status = key.status.as_ref();
-        let fingerprint = status.and_then(|status| status.fingerprint.as_deref());
-        key.name_any() == args.key
-            || (args.key.len() >= 8 && fingerprint.is_some_and(|it| it.starts_with(&args.key)))
-    };
-    let mut meant = keys.iter().filter(is_meant);
-    let (Some(key), None) = (meant.next(), meant.next()) else {
-        return Err(CommandError::input("names no key of the cluster, or several")
-            .on(safe(&args.key))
-            .hint("see `seal keys list`; give its name or the first 16 characters of its fingerprint"));
-    };
+    let key = find(&keys, &args.key)?;
     let name = key.name_any();
-    if name == newest.name {
+    if name == cluster.newest_key(terminal)?.name {
         return Err(CommandError::input("is the key that the cluster seals to")
             .on(safe(&name))
             .hint("make a new one first: `seal keys rotate`"));
     }
-    let (state, message) = cluster.request_state(&name, KeyState::Revoked)?;
+    end(&cluster, &name, terminal)
+}
+
+/// The key of this name, or whose fingerprint begins so.
+pub(super) fn find<'a>(keys: &'a [SealingKey], named: &str) -> Result<&'a SealingKey> {
+    let is_meant = |key: &&SealingKey| {
+        let status = key.status.as_ref();
+        let fingerprint = status.and_then(|status| status.fingerprint.as_deref());
+        key.name_any() == named
+            || (named.len() >= 8 && fingerprint.is_some_and(|it| it.starts_with(named)))
+    };
+    let mut meant = keys.iter().filter(is_meant);
+    match (meant.next(), meant.next()) {
+        (Some(key), None) => Ok(key),
+        _ => Err(CommandError::input("names no key of the cluster, or several")
+            .on(safe(named))
+            .hint("see `seal keys list`; give its name or the first 16 characters of its fingerprint")),
+    }
+}
+
+/// Has the cluster revoke a key.
+pub(super) fn end(cluster: &Cluster, name: &str, terminal: Terminal) -> Result<()> {
+    let (state, message) = cluster.request_state(name, KeyState::Revoked)?;
     if state == Some(KeyState::Revoked) {
         terminal.note(format_args!(
             "{} is revoked: the cluster opens nothing with it any more; who has it can still read \
              what is in Git's history",
-            printable(&name)
+            printable(name)
         ));
         return Ok(());
     }
     Err(
         CommandError::cluster(format_args!("not revoked yet: {}", safe(&message)))
-            .on(printable(&name))
+            .on(printable(name))
             .hint("the cluster revokes it by itself once nothing needs it"),
     )
 }

@@ -1,6 +1,7 @@
 //! `seal keys usage`: what is sealed to which key, in the cluster and in the repository.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use kube::ResourceExt as _;
 use sealkit_core::manifest::{INPUT_BYTES, read_documents};
@@ -22,10 +23,44 @@ struct Usage {
     state: Option<String>,
     /// Objects of the cluster that it really opened.
     objects: usize,
-    /// Envelopes of the repository that claim it.
-    envelopes: usize,
+    claims: Claims,
+}
+
+/// What the files of a repository claim of one key.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Claims {
+    /// Envelopes that claim to be sealed to it.
+    pub(super) envelopes: usize,
     /// Files that those are in.
-    files: usize,
+    pub(super) files: usize,
+}
+
+/// Counts what files claim, by fingerprint as it is spelled there.
+pub(super) fn claims(paths: &[PathBuf], terminal: Terminal) -> Result<BTreeMap<String, Claims>> {
+    let mut claims: BTreeMap<String, Claims> = BTreeMap::new();
+    let tree = Tree::below(paths)?;
+    let bar = terminal.progress(tree.files.len());
+    for file in &tree.files {
+        bar.inc(1);
+        let bytes = files::read(&file.place.given, INPUT_BYTES)?;
+        let mut in_file = BTreeSet::new();
+        for document in read_documents(&bytes).unwrap_or_default() {
+            let envelopes = document.object.pointer("/spec/envelopes");
+            let envelopes = envelopes.and_then(Value::as_object).into_iter().flatten();
+            for (_, envelope) in envelopes.filter(|_| document.is_sealed_secret()) {
+                let hints = envelope.get("recipients").and_then(Value::as_array);
+                for hint in hints.into_iter().flatten().filter_map(Value::as_str) {
+                    claims.entry(hint.to_owned()).or_default().envelopes += 1;
+                    in_file.insert(hint.to_owned());
+                }
+            }
+        }
+        for hint in in_file {
+            claims.entry(hint).or_default().files += 1;
+        }
+    }
+    bar.finish_and_clear();
+    Ok(claims)
 }
 
 /// Counts, by fingerprint.
@@ -43,35 +78,18 @@ pub fn usage(args: &UsageArgs, global: &GlobalArgs, terminal: Terminal) -> Resul
     for fingerprint in cluster.sealed_to()? {
         usages.entry(fingerprint).or_default().objects += 1;
     }
-    let tree = Tree::below(&args.paths)?;
-    let bar = terminal.progress(tree.files.len());
-    for file in &tree.files {
-        bar.inc(1);
-        let bytes = files::read(&file.place.given, INPUT_BYTES)?;
-        let mut in_file = BTreeSet::new();
-        for document in read_documents(&bytes).unwrap_or_default() {
-            let envelopes = document.object.pointer("/spec/envelopes");
-            let envelopes = envelopes.and_then(Value::as_object).into_iter().flatten();
-            for (_, envelope) in envelopes.filter(|_| document.is_sealed_secret()) {
-                let hints = envelope.get("recipients").and_then(Value::as_array);
-                for hint in hints.into_iter().flatten().filter_map(Value::as_str) {
-                    usages.entry(hint.to_owned()).or_default().envelopes += 1;
-                    in_file.insert(hint.to_owned());
-                }
-            }
-        }
-        for hint in in_file {
-            usages.entry(hint).or_default().files += 1;
-        }
+    for (fingerprint, claims) in claims(&args.paths, terminal)? {
+        let usage = usages.entry(fingerprint).or_default();
+        usage.claims = claims;
     }
-    bar.finish_and_clear();
     if let Some(form) = global.output {
         let keys: Vec<Value> = usages
             .iter()
             .map(|(fingerprint, usage)| {
                 json!({
                     "fingerprint": fingerprint, "sealingKey": usage.name, "state": usage.state,
-                    "objects": usage.objects, "envelopes": usage.envelopes, "files": usage.files,
+                    "objects": usage.objects,
+                    "envelopes": usage.claims.envelopes, "files": usage.claims.files,
                 })
             })
             .collect();
@@ -94,8 +112,8 @@ pub fn usage(args: &UsageArgs, global: &GlobalArgs, terminal: Terminal) -> Resul
             text(&usage.name),
             text(&usage.state),
             usage.objects.to_string(),
-            usage.envelopes.to_string(),
-            usage.files.to_string(),
+            usage.claims.envelopes.to_string(),
+            usage.claims.files.to_string(),
         ]);
     }
     print(table(&rows))?;

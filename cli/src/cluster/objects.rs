@@ -1,0 +1,166 @@
+//! What the cluster says of its SealedSecrets, whether its controller is there, and who may do what.
+
+use jiff::Timestamp;
+use kube::ResourceExt as _;
+use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, ListParams, PostParams};
+use sealkit_core::api::{ConditionStatus, SealedSecret, SealedSecretStatus};
+use serde_json::json;
+
+use super::Cluster;
+use crate::error::Result;
+
+/// Objects of one page of a list: each may have more than a megabyte.
+const PAGE: u32 = 50;
+/// Lease of the leading controller.
+const LEASE: &str = "seal-controller";
+
+/// What is said of one SealedSecret.
+#[derive(Clone, Debug)]
+pub struct ObjectState {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Is its Secret there, for its newest generation?
+    pub ready: bool,
+    /// Reason and message of Ready; empty where nobody looked at it yet.
+    pub reason: String,
+    /// See above.
+    pub message: String,
+    /// Fingerprints of the keys that really opened it.
+    pub sealed_to: Vec<String>,
+    /// Is it not sealed as it should be?
+    pub needs_reseal: bool,
+}
+
+impl ObjectState {
+    fn of(object: &DynamicObject) -> Self {
+        let status = object.data.get("status").cloned().unwrap_or_default();
+        // A status that is none of ours says nothing.
+        let status: SealedSecretStatus = serde_json::from_value(status).unwrap_or_default();
+        let looked = status.observed_generation == object.metadata.generation;
+        let ready = status
+            .conditions
+            .last()
+            .filter(|last| last.type_ == "Ready");
+        let text = |pick: fn(&sealkit_core::api::Condition) -> &String| {
+            ready
+                .filter(|_| looked)
+                .map(pick)
+                .cloned()
+                .unwrap_or_default()
+        };
+        Self {
+            namespace: object.namespace().unwrap_or_default(),
+            name: object.name_any(),
+            ready: looked && ready.is_some_and(|ready| ready.status == ConditionStatus::True),
+            reason: text(|ready| &ready.reason),
+            message: text(|ready| &ready.message),
+            sealed_to: status.sealed_to,
+            needs_reseal: status.needs_reseal == Some(true),
+        }
+    }
+}
+
+/// Something that may be done to a resource.
+#[derive(Clone, Copy, Debug)]
+pub struct Grant<'a> {
+    /// Such as `create`.
+    pub verb: &'a str,
+    /// API group; empty for the core.
+    pub group: &'a str,
+    /// Plural.
+    pub resource: &'a str,
+    /// Namespace; empty for all.
+    pub namespace: &'a str,
+}
+
+/// Does a controller lead?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leader {
+    /// Its lease was renewed in time.
+    Alive,
+    /// It was not.
+    Away,
+    /// There never was one.
+    None,
+}
+
+impl Cluster {
+    /// All SealedSecrets, or those of a namespace.
+    pub fn objects(&self, namespace: Option<&str>) -> Result<Vec<ObjectState>> {
+        let kind = ApiResource::erase::<SealedSecret>(&());
+        let api: Api<DynamicObject> = match namespace {
+            None => Api::all_with(self.client.clone(), &kind),
+            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &kind),
+        };
+        let mut found = Vec::new();
+        let mut params = ListParams::default().limit(PAGE);
+        loop {
+            let forbidden = "not allowed to list SealedSecrets of all namespaces";
+            let hint = "the ClusterRole sealkit-view allows it; for one namespace give -n NAME";
+            let page = self.call(api.list(&params), forbidden, hint)?;
+            found.extend(page.items.iter().map(ObjectState::of));
+            match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => params = params.continue_token(&token),
+                None => return Ok(found),
+            }
+        }
+    }
+
+    /// The fingerprints of the keys that really opened each SealedSecret, one for each object and
+    /// key.
+    pub fn sealed_to(&self) -> Result<Vec<String>> {
+        let objects = self.objects(None)?;
+        Ok(objects
+            .into_iter()
+            .flat_map(|object| object.sealed_to)
+            .collect())
+    }
+
+    /// Does the controller of this namespace renew its lease?
+    pub fn leader(&self, namespace: &str) -> Result<Leader> {
+        let kind = GroupVersionKind::gvk("coordination.k8s.io", "v1", "Lease");
+        let kind = ApiResource::from_gvk(&kind);
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, &kind);
+        let forbidden = "not allowed to read the controller's lease";
+        let Some(lease) = self.call(api.get_opt(LEASE), forbidden, "")? else {
+            return Ok(Leader::None);
+        };
+        let field = |name: &str| lease.data.get("spec")?.get(name).cloned();
+        let renewed: Option<Timestamp> =
+            field("renewTime").and_then(|time| time.as_str()?.parse().ok());
+        let seconds = field("leaseDurationSeconds")
+            .and_then(|it| it.as_i64())
+            .unwrap_or(15);
+        let held =
+            field("holderIdentity").is_some_and(|it| it.as_str().is_some_and(|it| !it.is_empty()));
+        // Clocks differ a little.
+        let alive =
+            renewed.is_some_and(|at| Timestamp::now().duration_since(at).as_secs() <= seconds * 4);
+        Ok(if held && alive {
+            Leader::Alive
+        } else {
+            Leader::Away
+        })
+    }
+
+    /// May everybody who is logged in do that? Not everybody may ask.
+    pub fn everybody_may(&self, grant: Grant<'_>) -> Result<bool> {
+        let kind = GroupVersionKind::gvk("authorization.k8s.io", "v1", "SubjectAccessReview");
+        let resource = ApiResource::from_gvk(&kind);
+        let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
+        let mut review = DynamicObject::new("", &resource).data(json!({"spec": {
+            "user": "sealkit:nobody", "groups": ["system:authenticated"],
+            "resourceAttributes": {
+                "verb": grant.verb, "group": grant.group, "resource": grant.resource,
+                "namespace": grant.namespace,
+            },
+        }}));
+        review.metadata.name = None;
+        let params = PostParams::default();
+        let forbidden = "not allowed to ask who may do what";
+        let answer = self.call(api.create(&params, &review), forbidden, "")?;
+        Ok(answer.data.pointer("/status/allowed") == Some(&json!(true)))
+    }
+}

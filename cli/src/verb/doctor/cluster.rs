@@ -1,0 +1,267 @@
+//! What can be wrong in a cluster, or between it and the repository.
+
+use kube::ResourceExt as _;
+use sealkit_core::api::{KeyState, SealingKey};
+use sealkit_core::keys::Recipient;
+use sealkit_core::names::printable;
+
+use super::Report;
+use super::repository::KEY_FILE;
+use crate::args::{DoctorArgs, GlobalArgs};
+use crate::cluster::{Cluster, Grant, Leader, is_ready};
+use crate::config::Config;
+use crate::known::short_list;
+use crate::terminal::{safe, shown};
+use crate::verb::keys::Wish;
+use crate::verb::status::age_in_days;
+
+/// A key that is older ought to be rotated.
+const OLD_DAYS: i64 = 365;
+
+/// What may be asked of whom: nobody but the controller needs it.
+const NOT_FOR_EVERYBODY: [(&str, &str, &str); 3] = [
+    ("get", "", "secrets"),
+    ("patch", "sealkit.dev", "sealingkeys"),
+    ("create", "sealkit.dev", "rewraprequests"),
+];
+
+/// Looks at a cluster; `named` is its name in the config, with the config.
+pub(super) fn look(
+    report: &mut Report,
+    place: &str,
+    context: Option<&str>,
+    named: Option<(&str, &Config)>,
+    args: &DoctorArgs,
+    global: &GlobalArgs,
+) {
+    let connected = Cluster::connect(global, context)
+        .and_then(|cluster| cluster.sealing_keys().map(|keys| (cluster, keys)));
+    let (cluster, keys) = match connected {
+        Ok(both) => both,
+        Err(error) => {
+            return report.failed(
+                place,
+                "Unreachable",
+                &error,
+                "is it running, and is this the right context?",
+            );
+        }
+    };
+    report.good += 1;
+    let doctor = Doctor {
+        place,
+        context: safe(cluster.context()),
+        system: &args.system_namespace,
+        cluster: &cluster,
+    };
+    doctor.controller(report);
+    doctor.keys(report, &keys, named);
+    doctor.objects(report, &keys, global);
+    if let Some((name, config)) = named {
+        doctor.trusted(report, name, config);
+    }
+    doctor.rights(report);
+}
+
+struct Doctor<'a> {
+    place: &'a str,
+    context: String,
+    system: &'a str,
+    cluster: &'a Cluster,
+}
+
+impl Doctor<'_> {
+    fn controller(&self, report: &mut Report) {
+        let pods = [format!(
+            "kubectl --context {} -n {} get pods,lease",
+            self.context, self.system
+        )];
+        match self.cluster.leader(self.system) {
+            Err(_) => report.note(self.place, "whether the controller runs: its lease is not for you to read"),
+            Ok(leader) => report.check(
+                self.place,
+                leader == Leader::Alive,
+                "NoController",
+                || match leader {
+                    Leader::None => "no controller ever led here".to_owned(),
+                    _ => "the controller does not renew its lease: it does not run, or cannot reach the API server".to_owned(),
+                },
+                &pods,
+            ),
+        }
+    }
+
+    fn keys(&self, report: &mut Report, keys: &[SealingKey], named: Option<(&str, &Config)>) {
+        let (place, context) = (self.place, &self.context);
+        for key in keys.iter().filter(|key| !is_ready(key)) {
+            let conditions = key.status.iter().flat_map(|status| &status.conditions);
+            let said = conditions.last().map(|last| safe(&last.message));
+            let detail = format!(
+                "SealingKey {} is not Ready: {}",
+                printable(&key.name_any()),
+                said.unwrap_or_default()
+            );
+            let mend = [format!(
+                "kubectl --context {context} describe sealingkey {}",
+                printable(&key.name_any())
+            )];
+            report.trouble(place, "KeyNotReady", detail, &mend);
+        }
+        let active = |key: &&SealingKey| {
+            let state = key.status.as_ref().and_then(|status| status.state);
+            state == Some(KeyState::Active) && is_ready(key)
+        };
+        let Some(newest) = keys.iter().find(active) else {
+            let detail = "no sealing key is Active and Ready: nothing can be sealed".to_owned();
+            let mend = [format!("seal keys list --context {context}")];
+            return report.trouble(place, "NoActiveKey", detail, &mend);
+        };
+        let days = age_in_days(newest).unwrap_or_default();
+        let rotate = [format!("seal keys rotate --context {context}")];
+        report.check(
+            place,
+            days <= OLD_DAYS,
+            "OldKey",
+            || format!("the key is {days} days old"),
+            &rotate,
+        );
+        let recipient = newest
+            .status
+            .as_ref()
+            .and_then(|status| status.recipient.as_ref());
+        let recipient: Option<Recipient> = recipient.and_then(|text| text.parse().ok());
+        let (Some((name, config)), Some(recipient)) = (named, recipient) else {
+            return;
+        };
+        let Ok(files) = config.recipients(name) else {
+            return;
+        };
+        let file = config.recipient_files(name).unwrap_or_default();
+        let file = file
+            .first()
+            .map(|path| shown(path.strip_prefix(config.root()).unwrap_or(path)));
+        let mend = [format!(
+            "seal keys fetch --context {context} -w {}, then `seal reseal --context {context}`",
+            file.unwrap_or_default()
+        )];
+        report.check(
+            place,
+            files.contains(&recipient),
+            "OutOfDate",
+            || {
+                let prints: Vec<_> = files.iter().map(Recipient::fingerprint).collect();
+                format!(
+                    "the cluster seals to {}, the repository to {}",
+                    recipient.fingerprint().short(),
+                    short_list(&prints)
+                )
+            },
+            &mend,
+        );
+    }
+
+    fn objects(&self, report: &mut Report, keys: &[SealingKey], global: &GlobalArgs) {
+        let (place, context) = (self.place, &self.context);
+        let objects = match self.cluster.objects(global.namespace.as_deref()) {
+            Ok(objects) => objects,
+            Err(error) => return report.note(place, &format!("objects: {error}")),
+        };
+        let waiting = objects.iter().filter(|object| !object.ready).count();
+        report.check(
+            place,
+            waiting == 0,
+            "NotReady",
+            || format!("{waiting} of {} SealedSecrets are not Ready", objects.len()),
+            &[format!("seal status --context {context}")],
+        );
+        let stale = objects.iter().filter(|object| object.needs_reseal).count();
+        report.check(
+            place,
+            stale == 0,
+            "NeedsReseal",
+            || {
+                format!(
+                    "{stale} of {} SealedSecrets are not sealed to the newest key",
+                    objects.len()
+                )
+            },
+            &[format!(
+                "seal reseal --context {context}, commit, and let the cluster apply it"
+            )],
+        );
+        if global.namespace.is_some() {
+            // What other namespaces need is not known.
+            return;
+        }
+        let unneeded = |key: &&SealingKey| {
+            let status = key.status.clone().unwrap_or_default();
+            let needed = |print: &String| {
+                objects
+                    .iter()
+                    .any(|object| object.sealed_to.contains(print))
+            };
+            status.state == Some(KeyState::DecryptOnly)
+                && status.fingerprint.is_some_and(|print| !needed(&print))
+        };
+        let names: Vec<String> = keys
+            .iter()
+            .filter(unneeded)
+            .map(|key| printable(&key.name_any()))
+            .collect();
+        if !names.is_empty() {
+            let detail = format!(
+                "no object needs {} any more: `seal keys retire --context {context} NAME` when no \
+                 older commit is to be applied again",
+                names.join(", ")
+            );
+            report.note(place, &detail);
+        }
+    }
+
+    fn trusted(&self, report: &mut Report, name: &str, config: &Config) {
+        let wish = match Wish::of(config, Some(name)) {
+            Ok(wish) => wish,
+            Err(error) => return report.failed(self.place, "BadKeyFile", &error, KEY_FILE),
+        };
+        let old = match self.cluster.trusted(self.system) {
+            Ok(old) => old,
+            Err(error) => {
+                return report.note(self.place, &format!("whom it may reseal to: {error}"));
+            }
+        };
+        let mend = [format!("seal keys trust --context {}", self.context)];
+        match wish.merged(&old.data, false) {
+            Err(error) => report.failed(self.place, "TrustedRecipients", &error, &mend[0]),
+            Ok(data) => report.check(
+                self.place,
+                data == old.data,
+                "TrustedRecipients",
+                || "the cluster does not know all recipients of the repository: it cannot reseal their envelopes".to_owned(),
+                &mend,
+            ),
+        }
+    }
+
+    fn rights(&self, report: &mut Report) {
+        for (verb, group, resource) in NOT_FOR_EVERYBODY {
+            let grant = Grant {
+                verb,
+                group,
+                resource,
+                namespace: self.system,
+            };
+            match self.cluster.everybody_may(grant) {
+                Err(_) => {
+                    return report.note(self.place, "who may do what: that is not for you to ask");
+                }
+                Ok(may) => report.check(
+                    self.place,
+                    !may,
+                    "TooManyRights",
+                    || format!("everybody who is logged in may {verb} {resource} in {}", self.system),
+                    &[format!("kubectl --context {} get clusterrolebindings -o wide | grep system:authenticated", self.context)],
+                ),
+            }
+        }
+    }
+}

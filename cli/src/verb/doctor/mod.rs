@@ -1,0 +1,178 @@
+//! `seal doctor`: what is wrong with a set-up, and how to mend it. It changes nothing.
+
+mod cluster;
+mod repository;
+
+use serde::Serialize;
+use serde_json::json;
+
+use crate::args::{DoctorArgs, GlobalArgs};
+use crate::config::Config;
+use crate::error::{CommandError, Result};
+use crate::report::structured;
+use crate::terminal::{Terminal, print, safe};
+
+/// Looks at the repository at hand and at its clusters. Returns whether nothing is wrong.
+pub fn run(args: &DoctorArgs, global: &GlobalArgs, terminal: Terminal) -> Result<bool> {
+    let mut report = Report::default();
+    let config = repository::look(&mut report, global)?;
+    if !args.offline {
+        for (name, context) in clusters(config.as_ref(), global, &mut report) {
+            let title = name.as_ref().or(context.as_ref());
+            let title = title.map_or_else(|| "cluster".to_owned(), |title| safe(title));
+            terminal.detail(format_args!("looking at {title}"));
+            let named = name.as_deref().zip(config.as_ref());
+            cluster::look(&mut report, &title, context.as_deref(), named, args, global);
+        }
+    }
+    report.print(global, terminal)?;
+    Ok(report.troubles.is_empty())
+}
+
+/// Names in the config, and contexts: that of the flag alone, else all that the config has, else
+/// the current one.
+fn clusters(
+    config: Option<&Config>,
+    global: &GlobalArgs,
+    report: &mut Report,
+) -> Vec<(Option<String>, Option<String>)> {
+    let context_of = |name: &str| {
+        let context = config.and_then(|config| config.context(name).ok().flatten());
+        context.map(str::to_owned)
+    };
+    let names: Vec<String> = config
+        .into_iter()
+        .flat_map(Config::cluster_names)
+        .map(str::to_owned)
+        .collect();
+    if let Some(context) = &global.context {
+        let name = names
+            .into_iter()
+            .find(|name| context_of(name).as_ref() == Some(context));
+        return vec![(name, Some(context.clone()))];
+    }
+    if names.is_empty() {
+        return vec![(None, None)];
+    }
+    let mut found = Vec::new();
+    for name in names {
+        match context_of(&name) {
+            Some(context) => found.push((Some(name), Some(context))),
+            None => report.note(
+                &safe(&name),
+                "the config names no context for it: not looked at (--context NAME looks at one)",
+            ),
+        }
+    }
+    found
+}
+
+/// Something that is wrong.
+#[derive(Serialize)]
+struct Trouble {
+    /// The repository, or which cluster.
+    place: String,
+    /// One word for programs.
+    code: &'static str,
+    /// A sentence for people.
+    detail: String,
+    /// What mends it: commands, or what to do.
+    mend: Vec<String>,
+}
+
+/// Something worth knowing.
+#[derive(Serialize)]
+struct Note {
+    place: String,
+    detail: String,
+}
+
+/// All that was found.
+#[derive(Default)]
+struct Report {
+    troubles: Vec<Trouble>,
+    notes: Vec<Note>,
+    /// What was looked at and is as it should be.
+    good: usize,
+}
+
+impl Report {
+    fn trouble(&mut self, place: &str, code: &'static str, detail: String, mend: &[String]) {
+        self.troubles.push(Trouble {
+            place: place.to_owned(),
+            code,
+            detail,
+            mend: mend.to_vec(),
+        });
+    }
+
+    fn note(&mut self, place: &str, detail: &str) {
+        self.notes.push(Note {
+            place: place.to_owned(),
+            detail: detail.to_owned(),
+        });
+    }
+
+    /// An error of another verb is trouble here; its hints mend it, or else this.
+    fn failed(&mut self, place: &str, code: &'static str, error: &CommandError, mend: &str) {
+        let fallback = [mend.to_owned()];
+        let mend = if error.hints().is_empty() {
+            &fallback
+        } else {
+            error.hints()
+        };
+        self.trouble(place, code, error.to_string(), mend);
+    }
+
+    fn has(&self, code: &str) -> bool {
+        self.troubles.iter().any(|one| one.code == code)
+    }
+
+    /// A check: trouble, or good.
+    fn check(
+        &mut self,
+        place: &str,
+        is_good: bool,
+        code: &'static str,
+        detail: impl FnOnce() -> String,
+        mend: &[String],
+    ) {
+        if is_good {
+            self.good += 1;
+        } else {
+            self.trouble(place, code, detail(), mend);
+        }
+    }
+
+    fn print(&self, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
+        if let Some(form) = global.output {
+            let whole = json!({
+                "troubles": self.troubles, "notes": self.notes, "good": self.good,
+            });
+            return print(structured(&whole, form)?);
+        }
+        let mut text = String::new();
+        for Trouble {
+            place,
+            code,
+            detail,
+            mend,
+        } in &self.troubles
+        {
+            text.extend([place, ": ", code, ": ", &safe(detail), "\n"]);
+            for way in mend {
+                text.extend(["  mend: ", way, "\n"]);
+            }
+        }
+        print(text)?;
+        for Note { place, detail } in &self.notes {
+            terminal.note(format_args!("{place}: {detail}"));
+        }
+        terminal.note(format_args!(
+            "{} checks are good, {} are not",
+            self.good,
+            self.troubles.len()
+        ));
+        Ok(())
+    }
+}

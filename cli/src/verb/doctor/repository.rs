@@ -1,0 +1,242 @@
+//! What can be wrong in a repository.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use sealkit_core::manifest::{INPUT_BYTES, read_documents};
+use sealkit_core::sealed::SealedObject;
+
+use super::Report;
+use crate::args::GlobalArgs;
+use crate::config::{Config, FILE_NAME};
+use crate::error::Result;
+use crate::files;
+use crate::repository::Location;
+use crate::terminal::shown;
+use crate::tree::Tree;
+use crate::wanted::Wanted;
+
+const PLACE: &str = "repository";
+const CONFIG: &str = "mend .sealkit.yaml by hand; docs/seal.md shows one";
+/// What mends a key file.
+pub(super) const KEY_FILE: &str =
+    "put the public key there (`seal keys fetch -w FILE`), or take the file out of .sealkit.yaml";
+
+/// Looks at the repository at hand; its config, if it has a good one.
+pub(super) fn look(report: &mut Report, global: &GlobalArgs) -> Result<Option<Config>> {
+    identity_files(report, global);
+    let here = Location::of(Path::new("-"))?;
+    let Some(root) = &here.root else {
+        report.note(
+            PLACE,
+            "this is no Git repository: only clusters are looked at",
+        );
+        return Ok(None);
+    };
+    if !root.join(FILE_NAME).exists() {
+        let detail = format!("there is no {FILE_NAME}: nothing says whom files are sealed to");
+        let mend = ["seal init --cluster NAME=CONTEXT --recovery-key FILE".to_owned()];
+        report.trouble(PLACE, "NoConfig", detail, &mend);
+        return Ok(None);
+    }
+    let config = match Config::load(root) {
+        Ok(config) => config,
+        Err(error) => {
+            report.failed(PLACE, "BadConfig", &error, CONFIG);
+            return Ok(None);
+        }
+    };
+    keys(report, &config);
+    drivers(report, root);
+    private_keys(report, root);
+    files_of(report, root)?;
+    Ok(Some(config))
+}
+
+/// Key files of people: readable for nobody else.
+#[cfg(unix)]
+fn identity_files(report: &mut Report, global: &GlobalArgs) {
+    use std::os::unix::fs::PermissionsExt as _;
+    for path in global.identities() {
+        let Ok(metadata) = std::fs::metadata(path) else {
+            continue;
+        };
+        // No bit for group and others.
+        let mode = metadata.permissions().mode();
+        let detail = || format!("{} may be read by others than you", shown(path));
+        let mend = [format!("chmod 600 {}", shown(path))];
+        report.check(
+            "private key",
+            mode.trailing_zeros() >= 6,
+            "OpenKeyFile",
+            detail,
+            &mend,
+        );
+    }
+}
+
+#[cfg(not(unix))]
+fn identity_files(_: &mut Report, _: &GlobalArgs) {}
+
+fn keys(report: &mut Report, config: &Config) {
+    let names: Vec<String> = config.cluster_names().map(str::to_owned).collect();
+    for name in &names {
+        match config.recipients(name) {
+            Ok(_) => report.good += 1,
+            Err(error) => report.failed(PLACE, "BadKeyFile", &error, KEY_FILE),
+        }
+    }
+    match config.recovery() {
+        Err(error) => report.failed(PLACE, "BadKeyFile", &error, KEY_FILE),
+        Ok(keys) => {
+            let detail = || {
+                "no recovery key: when the cluster's keys are lost, so is every value".to_owned()
+            };
+            let mend = [
+                "seal keys generate -w ~/recovery.key > .sealkit/recovery.pub".to_owned(),
+                format!(
+                    "name it in {FILE_NAME}: `recovery: [.sealkit/recovery.pub]`, then `seal reseal`"
+                ),
+            ];
+            report.check(PLACE, !keys.is_empty(), "NoRecovery", detail, &mend);
+        }
+    }
+}
+
+fn git(root: &Path, arguments: &[&str]) -> Option<String> {
+    let mut git = Command::new("git");
+    git.arg("-C").arg(root).args(arguments);
+    let output = git
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output()
+        .ok()?;
+    output
+        .status
+        .success()
+        .then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Is Git of this clone told how to merge?
+fn drivers(report: &mut Report, root: &Path) {
+    let driver = git(root, &["config", "--get", "merge.sealkit.driver"]);
+    let attributes = files::read_text(&root.join(".gitattributes"), files::SMALL_FILE);
+    let named = attributes.is_ok_and(|text| text.contains("merge=sealkit"));
+    let detail = || "Git of this clone does not know how to merge SealedSecrets".to_owned();
+    let mend = ["seal git install".to_owned()];
+    report.check(
+        PLACE,
+        driver.is_some() && named,
+        "NoMergeDriver",
+        detail,
+        &mend,
+    );
+    if git(root, &["rev-parse", "--is-shallow-repository"]).as_deref() == Some("true\n") {
+        report.note(
+            PLACE,
+            "a shallow clone: `seal verify --base` and `seal keys exposure` need all of the history",
+        );
+    }
+}
+
+/// Private keys in files that Git has or would take.
+fn private_keys(report: &mut Report, root: &Path) {
+    let pattern = "AGE-SECRET-KEY-(PQ-)?1[0-9A-Z]{20}";
+    let found = git(root, &["grep", "-lIE", "--untracked", pattern]);
+    let mut files: Vec<&str> = found.as_deref().unwrap_or_default().lines().collect();
+    let more = files.len().saturating_sub(5);
+    files.truncate(5);
+    let detail = || {
+        let files: Vec<String> = files
+            .iter()
+            .map(|file| crate::terminal::safe(file))
+            .collect();
+        let more = if more > 0 {
+            format!(" and {more} more")
+        } else {
+            String::new()
+        };
+        format!("a private key lies in {}{more}", files.join(", "))
+    };
+    let mend = [
+        "take it out of the repository and keep it elsewhere".to_owned(),
+        "if it was ever committed or copied, it leaked: `seal keys exposure FINGERPRINT`"
+            .to_owned(),
+    ];
+    report.check(PLACE, files.is_empty(), "PrivateKey", detail, &mend);
+}
+
+/// What files claim, against the rules of their paths.
+fn files_of(report: &mut Report, root: &Path) -> Result<()> {
+    let mut wanted = Wanted::default();
+    let (mut stale, mut ruleless, mut broken, mut good) = (0, 0, 0, 0);
+    let mut first_error = None;
+    for file in Tree::below(&[root.to_owned()])?.files {
+        let is_config = file
+            .place
+            .real
+            .file_name()
+            .is_some_and(|name| name == FILE_NAME);
+        if is_config && file.place.real.parent() != Some(root) {
+            let detail = format!("a second config: {}", shown(&file.place.given));
+            let mend = [format!(
+                "move its rules to {}",
+                shown(&root.join(FILE_NAME))
+            )];
+            report.trouble(PLACE, "NestedConfig", detail, &mend);
+            continue;
+        }
+        let bytes = files::read(&file.place.given, INPUT_BYTES)?;
+        for document in read_documents(&bytes).unwrap_or_default() {
+            if !document.is_sealed_secret() {
+                continue;
+            }
+            let Ok(object) = SealedObject::parse(&document.object) else {
+                broken += 1;
+                continue;
+            };
+            match wanted.at(&file.place) {
+                Err(error) => {
+                    first_error.get_or_insert(error);
+                }
+                Ok(None) => ruleless += 1,
+                Ok(Some(chosen)) => {
+                    let to = chosen.set.fingerprints();
+                    let is_stale = object.hints().any(|(_, hints)| hints != to);
+                    *(if is_stale { &mut stale } else { &mut good }) += 1;
+                }
+            }
+        }
+    }
+    report.good += usize::from(good > 0);
+    // Errors for every file beside a second config, and for every one that a key is for.
+    let is_known = report.has("NestedConfig") || report.has("BadKeyFile");
+    if let Some(error) = first_error.filter(|_| !is_known) {
+        report.failed(PLACE, "BadRule", &error, CONFIG);
+    }
+    let check = ["seal reseal --check".to_owned()];
+    let reseal = ["seal reseal --context NAME (or -i RECOVERY_KEY)".to_owned()];
+    report.check(
+        PLACE,
+        stale == 0,
+        "NeedsReseal",
+        || format!("{stale} SealedSecrets are not sealed to whom their path is for"),
+        &reseal,
+    );
+    report.check(
+        PLACE,
+        ruleless == 0,
+        "NoRule",
+        || format!("{ruleless} SealedSecrets lie where no rule of {FILE_NAME} says whom for"),
+        &check,
+    );
+    let verify = ["seal verify".to_owned()];
+    report.check(
+        PLACE,
+        broken == 0,
+        "Broken",
+        || format!("{broken} SealedSecrets cannot be opened as they are"),
+        &verify,
+    );
+    Ok(())
+}

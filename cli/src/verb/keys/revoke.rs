@@ -1,0 +1,203 @@
+//! `seal keys revoke`: the whole way of a leaked key, one step after the other. What is done is
+//! seen in the cluster and in the repository, not remembered: run again, it goes on.
+
+use kube::ResourceExt as _;
+use sealkit_core::api::{KeyState, SealingKey};
+use sealkit_core::keys::Fingerprint;
+use sealkit_core::names::printable;
+use serde::Serialize;
+use serde_json::json;
+
+use super::connect_to_write;
+use super::exposure::{Exposed, Leaked};
+use super::rotate::{end, find};
+use super::usage::claims;
+use crate::args::{GlobalArgs, RevokeArgs};
+use crate::cluster::Cluster;
+use crate::config::Config;
+use crate::error::{CommandError, Result};
+use crate::identities;
+use crate::report::{structured, table};
+use crate::terminal::{Terminal, print, safe};
+
+/// One step of the way.
+#[derive(Serialize)]
+struct Step {
+    name: &'static str,
+    done: bool,
+    /// What was found.
+    found: String,
+    /// What to do, where it is not done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+}
+
+/// Walks the way as far as it is done. Returns whether the key is revoked.
+pub fn revoke(args: &RevokeArgs, global: &GlobalArgs, terminal: Terminal) -> Result<bool> {
+    let (_, config) = Config::here()?;
+    let config = config.as_ref();
+    let (cluster, _) = connect_to_write(
+        &args.cluster,
+        config,
+        global,
+        terminal,
+        "a key is revoked in",
+    )?;
+    let keys = cluster.sealing_keys()?;
+    let key = find(&keys, &args.key)?;
+    let name = key.name_any();
+    let fingerprint = fingerprint(key)?;
+    terminal.note(format_args!(
+        "{} ({}): values that it could read stay readable in Git's history for whoever has it; only \
+         another value ends that",
+        printable(&name),
+        fingerprint.short()
+    ));
+    let ring = identities::ring(global, terminal)?;
+    let mut steps = Vec::new();
+    let mut exposed = None;
+    let way: [&mut dyn FnMut() -> Result<Step>; 3] = [
+        &mut || rotated(&cluster, &name, terminal),
+        &mut || resealed(&cluster, fingerprint, args, terminal),
+        &mut || {
+            let found = Exposed::scan(&Leaked::key(fingerprint), &ring, terminal)?;
+            let step = changed(&found);
+            exposed = Some(found);
+            Ok(step)
+        },
+    ];
+    for step in way {
+        let step = step()?;
+        let done = step.done;
+        steps.push(step);
+        if !done {
+            break;
+        }
+    }
+    let ready = steps.iter().all(|step| step.done);
+    let mut refusal = None;
+    if ready {
+        let already =
+            key.status.as_ref().and_then(|status| status.state) == Some(KeyState::Revoked);
+        let ended = if already {
+            Ok(())
+        } else {
+            end(&cluster, &name, terminal)
+        };
+        let done = ended.is_ok();
+        steps.push(Step {
+            name: "revoke",
+            done,
+            found: if done {
+                "the cluster opens nothing with it"
+            } else {
+                "the cluster refuses"
+            }
+            .to_owned(),
+            next: None,
+        });
+        refusal = ended.err();
+    }
+    if let Some(form) = global.output {
+        let exposed = exposed.as_ref().map(Exposed::json);
+        print(structured(
+            &json!({"steps": steps, "exposure": exposed}),
+            form,
+        )?)?;
+    } else {
+        if let Some(exposed) = exposed.as_ref().filter(|exposed| exposed.in_use() > 0) {
+            exposed.show(terminal)?;
+        }
+        print(shown(&steps))?;
+        if let Some(next) = steps.last().and_then(|step| step.next.as_ref()) {
+            terminal.note(format_args!("next: {next}; then run this again"));
+        }
+    }
+    refusal.map_or(Ok(ready), Err)
+}
+
+fn fingerprint(key: &SealingKey) -> Result<Fingerprint> {
+    let status = key.status.as_ref();
+    let text = status.and_then(|status| status.fingerprint.as_deref());
+    text.and_then(|text| text.parse().ok()).ok_or_else(|| {
+        CommandError::cluster("has no fingerprint yet")
+            .on(printable(&key.name_any()))
+            .hint("see `seal keys list`")
+    })
+}
+
+fn rotated(cluster: &Cluster, name: &str, terminal: Terminal) -> Result<Step> {
+    let newest = cluster.newest_key(terminal)?;
+    let done = newest.name != name;
+    Ok(Step {
+        name: "rotate",
+        done,
+        found: if done {
+            format!(
+                "new values are sealed to {}",
+                newest.recipient.fingerprint().short()
+            )
+        } else {
+            "the cluster still seals to it".to_owned()
+        },
+        next: (!done).then(|| format!("`seal keys rotate --context {}`", safe(cluster.context()))),
+    })
+}
+
+fn resealed(
+    cluster: &Cluster,
+    fingerprint: Fingerprint,
+    args: &RevokeArgs,
+    terminal: Terminal,
+) -> Result<Step> {
+    let text = fingerprint.to_string();
+    let claimed = claims(&args.paths, terminal)?
+        .remove(&text)
+        .unwrap_or_default();
+    let opened = cluster.sealed_to()?;
+    let objects = opened.iter().filter(|key| **key == text).count();
+    let context = safe(cluster.context());
+    let next = match (claimed.envelopes, objects) {
+        (0, 0) => None,
+        (0, _) => Some("commit, and let the cluster apply what was resealed".to_owned()),
+        _ => Some(format!(
+            "`seal reseal --context {context}` (or -i RECOVERY_KEY), commit, and let the cluster apply it"
+        )),
+    };
+    Ok(Step {
+        name: "reseal",
+        done: next.is_none(),
+        found: format!(
+            "{} envelopes in {} files claim it, the cluster opens {objects} objects with it",
+            claimed.envelopes, claimed.files
+        ),
+        next,
+    })
+}
+
+fn changed(exposed: &Exposed) -> Step {
+    let in_use = exposed.in_use();
+    Step {
+        name: "new values",
+        done: in_use == 0,
+        found: format!("{in_use} values that it can read may be in use"),
+        next: (in_use > 0).then(|| {
+            "change these values where they are used, and `seal set` them; -i IDENTITY tells which have another value already".to_owned()
+        }),
+    }
+}
+
+fn shown(steps: &[Step]) -> String {
+    let mut rows = vec![["STEP", "DONE", "FOUND"].map(str::to_owned).to_vec()];
+    for name in ["rotate", "reseal", "new values", "revoke"] {
+        let step = steps.iter().find(|step| step.name == name);
+        let done = match step.map(|step| step.done) {
+            Some(true) => "yes",
+            Some(false) => "no",
+            None => "-",
+        };
+        let found = step.map(|step| step.found.clone()).unwrap_or_default();
+        rows.push(vec![name.to_owned(), done.to_owned(), found]);
+    }
+    table(&rows)
+}

@@ -1,0 +1,178 @@
+//! `seal status`: the keys and objects of a cluster at a glance.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use kube::ResourceExt as _;
+use sealkit_core::api::SealingKey;
+use sealkit_core::names::printable;
+use serde_json::json;
+
+use super::keys::connect;
+use crate::args::{GlobalArgs, StatusArgs};
+use crate::cluster::{ObjectState, is_ready};
+use crate::error::Result;
+use crate::report::{structured, table};
+use crate::terminal::{Terminal, print, safe};
+
+/// Objects that are not ready and are shown one by one.
+const SHOWN: usize = 20;
+
+/// Prints which key seals what, how old keys are, and what is not ready.
+pub fn run(args: &StatusArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
+    let cluster = connect(&args.cluster, global)?;
+    let keys = cluster.sealing_keys()?;
+    let mut objects = cluster.objects(global.namespace.as_deref())?;
+    objects.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+    if let Some(form) = global.output {
+        return print(structured(&as_json(&keys, &objects), form)?);
+    }
+    terminal.note(cluster.title());
+    print(shown_keys(&keys, &objects))?;
+    if objects.is_empty() {
+        terminal.note("no SealedSecrets");
+        return Ok(());
+    }
+    print("\n")?;
+    print(shown_namespaces(&objects))?;
+    let waiting: Vec<&ObjectState> = objects.iter().filter(|object| !object.ready).collect();
+    if !waiting.is_empty() {
+        print("\n")?;
+        print(shown_waiting(&waiting))?;
+    }
+    if waiting.len() > SHOWN {
+        let more = waiting.len() - SHOWN;
+        terminal.note(format_args!(
+            "and {more} more that are not ready: -o json has them all"
+        ));
+    }
+    if objects.iter().any(|object| object.needs_reseal) {
+        terminal.note("some are not sealed to the newest key: `seal reseal` in their repository");
+    }
+    Ok(())
+}
+
+fn users<'a>(
+    key: &SealingKey,
+    objects: &'a [ObjectState],
+) -> impl Iterator<Item = &'a ObjectState> {
+    let fingerprint = key
+        .status
+        .as_ref()
+        .and_then(|status| status.fingerprint.clone());
+    objects.iter().filter(move |object| {
+        fingerprint
+            .as_ref()
+            .is_some_and(|one| object.sealed_to.contains(one))
+    })
+}
+
+/// Whole days since a key was made.
+pub fn age_in_days(key: &SealingKey) -> Option<i64> {
+    let made = key.status.as_ref()?.created_at?;
+    Some(Timestamp::now().duration_since(made).as_secs() / 86_400)
+}
+
+fn shown_keys(keys: &[SealingKey], objects: &[ObjectState]) -> String {
+    let heading = ["KEY", "STATE", "READY", "AGE", "FINGERPRINT", "OBJECTS"];
+    let mut rows = vec![heading.map(str::to_owned).to_vec()];
+    for key in keys {
+        let status = key.status.clone().unwrap_or_default();
+        let dash = || "-".to_owned();
+        let fingerprint = status.fingerprint.as_deref().map(printable);
+        rows.push(vec![
+            printable(&key.name_any()),
+            status.state.map_or_else(dash, |state| format!("{state:?}")),
+            if is_ready(key) { "True" } else { "False" }.to_owned(),
+            age_in_days(key).map_or_else(dash, |days| format!("{days}d")),
+            fingerprint.map_or_else(dash, |text| text.chars().take(16).collect()),
+            users(key, objects).count().to_string(),
+        ]);
+    }
+    table(&rows)
+}
+
+/// Counts of one namespace.
+#[derive(Clone, Copy, Default)]
+struct Counts {
+    objects: usize,
+    ready: usize,
+    needs_reseal: usize,
+}
+
+fn namespaces(objects: &[ObjectState]) -> BTreeMap<&str, Counts> {
+    let mut namespaces: BTreeMap<&str, Counts> = BTreeMap::new();
+    for object in objects {
+        let counts = namespaces.entry(&object.namespace).or_default();
+        counts.objects += 1;
+        counts.ready += usize::from(object.ready);
+        counts.needs_reseal += usize::from(object.needs_reseal);
+    }
+    namespaces
+}
+
+fn shown_namespaces(objects: &[ObjectState]) -> String {
+    let heading = ["NAMESPACE", "OBJECTS", "READY", "NEEDS RESEAL"];
+    let mut rows = vec![heading.map(str::to_owned).to_vec()];
+    for (namespace, counts) in namespaces(objects) {
+        rows.push(vec![
+            printable(namespace),
+            counts.objects.to_string(),
+            counts.ready.to_string(),
+            counts.needs_reseal.to_string(),
+        ]);
+    }
+    table(&rows)
+}
+
+fn shown_waiting(waiting: &[&ObjectState]) -> String {
+    let mut rows = vec![
+        ["NOT READY", "REASON", "MESSAGE"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
+    for object in waiting.iter().take(SHOWN) {
+        let looked = !object.reason.is_empty();
+        rows.push(vec![
+            printable(&format!("{}/{}", object.namespace, object.name)),
+            if looked {
+                printable(&object.reason)
+            } else {
+                "-".to_owned()
+            },
+            if looked {
+                safe(&object.message)
+            } else {
+                "not looked at yet".to_owned()
+            },
+        ]);
+    }
+    table(&rows)
+}
+
+fn as_json(keys: &[SealingKey], objects: &[ObjectState]) -> serde_json::Value {
+    let keys: Vec<_> = keys
+        .iter()
+        .map(|key| {
+            let status = key.status.clone().unwrap_or_default();
+            json!({
+                "name": key.name_any(), "ready": is_ready(key),
+                "state": status.state.map(|state| format!("{state:?}")),
+                "fingerprint": status.fingerprint,
+                "createdAt": status.created_at.map(|time| time.to_string()),
+                "objects": users(key, objects).count(),
+            })
+        })
+        .collect();
+    let objects: Vec<_> = objects
+        .iter()
+        .map(|object| {
+            json!({
+                "namespace": object.namespace, "name": object.name, "ready": object.ready,
+                "reason": object.reason, "message": object.message,
+                "sealedTo": object.sealed_to, "needsReseal": object.needs_reseal,
+            })
+        })
+        .collect();
+    json!({"keys": keys, "objects": objects})
+}

@@ -1,0 +1,274 @@
+//! `seal status`, `seal doctor` and `seal keys revoke` over a real cluster and repository.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::{Command, Output};
+
+use sealkit_tests::canary::unique_value;
+use sealkit_tests::namespace::Namespace;
+use sealkit_tests::plane::{Own, Plane, recipient};
+use sealkit_tests::repository::{NAMESPACE, Repository, make_namespaces, text};
+use sealkit_tests::rewrap::TRUSTED;
+use sealkit_tests::wait::wait_until;
+use serde_json::Value;
+
+fn shop(plane: &Plane) -> Namespace {
+    let key = recipient(&plane.newest_key());
+    make_namespaces(plane, &[NAMESPACE]);
+    Namespace::existing(&plane.api, NAMESPACE, &key)
+}
+
+/// The codes of what is wrong, sorted.
+fn troubles(plane: &Plane, repository: &Repository, more: &[&str]) -> Vec<String> {
+    let output = repository.seal(plane, &[&["doctor", "-o", "json"], more].concat(), "");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let troubles = report["troubles"].as_array().unwrap();
+    assert_eq!(output.status.code(), Some(i32::from(!troubles.is_empty())));
+    let mends = |one: &Value| one["mend"].as_array().is_some_and(|mend| !mend.is_empty());
+    assert!(troubles.iter().all(mends), "{troubles:?}");
+    let mut codes: Vec<String> = troubles
+        .iter()
+        .map(|one| one["code"].as_str().unwrap().to_owned())
+        .collect();
+    codes.sort();
+    codes
+}
+
+#[test]
+fn the_doctor_finds_what_is_wrong_and_says_what_mends_it() {
+    let plane = Own::take();
+    let mut controller = plane.leading_controller();
+    let shop = shop(&plane);
+    let repository = Repository::new(&plane, 3);
+    let found = |more: &[&str]| troubles(&plane, &repository, more);
+    let nothing: [&str; 0] = [];
+    repository.apply(&plane);
+    repository.wait_ready(&shop);
+    assert_eq!(found(&[]), ["NoMergeDriver"]);
+    repository.done(&plane, &["git", "install"], "");
+    assert_eq!(found(&[]), nothing);
+
+    // Of people.
+    let key = repository.path("../recovery.key");
+    let mode = |mode| fs::set_permissions(&key, fs::Permissions::from_mode(mode)).unwrap();
+    mode(0o644);
+    assert_eq!(found(&["-i", "../recovery.key"]), ["OpenKeyFile"]);
+    mode(0o600);
+    fs::copy(&key, repository.path("oops.txt")).unwrap();
+    assert_eq!(found(&["--offline"]), ["PrivateKey"]);
+    fs::remove_file(repository.path("oops.txt")).unwrap();
+
+    // Of the repository.
+    let nested = repository.path("production/.sealkit.yaml");
+    fs::write(&nested, "version: 1\n").unwrap();
+    assert_eq!(found(&["--offline"]), ["NestedConfig"]);
+    fs::remove_file(nested).unwrap();
+    let config = repository.path(".sealkit.yaml");
+    let good = fs::read_to_string(&config).unwrap();
+    let without: Vec<&str> = good
+        .lines()
+        .filter(|line| !line.starts_with("recovery:"))
+        .collect();
+    fs::write(&config, without.join("\n")).unwrap();
+    assert_eq!(found(&["--offline"]), ["NeedsReseal", "NoRecovery"]);
+    fs::write(&config, good.replace("recovery.pub", "nowhere.pub")).unwrap();
+    assert_eq!(found(&["--offline"]), ["BadKeyFile"]);
+    fs::write(&config, "version: 2\n").unwrap();
+    assert_eq!(found(&["--offline"]), ["BadConfig"]);
+    fs::write(
+        &config,
+        good.replace("context: \"rig\"", "context: nowhere"),
+    )
+    .unwrap();
+    assert_eq!(found(&[]), ["Unreachable"]);
+    fs::write(&config, good).unwrap();
+
+    // Between it and the cluster.
+    plane.api.delete(TRUSTED).unwrap();
+    assert_eq!(found(&[]), ["TrustedRecipients"]);
+    repository.done(&plane, &["keys", "trust", "--context", "rig"], "");
+    let file = repository.path(".sealkit/production.pub");
+    let before = fs::read_to_string(&file).unwrap();
+    repository.done(&plane, &["keys", "rotate", "--context", "rig"], "");
+    wait_until("the objects say so", || {
+        shop.sealed("db-2")["status"]["needsReseal"] == true
+    });
+    fs::write(&file, before).unwrap();
+    assert_eq!(found(&[]), ["NeedsReseal", "OutOfDate"]);
+    let fetch = ["keys", "fetch", "-w", ".sealkit/production.pub"];
+    repository.done(&plane, &fetch, "");
+    assert_eq!(found(&[]), ["NeedsReseal", "NeedsReseal"]);
+    repository.done(
+        &plane,
+        &["reseal", "--context", "rig", "--accept-recipients"],
+        "",
+    );
+    repository.apply(&plane);
+    wait_until("all is well again", || found(&[]).is_empty());
+
+    // In the cluster.
+    plane
+        .servers
+        .kubectl(&[
+            "create",
+            "clusterrolebinding",
+            "far-too-much",
+            "--clusterrole=admin",
+            "--group=system:authenticated",
+        ])
+        .unwrap();
+    wait_until("everybody may everything", || {
+        found(&[]) == ["TooManyRights"]
+    });
+    plane
+        .servers
+        .kubectl(&["delete", "clusterrolebinding", "far-too-much"])
+        .unwrap();
+    controller.stop();
+    wait_until("the controller is missed", || {
+        found(&[]).contains(&"NoController".to_owned())
+    });
+}
+
+#[test]
+fn status_shows_keys_and_what_is_not_ready() {
+    let plane = Own::take();
+    let _controller = plane.leading_controller();
+    let shop = shop(&plane);
+    let repository = Repository::new(&plane, 3);
+    repository.apply(&plane);
+    repository.wait_ready(&shop);
+    let mut moved = shop
+        .draft("db")
+        .value("password", unique_value())
+        .manifest();
+    moved["metadata"]["name"] = "elsewhere".into();
+    shop.apply(&moved);
+    shop.wait_stalled("elsewhere", "ScopeMismatch");
+    let status = repository.done(&plane, &["status", "-n", NAMESPACE], "");
+    let row = |first: &str| {
+        let line = status.lines().find(|line| line.starts_with(first));
+        let line = line.unwrap_or_else(|| panic!("no {first}: {status}"));
+        line.split_whitespace()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(row(NAMESPACE)[1..], ["4", "3", "0"]);
+    assert_eq!(row("shop/elsewhere")[1], "ScopeMismatch");
+    let key = plane.newest_key();
+    let key = row(key["metadata"]["name"].as_str().unwrap());
+    assert_eq!(
+        [&key[1], &key[2], &key[3], &key[5]],
+        ["Active", "True", "0d", "3"]
+    );
+    let json = repository.seal(&plane, &["status", "-o", "json"], "");
+    let json: Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(json["objects"].as_array().unwrap().len(), 4);
+
+    // Whoever may see one namespace sees that one.
+    let viewer = plane
+        .servers
+        .service_account_kubeconfig("default", "default", None)
+        .unwrap();
+    let subject = "--serviceaccount=default:default";
+    let bind = [
+        "create",
+        "rolebinding",
+        "v",
+        "-n",
+        NAMESPACE,
+        "--clusterrole=view",
+        subject,
+    ];
+    plane.servers.kubectl(&bind).unwrap();
+    let as_viewer = |more: &[&str]| -> Output {
+        let flags = ["status", "--kubeconfig", viewer.to_str().unwrap()];
+        repository.seal(&plane, &[&flags[..], more].concat(), "")
+    };
+    wait_until("the role is in force", || {
+        as_viewer(&["-n", NAMESPACE]).status.success()
+    });
+    let denied = as_viewer(&[]);
+    assert!(
+        denied.status.code() == Some(5) && text(&denied).contains("give -n NAME"),
+        "{}",
+        text(&denied)
+    );
+    plane
+        .servers
+        .kubectl(&["delete", "rolebinding", "v", "-n", NAMESPACE])
+        .unwrap();
+}
+
+#[test]
+fn a_leaked_key_is_walked_to_its_end() {
+    let plane = Own::take();
+    let _controller = plane.leading_controller();
+    let shop = shop(&plane);
+    let repository = Repository::new(&plane, 2);
+    let commit = || {
+        for arguments in [&["add", "."][..], &["commit", "-q", "-m", "x"]] {
+            let mut git = Command::new("git");
+            git.args(["-c", "user.name=t", "-c", "user.email=t@example.com"]);
+            let status = git
+                .args(arguments)
+                .current_dir(repository.path(""))
+                .status();
+            assert!(status.unwrap().success());
+        }
+    };
+    repository.apply(&plane);
+    repository.wait_ready(&shop);
+    commit();
+    let leaked = plane.newest_key();
+    let name = leaked["metadata"]["name"].as_str().unwrap();
+    let revoke = |code: i32, says: &str| {
+        let arguments = [
+            "keys",
+            "revoke",
+            "--context",
+            "rig",
+            "-i",
+            "../recovery.key",
+            name,
+        ];
+        let output = repository.seal(&plane, &arguments, "");
+        let text = text(&output);
+        assert!(
+            output.status.code() == Some(code) && text.contains(says),
+            "{text}"
+        );
+        for value in &repository.values {
+            assert!(!text.contains(value));
+        }
+    };
+    let state = || plane.sealing_key(name)["status"]["state"].clone();
+    revoke(1, "next: `seal keys rotate --context rig`");
+    repository.done(&plane, &["keys", "rotate", "--context", "rig"], "");
+    revoke(
+        1,
+        "2 envelopes in 2 files claim it, the cluster opens 2 objects with it",
+    );
+    repository.done(&plane, &["reseal", "--context", "rig"], "");
+    commit();
+    revoke(
+        1,
+        "0 envelopes in 0 files claim it, the cluster opens 2 objects with it",
+    );
+    repository.apply(&plane);
+    wait_until("no object needs it", || {
+        (0..2).all(|index| shop.sealed(&format!("db-{index}"))["status"]["needsReseal"] == false)
+    });
+    // The same values, still.
+    revoke(1, "2 values that it can read may be in use");
+    assert_eq!(state(), "DecryptOnly");
+    for index in 0..2 {
+        let file = format!("production/db-{index}.sealed.yaml");
+        repository.done(&plane, &["set", &file, "password"], &unique_value());
+    }
+    commit();
+    repository.apply(&plane);
+    revoke(0, "revoke       yes");
+    assert_eq!(state(), "Revoked");
+    revoke(0, "revoke       yes");
+}
