@@ -272,3 +272,95 @@ fn a_leaked_key_is_walked_to_its_end() {
     assert_eq!(state(), "Revoked");
     revoke(0, "revoke       yes");
 }
+
+#[test]
+fn values_are_edited_from_the_live_secret_without_a_private_key() {
+    let plane = Own::take();
+    let _controller = plane.leading_controller();
+    let shop = shop(&plane);
+    let repository = Repository::new(&plane, 1);
+    let file = "production/db-0.sealed.yaml";
+    repository.done(&plane, &["set", file, "user"], "ada");
+    repository.apply(&plane);
+    shop.wait_ready("db-0");
+    // Set in the file, and not applied yet.
+    repository.done(&plane, &["set", file, "token"], "new");
+    let read = || fs::read_to_string(repository.path(file)).unwrap();
+    let line = |text: &str, key: &str| {
+        let mut lines = text.lines();
+        lines
+            .find(|line| line.contains(&format!("{key}: sk1.")))
+            .unwrap_or_else(|| panic!("no {key}: {text}"))
+            .to_owned()
+    };
+    let before = read();
+    let script = repository.path("../editor.sh");
+    let edit = |script_text: &str, more: &[&str]| {
+        fs::write(&script, format!("set -e\n{script_text}\n")).unwrap();
+        let arguments = [&["edit", file][..], more].concat();
+        let mut command = repository.command(&plane, &arguments);
+        command
+            .env("EDITOR", format!("sh {}", script.display()))
+            .output()
+            .unwrap()
+    };
+    let value = &repository.values[0];
+    let change = format!(
+        "grep -q 'password: {value}' \"$1\"; grep -q '^# not readable here, stays as it is: token' \"$1\"; \
+         ! grep -q 'token: ' \"$1\"; sed -i 's/user: ada/user: grace/' \"$1\""
+    );
+    let output = edit(&change, &[]);
+    let said = text(&output);
+    assert!(output.status.success(), "{said}");
+    assert!(
+        said.contains("values are those of the live Secret shop/db-0") && !said.contains(value),
+        "{said}"
+    );
+    let after = read();
+    for key in ["password", "token"] {
+        assert_eq!(line(&before, key), line(&after, key), "{key}");
+    }
+    assert_ne!(line(&before, "user"), line(&after, "user"));
+    let opened = repository.seal(
+        &plane,
+        &["open", "-i", "../recovery.key", file, "--key", "user"],
+        "",
+    );
+    assert_eq!(String::from_utf8_lossy(&opened.stdout), "grace");
+
+    // Another cluster than the path's, an object that is not Ready, no right.
+    let refused = |more: &[&str], code: i32, says: &str| {
+        let output = edit("exit 9", more);
+        assert!(
+            output.status.code() == Some(code) && text(&output).contains(says),
+            "{}",
+            text(&output)
+        );
+        assert_eq!(read(), after);
+    };
+    let kubeconfig = fs::read_to_string(plane.servers.kubeconfig()).unwrap();
+    let other = repository.path("../other.kubeconfig");
+    fs::write(&other, kubeconfig.replace("rig", "other")).unwrap();
+    let other = [
+        "--kubeconfig",
+        other.to_str().unwrap(),
+        "--context",
+        "other",
+    ];
+    refused(&other, 2, "context other is none of the path's");
+    let account = plane
+        .servers
+        .service_account_kubeconfig("default", "default", None)
+        .unwrap();
+    let account = ["--kubeconfig", account.to_str().unwrap()];
+    refused(&account, 5, "not allowed to read SealedSecrets");
+    let suspend = serde_json::json!({"spec": {"suspend": true}});
+    plane
+        .api
+        .merge(&shop.sealed_path("db-0"), &suspend)
+        .unwrap();
+    wait_until("it is suspended", || {
+        sealkit_tests::namespace::condition(&shop.sealed("db-0"), "Ready") == Some("False")
+    });
+    refused(&[], 5, "is not Ready for its newest generation");
+}

@@ -79,7 +79,8 @@ impl Repository {
         self.command(plane, arguments).spawn().unwrap()
     }
 
-    fn command(&self, plane: &Plane, arguments: &[&str]) -> Command {
+    /// The command, not started.
+    pub fn command(&self, plane: &Plane, arguments: &[&str]) -> Command {
         let mut command = Command::new(program("seal"));
         command
             .args(arguments)

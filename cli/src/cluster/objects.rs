@@ -1,13 +1,19 @@
 //! What the cluster says of its SealedSecrets, whether its controller is there, and who may do what.
 
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, ListParams, PostParams};
 use sealkit_core::api::{ConditionStatus, SealedSecret, SealedSecretStatus};
-use serde_json::json;
+use sealkit_core::manifest::wipe;
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
 
 use super::Cluster;
-use crate::error::Result;
+use crate::error::{CommandError, Result};
 
 /// Objects of one page of a list: each may have more than a megabyte.
 const PAGE: u32 = 50;
@@ -86,6 +92,11 @@ pub enum Leader {
     None,
 }
 
+/// Sealed values by key.
+type Sealed = BTreeMap<String, String>;
+/// Opened values by key.
+type Opened = BTreeMap<String, Zeroizing<Vec<u8>>>;
+
 impl Cluster {
     /// All SealedSecrets, or those of a namespace.
     pub fn objects(&self, namespace: Option<&str>) -> Result<Vec<ObjectState>> {
@@ -116,6 +127,57 @@ impl Cluster {
             .into_iter()
             .flat_map(|object| object.sealed_to)
             .collect())
+    }
+
+    /// What a SealedSecret that is Ready holds: its sealed values, and those of its Secret.
+    pub fn live_values(&self, namespace: &str, name: &str) -> Result<(Sealed, Opened)> {
+        let kind = ApiResource::erase::<SealedSecret>(&());
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, &kind);
+        let on =
+            |error: CommandError| error.on(format_args!("{namespace}/{name}, {}", self.title()));
+        let role = "the ClusterRole sealkit-view allows it";
+        let object = self.call(api.get_opt(name), "not allowed to read SealedSecrets", role)?;
+        let missing = || {
+            on(CommandError::cluster(
+                "the cluster has no such SealedSecret",
+            ))
+        };
+        let object = object.ok_or_else(missing)?;
+        if !ObjectState::of(&object).ready {
+            return Err(on(CommandError::cluster(
+                "is not Ready for its newest generation: its Secret may hold something else",
+            ))
+            .hint("see `seal status`, or open it with a private key: -i FILE"));
+        }
+        let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Secret"));
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, &kind);
+        let role = "whoever may read the Secret may; or open it with a private key: -i FILE";
+        let secret = self.call(api.get_opt(name), "not allowed to read the Secret", role)?;
+        let mut secret =
+            secret.ok_or_else(|| on(CommandError::cluster("the cluster has no such Secret")))?;
+        let texts = |value: Option<&Value>| -> BTreeMap<String, Zeroizing<String>> {
+            let map = value.and_then(Value::as_object).into_iter().flatten();
+            map.filter_map(|(key, text)| {
+                Some((key.clone(), Zeroizing::new(text.as_str()?.to_owned())))
+            })
+            .collect()
+        };
+        let encoded = texts(secret.data.get("data"));
+        wipe(&mut secret.data);
+        // Where sealed values do not reach the Secret, what stands under their keys is a template's.
+        let raw = object.data.pointer("/spec/template/includeRaw") != Some(&json!(false));
+        let opened = encoded
+            .into_iter()
+            .filter(|_| raw)
+            .filter_map(|(key, text)| {
+                Some((
+                    key,
+                    Zeroizing::new(BASE64_STANDARD.decode(text.as_bytes()).ok()?),
+                ))
+            });
+        let sealed = texts(object.data.pointer("/spec/encryptedData"));
+        let sealed = sealed.into_iter().map(|(key, text)| (key, (*text).clone()));
+        Ok((sealed.collect(), opened.collect()))
     }
 
     /// Does the controller of this namespace renew its lease?

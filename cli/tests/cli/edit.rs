@@ -121,7 +121,7 @@ fn a_broken_edit_changes_nothing_and_leaves_nothing() {
     }
     let desk = desk("true");
     let no_key = ["edit", FILE, "-R", "key.pub"];
-    desk.refused(&no_key, "", 2, "no private key to open with");
+    desk.refused(&no_key, "", 2, "nothing to open it with");
     desk.seal(&["keys", "generate", "--classic", "-w", "other"])
         .done();
     let wrong = ["edit", FILE, "-R", "key.pub", "-i", "other"];

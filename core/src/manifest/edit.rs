@@ -291,7 +291,7 @@ impl<'a> Layout<'a> {
                 (Some(child), None) => splices.push((child.lines.clone(), String::new())),
                 (None, Some(value)) => {
                     let at = self.values.place_of(key);
-                    let (pad, key) = (" ".repeat(self.values.indent), Value::from(key.as_str()));
+                    let (pad, key) = (" ".repeat(self.values.indent), spelled(key));
                     let line = format!("{pad}{key}: {value}{}", self.line_end);
                     splices.push((at..at, line));
                 }
@@ -390,6 +390,13 @@ impl<'a> Layout<'a> {
         }
         block + &format!("{inner}sealedKey: {}{end}", envelope.sealed_key)
     }
+}
+
+/// A key as this program writes it in new files: quoted where a reader could take it for another.
+fn spelled(key: &str) -> String {
+    let written = super::to_yaml(&[serde_json::json!({key: 0})]).unwrap_or_default();
+    let plain = written.strip_suffix(": 0\n");
+    plain.map_or_else(|| Value::from(key).to_string(), str::to_owned)
 }
 
 /// The comment at the end of a line, with the space before it.
@@ -607,10 +614,7 @@ mod tests {
         assert!(none.contains("# the user") && none.contains("labels: {team: shop}"));
         let again = put(&none, &sealed(&identity, &[("E", "five")])).unwrap();
         assert_eq!(opened(&again, &identity), [("E".into(), "five".into())]);
-        assert!(
-            again.contains("  encryptedData:\n    \"E\": sk1."),
-            "{again}"
-        );
+        assert!(again.contains("  encryptedData:\n    E: sk1."), "{again}");
     }
 
     #[test]

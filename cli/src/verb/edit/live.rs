@@ -1,0 +1,98 @@
+//! Values from the live Secret, for people whom the cluster lets read it: no private key is needed.
+
+use std::collections::BTreeMap;
+
+use sealkit_core::manifest::Document;
+use sealkit_core::sealed::SealedObject;
+use serde_json::Value;
+
+use super::Opened;
+use crate::args::GlobalArgs;
+use crate::cluster::Cluster;
+use crate::config::Config;
+use crate::error::{CommandError, Result};
+use crate::repository::Location;
+use crate::sealing::Placement;
+use crate::terminal::{Terminal, safe};
+
+/// The cluster whose Secret shows the values: one that the path is for, and no other.
+pub(super) fn cluster(
+    global: &GlobalArgs,
+    config: Option<&Config>,
+    place: &Location,
+) -> Result<Cluster> {
+    let nothing = || {
+        CommandError::usage("nothing to open it with")
+            .hint("a private key: -i FILE or SEALKIT_IDENTITY_FILE")
+            .hint("or the live Secret, where .sealkit.yaml names the context of the path's cluster: --context NAME")
+            .hint("without either, `seal set` changes a value that nobody needs to see")
+    };
+    let config = config.ok_or_else(nothing)?;
+    let mut contexts = Vec::new();
+    for name in config.clusters_for(Some(place)).unwrap_or_default() {
+        contexts.extend(config.context(&name)?.map(str::to_owned));
+    }
+    match (&global.context, contexts.as_slice()) {
+        (_, []) => Err(nothing()),
+        (None, [context]) => Cluster::connect(global, Some(context)),
+        (Some(context), _) if contexts.contains(context) => Cluster::connect(global, Some(context)),
+        (named, _) => {
+            let listed: Vec<String> = contexts.iter().map(|context| safe(context)).collect();
+            let what = match named {
+                None => "the path is for several clusters".to_owned(),
+                Some(context) => format!("context {} is none of the path's", safe(context)),
+            };
+            Err(CommandError::usage(what)
+                .hint(format_args!("--context NAME, one of {}", listed.join(", "))))
+        }
+    }
+}
+
+/// The values of the Secret that are those of the file: what is sealed under a key in the cluster
+/// must be, to the letter, what is sealed under it in the file.
+pub(super) fn open(
+    cluster: &Cluster,
+    document: &Document,
+    placement: &Placement,
+    global: &GlobalArgs,
+    terminal: Terminal,
+) -> Result<Opened> {
+    let namespace = Some(placement.namespace.as_str()).filter(|name| !name.is_empty());
+    let namespace = namespace.or(global.namespace.as_deref()).ok_or_else(|| {
+        CommandError::usage("the object names no namespace to look in").hint("give -n NAME")
+    })?;
+    // Its keys go into a file for people: they must be keys.
+    SealedObject::parse(&document.object)
+        .map_err(|error| CommandError::input(format_args!("{}: {}", error.code(), error.detail)))?;
+    let file = document.object.pointer("/spec/encryptedData");
+    let file: BTreeMap<&String, &Value> = file
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+        .collect();
+    let (live, mut values) = cluster.live_values(namespace, &placement.name)?;
+    let is_same = |key: &String| {
+        file.get(key)
+            .is_some_and(|text| live.get(key) == text.as_str().map(str::to_owned).as_ref())
+    };
+    values.retain(|key, _| is_same(key));
+    let unreadable: Vec<String> = file
+        .keys()
+        .filter(|key| !values.contains_key(**key))
+        .map(|key| (*key).clone())
+        .collect();
+    terminal.note(format_args!(
+        "values are those of the live Secret {}/{}, {}",
+        safe(namespace),
+        safe(&placement.name),
+        cluster.title()
+    ));
+    if document.object.pointer("/spec/template/data").is_some() {
+        terminal.note("the object has templates: --render lets them read what you change");
+    }
+    Ok(Opened {
+        values,
+        render: BTreeMap::new(),
+        unreadable,
+    })
+}

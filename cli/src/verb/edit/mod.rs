@@ -1,0 +1,219 @@
+//! `seal edit`: the values of an object in an editor, with a private key or from the live Secret.
+//! Plaintext lives in a private folder, in memory where the system has one, and goes with it.
+
+mod editor;
+mod live;
+
+use std::collections::BTreeMap;
+
+use sealkit_core::keys::RecipientSet;
+use sealkit_core::manifest::{
+    Document, INPUT_BYTES, SecretManifest, read_documents, to_yaml_for_people, wipe,
+};
+use sealkit_core::sealed::SealedObject;
+use serde_json::{Map, Value, json};
+use zeroize::Zeroizing;
+
+use super::set::{placement, read};
+use crate::acceptance::Acceptance;
+use crate::args::{EditArgs, GlobalArgs};
+use crate::config::Configs;
+use crate::error::{CommandError, Result};
+use crate::files;
+use crate::identities;
+use crate::merging::{find_object, merge_into, without};
+use crate::piece::Piece;
+use crate::recipients::Chooser;
+use crate::repository::Location;
+use crate::sealed_text;
+use crate::sealing::{Placement, seal_manifest};
+use crate::terminal::{Terminal, ask_yes, shown};
+use editor::{PrivateFolder, Signals, edit};
+
+type Values = BTreeMap<String, Zeroizing<Vec<u8>>>;
+
+/// Opens, lets a person change, seals what changed. Everything else keeps its ciphertext.
+pub fn run(args: &EditArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
+    let place = Location::of(&args.path)?;
+    let on_file = |error: CommandError| error.on(shown(&args.path));
+    let (_, documents) = read(&args.path)?;
+    let (namespace, name) = (global.namespace.as_deref(), args.name.as_deref());
+    let (_, document) = find_object(&documents, namespace, name).map_err(on_file)?;
+    let placement = placement(document).map_err(on_file)?;
+    let config = Configs::default().at(&place)?;
+    let chosen =
+        Chooser::new(&args.to, global, terminal).choose(config.as_deref(), Some(&place))?;
+    let mut acceptance = Acceptance::new(args.to.accept_recipients, terminal);
+    acceptance.compare(&chosen, place.root.as_deref())?;
+    let opened = if global.identities().next().is_some() {
+        with_keys(document, global, terminal).map_err(on_file)?
+    } else {
+        let cluster = live::cluster(global, config.as_deref(), &place).map_err(on_file)?;
+        live::open(&cluster, document, &placement, global, terminal).map_err(on_file)?
+    };
+
+    let edited = edited(&opened, &placement, terminal)?;
+    let was = |key: &String| opened.values.get(key);
+    let removed: Vec<String> = opened
+        .values
+        .keys()
+        .filter(|key| !edited.contains_key(*key))
+        .cloned()
+        .collect();
+    // What templates may read stays so: the old envelope says it, and it was opened.
+    let mut changed = [Values::new(), Values::new()];
+    for (key, value) in edited {
+        if was(&key).is_some_and(|old| **old == *value) {
+            continue;
+        }
+        let render = opened.render.get(&key).copied().unwrap_or(args.render);
+        changed[usize::from(render)].insert(key, value);
+    }
+    if removed.is_empty() && changed.iter().all(BTreeMap::is_empty) {
+        terminal.note("nothing was changed");
+        return Ok(());
+    }
+    // The editor may have been open for long: the file is taken as it is now, other keys included.
+    let (mut text, mut documents) = read(&args.path)?;
+    for (render, values) in changed.into_iter().enumerate() {
+        if values.is_empty() {
+            continue;
+        }
+        let piece = sealed(values, placement.clone(), &chosen.set, render == 1)?;
+        let (merged, differences) =
+            merge_into(&text, documents, &[piece], terminal).map_err(on_file)?;
+        for difference in &differences {
+            acceptance.accept(difference).map_err(on_file)?;
+        }
+        text = merged;
+        documents = read_documents(text.as_bytes()).map_err(CommandError::bug)?;
+    }
+    let (index, document) = find_object(&documents, namespace, name).map_err(on_file)?;
+    let present = sealed_text::values(document);
+    let removed: Vec<String> = removed
+        .into_iter()
+        .filter(|key| present.contains_key(key))
+        .collect();
+    if !removed.is_empty() {
+        text = without(&text, &documents, index, &removed).map_err(on_file)?;
+    }
+    files::replace(&place.real, text.as_bytes()).map_err(on_file)?;
+    acceptance.save();
+    terminal.done("sealed", &args.path);
+    Ok(())
+}
+
+/// The values of an object, as far as they could be read.
+struct Opened {
+    values: Values,
+    /// May templates read it? Where that is known.
+    render: BTreeMap<String, bool>,
+    /// Keys whose values stay as they are unless a new one is given.
+    unreadable: Vec<String>,
+}
+
+fn with_keys(document: &Document, global: &GlobalArgs, terminal: Terminal) -> Result<Opened> {
+    let ring = identities::ring(global, terminal)?;
+    let object = SealedObject::parse(&document.object)
+        .map_err(|error| CommandError::input(format_args!("{}: {}", error.code(), error.detail)))?;
+    let opened = identities::open_object(&object, &ring).map_err(|error| {
+        CommandError::unopened(format_args!("{}: {}", error.code(), error.detail))
+    })?;
+    let render = opened.values.iter();
+    Ok(Opened {
+        render: render
+            .map(|(key, value)| (key.clone(), value.render))
+            .collect(),
+        values: opened
+            .values
+            .into_iter()
+            .map(|(key, value)| (key, value.bytes))
+            .collect(),
+        unreadable: Vec::new(),
+    })
+}
+
+fn sealed(
+    values: Values,
+    placement: Placement,
+    recipients: &RecipientSet,
+    render: bool,
+) -> Result<Piece> {
+    let manifest = SecretManifest {
+        values,
+        ..SecretManifest::default()
+    };
+    let item = seal_manifest(&manifest, placement, recipients, render, None)?;
+    Ok(Piece::Sealed(Box::new(item)))
+}
+
+/// The values as a person left them.
+fn edited(opened: &Opened, placement: &Placement, terminal: Terminal) -> Result<Values> {
+    // Before there is plaintext anywhere.
+    let mut signals = Signals::caught()?;
+    let folder = PrivateFolder::new()?;
+    let path = folder.path().join("values.yaml");
+    std::fs::write(&path, shown_values(opened, placement)?.as_bytes())
+        .map_err(|_| CommandError::input("the private folder cannot be written to"))?;
+    loop {
+        edit(&path, &folder, &mut signals)?;
+        let text = files::read(&path, INPUT_BYTES).map_err(|_| {
+            CommandError::input("the editor left no file").hint("nothing was changed")
+        })?;
+        let error = match parsed(&text) {
+            Ok(values) => return Ok(values),
+            Err(error) => error,
+        };
+        if !terminal.can_ask() {
+            return Err(error.hint("nothing was changed"));
+        }
+        terminal.warning(&error);
+        if !ask_yes("edit it again? what you typed is lost otherwise")? {
+            return Err(error.hint("nothing was changed"));
+        }
+    }
+}
+
+const HEADING: &str = "\
+# Values of this object in plain text. Change, add and remove keys, save, and close the editor.
+# stringData holds texts, data holds bytes as base64. What you leave as it is keeps its ciphertext.
+";
+
+fn shown_values(opened: &Opened, placement: &Placement) -> Result<Zeroizing<String>> {
+    use base64::Engine as _;
+    let (mut texts, mut bytes) = (Map::new(), Map::new());
+    for (key, value) in &opened.values {
+        if let Ok(text) = std::str::from_utf8(value) {
+            texts.insert(key.clone(), text.into());
+        } else {
+            let encoded = base64::prelude::BASE64_STANDARD.encode(&**value);
+            bytes.insert(key.clone(), encoded.into());
+        }
+    }
+    let mut manifest = json!({
+        "apiVersion": "v1", "kind": "Secret",
+        "metadata": {"name": placement.name, "namespace": placement.namespace},
+        "stringData": Value::Object(texts),
+    });
+    if !bytes.is_empty() {
+        manifest["data"] = bytes.into();
+    }
+    let text = to_yaml_for_people(&manifest).map(Zeroizing::new);
+    wipe(&mut manifest);
+    let text = text.map_err(|_| CommandError::bug("the values cannot be written"))?;
+    let mut heading = HEADING.to_owned();
+    for key in &opened.unreadable {
+        heading.extend(["# not readable here, stays as it is: ", key, "\n"]);
+    }
+    Ok(Zeroizing::new(format!("{heading}{}", *text)))
+}
+
+fn parsed(text: &[u8]) -> Result<Values> {
+    let mut documents = read_documents(text).map_err(CommandError::input)?;
+    let manifest = match documents.as_slice() {
+        [document] => SecretManifest::from_document(document).map_err(CommandError::input),
+        _ => Err(CommandError::input("the file holds more than one document")),
+    };
+    documents.iter_mut().for_each(|it| wipe(&mut it.object));
+    Ok(manifest?.values)
+}
