@@ -1,12 +1,15 @@
 //! Properties of the sealed format for arbitrary keys, bytes, names and scopes.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
-use sealkit_core::keys::{Identity, KeyRing, KeyType, RecipientSet};
+use sealkit_core::keys::{Identity, KeyRing, KeyType, RecipientSet, TrustedRecipients};
 use sealkit_core::manifest::{read_documents, to_yaml};
-use sealkit_core::sealed::{Context, Opened, Scope, SealedObject, Search, open, seal};
+use sealkit_core::sealed::{
+    Context, Opened, RewrapError, Scope, SealedObject, Search, Successors, open, seal,
+    unwrap_envelope,
+};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
@@ -107,6 +110,41 @@ proptest! {
             prop_assert!(opened.values.values().all(|value| value.render == case.render));
         }
         prop_assert!(open_with(&read, [Identity::generate(case.key_type)]).is_none());
+    }
+
+    /// A rewrap by successors seals to them and to nobody else, and every value opens as before.
+    #[test]
+    fn a_rewrap_keeps_all_but_recipients(case in case(), trusted in any::<bool>()) {
+        let (object, keys) = sealed(&case);
+        let newest = Identity::generate(case.key_type);
+        // The first key is the cluster's own; the others are sisters.
+        let own = BTreeSet::from([keys[0].fingerprint(), newest.fingerprint()]);
+        let ring = KeyRing::new([keys[0].clone(), newest.clone()]).unwrap();
+        let file: Vec<String> = keys[1..].iter().map(|key| key.recipient().to_string()).collect();
+        let data = BTreeMap::from([("sisters.pub".to_owned(), file.join("\n"))]);
+        let list = if trusted && keys.len() > 1 {
+            TrustedRecipients::parse(&data).unwrap()
+        } else {
+            TrustedRecipients::default()
+        };
+        let successors = Successors { own: &own, newest: newest.recipient(), trusted: &list };
+        let (id, entry) = object["spec"]["envelopes"].as_object().unwrap().iter().next().unwrap();
+        let one = unwrap_envelope(id.parse().unwrap(), entry, &ring).unwrap();
+        prop_assert_eq!(one.namespace(), (case.scope != Scope::ClusterWide).then_some(&*case.namespace));
+        let again = one.succeed(&successors, &ring);
+        if !trusted && keys.len() > 1 {
+            prop_assert!(matches!(again, Err(RewrapError::Unknown(unknown)) if unknown.len() == keys.len() - 1));
+            return Ok(());
+        }
+        let mut rewrapped = object.clone();
+        rewrapped["spec"]["envelopes"][id] = json!(again.unwrap().unwrap());
+        for key in keys[1..].iter().chain([&newest]) {
+            let opened = open_with(&rewrapped, [key.clone()]).unwrap();
+            prop_assert_eq!(plain(&opened), case.values.clone());
+            prop_assert!(opened.hint_mismatch.is_empty());
+            prop_assert!(opened.values.values().all(|value| value.render == case.render));
+        }
+        prop_assert!(open_with(&rewrapped, [keys[0].clone()]).is_none());
     }
 
     /// Whatever bit changes in the text of an object: it does not open, or it opens to exactly

@@ -288,3 +288,116 @@ fn a_killed_run_leaves_whole_files_and_the_next_one_finishes() {
             && desk.exists("production/.seal-backup")
     );
 }
+
+/// A limit on the size of files stands for a full disk: writing stops half-way.
+#[test]
+fn a_disk_that_is_full_leaves_the_old_files() {
+    let desk = repository();
+    for index in 0..5 {
+        let values = [("A", "x".repeat(1_500))];
+        let values: Vec<(&str, &str)> = values
+            .iter()
+            .map(|(key, text)| (*key, text.as_str()))
+            .collect();
+        let name = format!("large-{index}");
+        desk.pipe(&["-q", "-w", "production/"], secret(&name, &values))
+            .done();
+    }
+    rotate(&desk, "production");
+    let before = snapshot(&desk.work());
+    let full = Command::new("sh")
+        .args(["-c", "trap '' XFSZ; ulimit -f 1; exec \"$0\" \"$@\""])
+        .arg(env!("CARGO_BIN_EXE_seal"))
+        .args(reseal(&[]))
+        .current_dir(desk.work())
+        .env("HOME", desk.path("../home"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&full.stdout);
+    assert!(
+        full.status.code() == Some(1) && said.contains("NotResealed: cannot be written"),
+        "{said}"
+    );
+    let after = snapshot(&desk.work());
+    let of = |files: &[(std::path::PathBuf, Vec<u8>)]| -> Vec<(std::path::PathBuf, Vec<u8>)> {
+        let manifest = |path: &std::path::Path| path.extension().is_some_and(|end| end == "yaml");
+        files
+            .iter()
+            .filter(|(path, _)| manifest(path))
+            .cloned()
+            .collect()
+    };
+    assert!(of(&before) == of(&after), "a file was lost");
+    run(&desk, &[]).done();
+    desk.seal(&["reseal", "--check"]).done();
+}
+
+/// It asks nothing of Git: uncommitted work, no branch, no history, and a clock that was set back.
+#[test]
+fn any_state_of_git_and_of_the_clock_will_do() {
+    let desk = repository();
+    desk.commit("one");
+    rotate(&desk, "production");
+    desk.git(&["checkout", "-q", "--detach"]);
+    let dirty = desk
+        .read(FILE)
+        .replace("spec:\n", "# being edited\nspec:\n");
+    desk.write(FILE, &dirty);
+    run(&desk, &[]).done();
+    assert!(desk.read(FILE).contains("# being edited"));
+    desk.commit("two");
+    std::fs::remove_file(desk.path("../home/production-2")).unwrap();
+    rotate(&desk, "production");
+    let origin = format!("file://{}", desk.work().display());
+    desk.git(&["clone", "-q", "--depth", "1", &origin, "../home/shallow"]);
+    let shallow = desk.path("../home/shallow");
+    let public = desk.read(".sealkit/production.pub");
+    std::fs::write(shallow.join(".sealkit/production.pub"), public).unwrap();
+    let file = std::fs::File::open(shallow.join(FILE)).unwrap();
+    let future = std::time::SystemTime::now() + Duration::from_secs(400 * 86_400);
+    file.set_modified(future).unwrap();
+    let arguments = ["reseal", "-i", "../recovery", "--accept-recipients"];
+    desk.run_in(&shallow, &arguments, "").done();
+    desk.run_in(&shallow, &["reseal", "--check"], "").done();
+}
+
+/// From staging to production: what nothing at hand opens is named, with the command that enters it
+/// again.
+#[test]
+fn a_promoted_file_says_which_values_must_be_entered_again() {
+    let desk = repository();
+    desk.write(
+        ".sealkit.yaml",
+        &(CONFIG.to_owned() + "- path: staging/**\n  clusters: [staging]\n"),
+    );
+    desk.pipe(
+        &["-q", "-w", "staging/"],
+        secret("app", &[("TOKEN", "t"), ("USER", "u")]),
+    )
+    .done();
+    let staged = desk.read("staging/app.sealed.yaml");
+    desk.write("production/app.sealed.yaml", &staged);
+    let promote = |key: &str| {
+        desk.seal(&[
+            "reseal",
+            "-i",
+            key,
+            "--accept-recipients",
+            "production/app.sealed.yaml",
+        ])
+    };
+    let blind = promote("../home/production");
+    assert_eq!(blind.code, 4);
+    let again = "or enter it again: `seal set production/app.sealed.yaml --name app TOKEN USER`";
+    assert!(blind.stdout.contains(again), "{blind:?}");
+    assert_eq!(desk.read("production/app.sealed.yaml"), staged);
+    promote("../home/staging").done();
+    desk.seal(&["reseal", "--check"]).done();
+    desk.seal(&[
+        "verify",
+        "-i",
+        "../home/production",
+        "production/app.sealed.yaml",
+    ])
+    .done();
+}

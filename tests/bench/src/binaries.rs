@@ -40,7 +40,7 @@ impl Binaries {
     }
 }
 
-/// Sealed Secrets' binaries, and a program over its cryptography.
+/// Sealed Secrets' binaries, a program over its cryptography, and SOPS.
 pub struct Peers {
     /// Its command line.
     pub kubeseal: PathBuf,
@@ -48,6 +48,8 @@ pub struct Peers {
     pub controller: PathBuf,
     /// `tests/bench/go/rsa`.
     pub rsa: PathBuf,
+    /// SOPS' command line.
+    pub sops: PathBuf,
     /// Its `CustomResourceDefinition`.
     pub crd: PathBuf,
 }
@@ -64,6 +66,7 @@ impl Peers {
         let source = fs::read(modules.join("rsa/main.go"))?;
         let label = format!("bench-rsa-{:.8}", format!("{:x}", Sha256::digest(source)));
         let rsa = sealkit_rig::go_tools(&modules.join("rsa"), &label)?;
+        let sops = sealkit_rig::go_tools(&modules.join("sops"), "bench-sops")?;
         let mut download = Command::new("go");
         download
             .current_dir(&peers)
@@ -76,6 +79,7 @@ impl Peers {
             kubeseal: tools.join("kubeseal"),
             controller: tools.join("controller"),
             rsa: rsa.join("rsa"),
+            sops: sops.join("sops"),
             crd: Path::new(module).join("helm/sealed-secrets/crds/bitnami.com_sealedsecrets.yaml"),
         })
     }

@@ -151,7 +151,7 @@ fn measure(parts: &[Part], scale: &Scale) -> Result<Vec<Figure>> {
         _ if scale.no_build => Some(Binaries::find()?),
         _ => Some(Binaries::build()?),
     };
-    let peers = if matches!(parts, [Part::Memory | Part::Repository]) {
+    let peers = if matches!(parts, [Part::Memory]) {
         None
     } else {
         Some(Peers::build()?)
@@ -161,8 +161,8 @@ fn measure(parts: &[Part], scale: &Scale) -> Result<Vec<Figure>> {
         let found = match (part, &ours, &peers) {
             (Part::Open, _, peers) => open::run(scale.runs, peers.as_ref())?,
             (Part::Cli, Some(ours), Some(peers)) => cli::run(scale.runs, ours, peers)?,
-            (Part::Repository, Some(ours), _) => {
-                repository::run(scale.objects * 5 / 2, scale.runs, ours)?
+            (Part::Repository, Some(ours), Some(peers)) => {
+                repository::run(scale.objects * 5 / 2, scale.runs, ours, peers)?
             }
             (Part::Controller, Some(ours), Some(peers)) => cluster::speed(scale, ours, peers)?,
             (Part::Memory, Some(ours), _) => cluster::memory(scale, ours)?,

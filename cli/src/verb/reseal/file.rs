@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use sealkit_core::keys::{Fingerprint, KeyRing, RecipientSet};
 use sealkit_core::manifest::{Document, INPUT_BYTES, SealedEdit, edit_sealed, read_documents};
+use sealkit_core::names::printable;
 use sealkit_core::sealed::{Code, EnvelopeId, SealedEnvelope, SealedObject, compact_size, limits};
+use serde_json::Value;
 
 use super::{Means, Mode};
 use crate::error::{CommandError, Result};
@@ -14,7 +16,11 @@ use crate::identities;
 use crate::known::short_list;
 use crate::report::Finding;
 use crate::repository::Location;
+use crate::terminal::shown;
 use crate::tree::{Found, is_broken_secret};
+
+/// Keys of values that are named at once.
+const SHOWN_KEYS: usize = 8;
 
 /// A file with SealedSecrets in it, and whom they should be sealed to.
 pub(super) struct Job {
@@ -101,9 +107,10 @@ impl Job {
                         .hints()
                         .filter(|(_, to)| *to != wanted.fingerprints())
                     {
-                        if let Some(detail) = through.cannot_open(id, hints) {
+                        if let Some(why) = through.cannot_open(id, hints) {
                             outcome.unopened = true;
                             let code = Code::NoMatchingKey.name();
+                            let detail = why + &enter_again(place, document, &[id]);
                             outcome.find(place, Some(document), code, detail);
                         } else {
                             asks.push((index, id));
@@ -165,7 +172,17 @@ impl Job {
             Ok(unwrapped) => unwrapped,
             Err(error) => {
                 outcome.unopened |= error.code() == Code::NoMatchingKey;
-                outcome.find(place, Some(document), error.code().name(), error.detail);
+                let to = wanted.fingerprints();
+                let stale: Vec<EnvelopeId> = object
+                    .hints()
+                    .filter(|(_, hints)| *hints != to)
+                    .map(|(id, _)| id)
+                    .collect();
+                let mut detail = error.detail.clone();
+                if !stale.is_empty() {
+                    detail += &enter_again(place, document, &stale);
+                }
+                outcome.find(place, Some(document), error.code().name(), detail);
                 return SealedEdit::default();
             }
         };
@@ -192,6 +209,28 @@ impl Job {
         }
         outcome.accept(place, document, envelopes, dropped)
     }
+}
+
+/// How the values under these envelopes are entered again, for whoever has nothing to open them
+/// with.
+pub(super) fn enter_again(place: &Location, document: &Document, ids: &[EnvelopeId]) -> String {
+    let values = document.object.pointer("/spec/encryptedData");
+    let values = values.and_then(Value::as_object).into_iter().flatten();
+    let under = |value: &Value| {
+        let id = value.as_str().and_then(|text| text.split('.').nth(1));
+        id.is_some_and(|id| ids.iter().any(|one| one.as_str() == id))
+    };
+    let mut keys: Vec<String> = values
+        .filter(|(_, value)| under(value))
+        .map(|(key, _)| printable(key))
+        .collect();
+    let more = if keys.len() > SHOWN_KEYS { " …" } else { "" };
+    keys.truncate(SHOWN_KEYS);
+    let (file, name) = (shown(&place.given), printable(document.metadata("name")));
+    format!(
+        "; or enter it again: `seal set {file} --name {name} {}{more}`",
+        keys.join(" ")
+    )
 }
 
 /// Those who are not among the recipients that are wanted.

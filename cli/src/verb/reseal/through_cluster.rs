@@ -7,7 +7,7 @@ use sealkit_core::keys::{Fingerprint, RecipientSet};
 use sealkit_core::sealed::{Claim, EnvelopeId, SealedEnvelope};
 use serde_json::Value;
 
-use super::file::{Job, Open, Outcome, missing};
+use super::file::{Job, Open, Outcome, enter_again, missing};
 use super::{Means, Mode};
 use crate::args::GlobalArgs;
 use crate::cluster::{Answer, Ask, Cluster, Refused};
@@ -219,7 +219,8 @@ impl Work<'_> {
                     all_dropped.extend(dropped.unwrap_or_default());
                 }
                 Err(why) => {
-                    let detail = format!("envelope {id}: {why}");
+                    let again = enter_again(place, document, &[*id]);
+                    let detail = format!("envelope {id}: {why}{again}");
                     outcome.find(place, Some(document), "NotResealed", detail);
                 }
             }

@@ -18,7 +18,7 @@ use crate::{Result, Scale, progress};
 pub use bare::{BareArguments, run as bare};
 use contestant::Contestant;
 pub use ours::{Ours, recipient as newest_recipient};
-use peer::SealedSecrets;
+pub use peer::{SYSTEM as PEER_SYSTEM, SealedSecrets};
 pub use plane::{METADATA_ONLY, NAMESPACE, Plane};
 use trial::{Load, Outcome, Restart, Way, trial};
 

@@ -1,6 +1,7 @@
 //! The controller of Sealed Secrets, its client limits off.
 
 use std::fs;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -17,13 +18,16 @@ use super::trial::{self, Load, VALUE_SIZE, Way};
 use crate::Result;
 use crate::binaries::{self, Peers};
 
-const SYSTEM: &str = "sealed-secrets";
+/// Its namespace.
+pub const SYSTEM: &str = "sealed-secrets";
 
 /// The peer.
 pub struct SealedSecrets {
     controller: PathBuf,
     rsa: PathBuf,
     crd: PathBuf,
+    /// Where it serves.
+    listen: String,
 }
 
 impl SealedSecrets {
@@ -39,7 +43,37 @@ impl SealedSecrets {
             controller: controller.clone(),
             rsa: rsa.clone(),
             crd: crd.clone(),
+            listen: "127.0.0.1:0".to_owned(),
         }
+    }
+
+    /// Installs it and starts it where the API server can reach it, for its `/v1/rotate`. The key
+    /// for sealing, and the process.
+    pub fn serve(peers: &Peers, plane: &Plane, address: IpAddr) -> Result<(PathBuf, Process)> {
+        let port = free_port()?;
+        let listen = format!("{address}:{port}");
+        let served = Self {
+            listen,
+            ..Self::new(peers)
+        };
+        served.install(plane)?;
+        let name = "sealed-secrets-controller";
+        let labels = json!({"kubernetes.io/service-name": name});
+        let objects = json!({"apiVersion": "v1", "kind": "List", "items": [
+            {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": SYSTEM},
+                "spec": {"ports": [{"name": "http", "port": 8080}]}},
+            {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+                "metadata": {"name": name, "namespace": SYSTEM, "labels": labels},
+                "endpoints": [{"addresses": [address.to_string()], "conditions": {"ready": true}}],
+                "ports": [{"name": "http", "port": port, "protocol": "TCP"}]},
+            {"apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": name, "namespace": SYSTEM},
+                "subsets": [{"addresses": [{"ip": address.to_string()}], "ports": [{"name": "http", "port": port}]}]},
+        ]});
+        plane
+            .control
+            .kubectl_with_input(&["apply", "-f", "-"], &objects.to_string())?;
+        let process = served.start(plane)?;
+        Ok((certificate_file(plane), process))
     }
 }
 
@@ -164,7 +198,11 @@ impl Contestant for SealedSecrets {
         command.args(["--mount", "--map-root-user", "sh", "-c", IN_CLUSTER, "sh"]);
         command.arg(files).arg(&self.controller);
         command.args(["--kubeclient-qps=-1", "--key-renew-period=0"]);
-        command.arg(format!("--listen-addr=127.0.0.1:{}", free_port()?));
+        let listen = match self.listen.strip_suffix(":0") {
+            Some(host) => format!("{host}:{}", free_port()?),
+            None => self.listen.clone(),
+        };
+        command.arg(format!("--listen-addr={listen}"));
         command.arg(format!("--listen-metrics-addr=127.0.0.1:{}", free_port()?));
         command
             .env("KUBERNETES_SERVICE_HOST", "127.0.0.1")

@@ -1,6 +1,8 @@
 //! A rotation over a repository: `seal reseal` on many files, against the bare cryptography of the
 //! same files; and `seal set` in a long one.
 
+mod exposure;
+mod peers;
 mod through_cluster;
 
 use std::collections::BTreeMap;
@@ -16,7 +18,7 @@ use sealkit_core::manifest::{read_documents, to_yaml};
 use sealkit_core::sealed::{Context, Scope, SealedObject, Search, seal, unwrap};
 use zeroize::Zeroizing;
 
-use crate::binaries::Binaries;
+use crate::binaries::{Binaries, Peers};
 use crate::clock::{median, peak_memory, wall_of};
 use crate::report::{Figure, Quantity, Target};
 use crate::{Result, progress};
@@ -30,9 +32,11 @@ const VALUES: usize = 5;
 const LINES: usize = 10_000;
 
 /// Measures rotations over so many files, and changing one value of a long file.
-pub fn run(files: usize, runs: usize, ours: &Binaries) -> Result<Vec<Figure>> {
+pub fn run(files: usize, runs: usize, ours: &Binaries, peers: &Peers) -> Result<Vec<Figure>> {
     let mut figures = offline(files, runs, ours)?;
     figures.extend(through_cluster::run(files.div_ceil(5), ours)?);
+    figures.extend(peers::run(files.div_ceil(10), ours, peers)?);
+    figures.extend(exposure::run(files, files.div_ceil(10), ours)?);
     Ok(figures)
 }
 
@@ -57,7 +61,7 @@ fn offline(files: usize, runs: usize, ours: &Binaries) -> Result<Vec<Figure>> {
     let alone = wall_of(|| rewrap_all(&objects, &ring, &after))?;
     drop(objects);
 
-    let seal = |arguments: &[&str]| start(&ours.seal, arguments, root, None);
+    let seal = |arguments: &[&str]| start(&ours.seal, arguments, root, None, 0);
     progress("  seal reseal");
     write_key("cluster.pub", new.recipient())?;
     let (reseal, memory) = seal(&["reseal", "-q", "-i", "../recovery.key"])?;
@@ -248,12 +252,13 @@ fn long_file(path: &Path, to: &RecipientSet) -> Result<usize> {
     Ok(text.matches('\n').count())
 }
 
-/// Wall time and peak memory of one run.
+/// Wall time and peak memory of one run that ends with this exit code.
 fn start(
     program: &Path,
     arguments: &[&str],
     folder: &Path,
     kubeconfig: Option<&Path>,
+    code: i32,
 ) -> Result<(Duration, Quantity)> {
     let errors = folder.join("../errors");
     let start = Instant::now();
@@ -278,7 +283,7 @@ fn start(
         std::thread::sleep(Duration::from_millis(1));
     };
     let wall = start.elapsed();
-    if !status.success() {
+    if status.code() != Some(code) {
         let errors = fs::read_to_string(errors).unwrap_or_default();
         return Err(format!("seal {arguments:?} failed ({status}): {errors}").into());
     }

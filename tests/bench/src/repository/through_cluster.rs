@@ -32,7 +32,7 @@ pub fn run(files: usize, ours: &Binaries) -> Result<Vec<Figure>> {
         .build()?;
     let plane = runtime.block_on(Plane::start())?;
     let controller = Ours::controller(ours);
-    let _process = controller.serve(&plane)?;
+    let process = controller.serve(&plane)?;
     let old = newest_recipient(&plane)?;
     let recovery = Identity::generate(KeyType::Hybrid).recipient().clone();
     let tree = Tree::new(files, &old, &recovery)?;
@@ -48,8 +48,8 @@ pub fn run(files: usize, ours: &Binaries) -> Result<Vec<Figure>> {
     progress("  seal reseal --context");
     let kubeconfig = plane.control.kubeconfig();
     let reseal = ["reseal", "-q", "--context", "rig"];
-    let (wall, memory) = start(&ours.seal, &reseal, &tree.root, Some(kubeconfig))?;
-    start(&ours.seal, &["reseal", "--check"], &tree.root, None)?;
+    let (wall, memory) = start(&ours.seal, &reseal, &tree.root, Some(kubeconfig), 0)?;
+    start(&ours.seal, &["reseal", "--check"], &tree.root, None, 0)?;
     let requests = controller
         .metric(
             "sealkit_reconcile_total",
@@ -58,6 +58,8 @@ pub fn run(files: usize, ours: &Binaries) -> Result<Vec<Figure>> {
         .ok_or("the controller counts no requests")?;
     let requests = requests.max(1);
 
+    // It would delete what is too much for a namespace.
+    drop(process);
     progress(format_args!("  a bare client, {requests} requests"));
     let envelope = envelope_of(&tree)?;
     // As many and as large as they are with their answers.
