@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 
 use sealkit_tests::canary::unique_value;
 use sealkit_tests::namespace::Namespace;
-use sealkit_tests::plane::{Own, Plane, recipient};
+use sealkit_tests::plane::{Own, Plane, SYSTEM_SECRETS, recipient};
 use sealkit_tests::repository::{NAMESPACE, Repository, make_namespaces, text};
 use sealkit_tests::rewrap::TRUSTED;
 use sealkit_tests::wait::wait_until;
@@ -124,6 +124,15 @@ fn the_doctor_finds_what_is_wrong_and_says_what_mends_it() {
         .servers
         .kubectl(&["delete", "clusterrolebinding", "far-too-much"])
         .unwrap();
+    let identity = plane.identities().pop().unwrap();
+    let name = sealkit_tests::plane::name_of(&identity);
+    plane
+        .api
+        .delete(&format!("{SYSTEM_SECRETS}/{name}"))
+        .unwrap();
+    wait_until("the private key is missed", || {
+        found(&[]).contains(&"KeyNotReady".to_owned())
+    });
     controller.stop();
     wait_until("the controller is missed", || {
         found(&[]).contains(&"NoController".to_owned())

@@ -1,7 +1,8 @@
 //! Resealing through the cluster: no private key leaves it, and none is needed here.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::mpsc::{self, Sender};
+use std::sync::Mutex;
+use std::sync::mpsc::{self, Receiver, Sender};
 
 use sealkit_core::keys::{Fingerprint, RecipientSet};
 use sealkit_core::sealed::{Claim, EnvelopeId, SealedEnvelope};
@@ -19,6 +20,8 @@ use crate::parallel;
 /// Files that are open at once, and their bytes.
 const FILES: usize = 1024;
 const BYTES: usize = 8 * 1024 * 1024;
+/// Files that are written at once.
+const WRITERS: usize = 4;
 /// Bytes that a recipient takes in an envelope, and that all the rest takes, as text: rather more
 /// than it will be.
 const RECIPIENT_BYTES: usize = 2_150;
@@ -119,10 +122,25 @@ impl Through {
             }));
         }
         let (sender, receiver) = mpsc::channel();
+        let receiver = Mutex::new(receiver);
         std::thread::scope(|scope| {
-            let writer = scope.spawn(move || {
-                let mut works = receiver.into_iter();
-                works.try_for_each(|work: Work<'_>| done(work.job, work.finish()))
+            let (finished, outcomes) = mpsc::channel();
+            // Writing is mostly waiting for the disk.
+            for _ in 0..WRITERS {
+                let (receiver, finished) = (&receiver, finished.clone());
+                scope.spawn(move || {
+                    while let Some(work) = next(receiver) {
+                        let job: &Job = work.job;
+                        if finished.send((job, work.finish())).is_err() {
+                            break;
+                        }
+                    }
+                });
+            }
+            drop(finished);
+            let teller = scope.spawn(move || {
+                let mut outcomes = outcomes.into_iter();
+                outcomes.try_for_each(|(job, outcome)| done(job, outcome))
             });
             for work in &mut works {
                 send(&sender, work.take_if(|work| work.is_answered()));
@@ -138,8 +156,8 @@ impl Through {
             // What was answered of the rest is worth keeping where the cluster went away.
             works.into_iter().for_each(|work| send(&sender, work));
             drop(sender);
-            let written = writer.join();
-            written.unwrap_or_else(|_| Err(CommandError::bug("writing broke off")))?;
+            let told = teller.join();
+            told.unwrap_or_else(|_| Err(CommandError::bug("writing broke off")))?;
             asked
         })
     }
@@ -164,6 +182,11 @@ impl Through {
             }
         })
     }
+}
+
+/// The next file to be written, once there is one.
+fn next<'a>(receiver: &Mutex<Receiver<Work<'a>>>) -> Option<Work<'a>> {
+    receiver.lock().ok()?.recv().ok()
 }
 
 /// Hands a file to be written, if there is one. Nobody listens where writing failed, which is told

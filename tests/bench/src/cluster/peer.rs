@@ -58,20 +58,36 @@ impl SealedSecrets {
         };
         served.install(plane)?;
         let name = "sealed-secrets-controller";
-        let labels = json!({"kubernetes.io/service-name": name});
+        let (at, ip) = (
+            json!({"name": name, "namespace": SYSTEM}),
+            address.to_string(),
+        );
+        let pod = json!({"kind": "Pod", "name": name, "namespace": SYSTEM});
+        // The API server proxies to addresses of pods alone; no kubelet is there to run one.
         let objects = json!({"apiVersion": "v1", "kind": "List", "items": [
-            {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": SYSTEM},
+            {"apiVersion": "v1", "kind": "Pod", "metadata": at,
+                "spec": {"containers": [{"name": "controller", "image": "none"}]}},
+            {"apiVersion": "v1", "kind": "Service", "metadata": at,
                 "spec": {"ports": [{"name": "http", "port": 8080}]}},
-            {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
-                "metadata": {"name": name, "namespace": SYSTEM, "labels": labels},
-                "endpoints": [{"addresses": [address.to_string()], "conditions": {"ready": true}}],
-                "ports": [{"name": "http", "port": port, "protocol": "TCP"}]},
-            {"apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": name, "namespace": SYSTEM},
-                "subsets": [{"addresses": [{"ip": address.to_string()}], "ports": [{"name": "http", "port": port}]}]},
+            {"apiVersion": "v1", "kind": "Endpoints", "metadata": at, "subsets": [{
+                "addresses": [{"ip": ip, "targetRef": pod}],
+                "ports": [{"name": "http", "port": port}],
+            }]},
         ]});
-        plane
-            .control
-            .kubectl_with_input(&["apply", "-f", "-"], &objects.to_string())?;
+        let control = &plane.control;
+        control.kubectl_with_input(&["apply", "-f", "-"], &objects.to_string())?;
+        let status = json!({"status": {"podIP": ip, "podIPs": [{"ip": ip}]}}).to_string();
+        let in_system = format!("--namespace={SYSTEM}");
+        control.kubectl(&[
+            "patch",
+            "pod",
+            name,
+            &in_system,
+            "--subresource=status",
+            "--type=merge",
+            "-p",
+            &status,
+        ])?;
         let process = served.start(plane)?;
         Ok((certificate_file(plane), process))
     }

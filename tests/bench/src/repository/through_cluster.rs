@@ -18,7 +18,7 @@ use crate::report::{Figure, Quantity, Target};
 use crate::{Result, progress};
 
 /// Requests that `seal` has under way at once.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 6;
 const COLLECTION: &str = "/apis/sealkit.dev/v1beta1/namespaces/bench/rewraprequests";
 
 /// Measures a rotation over so many files.
@@ -62,11 +62,18 @@ pub fn run(files: usize, ours: &Binaries) -> Result<Vec<Figure>> {
     drop(process);
     progress(format_args!("  a bare client, {requests} requests"));
     let envelope = envelope_of(&tree)?;
-    // As many and as large as they are with their answers.
-    let whole = bare_requests(files, requests, &envelope, 2);
-    let asked = bare_requests(files, requests, &envelope, 1);
-    let bare_whole = runtime.block_on(create_and_read(&plane, whole))?;
-    let bare_asked = runtime.block_on(create_and_read(&plane, asked))?;
+    let each = files.div_ceil(requests);
+    // As large as they are with their answers.
+    let whole = Bare {
+        calls: Calls::CreateAndRead,
+        envelopes: each * 2,
+    };
+    let service = Bare {
+        calls: Calls::Service,
+        envelopes: each,
+    };
+    let bare_whole = runtime.block_on(whole.run(&plane, requests, &envelope))?;
+    let bare_service = runtime.block_on(service.run(&plane, requests, &envelope))?;
     #[expect(clippy::cast_precision_loss, reason = "for ratios")]
     let speed = |wall: Duration| Quantity::PerSecond(files as f64 / wall.as_secs_f64());
     let what = |text: &str| format!("{files} files, {requests} requests: {text}");
@@ -82,9 +89,11 @@ pub fn run(files: usize, ours: &Binaries) -> Result<Vec<Figure>> {
         ),
         Figure::against(
             PART,
-            what("the same, against one that creates and reads them without answers"),
+            what(
+                "the same, against one that makes all calls of client and controller: create, read, write the answer, read it, delete",
+            ),
             speed(wall),
-            speed(bare_asked),
+            speed(bare_service),
             None,
         ),
         Figure::limited(
@@ -129,36 +138,69 @@ fn envelope_of(tree: &Tree) -> Result<Value> {
     Ok(first.ok_or("no envelope")?.clone())
 }
 
-/// Requests over so many files, each envelope so many times.
-fn bare_requests(files: usize, requests: usize, envelope: &Value, times: usize) -> Vec<Value> {
-    let each = files.div_ceil(requests) * times;
-    let envelopes: BTreeMap<String, &Value> = (0..each)
-        .map(|index| (format!("{index:016x}"), envelope))
-        .collect();
-    let request = json!({
-        "apiVersion": "sealkit.dev/v1beta1", "kind": "RewrapRequest",
-        "metadata": {"generateName": "bare-", "namespace": NAMESPACE},
-        "spec": {"envelopes": envelopes},
-    });
-    vec![request; requests]
+/// A client that opens and seals nothing.
+struct Bare {
+    calls: Calls,
+    /// Envelopes of one request.
+    envelopes: usize,
 }
 
-async fn create_and_read(plane: &Plane, requests: Vec<Value>) -> Result<Duration> {
-    let start = Instant::now();
-    futures::stream::iter(requests)
-        .map(|request| async move {
-            let post = Request::post(COLLECTION)
+#[derive(Clone, Copy)]
+enum Calls {
+    CreateAndRead,
+    /// What client and controller have to do over the wire.
+    Service,
+}
+
+impl Bare {
+    async fn run(&self, plane: &Plane, requests: usize, envelope: &Value) -> Result<Duration> {
+        let envelopes: BTreeMap<String, &Value> = (0..self.envelopes)
+            .map(|index| (format!("{index:016x}"), envelope))
+            .collect();
+        let request = json!({
+            "apiVersion": "sealkit.dev/v1beta1", "kind": "RewrapRequest",
+            "metadata": {"generateName": "bare-", "namespace": NAMESPACE},
+            "spec": {"envelopes": envelopes},
+        });
+        let start = Instant::now();
+        futures::stream::iter(0..requests)
+            .map(|_| self.one(plane, &request))
+            .buffer_unordered(AT_ONCE)
+            .try_collect::<Vec<()>>()
+            .await?;
+        Ok(start.elapsed())
+    }
+
+    async fn one(&self, plane: &Plane, request: &Value) -> Result<()> {
+        let send = async |method: &str, path: &str, body: &Value| -> Result<PartialObjectMeta> {
+            let request = Request::builder()
+                .method(method)
+                .uri(path)
                 .header("content-type", "application/json")
                 .header("accept", METADATA_ONLY)
-                .body(serde_json::to_vec(&request)?)?;
-            let made: PartialObjectMeta = plane.client.request(post).await?;
-            let name = made.metadata.name.unwrap_or_default();
-            let get = Request::get(format!("{COLLECTION}/{name}")).body(Vec::new())?;
-            plane.client.request::<Value>(get).await?;
-            Ok::<_, crate::Failure>(())
-        })
-        .buffer_unordered(AT_ONCE)
-        .try_collect::<Vec<()>>()
-        .await?;
-    Ok(start.elapsed())
+                .body(serde_json::to_vec(body)?)?;
+            Ok(plane.client.request(request).await?)
+        };
+        let read = async |path: &str| -> Result<Value> {
+            Ok(plane
+                .client
+                .request(Request::get(path).body(Vec::new())?)
+                .await?)
+        };
+        let made = send("POST", COLLECTION, request).await?;
+        let path = format!("{COLLECTION}/{}", made.metadata.name.unwrap_or_default());
+        let mut object = read(&path).await?;
+        if matches!(self.calls, Calls::Service) {
+            let envelopes = object["spec"]["envelopes"].take();
+            let answer = json!({
+                "apiVersion": object["apiVersion"], "kind": object["kind"],
+                "metadata": object["metadata"],
+                "status": {"observedGeneration": 1, "conditions": [], "envelopes": envelopes},
+            });
+            send("PUT", &format!("{path}/status"), &answer).await?;
+            read(&path).await?;
+            send("DELETE", &path, &json!({})).await?;
+        }
+        Ok(())
+    }
 }
