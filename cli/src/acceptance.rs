@@ -25,13 +25,17 @@ impl Acceptance {
         }
     }
 
-    /// Compares with what the clone at this root sealed to before, and takes it for known.
+    /// Compares with what the clone at this root sealed to before, and takes it for known. The first
+    /// time everything that its config names is: what comes later is new.
     pub fn compare(&mut self, chosen: &Chosen, root: Option<&Path>) -> Result<()> {
         let known = self
             .known
             .entry(root.map(Path::to_owned))
             .or_insert_with_key(|root| Known::load(root.as_deref()));
         let difference = known.difference(&chosen.groups);
+        if known.is_empty() {
+            known.remember(&chosen.others);
+        }
         known.remember(&chosen.groups);
         difference.map_or(Ok(()), |difference| self.accept(&difference))
     }

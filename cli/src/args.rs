@@ -583,6 +583,9 @@ pub struct RotateArgs {
     /// X25519 instead of the post-quantum hybrid, where the controller allows it
     #[arg(long)]
     pub classic: bool,
+    /// Go on when the recipients are not those of before
+    #[arg(long)]
+    pub accept_recipients: bool,
 }
 
 /// Flags of `seal keys trust`.
@@ -591,7 +594,8 @@ pub struct TrustArgs {
     /// Which cluster.
     #[command(flatten)]
     pub cluster: WriteClusterArgs,
-    /// Take keys out that no recipient file supersedes
+    /// Take keys out that no recipient file supersedes, and successors in that the list does not
+    /// bear out
     #[arg(long)]
     pub replace: bool,
     /// Go on when the recipients are not those of before

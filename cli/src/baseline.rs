@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 
-use sealkit_core::keys::Fingerprint;
+use sealkit_core::keys::{Fingerprint, superseded};
 use sealkit_core::manifest::Document;
 use sealkit_core::names::printable;
 use sha2::{Digest as _, Sha256};
@@ -220,10 +220,47 @@ impl Baseline {
             known.transpose()?.into_iter().flatten().collect();
         let new = fingerprints(now)?;
         let new = new.into_iter().filter(|pair| !known.contains(pair));
-        Ok(new
+        let mut said: Vec<String> = new
             .map(|(who, key)| format!("{who} has a new recipient, {}", key.short()))
-            .collect())
+            .collect();
+        let known = self.config.as_ref().map(|config| successors(config));
+        let known = known.transpose()?.unwrap_or_default();
+        let new = successors(now)?.into_iter();
+        said.extend(
+            new.filter(|one| !known.contains(one))
+                .map(|(who, old, key)| {
+                    format!(
+                        "{who} says that {} takes the place of {}",
+                        key.short(),
+                        old.short()
+                    )
+                }),
+        );
+        Ok(said)
     }
+}
+
+/// Whose key takes whose place, by the words of recipient files: clusters are told of it.
+fn successors(config: &Config) -> Result<HashSet<(String, Fingerprint, Fingerprint)>> {
+    let mut files: Vec<(String, std::path::PathBuf)> = Vec::new();
+    for name in config.cluster_names() {
+        let who = format!("cluster {}", crate::terminal::safe(name));
+        let of_cluster = config.recipient_files(name)?.into_iter();
+        files.extend(of_cluster.map(|path| (who.clone(), path)));
+    }
+    let recovery = config.recovery_files().into_iter();
+    files.extend(recovery.map(|path| ("recovery".to_owned(), path)));
+    let mut found = HashSet::new();
+    for (who, path) in files {
+        let text = files::read_text(&path, files::SMALL_FILE)?;
+        let superseded = superseded(&text).map_err(CommandError::input)?;
+        found.extend(
+            superseded
+                .into_iter()
+                .map(|(old, new)| (who.clone(), old, new.fingerprint())),
+        );
+    }
+    Ok(found)
 }
 
 /// The values of a file, read and spelled.

@@ -46,11 +46,28 @@ impl Known {
         }
     }
 
-    /// What differs from before, in words.
+    /// Does it know nothing yet?
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// All that differs from before, in words. A group that is new to a clone which knows others is
+    /// a difference too.
     pub fn difference(&self, groups: &[Group]) -> Option<String> {
-        groups.iter().find_map(|group| {
-            let before = self.entries.get(&group.label)?;
+        if self.is_empty() {
+            return None;
+        }
+        let differs = |group: &Group| {
             let now: Vec<String> = texts(&group.fingerprints);
+            let Some(before) = self.entries.get(&group.label) else {
+                return (!now.is_empty()).then(|| {
+                    format!(
+                        "{} is new to this clone, its recipients are {}",
+                        safe(&group.label),
+                        short_list(&group.fingerprints)
+                    )
+                });
+            };
             (*before != now).then(|| {
                 let before: Vec<_> = before
                     .iter()
@@ -63,7 +80,9 @@ impl Known {
                     before.join(", "),
                 )
             })
-        })
+        };
+        let all: Vec<String> = groups.iter().filter_map(differs).collect();
+        (!all.is_empty()).then(|| all.join("; "))
     }
 
     /// Takes these for known from now on.

@@ -23,6 +23,8 @@ pub struct Chosen {
     pub set: RecipientSet,
     /// Named groups in it, to be compared with what the clone knows.
     pub groups: Vec<Group>,
+    /// All other groups of the config.
+    pub others: Vec<Group>,
 }
 
 /// Chooses recipients, each set once.
@@ -104,6 +106,7 @@ impl<'a> Chooser<'a> {
         Ok(Chosen {
             set: set(keys)?,
             groups: Vec::new(),
+            others: Vec::new(),
         })
     }
 
@@ -130,6 +133,7 @@ impl<'a> Chooser<'a> {
         Ok(Chosen {
             set: set(vec![key.recipient])?,
             groups,
+            others: Vec::new(),
         })
     }
 }
@@ -162,15 +166,18 @@ pub fn given(texts: &[String], files: &[PathBuf]) -> Result<Vec<Recipient>> {
 
 /// The recipients of these clusters and the recovery keys.
 pub fn from_config(config: &Config, clusters: &[String]) -> Result<Chosen> {
+    let group = |label: String, keys: &[Recipient]| {
+        let mut fingerprints: Vec<_> = keys.iter().map(Recipient::fingerprint).collect();
+        fingerprints.sort_unstable();
+        Group {
+            label,
+            fingerprints,
+        }
+    };
     let mut all = Vec::new();
     let mut groups = Vec::new();
     let mut add = |label: String, keys: Vec<Recipient>| {
-        let mut fingerprints: Vec<_> = keys.iter().map(Recipient::fingerprint).collect();
-        fingerprints.sort_unstable();
-        groups.push(Group {
-            label,
-            fingerprints,
-        });
+        groups.push(group(label, &keys));
         all.extend(keys);
     };
     for name in clusters {
@@ -178,7 +185,19 @@ pub fn from_config(config: &Config, clusters: &[String]) -> Result<Chosen> {
     }
     add("recovery".to_owned(), config.recovery()?);
     let set = set(all).map_err(|error| error.on(shown(&config.root().join(FILE_NAME))))?;
-    Ok(Chosen { set, groups })
+    let others = config
+        .cluster_names()
+        .filter(|name| !clusters.iter().any(|chosen| chosen == name));
+    let others = others.filter_map(|name| {
+        // A key file that is broken is trouble for whom it concerns.
+        let keys = config.recipients(name).ok()?;
+        Some(group(format!("cluster {name}"), &keys))
+    });
+    Ok(Chosen {
+        others: others.collect(),
+        set,
+        groups,
+    })
 }
 
 fn set(keys: Vec<Recipient>) -> Result<RecipientSet> {

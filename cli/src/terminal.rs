@@ -173,6 +173,17 @@ pub fn shown(path: &Path) -> String {
     safe(&path.to_string_lossy())
 }
 
+/// Text as a word of a command that a person may paste into a shell.
+pub fn quoted(text: &str) -> String {
+    let text = safe(text);
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._/-@:=+,".contains(&byte);
+    if !text.is_empty() && text.bytes().all(plain) && !text.starts_with('-') {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
+    }
+}
+
 /// Text of any length, made safe for a terminal: control and invisible characters are escaped.
 pub fn safe(text: &str) -> String {
     let mut out = String::with_capacity(text.len());

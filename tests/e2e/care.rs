@@ -118,7 +118,7 @@ fn the_doctor_finds_what_is_wrong_and_says_what_mends_it() {
         ])
         .unwrap();
     wait_until("everybody may everything", || {
-        found(&[]) == ["TooManyRights"]
+        found(&[]) == ["TooManyRights", "TooManyRights"]
     });
     plane
         .servers

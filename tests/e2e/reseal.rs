@@ -50,8 +50,10 @@ fn a_rotation_through_the_cluster_needs_no_private_key() {
     // Whoever may, tells the cluster on the way whom it may reseal to.
     let trusted = plane.api.get(TRUSTED).expect("written by init");
     let recovery = fs::read_to_string(repository.path(".sealkit/recovery.pub")).unwrap();
-    let entry = trusted["data"]["recovery.pub"].as_str().unwrap();
-    assert!(recovery.contains(entry.trim()));
+    let data = trusted["data"].as_object().unwrap();
+    let (name, entry) = data.iter().next().unwrap();
+    assert!(data.len() == 1 && name.starts_with("recovery-"), "{data:?}");
+    assert!(recovery.contains(entry.as_str().unwrap().trim()));
 
     let dry = repository.done(&plane, &[&RESEAL[..], &["--dry-run"]].concat(), "");
     assert!(dry.contains("would reseal production/0/db-0"), "{dry}");
@@ -185,7 +187,23 @@ fn nobody_is_added_or_dropped() {
     assert!(reseal(&plane, &repository, &[]).status.success());
 
     // An entry that another repository may have written is not taken over.
-    sealkit_tests::rewrap::trust(&plane.api, &json!({"recovery.pub": other}));
+    let trusted = plane.api.get(TRUSTED).unwrap();
+    let name = trusted["data"]
+        .as_object()
+        .unwrap()
+        .keys()
+        .next()
+        .unwrap()
+        .clone();
+    sealkit_tests::rewrap::trust(&plane.api, &json!({"theirs.pub": other}));
+    repository.done(&plane, &trust, "");
+    assert_eq!(
+        plane.api.get(TRUSTED).unwrap()["data"]["theirs.pub"],
+        json!(other)
+    );
+    // And it goes when they take it out: it never became ours.
+    sealkit_tests::rewrap::trust(&plane.api, &json!({&name: other}));
+    assert!(plane.api.get(TRUSTED).unwrap()["data"]["theirs.pub"].is_null());
     let taken = repository.seal(&plane, &trust, "");
     refused(&taken, 3, "no recipient file of this repository supersedes");
     // Written by somebody else: Flux, say.

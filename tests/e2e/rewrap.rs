@@ -236,6 +236,32 @@ fn a_request_is_never_changed_and_its_limits_hold() {
     );
     assert!(answer["status"]["envelopes"].is_null());
 
+    // Requests that a finalizer keeps after they were deleted take nobody's place.
+    let held = json!({"metadata": {"finalizers": ["example.com/held"]}});
+    let held: Vec<String> = (0..10)
+        .map(|_| {
+            let mut one = request([(id.clone(), envelope.clone())]);
+            one["metadata"]["finalizers"] = held["metadata"]["finalizers"].clone();
+            let path = path_of(&make(&one).unwrap());
+            shop.api.delete(&path).unwrap();
+            path
+        })
+        .collect();
+    wait_until("there is room", || {
+        let made = make(&request([(id.clone(), envelope.clone())])).unwrap();
+        std::thread::sleep(Duration::from_millis(300));
+        let status = shop
+            .api
+            .get(&path_of(&made))
+            .map(|it| it["status"]["observedGeneration"].clone());
+        let _ = shop.api.delete(&path_of(&made));
+        status == Some(json!(1))
+    });
+    for path in held {
+        let free = json!({"metadata": {"finalizers": null}});
+        shop.api.merge(&path, &free).unwrap();
+    }
+
     // A status that somebody planted with the request is not kept.
     let mut planted = request([(id.clone(), envelope)]);
     planted["status"] =

@@ -148,6 +148,9 @@ impl Plane {
                 "/apis/sealkit.dev/v1beta1/namespaces/{namespace}/sealedsecrets/{name}"
             ));
         }
+        for request in self.api.list("/apis/sealkit.dev/v1beta1/rewraprequests") {
+            gone(&crate::rewrap::path_of(&request));
+        }
         gone(SEALING_KEYS);
         gone(crate::rewrap::TRUSTED);
         for secret in self.identities() {

@@ -235,7 +235,10 @@ fn newest(keys: &[SealingKey]) -> Result<NewestKey> {
         ))
         .hint("somebody may have changed its status: ask who runs the cluster before sealing"));
     }
-    Ok(NewestKey { name, recipient })
+    Ok(NewestKey {
+        name: key.name_any(),
+        recipient,
+    })
 }
 
 #[cfg(test)]

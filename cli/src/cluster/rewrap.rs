@@ -1,6 +1,6 @@
 //! Envelopes that the cluster seals to the successors of their recipients: RewrapRequests.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use kube::api::{
 use sealkit_core::api::{
     REWRAP_BYTES, REWRAP_ENVELOPES, RewrapRequest, RewrapRequestStatus, RewrappedEnvelope,
 };
+use sealkit_core::names::printable;
 use sealkit_core::sealed::EnvelopeId;
 use serde_json::{Map, Value, json};
 
@@ -72,21 +73,28 @@ impl Cluster {
         let work = async {
             // Taken away behind the back of those that are under way.
             let leaving = RefCell::new(tokio::task::JoinSet::new());
+            let failed = Cell::new(false);
             let requests = futures::stream::iter(batches(asks))
                 .map(|batch| {
-                    let leaving = &leaving;
+                    let (leaving, failed) = (&leaving, &failed);
                     async move {
+                        // What is under way comes to its end; nothing more is begun.
+                        if failed.get() {
+                            return None;
+                        }
                         let outcome = self.request(asks, &batch, leaving).await;
-                        outcome.map(|outcome| (batch, outcome))
+                        failed.set(failed.get() || outcome.is_err());
+                        Some(outcome.map(|outcome| (batch, outcome)))
                     }
                 })
                 .buffer_unordered(AT_ONCE);
             futures::pin_mut!(requests);
-            let result = loop {
-                match requests.try_next().await {
-                    Ok(None) => break Ok(()),
-                    Err(error) => break Err(error),
-                    Ok(Some((batch, outcome))) => {
+            let mut result = Ok(());
+            while let Some(one) = requests.next().await {
+                match one {
+                    None => {}
+                    Some(Err(error)) => result = result.and(Err(error)),
+                    Some(Ok((batch, outcome))) => {
                         for index in batch {
                             let answer = match &outcome {
                                 Outcome::Answered(all) => answer_of(&asks[index], all),
@@ -96,7 +104,7 @@ impl Cluster {
                         }
                     }
                 }
-            };
+            }
             let mut leaving = leaving.take();
             while leaving.join_next().await.is_some() {}
             result
@@ -114,12 +122,11 @@ impl Cluster {
                 Ok(outcome) => return Ok(outcome),
                 Err(Trouble::Failed(error)) => return Err(error),
                 Err(Trouble::Full) if Instant::now() >= deadline => {
-                    let namespace = &asks[batch[0]].namespace;
-                    return Err(CommandError::cluster(format_args!(
-                        "namespace {} has too many RewrapRequests already",
-                        safe(namespace)
-                    ))
-                    .hint("somebody else reseals, or requests were left behind: they end after ten minutes"));
+                    return Ok(Outcome::Refused(Refused(format!(
+                        "namespace {} has too many RewrapRequests already: somebody else reseals, or \
+                         requests were left behind, which end after ten minutes",
+                        safe(&asks[batch[0]].namespace)
+                    ))));
                 }
                 Err(Trouble::Full) => tokio::time::sleep(PAUSE).await,
             }
@@ -133,6 +140,11 @@ impl Cluster {
         leaving: &Leaving,
     ) -> std::result::Result<Outcome, Trouble> {
         let namespace = &asks[batch[0]].namespace;
+        // It becomes part of a path, and comes from a file.
+        if !sealkit_core::names::is_dns_label(namespace) {
+            let refused = format!("{} is no name of a namespace", printable(namespace));
+            return Ok(Outcome::Refused(Refused(refused)));
+        }
         let envelopes: Map<String, Value> = batch
             .iter()
             .map(|index| (asks[*index].id.to_string(), asks[*index].envelope.clone()))
@@ -280,6 +292,12 @@ fn refusal(namespace: &str, error: &kube::Error) -> std::result::Result<Outcome,
         404 => Err(Trouble::Failed(
             CommandError::cluster("the cluster's Sealkit knows no RewrapRequests")
                 .hint("bring it up to date (CRDs too), or reseal with a private key: -i FILE"),
+        )),
+        // Such as a webhook's: of these envelopes, whatever it says.
+        400..=499 if !matches!(status.code, 401 | 408 | 429) => refused(format!(
+            "the cluster answered HTTP status {} to a RewrapRequest in namespace {}",
+            status.code,
+            safe(namespace)
         )),
         _ => Err(Trouble::Failed(answer_error(error))),
     }

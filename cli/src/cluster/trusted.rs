@@ -1,6 +1,6 @@
 //! Whom a cluster may seal to beside itself: the ConfigMap `sealkit-recipients`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use http::Request;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind};
@@ -20,6 +20,8 @@ pub struct TrustedMap {
     /// Its entries.
     pub data: BTreeMap<String, String>,
     version: Option<String>,
+    /// Entries that somebody else manages.
+    foreign: BTreeSet<String>,
 }
 
 impl Cluster {
@@ -39,9 +41,20 @@ impl Cluster {
         let data = serde_json::from_value(data).map_err(|_| {
             CommandError::cluster("the ConfigMap sealkit-recipients cannot be read")
         })?;
+        let managers = found.metadata.managed_fields.unwrap_or_default();
+        let others = managers
+            .into_iter()
+            .filter(|entry| entry.manager.as_deref() != Some(MANAGER));
+        let fields = others.filter_map(|entry| Some(entry.fields_v1?.0));
+        let names = fields.flat_map(|fields| {
+            let data = fields.get("f:data").and_then(Value::as_object).cloned();
+            data.unwrap_or_default().into_iter().map(|(name, _)| name)
+        });
+        let names = names.filter_map(|name| name.strip_prefix("f:").map(str::to_owned));
         Ok(TrustedMap {
             data,
             version: found.metadata.resource_version,
+            foreign: names.collect(),
         })
     }
 
@@ -52,14 +65,40 @@ impl Cluster {
         old: &TrustedMap,
         data: &BTreeMap<String, String>,
     ) -> Result<()> {
-        let mut body = manifest(namespace, data);
-        body["metadata"]["resourceVersion"] = json!(old.version);
+        let theirs = || {
+            CommandError::cluster(
+                "somebody else manages the ConfigMap sealkit-recipients, or changed it just now",
+            )
+            .on(self.title())
+            .hint("where it comes from Git: print it with -o yaml and commit it there")
+        };
+        // Only what changes: what others wrote stays theirs, and goes when they take it out.
+        let names: BTreeSet<&String> = old.data.keys().chain(data.keys()).collect();
+        let changed: BTreeMap<&String, Option<&String>> = names
+            .into_iter()
+            .filter(|name| old.data.get(*name) != data.get(*name))
+            .map(|name| (name, data.get(name)))
+            .collect();
+        if changed.keys().any(|name| old.foreign.contains(*name)) {
+            return Err(theirs());
+        }
         let path = format!(
             "/api/v1/namespaces/{namespace}/configmaps/{}?fieldManager={MANAGER}",
             TrustedRecipients::NAME
         );
+        // One that is not there yet is applied, since rights on one name do not cover creating.
+        let (kind, body) = match &old.version {
+            None => ("apply-patch+yaml", manifest(namespace, data)),
+            Some(version) => {
+                let metadata = json!({"resourceVersion": version});
+                (
+                    "merge-patch+json",
+                    json!({"metadata": metadata, "data": changed}),
+                )
+            }
+        };
         let request = Request::patch(path)
-            .header("content-type", "application/apply-patch+yaml")
+            .header("content-type", format!("application/{kind}"))
             .body(body.to_string().into_bytes())
             .map_err(|_| CommandError::bug("the ConfigMap cannot be written"))?;
         let forbidden = "not allowed to write the ConfigMap sealkit-recipients";
@@ -72,11 +111,7 @@ impl Cluster {
         if self.call(call, forbidden, ROLE)? {
             return Ok(());
         }
-        Err(CommandError::cluster(
-            "somebody else manages the ConfigMap sealkit-recipients, or changed it just now",
-        )
-        .on(self.title())
-        .hint("where it comes from Git: print it with -o yaml and commit it there"))
+        Err(theirs())
     }
 }
 

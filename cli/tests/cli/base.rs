@@ -295,3 +295,21 @@ fn revisions_that_cannot_be_compared_are_errors() {
     desk.refused(&option, "", 3, "no such revision");
     Desk::new().refused(&["verify", "--base", "main"], "", 3, "not a Git repository");
 }
+
+/// A comment in a key file, which clusters are told of.
+#[test]
+fn a_key_that_takes_the_place_of_another_is_a_finding() {
+    let (desk, ..) = repository();
+    let recovery = desk.fingerprint(".sealkit/recovery.pub");
+    let file = desk.read(".sealkit/production.pub");
+    desk.write(
+        ".sealkit/production.pub",
+        &format!("# supersedes: {recovery}\n{file}"),
+    );
+    let lines = found(&desk);
+    let what = format!("takes the place of {}", &recovery[..16]);
+    assert!(
+        lines.len() == 1 && lines[0].contains("NewRecipient") && lines[0].contains(&what),
+        "{lines:?}"
+    );
+}

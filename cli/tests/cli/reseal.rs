@@ -401,3 +401,41 @@ fn a_promoted_file_says_which_values_must_be_entered_again() {
     ])
     .done();
 }
+
+/// Keys that came with a pull: every one is told, also of a cluster that was not there before.
+#[test]
+fn no_change_of_recipients_hides_behind_another() {
+    let desk = repository();
+    rotate(&desk, "production");
+    rotate(&desk, "recovery");
+    let arguments = ["reseal", "-i", RECOVERY];
+    let refused = desk.seal(&arguments);
+    for group in ["cluster production", "recovery"] {
+        let what = format!("the recipients of {group} are");
+        assert!(
+            refused.code == 3 && refused.stderr.contains(&what),
+            "{refused:?}"
+        );
+    }
+    let desk = repository();
+    let generate = ["keys", "generate", "--classic", "-w", "../home/evil"];
+    desk.write(".sealkit/evil.pub", &desk.seal(&generate).done().stdout);
+    let config = CONFIG
+        .replace("clusters: [production]", "clusters: [production, evil]")
+        .replace(
+            "  staging:",
+            "  evil: {recipients: [.sealkit/evil.pub]}\n  staging:",
+        );
+    desk.write(".sealkit.yaml", &config);
+    let refused = desk.seal(&arguments);
+    let what = "cluster evil is new to this clone";
+    assert!(
+        refused.code == 3 && refused.stderr.contains(what),
+        "{refused:?}"
+    );
+    let told = run(&desk, &[]).done();
+    assert!(told.stderr.contains("newly sealed to "), "{told:?}");
+    // A cluster that was there from the beginning is no news when it is first sealed to.
+    let desk = repository();
+    desk.pipe(&["-w", "both/"], SECRET).done();
+}

@@ -25,6 +25,8 @@ use crate::telemetry::{Health, LaneLabel, Metrics};
 const KIND: &str = "RewrapRequest";
 /// Lane in metrics.
 const LANE: &str = "rewrap";
+/// Requests of one page of a list.
+const PAGE: u32 = 50;
 /// How long a request stays after it was made.
 const LIFE: Duration = Duration::from_mins(10);
 /// How long it stays at least after it was first seen, whatever the clocks say.
@@ -40,15 +42,46 @@ pub struct RewrapRequests {
     settings: Settings,
     keys: KeysReceiver,
     queue: Queue<Key, ()>,
-    known: Mutex<HashMap<Key, Known>>,
+    known: Mutex<Requests>,
     metrics: Arc<Metrics>,
+}
+
+/// All requests.
+#[derive(Default)]
+struct Requests {
+    known: HashMap<Key, Known>,
+    /// How many each namespace has that are not refused.
+    kept: HashMap<String, usize>,
+}
+
+impl Requests {
+    /// Takes a request down, refused if its namespace has too many.
+    fn insert(&mut self, key: Key, mut known: Known) {
+        self.remove(&key);
+        let kept = self.kept.entry(key.0.clone()).or_default();
+        known.refused |= *kept >= REWRAP_REQUESTS;
+        *kept += usize::from(!known.refused);
+        self.known.insert(key, known);
+    }
+
+    fn remove(&mut self, key: &Key) {
+        let Some(known) = self.known.remove(key) else {
+            return;
+        };
+        if let Some(kept) = self.kept.get_mut(&key.0).filter(|_| !known.refused) {
+            *kept -= 1;
+            if *kept == 0 {
+                self.kept.remove(&key.0);
+            }
+        }
+    }
 }
 
 /// What is remembered of a request.
 #[derive(Clone)]
 struct Known {
     uid: String,
-    /// One too many in its namespace.
+    /// One too many in its namespace, or on its way out: not answered, and in nobody's way.
     refused: bool,
     /// By this process: a status says nothing, anybody with the right may have written it.
     answered: bool,
@@ -80,6 +113,7 @@ impl RewrapRequests {
         // What waits for its end does not wait for an answer.
         let waiting = self
             .known()
+            .known
             .values()
             .filter(|known| !known.answered)
             .count();
@@ -121,7 +155,8 @@ impl RewrapRequests {
 
     async fn watch(self: Arc<Self>, place: Place, health: Arc<Health>) {
         let api = api::<PartialObjectMeta<RewrapRequest>>(&self.client, &place);
-        let stream = watcher(api, watcher::Config::default());
+        // Even metadata may be large.
+        let stream = watcher(api, watcher::Config::default().page_size(PAGE));
         let mut stream = crate::watch::events(stream, KIND, health, self.metrics.clone());
         let mut listed = HashSet::new();
         while let Some(event) = stream.next().await {
@@ -133,7 +168,7 @@ impl RewrapRequests {
                 }
                 Event::InitDone => {
                     let gone = |key: &&Key| covers(&place, key) && !listed.contains(*key);
-                    let gone: Vec<Key> = self.known().keys().filter(gone).cloned().collect();
+                    let gone: Vec<Key> = self.known().known.keys().filter(gone).cloned().collect();
                     gone.iter().for_each(|key| self.gone(key));
                     listed = HashSet::new();
                 }
@@ -150,24 +185,25 @@ impl RewrapRequests {
         let age = made.map_or(Duration::ZERO, |made| {
             Duration::try_from(jiff::Timestamp::now().duration_since(made.0)).unwrap_or_default()
         });
+        // Deleted already, and kept by a finalizer of somebody: that is no reason to keep a place.
+        let leaving = request.metadata.deletion_timestamp.is_some();
         {
-            let mut known = self.known();
-            if known.get(&key).is_some_and(|known| known.uid == uid) {
+            let mut requests = self.known();
+            let known = requests.known.get(&key).filter(|known| known.uid == uid);
+            if known.is_some_and(|known| known.refused || !leaving) {
                 return;
             }
-            let kept = |(other, known): &(&Key, &Known)| other.0 == key.0 && !known.refused;
-            let others = known
-                .iter()
-                .filter(kept)
-                .filter(|(other, _)| **other != key);
             let entry = Known {
                 uid,
-                refused: others.count() >= REWRAP_REQUESTS,
-                answered: false,
+                refused: leaving,
+                answered: leaving,
                 failures: 0,
                 ends: Instant::now() + LIFE.saturating_sub(age).max(LEAST),
             };
-            known.insert(key.clone(), entry);
+            requests.insert(key.clone(), entry);
+        }
+        if leaving {
+            return self.queue.forget(&key);
         }
         self.queue.push(key, Lane::Fresh, Instant::now(), None);
     }
@@ -177,7 +213,7 @@ impl RewrapRequests {
         self.queue.forget(key);
     }
 
-    fn known(&self) -> MutexGuard<'_, HashMap<Key, Known>> {
+    fn known(&self) -> MutexGuard<'_, Requests> {
         // No code that can panic runs under the lock.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -47,14 +47,15 @@ impl RewrapRequests {
 
     /// What became of it, for metrics.
     async fn reconcile(&self, key: &Key) -> Result<&'static str, ApiFailure> {
-        let Some(known) = self.known().get(key).cloned() else {
+        let Some(known) = self.known().known.get(key).cloned() else {
             return Ok(GONE);
         };
         let path = format!(
             "/apis/{GROUP}/{VERSION}/namespaces/{}/rewraprequests/{}",
             key.0, key.1
         );
-        if known.refused || (known.answered && Instant::now() >= known.ends) {
+        // Answered or not: one that cannot be answered takes no place for ever.
+        if known.refused || Instant::now() >= known.ends {
             kubernetes::delete(&self.client, &path, &known.uid).await?;
             return Ok("Deleted");
         }
@@ -67,9 +68,15 @@ impl RewrapRequests {
                 return Ok(GONE);
             }
             let outcome = self.answer(key, request, &path, &known.uid).await?;
-            if let Some(known) = self.known().get_mut(key) {
+            let mut requests = self.known();
+            let same = requests
+                .known
+                .get_mut(key)
+                .filter(|now| now.uid == known.uid);
+            if let Some(known) = same {
                 known.answered = true;
             }
+            drop(requests);
             self.queue
                 .push(key.clone(), Lane::Background, known.ends, None);
             return Ok(outcome.name());
@@ -197,13 +204,13 @@ impl RewrapRequests {
     }
 
     fn retry(&self, key: &Key, failure: &ApiFailure) {
-        let failures = {
-            let mut known = self.known();
-            let Some(known) = known.get_mut(key) else {
+        let (failures, ends) = {
+            let mut requests = self.known();
+            let Some(known) = requests.known.get_mut(key) else {
                 return;
             };
             known.failures = known.failures.saturating_add(1);
-            known.failures
+            (known.failures, known.ends)
         };
         // 409: somebody changed the request meanwhile, or made it anew; look again at once, at first.
         let mut due = Instant::now();
@@ -211,6 +218,12 @@ impl RewrapRequests {
             tracing::warn!(namespace = key.0, name = key.1, %failure, "request will be retried");
             due += pause(failures);
         }
+        // Its end comes first.
+        let due = if Instant::now() < ends {
+            due.min(ends)
+        } else {
+            due
+        };
         self.queue.push(key.clone(), Lane::Background, due, None);
     }
 }

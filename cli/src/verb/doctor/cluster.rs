@@ -11,7 +11,7 @@ use crate::args::{DoctorArgs, GlobalArgs};
 use crate::cluster::{Cluster, Grant, Leader, is_ready};
 use crate::config::Config;
 use crate::known::short_list;
-use crate::terminal::{safe, shown};
+use crate::terminal::{quoted, safe};
 use crate::verb::keys::Wish;
 use crate::verb::status::age_in_days;
 
@@ -19,8 +19,9 @@ use crate::verb::status::age_in_days;
 const OLD_DAYS: i64 = 365;
 
 /// What may be asked of whom: nobody but the controller needs it.
-const NOT_FOR_EVERYBODY: [(&str, &str, &str); 3] = [
+const NOT_FOR_EVERYBODY: [(&str, &str, &str); 4] = [
     ("get", "", "secrets"),
+    ("patch", "", "configmaps"),
     ("patch", "sealkit.dev", "sealingkeys"),
     ("create", "sealkit.dev", "rewraprequests"),
 ];
@@ -50,7 +51,7 @@ pub(super) fn look(
     report.good += 1;
     let doctor = Doctor {
         place,
-        context: safe(cluster.context()),
+        context: quoted(cluster.context()),
         system: &args.system_namespace,
         cluster: &cluster,
     };
@@ -103,7 +104,7 @@ impl Doctor<'_> {
             );
             let mend = [format!(
                 "kubectl --context {context} describe sealingkey {}",
-                printable(&key.name_any())
+                quoted(&key.name_any())
             )];
             report.trouble(place, "KeyNotReady", detail, &mend);
         }
@@ -137,9 +138,14 @@ impl Doctor<'_> {
             return;
         };
         let file = config.recipient_files(name).unwrap_or_default();
-        let file = file
-            .first()
-            .map(|path| shown(path.strip_prefix(config.root()).unwrap_or(path)));
+        let file = file.first().map(|path| {
+            quoted(
+                &path
+                    .strip_prefix(config.root())
+                    .unwrap_or(path)
+                    .to_string_lossy(),
+            )
+        });
         let mend = [format!(
             "seal keys fetch --context {context} -w {}, then `seal reseal --context {context}`",
             file.unwrap_or_default()

@@ -12,7 +12,7 @@ use crate::config::{Config, FILE_NAME};
 use crate::error::Result;
 use crate::files;
 use crate::repository::Location;
-use crate::terminal::shown;
+use crate::terminal::{quoted, shown};
 use crate::tree::Tree;
 use crate::wanted::Wanted;
 
@@ -64,7 +64,7 @@ fn identity_files(report: &mut Report, global: &GlobalArgs) {
         // No bit for group and others.
         let mode = metadata.permissions().mode();
         let detail = || format!("{} may be read by others than you", shown(path));
-        let mend = [format!("chmod 600 {}", shown(path))];
+        let mend = [format!("chmod 600 {}", quoted(&path.to_string_lossy()))];
         report.check(
             "private key",
             mode.trailing_zeros() >= 6,
@@ -142,8 +142,20 @@ fn drivers(report: &mut Report, root: &Path) {
 /// Private keys in files that Git has or would take.
 fn private_keys(report: &mut Report, root: &Path) {
     let pattern = "AGE-SECRET-KEY-(PQ-)?1[0-9A-Z]{20}";
-    let found = git(root, &["grep", "-lIE", "--untracked", pattern]);
-    let mut files: Vec<&str> = found.as_deref().unwrap_or_default().lines().collect();
+    let mut git = Command::new("git");
+    git.arg("-C")
+        .arg(root)
+        .args(["grep", "-lIE", "--untracked", pattern]);
+    let output = git.stdin(Stdio::null()).stderr(Stdio::null()).output();
+    // 1: nothing found.
+    let Some(output) = output
+        .ok()
+        .filter(|output| matches!(output.status.code(), Some(0 | 1)))
+    else {
+        return report.note(PLACE, "Git cannot search it for private keys");
+    };
+    let found = String::from_utf8_lossy(&output.stdout).into_owned();
+    let mut files: Vec<&str> = found.lines().collect();
     let more = files.len().saturating_sub(5);
     files.truncate(5);
     let detail = || {
@@ -186,7 +198,13 @@ fn files_of(report: &mut Report, root: &Path) -> Result<()> {
             report.trouble(PLACE, "NestedConfig", detail, &mend);
             continue;
         }
-        let bytes = files::read(&file.place.given, INPUT_BYTES)?;
+        let bytes = match files::read(&file.place.given, INPUT_BYTES) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                report.note(PLACE, &format!("not looked at: {error}"));
+                continue;
+            }
+        };
         for document in read_documents(&bytes).unwrap_or_default() {
             if !document.is_sealed_secret() {
                 continue;

@@ -59,6 +59,7 @@ pub fn backup(args: &BackupArgs, global: &GlobalArgs, terminal: Terminal) -> Res
         let chosen = Chosen {
             set: set.clone(),
             groups,
+            others: Vec::new(),
         };
         let mut acceptance = Acceptance::new(args.accept_recipients, terminal);
         acceptance.compare(&chosen, here.root.as_deref())?;

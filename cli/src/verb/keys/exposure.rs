@@ -113,11 +113,18 @@ impl Exposed {
 
         let now = Now::read(&history, &head)?;
         let mut findings = Vec::new();
-        for (sealed, occurrence) in &seen.values {
+        let mut worst: HashMap<&Sealed, (Fate, &Occurrence)> = HashMap::new();
+        for ((sealed, _, _), occurrence) in &seen.values {
             if !seen.exposed.contains(&sealed.0) {
                 continue;
             }
             let state = now.fate(&history, sealed, occurrence, ring)?;
+            let one = worst.entry(sealed).or_insert((state, occurrence));
+            if (state, &occurrence.object, &occurrence.path) < (one.0, &one.1.object, &one.1.path) {
+                *one = (state, occurrence);
+            }
+        }
+        for (sealed, (state, occurrence)) in worst {
             findings.push(Finding {
                 state,
                 path: now.values.get(sealed).unwrap_or(&occurrence.path).clone(),
@@ -141,6 +148,12 @@ impl Exposed {
     pub(super) fn in_use(&self) -> usize {
         let in_use = |one: &&Finding| one.state <= Fate::SealedAnew;
         self.findings.iter().filter(in_use).count()
+    }
+
+    /// How many stand nowhere any more.
+    pub(super) fn gone(&self) -> usize {
+        let gone = |one: &&Finding| one.state == Fate::Gone;
+        self.findings.iter().filter(gone).count()
     }
 
     /// For programs.
@@ -255,7 +268,8 @@ fn is_classic(envelope: &Value) -> bool {
 /// All values of all versions, and the envelopes that the key opens.
 #[derive(Default)]
 struct Seen {
-    values: HashMap<Sealed, Occurrence>,
+    /// By value, object and key: a value may have stood in several places.
+    values: HashMap<(Sealed, String, String), Occurrence>,
     exposed: HashSet<String>,
 }
 
@@ -292,7 +306,8 @@ impl Seen {
     }
 
     fn insert(&mut self, id: &str, blob: &Blob, sealed: Sealed, object: String, key: String) {
-        let occurrence = self.values.entry(sealed).or_insert_with(|| Occurrence {
+        let place = (sealed, object.clone(), key.clone());
+        let occurrence = self.values.entry(place).or_insert_with(|| Occurrence {
             blob: id.to_owned(),
             path: blob.path.clone(),
             object,

@@ -133,7 +133,7 @@ pub fn recipient_file(cluster: &Cluster, key: &NewestKey) -> String {
     format!(
         "# {}, SealingKey {}\n# fingerprint: {}\n{}\n",
         cluster.title(),
-        key.name,
+        printable(&key.name),
         key.recipient.fingerprint(),
         key.recipient
     )

@@ -14,11 +14,11 @@ use super::rotate::{end, find};
 use super::usage::claims;
 use crate::args::{GlobalArgs, RevokeArgs};
 use crate::cluster::Cluster;
-use crate::config::Config;
+use crate::config::{Config, read_recipient_file};
 use crate::error::{CommandError, Result};
 use crate::identities;
 use crate::report::{structured, table};
-use crate::terminal::{Terminal, print, safe};
+use crate::terminal::{Terminal, print, quoted};
 
 /// One step of the way.
 #[derive(Serialize)]
@@ -57,7 +57,7 @@ pub fn revoke(args: &RevokeArgs, global: &GlobalArgs, terminal: Terminal) -> Res
     let mut steps = Vec::new();
     let mut exposed = None;
     let way: [&mut dyn FnMut() -> Result<Step>; 3] = [
-        &mut || rotated(&cluster, &name, terminal),
+        &mut || rotated(&cluster, &name, fingerprint, config, terminal),
         &mut || resealed(&cluster, fingerprint, args, terminal),
         &mut || {
             let found = Exposed::scan(&Leaked::key(fingerprint), &ring, terminal)?;
@@ -126,8 +126,32 @@ fn fingerprint(key: &SealingKey) -> Result<Fingerprint> {
     })
 }
 
-fn rotated(cluster: &Cluster, name: &str, terminal: Terminal) -> Result<Step> {
+fn rotated(
+    cluster: &Cluster,
+    name: &str,
+    fingerprint: Fingerprint,
+    config: Option<&Config>,
+    terminal: Terminal,
+) -> Result<Step> {
     let newest = cluster.newest_key(terminal)?;
+    if let Some(file) = config
+        .map(|config| still_in(config, fingerprint))
+        .transpose()?
+        .flatten()
+    {
+        let context = quoted(cluster.context());
+        let next = if newest.name == name {
+            format!("`seal keys rotate --context {context}`")
+        } else {
+            format!("`seal keys fetch --context {context} -w {file}`, or take the key out of it")
+        };
+        return Ok(Step {
+            name: "rotate",
+            done: false,
+            found: format!("{file} has it still: new values are sealed to it"),
+            next: Some(next),
+        });
+    }
     let done = newest.name != name;
     Ok(Step {
         name: "rotate",
@@ -140,8 +164,26 @@ fn rotated(cluster: &Cluster, name: &str, terminal: Terminal) -> Result<Step> {
         } else {
             "the cluster still seals to it".to_owned()
         },
-        next: (!done).then(|| format!("`seal keys rotate --context {}`", safe(cluster.context()))),
+        next: (!done)
+            .then(|| format!("`seal keys rotate --context {}`", quoted(cluster.context()))),
     })
+}
+
+/// A recipient file that holds this key.
+fn still_in(config: &Config, fingerprint: Fingerprint) -> Result<Option<String>> {
+    let mut files = config.recovery_files();
+    let names: Vec<&str> = config.cluster_names().collect();
+    for name in names {
+        files.extend(config.recipient_files(name)?);
+    }
+    for path in files {
+        let keys = read_recipient_file(&path)?;
+        if keys.iter().any(|key| key.fingerprint() == fingerprint) {
+            let path = path.strip_prefix(config.root()).unwrap_or(&path);
+            return Ok(Some(quoted(&path.to_string_lossy())));
+        }
+    }
+    Ok(None)
 }
 
 fn resealed(
@@ -156,7 +198,7 @@ fn resealed(
         .unwrap_or_default();
     let opened = cluster.sealed_to()?;
     let objects = opened.iter().filter(|key| **key == text).count();
-    let context = safe(cluster.context());
+    let context = quoted(cluster.context());
     let next = match (claimed.envelopes, objects) {
         (0, 0) => None,
         (0, _) => Some("commit, and let the cluster apply what was resealed".to_owned()),
@@ -180,7 +222,11 @@ fn changed(exposed: &Exposed) -> Step {
     Step {
         name: "new values",
         done: in_use == 0,
-        found: format!("{in_use} values that it can read may be in use"),
+        found: format!(
+            "{in_use} values that it can read may be in use, {} are gone from the files: end them where \
+             they were used",
+            exposed.gone()
+        ),
         next: (in_use > 0).then(|| {
             "change these values where they are used, and `seal set` them; -i IDENTITY tells which have another value already".to_owned()
         }),

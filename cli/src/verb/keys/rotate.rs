@@ -9,6 +9,7 @@ use sealkit_core::names::printable;
 use serde_json::json;
 
 use super::trust::trust_quietly;
+use crate::acceptance::Acceptance;
 use crate::args::{GlobalArgs, RetireArgs, RotateArgs, WriteClusterArgs};
 use crate::cluster::{Cluster, NewestKey};
 use crate::config::{Config, read_recipient_file};
@@ -18,7 +19,7 @@ use crate::known::Known;
 use crate::recipients::from_config;
 use crate::report::structured;
 use crate::repository::Location;
-use crate::terminal::{Terminal, print, safe, shown};
+use crate::terminal::{Terminal, print, quoted, safe, shown};
 
 /// A new key in the cluster, and its public half in the recipient file of the repository.
 pub fn rotate(args: &RotateArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
@@ -30,7 +31,17 @@ pub fn rotate(args: &RotateArgs, global: &GlobalArgs, terminal: Terminal) -> Res
         terminal,
         "a new key is made in",
     )?;
-    // What is in the way is found before there is a new key.
+    // What is in the way is found before there is a new key: other keys than this clone knows too,
+    // since the cluster is told of all of them.
+    let mut acceptance = Acceptance::new(args.accept_recipients, terminal);
+    if let Some(config) = &config {
+        let names: Vec<String> = config.cluster_names().map(str::to_owned).collect();
+        for name in &names {
+            let chosen = from_config(config, std::slice::from_ref(name))?;
+            acceptance.compare(&chosen, here.root.as_deref())?;
+        }
+        acceptance.save();
+    }
     let before = cluster.newest_key(terminal)?;
     let file = match (&config, &name) {
         (Some(config), Some(name)) => Some(RecipientFile::find(config, name, &before)?),
@@ -80,8 +91,8 @@ pub fn rotate(args: &RotateArgs, global: &GlobalArgs, terminal: Terminal) -> Res
         terminal.note(format_args!(
             "next: `seal reseal --context {}` (or -i RECOVERY_KEY), commit, and when nothing needs \
              the old key: `seal keys retire {}`",
-            safe(cluster.context()),
-            before.name
+            quoted(cluster.context()),
+            quoted(&before.name)
         ));
     } else {
         terminal.note(
@@ -167,6 +178,13 @@ pub fn connect_to_write(
         }
         (Some(name), Some(config)) => config.context(name)?,
     };
+    if let (Some(name), None, None) = (&args.cluster, context, &global.context) {
+        return Err(CommandError::input(format_args!(
+            "the config names no context for cluster {}",
+            safe(name)
+        ))
+        .hint("name the kubeconfig context: --context NAME"));
+    }
     let asks = global.context.is_none() && context.is_some();
     let cluster = Cluster::connect(global, global.context.as_deref().or(context))?;
     if asks && !terminal.confirm(&format!("{what} {}", cluster.title()))? {
@@ -206,7 +224,10 @@ impl RecipientFile {
 
     /// Puts the new key in place of the old one, and says so; other keys and comments stay.
     fn replace(&self, old: &NewestKey, new: &NewestKey) -> Result<()> {
-        let (name, (old, new)) = ((&old.name, &new.name), (&old.recipient, &new.recipient));
+        let (name, (old, new)) = (
+            (printable(&old.name), printable(&new.name)),
+            (&old.recipient, &new.recipient),
+        );
         let (was, is) = (old.fingerprint().to_string(), new.fingerprint().to_string());
         let text = self
             .text

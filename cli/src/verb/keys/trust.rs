@@ -19,8 +19,8 @@ use crate::recipients::from_config;
 use crate::report::structured;
 use crate::terminal::{Terminal, print, safe, shown};
 
-/// The entry of the recovery keys.
-const RECOVERY: &str = "recovery.pub";
+/// How the names of the entries of recovery keys begin.
+const RECOVERY: &str = "recovery-";
 
 /// Writes the recovery keys and the keys of all other clusters of `.sealkit.yaml`.
 pub fn trust(args: &TrustArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
@@ -80,6 +80,13 @@ fn write(
     cluster.write_trusted(namespace, old, data)?;
     let trusted = TrustedRecipients::parse(data)
         .map_err(|_| CommandError::bug("what was written cannot be read"))?;
+    for (old, new) in trusted.successors() {
+        terminal.note(format_args!(
+            "{} is followed by {}",
+            old.short(),
+            new.fingerprint().short()
+        ));
+    }
     let prints: Vec<Fingerprint> = trusted.recipients().map(Recipient::fingerprint).collect();
     terminal.note(format_args!(
         "{} may reseal to {} beside its own key",
@@ -93,7 +100,8 @@ fn write(
 pub struct Wish {
     /// By name of the entry.
     entries: BTreeMap<String, Vec<Recipient>>,
-    successors: BTreeMap<Fingerprint, Recipient>,
+    /// Who takes whose place, by the words of the recipient files of an entry.
+    successors: BTreeMap<Fingerprint, (String, Recipient)>,
 }
 
 impl Wish {
@@ -104,30 +112,35 @@ impl Wish {
             successors: BTreeMap::new(),
         };
         for name in config.cluster_names().filter(|name| Some(*name) != told) {
-            let keys = config.recipients(name)?;
-            wish.entries.insert(format!("{name}.pub"), keys);
-            wish.successors(&config.recipient_files(name)?)?;
+            let entry = format!("{name}.pub");
+            wish.successors(&entry, &config.recipient_files(name)?)?;
+            wish.entries.insert(entry, config.recipients(name)?);
         }
-        let recovery = config.recovery()?;
-        if !recovery.is_empty() {
-            wish.entries.insert(RECOVERY.to_owned(), recovery);
-            wish.successors(&config.recovery_files())?;
+        // Each under its own name: several repositories may share a cluster.
+        for key in config.recovery()? {
+            let entry = format!("{RECOVERY}{}.pub", key.fingerprint().short());
+            wish.entries.insert(entry, vec![key]);
         }
+        wish.successors(RECOVERY, &config.recovery_files())?;
         Ok(wish)
     }
 
-    fn successors(&mut self, paths: &[std::path::PathBuf]) -> Result<()> {
+    fn successors(&mut self, entry: &str, paths: &[std::path::PathBuf]) -> Result<()> {
         for path in paths {
             let text = files::read_text(path, SMALL_FILE)?;
             let found =
                 superseded(&text).map_err(|error| CommandError::input(error).on(shown(path)))?;
-            self.successors.extend(found);
+            let found = found.into_iter();
+            self.successors
+                .extend(found.map(|(old, new)| (old, (entry.to_owned(), new))));
         }
         Ok(())
     }
 
     /// The entries with what is wished. Entries of others stay: several repositories may share a
-    /// cluster. One of ours that holds a key which no file of ours supersedes may be theirs.
+    /// cluster. One of ours that holds a key which no file of ours supersedes may be theirs. A file
+    /// may say whom its key supersedes; that is taken over only for keys that stood in the same
+    /// entry, or whose successor did.
     pub fn merged(
         &self,
         old: &BTreeMap<String, String>,
@@ -141,10 +154,15 @@ impl Wish {
             ))
             .hint("mend it with kubectl")
         })?;
+        let keys_of = |entry: &str| -> Vec<Recipient> {
+            let named = old.iter().filter(|(name, _)| {
+                *name == entry || (entry == RECOVERY && name.starts_with(RECOVERY))
+            });
+            let keys = named.filter_map(|(_, text)| parse_recipient_file(text).ok());
+            keys.flatten().collect()
+        };
         for (entry, keys) in &self.entries {
-            let held = old.get(entry).map(|text| parse_recipient_file(text));
-            let held = held.and_then(std::result::Result::ok).unwrap_or_default();
-            let lost: Vec<Fingerprint> = held
+            let lost: Vec<Fingerprint> = keys_of(entry)
                 .iter()
                 .filter(|key| !keys.contains(key))
                 .map(Recipient::fingerprint)
@@ -157,8 +175,8 @@ impl Wish {
                     TrustedRecipients::NAME,
                     short_list(&lost)
                 ))
-                .hint("another repository may use this cluster: then give your cluster another name")
-                .hint("if it is the key before: write `# supersedes: FINGERPRINT` above the new one, or give --replace"));
+                .hint("if another repository wrote it: give your cluster another name in .sealkit.yaml")
+                .hint("if it is the key that this file had before: --replace"));
             }
             let mut text = String::new();
             for key in keys {
@@ -168,7 +186,19 @@ impl Wish {
         }
         let mut successors: BTreeMap<Fingerprint, &Recipient> =
             before.successors().map(|(old, new)| (*old, new)).collect();
-        successors.extend(self.successors.iter().map(|(old, new)| (*old, new)));
+        for (old, (entry, new)) in &self.successors {
+            let held = keys_of(entry);
+            let borne_out = match successors.get(old) {
+                None => held.iter().any(|key| key.fingerprint() == *old),
+                Some(next) => *next == new || held.contains(*next),
+            };
+            if borne_out || replace {
+                successors.insert(*old, new);
+                if entry == RECOVERY {
+                    data.remove(&format!("{RECOVERY}{}.pub", old.short()));
+                }
+            }
+        }
         if !successors.is_empty() {
             let mut text = String::new();
             for (old, new) in successors {
@@ -204,7 +234,12 @@ mod tests {
             )]),
             successors: successors
                 .iter()
-                .map(|(old, new)| (old.fingerprint(), (*new).clone()))
+                .map(|(old, new)| {
+                    (
+                        old.fingerprint(),
+                        ("staging.pub".to_owned(), (*new).clone()),
+                    )
+                })
                 .collect(),
         };
         let first = wish(&[&old], &[])
@@ -233,6 +268,23 @@ mod tests {
                 .merged(&second, false)
                 .is_err(),
             "a circle"
+        );
+        // A key that stood elsewhere, or nowhere, is not taken over by a comment.
+        let other = key();
+        let grab = wish(&[&new], &[(&theirs, &new), (&other, &new)]);
+        let kept = grab.merged(&second, false).unwrap();
+        assert_eq!(kept, second);
+        let forced = grab.merged(&second, true).unwrap();
+        let forced = TrustedRecipients::parse(&forced).unwrap();
+        assert_eq!(forced.successor(&other.fingerprint()), Some(&new));
+        // Nor is another successor than before.
+        let turned = wish(&[&new, &other], &[(&old, &other)]);
+        let turned = turned.merged(&second, false).unwrap();
+        let turned = TrustedRecipients::parse(&turned).unwrap();
+        assert_eq!(
+            turned.successor(&old.fingerprint()),
+            Some(&other),
+            "its next key was in the entry"
         );
         let broken = BTreeMap::from([("a".to_owned(), "x".to_owned())]);
         assert!(wish(&[&new], &[]).merged(&broken, true).is_err());

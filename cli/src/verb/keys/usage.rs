@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use kube::ResourceExt as _;
 use sealkit_core::manifest::{INPUT_BYTES, read_documents};
 use sealkit_core::names::printable;
+use sealkit_core::sealed::SealedObject;
 use serde_json::{Value, json};
 
 use super::connect;
@@ -44,23 +45,47 @@ pub(super) fn claims(paths: &[PathBuf], terminal: Terminal) -> Result<BTreeMap<S
         bar.inc(1);
         let bytes = files::read(&file.place.given, INPUT_BYTES)?;
         let mut in_file = BTreeSet::new();
-        for document in read_documents(&bytes).unwrap_or_default() {
-            let envelopes = document.object.pointer("/spec/envelopes");
-            let envelopes = envelopes.and_then(Value::as_object).into_iter().flatten();
-            for (_, envelope) in envelopes.filter(|_| document.is_sealed_secret()) {
-                let hints = envelope.get("recipients").and_then(Value::as_array);
-                for hint in hints.into_iter().flatten().filter_map(Value::as_str) {
-                    claims.entry(hint.to_owned()).or_default().envelopes += 1;
-                    in_file.insert(hint.to_owned());
-                }
+        let mut count = |hint: String| {
+            claims.entry(hint.clone()).or_default().envelopes += 1;
+            in_file.insert(hint);
+        };
+        let Ok(documents) = read_documents(&bytes) else {
+            // Nobody knows what it is: whatever looks like a fingerprint may be one.
+            fingerprints(&bytes).into_iter().for_each(&mut count);
+            count_file(&mut claims, in_file);
+            continue;
+        };
+        for document in documents.iter().filter(|it| it.is_sealed_secret()) {
+            if let Ok(object) = SealedObject::parse(&document.object) {
+                // Those that values refer to.
+                let hints = object.hints().flat_map(|(_, hints)| hints);
+                hints.map(ToString::to_string).for_each(&mut count);
+            } else {
+                let text = document.object.to_string();
+                fingerprints(text.as_bytes())
+                    .into_iter()
+                    .for_each(&mut count);
             }
         }
-        for hint in in_file {
-            claims.entry(hint).or_default().files += 1;
-        }
+        count_file(&mut claims, in_file);
     }
     bar.finish_and_clear();
     Ok(claims)
+}
+
+fn count_file(claims: &mut BTreeMap<String, Claims>, in_file: BTreeSet<String>) {
+    for hint in in_file {
+        claims.entry(hint).or_default().files += 1;
+    }
+}
+
+/// All texts of 32 hex characters, each once.
+fn fingerprints(bytes: &[u8]) -> BTreeSet<String> {
+    let words = bytes.split(|byte| !byte.is_ascii_hexdigit());
+    words
+        .filter(|word| word.len() == 32)
+        .map(|word| String::from_utf8_lossy(word).into_owned())
+        .collect()
 }
 
 /// Counts, by fingerprint.

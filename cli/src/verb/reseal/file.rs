@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use sealkit_core::keys::{Fingerprint, KeyRing, RecipientSet};
 use sealkit_core::manifest::{Document, INPUT_BYTES, SealedEdit, edit_sealed, read_documents};
-use sealkit_core::names::printable;
 use sealkit_core::sealed::{Code, EnvelopeId, SealedEnvelope, SealedObject, compact_size, limits};
 use serde_json::Value;
 
@@ -16,7 +15,7 @@ use crate::identities;
 use crate::known::short_list;
 use crate::report::Finding;
 use crate::repository::Location;
-use crate::terminal::shown;
+use crate::terminal::quoted;
 use crate::tree::{Found, is_broken_secret};
 
 /// Keys of values that are named at once.
@@ -39,6 +38,8 @@ pub(super) struct Outcome {
     pub(super) changed: usize,
     /// Recipients that lose the current revision.
     pub(super) dropped: Vec<Fingerprint>,
+    /// Recipients that come new to an envelope.
+    pub(super) added: Vec<Fingerprint>,
     pub(super) findings: Vec<Finding>,
     /// Is there a finding that a key would mend?
     pub(super) unopened: bool,
@@ -187,7 +188,7 @@ impl Job {
             }
         };
         let mut envelopes = BTreeMap::new();
-        let mut dropped = Vec::new();
+        let (mut dropped, mut added) = (Vec::new(), Vec::new());
         for (id, one) in unwrapped {
             if one.is_current(wanted) {
                 continue;
@@ -197,6 +198,7 @@ impl Job {
                 continue;
             }
             dropped.extend(missing(one.to(), wanted));
+            added.extend(missing_from(one.to(), wanted));
             match one.seal_to(wanted) {
                 Ok(envelope) => {
                     envelopes.insert(id.to_string(), envelope);
@@ -207,7 +209,11 @@ impl Job {
                 }
             }
         }
-        outcome.accept(place, document, envelopes, dropped)
+        let edit = outcome.accept(place, document, envelopes, dropped);
+        if !edit.envelopes.is_empty() {
+            outcome.added.extend(added);
+        }
+        edit
     }
 }
 
@@ -222,11 +228,12 @@ pub(super) fn enter_again(place: &Location, document: &Document, ids: &[Envelope
     };
     let mut keys: Vec<String> = values
         .filter(|(_, value)| under(value))
-        .map(|(key, _)| printable(key))
+        .map(|(key, _)| quoted(key))
         .collect();
     let more = if keys.len() > SHOWN_KEYS { " …" } else { "" };
     keys.truncate(SHOWN_KEYS);
-    let (file, name) = (shown(&place.given), printable(document.metadata("name")));
+    let file = quoted(&place.given.to_string_lossy());
+    let name = quoted(document.metadata("name"));
     format!(
         "; or enter it again: `seal set {file} --name {name} {}{more}`",
         keys.join(" ")
@@ -240,6 +247,12 @@ pub(super) fn missing(to: &[Fingerprint], wanted: &RecipientSet) -> Vec<Fingerpr
         .filter(|old| !wanted.contains(old))
         .copied()
         .collect()
+}
+
+/// Those who are wanted and are not among these.
+pub(super) fn missing_from(to: &[Fingerprint], wanted: &RecipientSet) -> Vec<Fingerprint> {
+    let wanted = wanted.fingerprints().into_iter();
+    wanted.filter(|one| !to.contains(one)).collect()
 }
 
 impl Outcome {
@@ -260,6 +273,7 @@ impl Outcome {
             .map_err(|error| {
                 self.changed = 0;
                 self.dropped.clear();
+                self.added.clear();
                 self.failure = Some(error);
             })
             .ok()

@@ -171,6 +171,7 @@ struct Total {
     changed: usize,
     written: Vec<Location>,
     dropped: Vec<Fingerprint>,
+    added: Vec<Fingerprint>,
     findings: Vec<Finding>,
     unopened: bool,
 }
@@ -184,6 +185,7 @@ impl Total {
             self.written.push(job.file.place.clone());
         }
         self.dropped.extend(outcome.dropped);
+        self.added.extend(outcome.added);
         self.findings.extend(outcome.findings);
         self.unopened |= outcome.unopened;
         if let Some(error) = outcome.failure {
@@ -200,8 +202,13 @@ impl Total {
         global: &GlobalArgs,
         terminal: Terminal,
     ) -> Result<bool> {
-        self.dropped.sort_unstable();
-        self.dropped.dedup();
+        for list in [&mut self.dropped, &mut self.added] {
+            list.sort_unstable();
+            list.dedup();
+        }
+        if !self.added.is_empty() && mode != Mode::Check {
+            terminal.note(format_args!("newly sealed to {}", short_list(&self.added)));
+        }
         if !self.dropped.is_empty() && mode != Mode::Check {
             let would = if mode == Mode::DryRun {
                 "would be "

@@ -8,7 +8,7 @@ use sealkit_core::keys::{Fingerprint, RecipientSet};
 use sealkit_core::sealed::{Claim, EnvelopeId, SealedEnvelope};
 use serde_json::Value;
 
-use super::file::{Job, Open, Outcome, enter_again, missing};
+use super::file::{Job, Open, Outcome, enter_again, missing, missing_from};
 use super::{Means, Mode};
 use crate::args::GlobalArgs;
 use crate::cluster::{Answer, Ask, Cluster, Refused};
@@ -278,12 +278,7 @@ fn check(
     let claim = Claim::of(id, answer)
         .map_err(|error| format!("the cluster's answer is refused: {}", error.detail))?;
     if !claim.is_for(wanted) {
-        let absent: Vec<Fingerprint> = wanted.fingerprints();
-        let absent: Vec<Fingerprint> = absent
-            .into_iter()
-            .filter(|one| !claim.to.contains(one))
-            .collect();
-        let what = if absent.is_empty() {
+        let what = if missing_from(&claim.to, wanted).is_empty() {
             "it takes nobody out"
         } else {
             "it adds nobody"
