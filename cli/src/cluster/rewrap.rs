@@ -280,6 +280,8 @@ fn refusal(namespace: &str, error: &kube::Error) -> std::result::Result<Outcome,
     };
     let about = status.details.as_ref().map(|details| details.kind.as_str());
     match status.code {
+        // 429: the API server is starting, or busy.
+        429 => Err(Trouble::Full),
         403 if status.message.contains("exceeded quota") => Err(Trouble::Full),
         403 => refused(format!(
             "not allowed to make RewrapRequests in namespace {}: the Role sealkit-rewrap of \
@@ -294,7 +296,7 @@ fn refusal(namespace: &str, error: &kube::Error) -> std::result::Result<Outcome,
                 .hint("bring it up to date (CRDs too), or reseal with a private key: -i FILE"),
         )),
         // Such as a webhook's: of these envelopes, whatever it says.
-        400..=499 if !matches!(status.code, 401 | 408 | 429) => refused(format!(
+        400..=499 if !matches!(status.code, 401 | 408) => refused(format!(
             "the cluster answered HTTP status {} to a RewrapRequest in namespace {}",
             status.code,
             safe(namespace)
