@@ -5,18 +5,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Output};
 
 use sealkit_tests::canary::unique_value;
-use sealkit_tests::namespace::Namespace;
-use sealkit_tests::plane::{Own, Plane, SYSTEM_SECRETS, recipient};
-use sealkit_tests::repository::{NAMESPACE, Repository, make_namespaces, text};
+use sealkit_tests::plane::{Own, Plane, SYSTEM_SECRETS};
+use sealkit_tests::repository::{NAMESPACE, Repository, shop, text};
 use sealkit_tests::rewrap::TRUSTED;
 use sealkit_tests::wait::wait_until;
 use serde_json::Value;
-
-fn shop(plane: &Plane) -> Namespace {
-    let key = recipient(&plane.newest_key());
-    make_namespaces(plane, &[NAMESPACE]);
-    Namespace::existing(&plane.api, NAMESPACE, &key)
-}
 
 /// The codes of what is wrong, sorted.
 fn troubles(plane: &Plane, repository: &Repository, more: &[&str]) -> Vec<String> {

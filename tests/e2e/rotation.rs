@@ -7,18 +7,12 @@ use std::process::Command;
 
 use sealkit_tests::canary::unique_value;
 use sealkit_tests::controller::Flags;
-use sealkit_tests::namespace::{Namespace, resource_version};
+use sealkit_tests::namespace::resource_version;
 use sealkit_tests::plane::{Own, Plane};
 use sealkit_tests::program::program;
-use sealkit_tests::repository::{NAMESPACE, Repository, make_namespaces};
+use sealkit_tests::repository::{Repository, shop};
 use sealkit_tests::wait::wait_until;
 use serde_json::{Value, json};
-
-fn shop(plane: &Plane) -> Namespace {
-    let key = sealkit_tests::plane::recipient(&plane.newest_key());
-    make_namespaces(plane, &[NAMESPACE]);
-    Namespace::existing(&plane.api, NAMESPACE, &key)
-}
 
 #[test]
 fn a_rotation_over_a_repository_restarts_nothing() {

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::canary::unique_value;
 use crate::namespace::Namespace;
-use crate::plane::Plane;
+use crate::plane::{Plane, recipient};
 use crate::program::program;
 
 /// A repository with objects for one cluster, and the recovery key outside of it.
@@ -147,6 +147,13 @@ impl Repository {
         repository.done(plane, &arguments, &manifest.to_string());
         repository
     }
+}
+
+/// The namespace of a repository's objects.
+pub fn shop(plane: &Plane) -> Namespace {
+    let key = recipient(&plane.newest_key());
+    make_namespaces(plane, &[NAMESPACE]);
+    Namespace::existing(&plane.api, NAMESPACE, &key)
 }
 
 /// Makes namespaces: a control plane that another test had may have them.

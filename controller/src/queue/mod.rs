@@ -11,6 +11,7 @@ use std::hash::Hash;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use fair::FairLane;
@@ -297,6 +298,21 @@ impl<K: Clone + Eq + Hash + Grouped, T> State<K, T> {
             lane,
             due,
         })
+    }
+}
+
+/// Until all workers ended: when their queue is closed, after the write under way. Watches never end;
+/// one that does, or a worker that breaks off, ends this.
+pub async fn drained(mut workers: JoinSet<()>, mut watches: JoinSet<()>) {
+    loop {
+        tokio::select! {
+            ended = workers.join_next() => match ended {
+                None => break,
+                Some(Ok(())) => {}
+                Some(Err(_)) => return tracing::error!("a worker ended"),
+            },
+            Some(_) = watches.join_next() => return tracing::error!("a watch ended"),
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use crate::keys::KeysReceiver;
 use crate::place::{Key, Place, api, covers, key_of, places};
-use crate::queue::{Lane, Queue};
+use crate::queue::{Lane, Queue, drained};
 use crate::settings::Settings;
 use crate::telemetry::{Health, LaneLabel, Metrics};
 
@@ -136,16 +136,7 @@ impl RewrapRequests {
         for _ in 0..WORKERS {
             workers.spawn(self.clone().work());
         }
-        loop {
-            tokio::select! {
-                ended = workers.join_next() => match ended {
-                    None => break,
-                    Some(Ok(())) => {}
-                    Some(Err(_)) => return tracing::error!("a worker ended"),
-                },
-                Some(_) = watches.join_next() => return tracing::error!("a watch ended"),
-            }
-        }
+        drained(workers, watches).await;
     }
 
     /// Hands out no more work; answers under way are finished.

@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use crate::freeze::Freeze;
 use crate::keys::{KeysReceiver, Users};
 use crate::place::{Key, Place, api, covers, key_of, places};
-use crate::queue::{Lane, Queue, Turns, pause};
+use crate::queue::{Lane, Queue, Turns, drained, pause};
 use crate::settings::Settings;
 use crate::target::MANAGED_LABEL;
 use crate::telemetry::{Events, Health, KindReady, LaneLabel, Metrics};
@@ -218,17 +218,7 @@ impl SealedSecrets {
         for _ in 0..(self.settings.concurrency.max(1) * 4).div_ceil(3) {
             workers.spawn(self.clone().work());
         }
-        // Workers end when the queue is closed, after the write under way; watches never.
-        loop {
-            tokio::select! {
-                ended = workers.join_next() => match ended {
-                    None => break,
-                    Some(Ok(())) => {}
-                    Some(Err(_)) => return tracing::error!("a worker ended"),
-                },
-                Some(_) = tasks.join_next() => return tracing::error!("a watch ended"),
-            }
-        }
+        drained(workers, tasks).await;
     }
 
     /// Hands out no more work; writes under way are finished.
