@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use crate::config::Config;
 use crate::error::{CommandError, Result};
 use crate::known::Known;
-use crate::recipients::Chosen;
+use crate::recipients::{Chosen, from_config};
 use crate::terminal::Terminal;
 
 /// What the clones of one run sealed to before, and whether another answer is taken.
@@ -38,6 +39,15 @@ impl Acceptance {
         }
         known.remember(&chosen.groups);
         difference.map_or(Ok(()), |difference| self.accept(&difference))
+    }
+
+    /// Compares all clusters of a config, each with the recovery keys.
+    pub fn compare_all(&mut self, config: &Config, root: Option<&Path>) -> Result<()> {
+        let names: Vec<String> = config.cluster_names().map(str::to_owned).collect();
+        for name in names {
+            self.compare(&from_config(config, &[name])?, root)?;
+        }
+        Ok(())
     }
 
     /// Says a difference, or fails with it.

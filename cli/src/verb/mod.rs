@@ -1,4 +1,4 @@
-//! The verbs, one file each.
+//! The verbs, one file or folder each.
 
 pub mod completions;
 pub mod doctor;

@@ -35,11 +35,7 @@ pub fn rotate(args: &RotateArgs, global: &GlobalArgs, terminal: Terminal) -> Res
     // since the cluster is told of all of them.
     let mut acceptance = Acceptance::new(args.accept_recipients, terminal);
     if let Some(config) = &config {
-        let names: Vec<String> = config.cluster_names().map(str::to_owned).collect();
-        for name in &names {
-            let chosen = from_config(config, std::slice::from_ref(name))?;
-            acceptance.compare(&chosen, here.root.as_deref())?;
-        }
+        acceptance.compare_all(config, here.root.as_deref())?;
         acceptance.save();
     }
     let before = cluster.newest_key(terminal)?;

@@ -15,9 +15,8 @@ use crate::config::Config;
 use crate::error::{CommandError, Result};
 use crate::files::{self, SMALL_FILE};
 use crate::known::short_list;
-use crate::recipients::from_config;
 use crate::report::structured;
-use crate::terminal::{Terminal, print, safe, shown};
+use crate::terminal::{Terminal, print, quoted, safe, shown};
 
 /// How the names of the entries of recovery keys begin.
 const RECOVERY: &str = "recovery-";
@@ -31,9 +30,8 @@ pub fn trust(args: &TrustArgs, global: &GlobalArgs, terminal: Terminal) -> Resul
     })?;
     let what = "recipients are named to";
     let (cluster, name) = connect_to_write(&args.cluster, Some(&config), global, terminal, what)?;
-    let names: Vec<String> = config.cluster_names().map(str::to_owned).collect();
     let mut acceptance = Acceptance::new(args.accept_recipients, terminal);
-    acceptance.compare(&from_config(&config, &names)?, here.root.as_deref())?;
+    acceptance.compare_all(&config, here.root.as_deref())?;
     let wish = Wish::of(&config, name.as_deref())?;
     let old = cluster.trusted(&args.system_namespace)?;
     let data = wish.merged(&old.data, args.replace)?;
@@ -61,7 +59,7 @@ pub fn trust_quietly(cluster: &Cluster, config: &Config, name: &str, terminal: T
         terminal.note(format_args!(
             "the cluster does not know yet whom it may reseal to beside itself: {error}; \
              `seal keys trust --context {}` tells it, for those who may",
-            safe(cluster.context())
+            quoted(cluster.context())
         ));
     }
 }
