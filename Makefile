@@ -43,7 +43,6 @@ generate: ## write the generated files anew (CRDs)
 	tests/generated --write
 
 bench: ## measure against peers and limits, write docs/benchmarks.md
-	$(CARGO) build --locked --release --workspace --bins
 	$(CARGO) run --locked --release -p sealkit-bench -- all
 
 soak: ## 200 kills, outages and freezes amid a flood (SEALKIT_SEED repeats one)
