@@ -242,16 +242,8 @@ impl Baseline {
 
 /// Whose key takes whose place, by the words of recipient files: clusters are told of it.
 fn successors(config: &Config) -> Result<HashSet<(String, Fingerprint, Fingerprint)>> {
-    let mut files: Vec<(String, std::path::PathBuf)> = Vec::new();
-    for name in config.cluster_names() {
-        let who = format!("cluster {}", crate::terminal::safe(name));
-        let of_cluster = config.recipient_files(name)?.into_iter();
-        files.extend(of_cluster.map(|path| (who.clone(), path)));
-    }
-    let recovery = config.recovery_files().into_iter();
-    files.extend(recovery.map(|path| ("recovery".to_owned(), path)));
     let mut found = HashSet::new();
-    for (who, path) in files {
+    for (who, path) in config.key_files()? {
         let text = files::read_text(&path, files::SMALL_FILE)?;
         let superseded = superseded(&text).map_err(CommandError::input)?;
         found.extend(

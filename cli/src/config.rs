@@ -229,6 +229,19 @@ impl Config {
             .collect()
     }
 
+    /// All files of recipients, each with whose it is, for people.
+    pub fn key_files(&self) -> Result<Vec<(String, PathBuf)>> {
+        let mut files = Vec::new();
+        for name in self.cluster_names() {
+            let who = format!("cluster {}", safe(name));
+            let paths = self.recipient_files(name)?.into_iter();
+            files.extend(paths.map(|path| (who.clone(), path)));
+        }
+        let recovery = self.recovery_files().into_iter();
+        files.extend(recovery.map(|path| ("recovery".to_owned(), path)));
+        Ok(files)
+    }
+
     /// The recipients of one cluster.
     pub fn recipients(&self, cluster: &str) -> Result<Vec<Recipient>> {
         self.read_keys(&self.cluster(cluster)?.recipients)

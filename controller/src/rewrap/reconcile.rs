@@ -141,7 +141,6 @@ impl RewrapRequests {
         envelopes: Arc<Map<String, Value>>,
     ) -> Result<Result<BTreeMap<String, RewrappedEnvelope>, String>, ApiFailure> {
         let trusted = Arc::new(self.trusted().await?);
-        let mut last = Err("the keys of the cluster change, ask again".to_owned());
         for _ in 0..TRIES {
             let Some(keys) = self.keys.borrow().clone() else {
                 break;
@@ -151,21 +150,16 @@ impl RewrapRequests {
             let made =
                 tokio::task::spawn_blocking(move || answer(&namespace, &envelopes, &by, &trusted));
             // A panic ends in the answer.
-            last = made
+            let made = made
                 .await
                 .unwrap_or_else(|_| Err("the request could not be processed".to_owned()));
             // A key that was ended in the same second opens nothing, and is sealed to by nobody.
-            if self
-                .keys
-                .borrow()
-                .as_ref()
-                .is_some_and(|now| now.same(&keys))
-            {
-                return Ok(last);
+            let now = self.keys.borrow().clone();
+            if now.is_some_and(|now| now.same(&keys)) {
+                return Ok(made);
             }
-            last = Err("the keys of the cluster change, ask again".to_owned());
         }
-        Ok(last)
+        Ok(Err("the keys of the cluster change, ask again".to_owned()))
     }
 
     /// Read for each request: whoever was taken out of it is not sealed to from then on.

@@ -103,7 +103,8 @@ fn keys(report: &mut Report, config: &Config) {
     }
 }
 
-fn git(root: &Path, arguments: &[&str]) -> Option<String> {
+/// Exit code and stdout.
+fn git(root: &Path, arguments: &[&str]) -> Option<(i32, String)> {
     let mut git = Command::new("git");
     git.arg("-C").arg(root).args(arguments);
     let output = git
@@ -111,10 +112,8 @@ fn git(root: &Path, arguments: &[&str]) -> Option<String> {
         .stderr(Stdio::null())
         .output()
         .ok()?;
-    output
-        .status
-        .success()
-        .then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    Some((output.status.code()?, text))
 }
 
 /// Is Git of this clone told how to merge?
@@ -126,12 +125,12 @@ fn drivers(report: &mut Report, root: &Path) {
     let mend = ["seal git install".to_owned()];
     report.check(
         PLACE,
-        driver.is_some() && named,
+        matches!(driver, Some((0, _))) && named,
         "NoMergeDriver",
         detail,
         &mend,
     );
-    if git(root, &["rev-parse", "--is-shallow-repository"]).as_deref() == Some("true\n") {
+    if git(root, &["rev-parse", "--is-shallow-repository"]) == Some((0, "true\n".to_owned())) {
         report.note(
             PLACE,
             "a shallow clone: `seal verify --base` and `seal keys exposure` need all of the history",
@@ -142,19 +141,10 @@ fn drivers(report: &mut Report, root: &Path) {
 /// Private keys in files that Git has or would take.
 fn private_keys(report: &mut Report, root: &Path) {
     let pattern = "AGE-SECRET-KEY-(PQ-)?1[0-9A-Z]{20}";
-    let mut git = Command::new("git");
-    git.arg("-C")
-        .arg(root)
-        .args(["grep", "-lIE", "--untracked", pattern]);
-    let output = git.stdin(Stdio::null()).stderr(Stdio::null()).output();
     // 1: nothing found.
-    let Some(output) = output
-        .ok()
-        .filter(|output| matches!(output.status.code(), Some(0 | 1)))
-    else {
+    let Some((0 | 1, found)) = git(root, &["grep", "-lIE", "--untracked", pattern]) else {
         return report.note(PLACE, "Git cannot search it for private keys");
     };
-    let found = String::from_utf8_lossy(&output.stdout).into_owned();
     let mut files: Vec<&str> = found.lines().collect();
     let more = files.len().saturating_sub(5);
     files.truncate(5);

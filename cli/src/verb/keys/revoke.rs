@@ -171,12 +171,7 @@ fn rotated(
 
 /// A recipient file that holds this key.
 fn still_in(config: &Config, fingerprint: Fingerprint) -> Result<Option<String>> {
-    let mut files = config.recovery_files();
-    let names: Vec<&str> = config.cluster_names().collect();
-    for name in names {
-        files.extend(config.recipient_files(name)?);
-    }
-    for path in files {
+    for (_, path) in config.key_files()? {
         let keys = read_recipient_file(&path)?;
         if keys.iter().any(|key| key.fingerprint() == fingerprint) {
             let path = path.strip_prefix(config.root()).unwrap_or(&path);

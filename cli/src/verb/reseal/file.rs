@@ -104,10 +104,7 @@ impl Job {
                     }
                 }
                 Means::Cluster(through) => {
-                    for (id, hints) in object
-                        .hints()
-                        .filter(|(_, to)| *to != wanted.fingerprints())
-                    {
+                    for (id, hints) in stale(&object, wanted) {
                         if let Some(why) = through.cannot_open(id, hints) {
                             outcome.unopened = true;
                             let code = Code::NoMatchingKey.name();
@@ -173,12 +170,7 @@ impl Job {
             Ok(unwrapped) => unwrapped,
             Err(error) => {
                 outcome.unopened |= error.code() == Code::NoMatchingKey;
-                let to = wanted.fingerprints();
-                let stale: Vec<EnvelopeId> = object
-                    .hints()
-                    .filter(|(_, hints)| *hints != to)
-                    .map(|(id, _)| id)
-                    .collect();
+                let stale: Vec<EnvelopeId> = stale(object, wanted).map(|(id, _)| id).collect();
                 let mut detail = error.detail.clone();
                 if !stale.is_empty() {
                     detail += &enter_again(place, document, &stale);
@@ -215,6 +207,15 @@ impl Job {
         }
         edit
     }
+}
+
+/// The envelopes that claim other recipients than are wanted, with those that they claim.
+fn stale<'a>(
+    object: &'a SealedObject,
+    wanted: &RecipientSet,
+) -> impl Iterator<Item = (EnvelopeId, &'a [Fingerprint])> + use<'a> {
+    let to = wanted.fingerprints();
+    object.hints().filter(move |(_, hints)| *hints != to)
 }
 
 /// How the values under these envelopes are entered again, for whoever has nothing to open them
@@ -313,10 +314,7 @@ impl Outcome {
         object: &SealedObject,
         wanted: &RecipientSet,
     ) {
-        for (id, hints) in object
-            .hints()
-            .filter(|(_, to)| *to != wanted.fingerprints())
-        {
+        for (id, hints) in stale(object, wanted) {
             self.needs_reseal(place, document, id, "claims to be sealed to", hints, wanted);
         }
     }
