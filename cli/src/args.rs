@@ -224,9 +224,9 @@ Examples:
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  # keys of two clusters, each from its kubeconfig context
+  # keys of two clusters, each from its kubeconfig context, and Git's drivers and hook
   seal init --cluster staging=kind-staging --cluster production=prod-eu \\
-    --recovery-key ~/recovery.key
+    --recovery-key ~/recovery.key --git
 
   # without reaching a cluster
   seal init --cluster-key production=production.pub --no-recovery")]
@@ -243,6 +243,9 @@ pub struct InitArgs {
     /// Encrypt the recovery key file with a passphrase
     #[arg(long, requires = "recovery_key")]
     pub passphrase: bool,
+    /// Set up Git too, as `seal git install` does
+    #[arg(long)]
+    pub git: bool,
     /// Make no recovery key: a lost cluster key means lost secrets
     #[arg(long)]
     pub no_recovery: bool,
@@ -283,11 +286,17 @@ Examples:
   seal verify -i recovery.key clusters/production
 
   # in a pull request: nothing old comes back, nobody new can read, keys are those of main
-  seal verify --base origin/main")]
+  seal verify --base origin/main
+
+  # what the next commit brings; the hook of `seal git install` runs it
+  seal verify --staged")]
 pub struct VerifyArgs {
     /// Compare with this revision, and trust its config and keys instead of those in the files
     #[arg(long, value_name = "REF")]
     pub base: Option<String>,
+    /// Check what the next commit brings, and not the files as they lie there
+    #[arg(long, conflicts_with_all = ["base", "paths"])]
+    pub staged: bool,
     /// Files and folders [default: the working directory]
     #[arg(value_name = "PATH")]
     pub paths: Vec<PathBuf>,
@@ -502,7 +511,7 @@ pub struct GenerateArgs {
 /// The verbs of `seal git`.
 #[derive(Debug, Subcommand)]
 pub enum GitCommand {
-    /// Set up merge and diff drivers in this clone, and .gitattributes
+    /// Set up merge and diff drivers and a hook in this clone, and .gitattributes
     #[command(after_help = "Example:\n  seal git install && git add .gitattributes")]
     Install,
 }

@@ -88,6 +88,8 @@ pub enum Access {
     Public,
     /// The owner.
     Private,
+    /// As public, and it can be run.
+    Program,
 }
 
 /// Replaces a file as a whole, or makes it. An existing file keeps its mode. `path` must have its
@@ -147,11 +149,11 @@ fn temporary(path: &Path, bytes: &[u8], access: Access) -> io::Result<tempfile::
 #[expect(clippy::unnecessary_wraps, reason = "other systems have no modes")]
 fn permissions(access: Access) -> Option<Permissions> {
     use std::os::unix::fs::PermissionsExt as _;
-    // The umask applies to both.
-    Some(Permissions::from_mode(if access == Access::Private {
-        0o600
-    } else {
-        0o666
+    // The umask applies to all.
+    Some(Permissions::from_mode(match access {
+        Access::Private => 0o600,
+        Access::Public => 0o666,
+        Access::Program => 0o777,
     }))
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use crate::error::{CommandError, Result};
-use crate::repository::root_of;
+use crate::repository::{no_repository, root_of};
 use crate::terminal::safe;
 
 /// The history of one clone.
@@ -34,6 +34,17 @@ pub struct Blob {
     pub last: Commit,
 }
 
+/// A file that the next commit makes new, or changes.
+#[derive(Clone, Debug)]
+pub struct Staged {
+    /// Its path in the repository.
+    pub path: String,
+    /// Its version.
+    pub id: String,
+    /// The version that it had in the last commit.
+    pub before: Option<String>,
+}
+
 /// Larger versions hold no manifest that could be read.
 const LARGEST: u64 = sealkit_core::manifest::INPUT_BYTES as u64;
 
@@ -41,8 +52,7 @@ impl History {
     /// The history around this folder. A shallow clone is an error: what it does not have would
     /// look clean.
     pub fn open(folder: &Path) -> Result<Self> {
-        let root = root_of(folder).ok_or_else(|| CommandError::input("not a Git repository"))?;
-        let history = Self { root };
+        let history = Self::around(folder)?;
         let shallow = history.ask(&["rev-parse", "--is-shallow-repository"])?;
         if shallow.trim() != "false" {
             return Err(
@@ -51,6 +61,50 @@ impl History {
             );
         }
         Ok(history)
+    }
+
+    /// The repository around this folder, and what its next commit brings. Links and submodules
+    /// are none.
+    pub fn staged(folder: &Path) -> Result<(Self, Vec<Staged>)> {
+        let history = Self::around(folder)?;
+        let list = history.ask(&[
+            "diff",
+            "--cached",
+            "--raw",
+            "-z",
+            "--no-abbrev",
+            "--no-renames",
+            "--no-ext-diff",
+            "--no-color",
+            "--diff-filter=AMT",
+        ])?;
+        let mut staged = Vec::new();
+        let mut tokens = list.split('\0').filter(|token| !token.is_empty());
+        while let (Some(meta), Some(path)) = (tokens.next(), tokens.next()) {
+            // Modes and ids, old and new, and what happened.
+            let fields: Vec<&str> = meta.trim_start_matches(':').split(' ').collect();
+            let [before_mode, mode, before, id, _] = fields.as_slice() else {
+                return Err(failed());
+            };
+            if mode.starts_with("100") {
+                staged.push(Staged {
+                    path: path.to_owned(),
+                    id: (*id).to_owned(),
+                    before: before_mode.starts_with("100").then(|| (*before).to_owned()),
+                });
+            }
+        }
+        Ok((history, staged))
+    }
+
+    fn around(folder: &Path) -> Result<Self> {
+        let root = root_of(folder).ok_or_else(no_repository)?;
+        Ok(Self { root })
+    }
+
+    /// Root of the work tree.
+    pub fn root(&self) -> &Path {
+        &self.root
     }
 
     /// The full id of a revision.

@@ -46,16 +46,9 @@ impl Location {
     /// Is it in a work tree whose Git would commit it?
     pub fn is_committable(&self) -> bool {
         let Some(root) = &self.root else { return false };
-        let ignored = Command::new("git")
-            .arg("-C")
-            .arg(root)
-            .args(["check-ignore", "-q", "--"])
-            .arg(&self.real)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
-        !ignored.is_ok_and(|status| status.success())
+        let path = self.real.to_string_lossy();
+        let ignored = git(root, &["check-ignore", "-q", "--", &path]);
+        !matches!(ignored, Some((0, _)))
     }
 }
 
@@ -65,6 +58,11 @@ pub fn root_of(start: &Path) -> Option<PathBuf> {
         .ancestors()
         .find(|folder| folder.join(".git").exists())
         .map(Path::to_owned)
+}
+
+/// The error where there has to be a repository.
+pub fn no_repository() -> CommandError {
+    CommandError::input("not a Git repository").hint("make one first: `git init`")
 }
 
 /// The Git folder that all work trees of a clone share.
@@ -80,6 +78,19 @@ pub fn git_folder(root: &Path) -> Option<PathBuf> {
         Ok(common) => Some(folder.join(common.trim())),
         Err(_) => Some(folder),
     }
+}
+
+/// What Git says: its exit code, and its stdout.
+pub fn git(root: &Path, arguments: &[&str]) -> Option<(i32, String)> {
+    let mut git = Command::new("git");
+    git.arg("-C").arg(root).args(arguments);
+    let output = git
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output()
+        .ok()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    Some((output.status.code()?, text))
 }
 
 /// Why something cannot be read, in words.

@@ -1,7 +1,9 @@
-//! Sealed values as public text: what tells one from another without a key.
+//! What stands in a file, as text: sealed values and envelopes, told from one another without a
+//! key, and private keys that should not stand there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
+use sealkit_core::keys::Identity;
 use sealkit_core::manifest::{Document, read_documents};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -51,6 +53,42 @@ pub fn values(document: &Document) -> BTreeMap<String, Sealed> {
     sealed.collect()
 }
 
+/// The envelopes of a file: their age files, as text.
+pub fn envelopes(bytes: &[u8]) -> HashSet<String> {
+    let mut found = HashSet::new();
+    for document in sealed_secrets(bytes).unwrap_or_default() {
+        let envelopes = document.object.pointer("/spec/envelopes");
+        let envelopes = envelopes.and_then(Value::as_object);
+        let texts = envelopes
+            .into_iter()
+            .flat_map(|all| all.values())
+            .filter_map(|envelope| envelope.get("sealedKey")?.as_str());
+        found.extend(texts.map(str::to_owned));
+    }
+    found
+}
+
+/// The lines that private keys stand in, from 1: of any file, and only what really is one.
+pub fn private_keys(bytes: &[u8]) -> Vec<usize> {
+    const MARK: &[u8] = b"AGE-SECRET-KEY-";
+    let mut found = Vec::new();
+    for (number, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
+        let mut rest = line;
+        while let Some(at) = rest.windows(MARK.len()).position(|window| window == MARK) {
+            rest = &rest[at..];
+            let is_text = |byte: &&u8| byte.is_ascii_alphanumeric() || **byte == b'-';
+            let end = rest.iter().take_while(is_text).count();
+            let text = std::str::from_utf8(&rest[..end]).unwrap_or_default();
+            if text.parse::<Identity>().is_ok() {
+                found.push(number + 1);
+                break;
+            }
+            rest = &rest[MARK.len()..];
+        }
+    }
+    found
+}
+
 /// All texts that look like sealed values, whatever file they stand in: patches, templates, files
 /// that cannot be read. With the line of each, from 1.
 pub fn spelled(bytes: &[u8]) -> Vec<(usize, Sealed)> {
@@ -95,7 +133,27 @@ pub fn title(document: &Document) -> String {
 
 #[cfg(test)]
 mod tests {
+    use sealkit_core::keys::KeyType;
+
     use super::*;
+
+    #[test]
+    fn private_keys_are_found_and_no_talk_of_them() {
+        let [classic, hybrid] = [KeyType::Classic, KeyType::Hybrid].map(Identity::generate);
+        let (classic, hybrid) = (classic.to_secret_text(), hybrid.to_secret_text());
+        let text = format!(
+            "# AGE-SECRET-KEY-PQ-1... and AGE-SECRET-KEY-1QQ\nKEY=\"{}\"\n\r\n  key: {}\r\n",
+            classic.as_str(),
+            hybrid.as_str()
+        );
+        assert_eq!(private_keys(text.as_bytes()), [2, 4]);
+        let broken = classic.replace(
+            &classic[20..21],
+            if &classic[20..21] == "Q" { "P" } else { "Q" },
+        );
+        assert!(private_keys(broken.as_bytes()).is_empty());
+        assert!(private_keys(b"AGE-SECRET-KEY-AGE-SECRET-KEY-\xff").is_empty());
+    }
 
     #[test]
     fn values_are_found_wherever_they_are_spelled() {

@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt as _, TryStreamExt as _};
+use http::header::{ACCEPT, HeaderValue};
 use kube::ResourceExt as _;
 use kube::api::{
     Api, ApiResource, DeleteParams, DynamicObject, PostParams, WatchEvent, WatchParams,
 };
+use kube::core::PartialObjectMeta;
 use sealkit_core::api::{
     REWRAP_BYTES, REWRAP_ENVELOPES, RewrapRequest, RewrapRequestStatus, RewrappedEnvelope,
 };
@@ -29,6 +31,8 @@ const ANSWER_WITHIN: Duration = Duration::from_mins(1);
 /// How long a namespace that has too many requests already is waited for.
 const ROOM_WITHIN: Duration = Duration::from_mins(2);
 const PAUSE: Duration = Duration::from_millis(500);
+/// What comes back from a creation.
+const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 
 /// An envelope to be rewrapped.
 pub struct Ask {
@@ -155,8 +159,7 @@ impl Cluster {
             DynamicObject::new("", &kind).data(json!({"spec": {"envelopes": envelopes}}));
         request.metadata.name = None;
         request.metadata.generate_name = Some("reseal-".to_owned());
-        let params = PostParams::default();
-        let made = match bounded(api.create(&params, &request)).await? {
+        let made = match bounded(self.create(&api, &request)).await? {
             Ok(made) => made,
             Err(error) => return refusal(namespace, &error),
         };
@@ -168,12 +171,27 @@ impl Cluster {
         });
         answer.map(Outcome::Answered)
     }
+
+    /// Creates a request. It is as large as requests may be, and not sent back: only its metadata.
+    async fn create(
+        &self,
+        api: &Api<DynamicObject>,
+        request: &DynamicObject,
+    ) -> kube::Result<PartialObjectMeta> {
+        let body = serde_json::to_vec(request).map_err(kube::Error::SerdeError)?;
+        let mut call = kube::core::Request::new(api.resource_url())
+            .create(&PostParams::default(), body)
+            .map_err(kube::Error::BuildRequest)?;
+        let accept = HeaderValue::from_static(METADATA_ONLY);
+        call.headers_mut().insert(ACCEPT, accept);
+        self.client.request(call).await
+    }
 }
 
 /// Waits for the status of a request.
 async fn answer(
     api: &Api<DynamicObject>,
-    made: &DynamicObject,
+    made: &PartialObjectMeta,
 ) -> std::result::Result<BTreeMap<String, RewrappedEnvelope>, Trouble> {
     let name = made.name_any();
     let deadline = Instant::now() + ANSWER_WITHIN;

@@ -14,20 +14,31 @@ use sha2::{Digest as _, Sha256};
 
 use crate::args::{MergeDriverArgs, TextconvArgs};
 use crate::error::{CommandError, Result};
-use crate::files;
-use crate::repository::{Location, root_of};
+use crate::files::{self, Access};
+use crate::repository::{Location, git, git_folder, no_repository, root_of};
 use crate::terminal::{Terminal, print, shown};
 use crate::wanted::Wanted;
 
 /// Files that the drivers are for.
 const PATTERNS: [&str; 2] = ["*.sealed.yaml", "*.sealed.yml"];
 
+/// What Git runs before each commit.
+const HOOK: &str = "\
+#!/bin/sh
+# Nothing is committed in plain text. Written by `seal git install`; `git commit --no-verify` goes past it.
+command -v seal > /dev/null || {
+  echo 'seal is not on the PATH, and so nobody looks at what is committed; `git commit --no-verify` goes past this' >&2
+  exit 1
+}
+exec seal verify --staged
+";
+/// What a hook of somebody else has to call.
+const CHECK: &str = "seal verify --staged";
+
 /// Sets Git up for this clone, and `.gitattributes` for everybody.
 pub fn install(terminal: Terminal) -> Result<()> {
     let here = std::env::current_dir().map_err(|_| CommandError::input("no working directory"))?;
-    let root = root_of(&here).ok_or_else(|| {
-        CommandError::input("not a Git repository").hint("make one first: `git init`")
-    })?;
+    let root = root_of(&here).ok_or_else(no_repository)?;
     for (name, value) in [
         ("merge.sealkit.name", "key-wise merge of SealedSecrets"),
         ("merge.sealkit.driver", "seal merge-driver %O %A %B %P"),
@@ -35,12 +46,8 @@ pub fn install(terminal: Terminal) -> Result<()> {
         // A cache in the repository would be written by everybody.
         ("diff.sealkit.cachetextconv", "false"),
     ] {
-        let mut git = Command::new("git");
-        git.arg("-C")
-            .arg(&root)
-            .args(["config", "--local", name, value]);
-        let status = git.stdin(Stdio::null()).status();
-        if !status.is_ok_and(|status| status.success()) {
+        let written = git(&root, &["config", "--local", name, value]);
+        if !matches!(written, Some((0, _))) {
             return Err(CommandError::input("Git's configuration cannot be written").on(name));
         }
     }
@@ -65,7 +72,58 @@ pub fn install(terminal: Terminal) -> Result<()> {
             .map_err(|error| error.on(shown(&place.given)))?;
         terminal.done("wrote", Path::new(".gitattributes"));
     }
+    install_hook(&root, terminal)?;
     terminal.note("`git merge` and `git diff` of this clone know SealedSecrets now; commit .gitattributes, and run this in every clone");
+    Ok(())
+}
+
+/// The hook that Git runs before a commit.
+pub struct Hook {
+    path: PathBuf,
+    /// Does it lie in the clone's own folder? Others may serve other clones too, and other programs
+    /// write them.
+    is_own: bool,
+    /// Does it look at what is committed?
+    pub is_ours: bool,
+}
+
+/// Where it is, or would be; nothing where Git does not say.
+pub fn hook(root: &Path) -> Option<Hook> {
+    let (0, folder) = git(root, &["rev-parse", "--git-path", "hooks"])? else {
+        return None;
+    };
+    let folder = root.join(folder.trim_end_matches('\n'));
+    let own = git_folder(root)?.join("hooks");
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let path = folder.join("pre-commit");
+    let text = std::fs::read_to_string(&path);
+    Some(Hook {
+        is_own: real(&folder) == real(&own),
+        is_ours: text.is_ok_and(|text| text.contains(CHECK)),
+        path,
+    })
+}
+
+/// A hook of somebody else stays as it is.
+fn install_hook(root: &Path, terminal: Terminal) -> Result<()> {
+    let unknown = || CommandError::input("Git does not say where its hooks are");
+    let hook = hook(root).ok_or_else(unknown)?;
+    if hook.is_ours {
+        return Ok(());
+    }
+    if !hook.is_own || hook.path.symlink_metadata().is_ok() {
+        terminal.note(format_args!(
+            "let your own hook call `{CHECK}`: {} is not touched",
+            shown(&hook.path)
+        ));
+        return Ok(());
+    }
+    if let Some(folder) = hook.path.parent() {
+        std::fs::create_dir_all(folder)
+            .map_err(|_| CommandError::input("the folder cannot be made").on(shown(folder)))?;
+    }
+    files::create(&hook.path, HOOK.as_bytes(), Access::Program)?;
+    terminal.done("wrote", hook.path.strip_prefix(root).unwrap_or(&hook.path));
     Ok(())
 }
 

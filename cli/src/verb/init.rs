@@ -12,8 +12,9 @@ use crate::config::{Config, FILE_NAME, read_recipient_file};
 use crate::error::{CommandError, Result};
 use crate::files::{self, Access};
 use crate::identities::{ask, encrypt, key_file, write_key_file};
-use crate::repository::{Location, root_of};
+use crate::repository::{Location, no_repository, root_of};
 use crate::terminal::{Terminal, print, safe, shown};
+use crate::verb::git;
 use crate::verb::keys::{recipient_file, trust_quietly};
 
 /// Folder of the recipient files.
@@ -32,7 +33,11 @@ struct Entry {
 pub fn run(args: &InitArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
     let here = Location::of(Path::new("-"))?;
     let folder = here.real.parent().unwrap_or(&here.real).to_owned();
-    let root = root_of(&folder).unwrap_or_else(|| {
+    let repository = root_of(&folder);
+    if args.git && repository.is_none() {
+        return Err(no_repository());
+    }
+    let root = repository.unwrap_or_else(|| {
         terminal.note("this is not a Git repository: the config holds for this folder only");
         folder
     });
@@ -80,6 +85,9 @@ pub fn run(args: &InitArgs, global: &GlobalArgs, terminal: Terminal) -> Result<(
         if let Some(cluster) = cluster {
             trust_quietly(cluster, &config, name, terminal);
         }
+    }
+    if args.git {
+        git::install(terminal)?;
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! `seal verify`: what can be known of sealed files, with or without a key.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use sealkit_core::api::{SealedSecretSpec, SecretTemplate};
@@ -15,11 +15,14 @@ use crate::baseline::{Baseline, Place};
 use crate::config::{Config, FILE_NAME};
 use crate::error::{CommandError, Result};
 use crate::files;
+use crate::history::History;
 use crate::identities;
 use crate::known::short_list;
 use crate::report::{Finding, Scanned, print_findings};
-use crate::repository::Location;
-use crate::sealed_text::{Sealed, may_hold_sealed, spelled, title, values};
+use crate::repository::{Location, no_repository};
+use crate::sealed_text::{
+    Sealed, envelopes, may_hold_sealed, private_keys, spelled, title, values,
+};
 use crate::template_file;
 use crate::terminal::{Terminal, safe};
 use crate::tree::{Found, Tree, is_broken_secret, is_manifest};
@@ -35,14 +38,19 @@ pub fn run(args: &VerifyArgs, global: &GlobalArgs, terminal: Terminal) -> Result
         next: Wanted::default(),
         base: None,
         judged: HashSet::new(),
+        standing: HashSet::new(),
         findings: Vec::new(),
         scanned: Scanned::default(),
     };
     if let Some(revision) = &args.base {
         verifier.compare_with(revision)?;
     }
-    for file in Tree::below(&args.paths)?.files {
-        verifier.file(&file)?;
+    if args.staged {
+        verifier.next_commit()?;
+    } else {
+        for file in Tree::below(&args.paths)?.files {
+            verifier.file(&file)?;
+        }
     }
     verifier.everything_else()?;
     let Verifier {
@@ -76,6 +84,9 @@ struct Verifier {
     base: Option<(Baseline, PathBuf)>,
     /// Values of objects, which the revision was asked about.
     judged: HashSet<Sealed>,
+    /// Envelopes that the file has in the last commit: whom they are sealed to is not the matter of
+    /// the next one.
+    standing: HashSet<String>,
     findings: Vec<Finding>,
     scanned: Scanned,
 }
@@ -84,10 +95,7 @@ impl Verifier {
     /// From now on another revision says whom to trust. New recipients in the config are findings.
     fn compare_with(&mut self, revision: &str) -> Result<()> {
         let here = Location::of(Path::new("-"))?;
-        let root = here
-            .root
-            .clone()
-            .ok_or_else(|| CommandError::input("not a Git repository"))?;
+        let root = here.root.clone().ok_or_else(no_repository)?;
         let base = Baseline::read(revision, &root, self.terminal)?;
         if root.join(FILE_NAME).exists() {
             for detail in base.new_recipients(&Config::load(&root)?)? {
@@ -201,13 +209,70 @@ impl Verifier {
         Ok(())
     }
 
+    /// What is staged, whatever the work tree says meanwhile: Secrets and private keys that would
+    /// be committed, and SealedSecrets as ever.
+    fn next_commit(&mut self) -> Result<()> {
+        let here = std::env::current_dir();
+        let here = here.map_err(|_| CommandError::input("no working directory"))?;
+        let (history, staged) = History::staged(&here)?;
+        let mut standing: HashMap<&str, HashSet<String>> = HashMap::new();
+        let (paths, ids): (Vec<&str>, Vec<&str>) = staged
+            .iter()
+            .filter(|file| is_manifest(Path::new(&file.path)))
+            .filter_map(|file| Some((file.path.as_str(), file.before.as_deref()?)))
+            .unzip();
+        history.read(&ids, |index, bytes| {
+            standing.insert(paths[index], envelopes(bytes));
+            Ok(())
+        })?;
+        let ids: Vec<&str> = staged.iter().map(|file| file.id.as_str()).collect();
+        history.read(&ids, |index, bytes| {
+            let path = staged[index].path.as_str();
+            let file = Found {
+                place: Location {
+                    given: PathBuf::from(path),
+                    ..Location::of(&history.root().join(path))?
+                },
+                named: false,
+            };
+            self.standing = standing.remove(path).unwrap_or_default();
+            if is_manifest(&file.place.given) {
+                self.content(&file, bytes)
+            } else {
+                self.private_keys(&file.place.given, bytes);
+                Ok(())
+            }
+        })?;
+        if !self.findings.is_empty() {
+            self.terminal.note(
+                "mend it and stage it again, or take it out with `git restore --staged FILE`",
+            );
+        }
+        Ok(())
+    }
+
+    /// Private keys in plain text, in any file.
+    fn private_keys(&mut self, path: &Path, bytes: &[u8]) {
+        for line in private_keys(bytes) {
+            let detail = format!(
+                "a private key in line {line}: whoever reads the file opens what is sealed to it"
+            );
+            self.find(path, None, "PrivateKey", detail);
+        }
+    }
+
     fn file(&mut self, file: &Found) -> Result<()> {
+        let bytes = files::read(&file.place.given, INPUT_BYTES)?;
+        self.content(file, &bytes)
+    }
+
+    fn content(&mut self, file: &Found, bytes: &[u8]) -> Result<()> {
         let path = &file.place.given;
-        let bytes = files::read(path, INPUT_BYTES)?;
-        let mut documents = match read_documents(&bytes) {
+        self.private_keys(path, bytes);
+        let mut documents = match read_documents(bytes) {
             Ok(documents) => documents,
             Err(error) => {
-                if file.named || is_broken_secret(&bytes) {
+                if file.named || is_broken_secret(bytes) {
                     self.scanned.files += 1;
                     self.find(path, None, "Unreadable", error.to_string());
                 }
@@ -295,6 +360,15 @@ impl Verifier {
         let wanted = chosen.set.fingerprints();
         let mut findings = Vec::new();
         for (id, fingerprints) in envelopes {
+            let text = document
+                .object
+                .pointer(&format!("/spec/envelopes/{id}/sealedKey"));
+            if text
+                .and_then(Value::as_str)
+                .is_some_and(|it| self.standing.contains(it))
+            {
+                continue;
+            }
             let mut sorted = fingerprints.clone();
             sorted.sort_unstable();
             if sorted != wanted {

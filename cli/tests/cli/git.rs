@@ -1,6 +1,6 @@
 use serde_json::json;
 
-use crate::support::{Desk, objects, secret};
+use crate::support::{Desk, SECRET, objects, secret};
 
 const CONFIG: &str = "version: 1\nclusters:\n  production: {recipients: [.sealkit/production.pub]}\n\
     recovery: [.sealkit/recovery.pub]\n";
@@ -367,4 +367,163 @@ fn what_cannot_be_merged_by_keys_is_merged_by_lines() {
         "{merged}"
     );
     assert!(merged.contains("# flow, ours") && merged.contains("\"E\":"));
+}
+
+/// What `git commit` says, and whether it made a commit.
+fn committed(desk: &Desk, arguments: &[&str]) -> (bool, String) {
+    let commit = desk.try_git(&[&["commit", "-q", "-m", "next"], arguments].concat());
+    let mut said = String::from_utf8(commit.stdout).unwrap();
+    said += &String::from_utf8(commit.stderr).unwrap();
+    (commit.status.success(), said)
+}
+
+#[test]
+fn the_hook_stops_plain_secrets_and_private_keys() {
+    let story = Story::new(true);
+    let desk = &story.desk;
+    // What counts is what is staged, not what lies there.
+    desk.write("plain.yaml", SECRET);
+    desk.git(&["add", "plain.yaml"]);
+    desk.write("plain.yaml", &desk.read(FILE));
+    let (done, said) = committed(desk, &[]);
+    assert!(!done && !said.contains("hunter2"), "{said}");
+    assert!(
+        said.contains("plain.yaml: shop/db: PlaintextSecret"),
+        "{said}"
+    );
+    desk.git(&["reset", "-q"]);
+    desk.write("plain.yaml", SECRET);
+    desk.write("notes.txt", "nothing\n");
+    desk.git(&["add", "notes.txt"]);
+    let (done, said) = committed(desk, &[]);
+    assert!(
+        done,
+        "a plain Secret that is not staged is nobody's matter: {said}"
+    );
+
+    // A private key, whatever the file is called; `commit -a` and `commit FILE` have another index.
+    let key = desk.read("../home/recovery");
+    desk.write("notes.txt", &format!("see\n{key}"));
+    for arguments in [&["-a"][..], &["notes.txt"]] {
+        let (done, said) = committed(desk, arguments);
+        assert!(!done && !said.contains("AGE-SECRET-KEY"), "{said}");
+        assert!(said.contains("notes.txt: PrivateKey"), "{said}");
+    }
+    let (done, _) = committed(desk, &["-a", "--no-verify"]);
+    assert!(done, "whoever knows better goes past it");
+
+    // From a folder below, and in a linked work tree.
+    desk.git(&["worktree", "add", "-q", "../home/tree", "HEAD~1"]);
+    std::fs::create_dir_all(desk.path("../home/tree/below")).unwrap();
+    desk.write("../home/tree/below/plain.yaml", SECRET);
+    desk.git(&["-C", "../home/tree/below", "add", "plain.yaml"]);
+    let commit = desk.try_git(&["-C", "../home/tree/below", "commit", "-q", "-m", "next"]);
+    let said = String::from_utf8(commit.stderr).unwrap();
+    assert!(
+        !commit.status.success() && said.contains("below/plain.yaml: shop/db: PlaintextSecret"),
+        "{said}"
+    );
+}
+
+#[test]
+fn the_hook_checks_sealed_files_and_does_not_ask_for_work_of_others() {
+    let story = Story::new(true);
+    let desk = &story.desk;
+    let text = desk.read(FILE);
+    desk.write(
+        FILE,
+        &text.replacen("namespace: shop", "namespace: Shop", 1),
+    );
+    let (done, said) = committed(desk, &["-a"]);
+    assert!(!done && said.contains("db.sealed.yaml"), "{said}");
+    desk.write(FILE, &text);
+
+    // The cluster has another key, and the file is not resealed: whoever changes one value need
+    // not be able to.
+    let generate = ["keys", "generate", "--classic", "-w", "../home/next"];
+    let public = desk.seal(&generate).done().stdout;
+    desk.write(".sealkit/production.pub", &public);
+    story.set("A", "new");
+    assert_eq!(
+        desk.seal(&["verify", "."]).code,
+        1,
+        "the old envelope is stale"
+    );
+    let (done, said) = committed(desk, &["-a"]);
+    assert!(done, "{said}");
+    // What is new is for whom the path is for.
+    let other = desk
+        .pipe(&["-R", "key.pub", "--accept-recipients"], SECRET)
+        .done();
+    desk.write("other.sealed.yaml", &other.stdout);
+    desk.git(&["add", "other.sealed.yaml"]);
+    let (done, said) = committed(desk, &[]);
+    assert!(!done && said.contains("OtherRecipients"), "{said}");
+    desk.git(&["rm", "-q", "-f", "other.sealed.yaml"]);
+    desk.git(&["rm", "-q", FILE]);
+    assert!(committed(desk, &[]).0, "files may go");
+}
+
+#[test]
+fn the_first_commit_is_checked_too() {
+    let desk = Desk::repository(&["production", "recovery"], CONFIG);
+    desk.seal(&["git", "install"]).done();
+    desk.write("plain.yaml", SECRET);
+    desk.git(&["add", "-A"]);
+    assert!(!committed(&desk, &[]).0);
+    desk.refused(&["verify", "--staged", "."], "", 2, "--staged");
+    Desk::new().refused(&["verify", "--staged"], "", 3, "not a Git repository");
+}
+
+#[test]
+fn hooks_of_others_stay() {
+    let desk = Desk::repository(&["production", "recovery"], CONFIG);
+    let hook = ".git/hooks/pre-commit";
+    desk.write(hook, "#!/bin/sh\nexit 0\n");
+    let answer = desk.seal(&["git", "install"]).done();
+    assert!(
+        answer
+            .stderr
+            .contains("let your own hook call `seal verify --staged`")
+    );
+    assert_eq!(desk.read(hook), "#!/bin/sh\nexit 0\n");
+    desk.write(hook, "#!/bin/sh\nseal verify --staged && other\n");
+    let answer = desk.seal(&["git", "install"]).done();
+    assert!(!answer.stderr.contains("hook"), "{answer:?}");
+    std::fs::remove_file(desk.path(hook)).unwrap();
+
+    // Another program's folder.
+    desk.git(&["config", "core.hooksPath", "../home/hooks"]);
+    let answer = desk.seal(&["git", "install"]).done();
+    assert!(
+        answer.stderr.contains("let your own hook call"),
+        "{answer:?}"
+    );
+    assert!(!desk.exists("../home/hooks") && !desk.exists(hook));
+    desk.git(&["config", "--unset", "core.hooksPath"]);
+
+    // Twice is once, and without `seal` nothing is committed unseen.
+    for _ in 0..2 {
+        desk.seal(&["git", "install"]).done();
+    }
+    desk.git(&["add", ".sealkit.yaml"]);
+    let commit = std::process::Command::new("git")
+        .args([
+            "-c",
+            "user.name=t",
+            "-c",
+            "user.email=t@example.com",
+            "commit",
+            "-q",
+            "-m",
+            "x",
+        ])
+        .current_dir(desk.work())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&commit.stderr).into_owned();
+    assert!(
+        !commit.status.success() && said.contains("not on the PATH"),
+        "{said}"
+    );
 }

@@ -55,6 +55,29 @@ fn a_repository_is_ready_to_seal_after_init() {
 }
 
 #[test]
+fn git_is_set_up_on_request() {
+    let init = [
+        "init",
+        "--cluster-key",
+        "a=../key.pub",
+        "--no-recovery",
+        "--git",
+    ];
+    let desk = Desk::new();
+    desk.refused(&init, "", 3, "not a Git repository");
+    desk.git_init();
+    std::fs::create_dir(desk.path("sub")).unwrap();
+    desk.run_in(&desk.path("sub"), &init, "").done();
+    let driver = desk.git(&["config", "merge.sealkit.driver"]);
+    assert!(driver.starts_with("seal merge-driver"), "{driver}");
+    assert!(
+        desk.read(".git/hooks/pre-commit")
+            .contains("seal verify --staged")
+    );
+    assert!(desk.exists(".gitattributes"));
+}
+
+#[test]
 fn one_cluster_needs_no_rules() {
     let desk = Desk::new();
     let answer = desk

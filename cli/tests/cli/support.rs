@@ -68,6 +68,8 @@ impl Desk {
             .current_dir(self.work())
             .env("HOME", self.path("../home"));
         assert!(git.status().unwrap().success());
+        // As anybody would who keeps a private key there.
+        self.write(".git/info/exclude", "/key\n");
     }
 
     /// Runs Git in the work folder, with this `seal` on its path.

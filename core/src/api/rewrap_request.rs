@@ -51,7 +51,7 @@ pub struct RewrapRequestSpec {
     /// Envelopes by id: at most 200, and 409,600 bytes as JSON. Strict and namespace-wide ones
     /// must be of this namespace.
     #[serde(default)]
-    #[schemars(extend("maxProperties" = REWRAP_ENVELOPES))]
+    #[schemars(extend("maxProperties" = REWRAP_ENVELOPES, "x-kubernetes-map-type" = "atomic"))]
     #[x_kube(validation = ("self == oldSelf", "a request cannot be changed: make another one"))]
     pub envelopes: BTreeMap<String, EnvelopeSpec>,
 }
@@ -68,6 +68,7 @@ pub struct RewrapRequestStatus {
     pub conditions: Vec<Condition>,
     /// What became of each envelope, by id.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
     pub envelopes: BTreeMap<String, RewrappedEnvelope>,
 }
 

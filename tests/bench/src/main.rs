@@ -48,6 +48,8 @@ enum What {
     Cli,
     /// A rotation over a repository, against its bare cryptography
     Repository,
+    /// A rotation through the cluster, against bare clients
+    Rewrap,
     /// The controller, against that of Sealed Secrets and a bare client
     Controller,
     /// Peak memory of the controller
@@ -108,6 +110,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         What::Open => ("open", &[Part::Open]),
         What::Cli => ("cli", &[Part::Cli]),
         What::Repository => ("repository", &[Part::Repository]),
+        What::Rewrap => ("rewrap", &[Part::Rewrap]),
         What::Controller => ("controller", &[Part::Controller]),
         What::Memory => ("memory", &[Part::Memory]),
         What::All => (
@@ -116,6 +119,7 @@ fn run(arguments: &Arguments) -> Result<()> {
                 Part::Open,
                 Part::Cli,
                 Part::Repository,
+                Part::Rewrap,
                 Part::Controller,
                 Part::Memory,
             ],
@@ -140,6 +144,7 @@ enum Part {
     Open,
     Cli,
     Repository,
+    Rewrap,
     Controller,
     Memory,
 }
@@ -151,7 +156,7 @@ fn measure(parts: &[Part], scale: &Scale) -> Result<Vec<Figure>> {
         _ if scale.no_build => Some(Binaries::find()?),
         _ => Some(Binaries::build()?),
     };
-    let peers = if matches!(parts, [Part::Memory]) {
+    let peers = if matches!(parts, [Part::Memory | Part::Rewrap]) {
         None
     } else {
         Some(Peers::build()?)
@@ -164,6 +169,7 @@ fn measure(parts: &[Part], scale: &Scale) -> Result<Vec<Figure>> {
             (Part::Repository, Some(ours), Some(peers)) => {
                 repository::run(scale.objects * 5 / 2, scale.runs, ours, peers)?
             }
+            (Part::Rewrap, Some(ours), _) => repository::rewrap(scale.objects / 2, ours)?,
             (Part::Controller, Some(ours), Some(peers)) => cluster::speed(scale, ours, peers)?,
             (Part::Memory, Some(ours), _) => cluster::memory(scale, ours)?,
             _ => return Err("something was not built".into()),

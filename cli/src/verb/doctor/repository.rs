@@ -1,7 +1,6 @@
 //! What can be wrong in a repository.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use sealkit_core::manifest::{INPUT_BYTES, read_documents};
 use sealkit_core::sealed::SealedObject;
@@ -11,9 +10,10 @@ use crate::args::GlobalArgs;
 use crate::config::{Config, FILE_NAME};
 use crate::error::Result;
 use crate::files;
-use crate::repository::Location;
+use crate::repository::{Location, git};
 use crate::terminal::{quoted, shown};
 use crate::tree::Tree;
+use crate::verb::git::hook;
 use crate::wanted::Wanted;
 
 const PLACE: &str = "repository";
@@ -103,19 +103,6 @@ fn keys(report: &mut Report, config: &Config) {
     }
 }
 
-/// Exit code and stdout.
-fn git(root: &Path, arguments: &[&str]) -> Option<(i32, String)> {
-    let mut git = Command::new("git");
-    git.arg("-C").arg(root).args(arguments);
-    let output = git
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .output()
-        .ok()?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    Some((output.status.code()?, text))
-}
-
 /// Is Git of this clone told how to merge?
 fn drivers(report: &mut Report, root: &Path) {
     let driver = git(root, &["config", "--get", "merge.sealkit.driver"]);
@@ -130,6 +117,12 @@ fn drivers(report: &mut Report, root: &Path) {
         detail,
         &mend,
     );
+    if hook(root).is_none_or(|hook| !hook.is_ours) {
+        report.note(
+            PLACE,
+            "no hook looks at what is committed: `seal git install` installs one",
+        );
+    }
     if git(root, &["rev-parse", "--is-shallow-repository"]) == Some((0, "true\n".to_owned())) {
         report.note(
             PLACE,

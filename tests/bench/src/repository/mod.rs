@@ -5,6 +5,8 @@ mod exposure;
 mod peers;
 mod through_cluster;
 
+pub use through_cluster::run as rewrap;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -34,7 +36,6 @@ const LINES: usize = 10_000;
 /// Measures rotations over so many files, and changing one value of a long file.
 pub fn run(files: usize, runs: usize, ours: &Binaries, peers: &Peers) -> Result<Vec<Figure>> {
     let mut figures = offline(files, runs, ours)?;
-    figures.extend(through_cluster::run(files.div_ceil(5), ours)?);
     figures.extend(peers::run(files.div_ceil(10), ours, peers)?);
     figures.extend(exposure::run(files, files.div_ceil(10), ours)?);
     Ok(figures)
