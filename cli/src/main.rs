@@ -39,12 +39,7 @@ use error::CommandError;
 use terminal::Terminal;
 
 fn main() -> ExitCode {
-    // The text of a panic may quote the data that caused it.
-    std::panic::set_hook(Box::new(|info| {
-        let place = info.location().map(ToString::to_string).unwrap_or_default();
-        Terminal::plain(false).error(&CommandError::bug("internal error").on(place));
-        std::process::exit(70);
-    }));
+    terminal::quiet_panics();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return refuse(&error),

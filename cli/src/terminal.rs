@@ -197,9 +197,52 @@ pub fn safe(text: &str) -> String {
     out
 }
 
+/// From now on a panic ends the process as a bug, and tells its place alone: its text may quote the
+/// data that caused it.
+pub fn quiet_panics() {
+    std::panic::set_hook(Box::new(|info| {
+        let place = info.location().map(ToString::to_string).unwrap_or_default();
+        let error = CommandError::bug("internal error").on(place);
+        Terminal::plain(false).error(&error);
+        std::process::exit(error.exit_code().into());
+    }));
+}
+
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
+
+    const CANARY: &str = "cAnArY-9q2mX5";
+    const CHILD: &str = "SEALKIT_TEST_PANICS";
+
+    /// In a process of its own, which it ends.
+    #[test]
+    fn panics_end_in_70_and_quote_nothing() {
+        if std::env::var_os(CHILD).is_some() {
+            quiet_panics();
+            let value = CANARY.to_owned();
+            let _ = std::thread::spawn(move || panic!("no number: {value}")).join();
+            std::process::exit(1);
+        }
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        child.args(["--exact", "--nocapture"]);
+        child.arg("terminal::tests::panics_end_in_70_and_quote_nothing");
+        let output = child
+            .env(CHILD, "1")
+            .env("RUST_BACKTRACE", "1")
+            .output()
+            .unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        assert_eq!(output.status.code(), Some(70), "{said}");
+        assert!(
+            said.contains("seal: error: internal error, cli/src/terminal.rs:"),
+            "{said}"
+        );
+        assert!(!said.contains(CANARY), "{said}");
+    }
 
     #[test]
     fn paths_keep_letters_and_lose_escapes() {

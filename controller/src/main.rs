@@ -9,11 +9,7 @@ use sealkit_controller::{run, settings::Settings, telemetry};
 async fn main() -> ExitCode {
     let settings = Settings::parse();
     telemetry::init_logs(&settings.log);
-    // The text of a panic may quote the value that caused it.
-    std::panic::set_hook(Box::new(|info| {
-        let place = info.location().map(ToString::to_string).unwrap_or_default();
-        tracing::error!(place, "internal error");
-    }));
+    telemetry::quiet_panics();
     // One TLS provider in the whole process.
     if rustls::crypto::aws_lc_rs::default_provider()
         .install_default()

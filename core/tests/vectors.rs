@@ -4,13 +4,16 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use sealkit_core::keys::{KeyRing, parse_identity_file};
+use sealkit_core::keys::{KeyRing, TrustedRecipients, parse_identity_file, parse_recipient_file};
 use sealkit_core::manifest::read_documents;
-use sealkit_core::sealed::{OpenError, SealedObject, Search, open};
+use sealkit_core::sealed::{
+    OpenError, RewrapError, SealedObject, Search, Successors, open, unwrap_envelope,
+};
 use serde_json::{Value, json};
 
 fn folders() -> Vec<PathBuf> {
@@ -81,4 +84,77 @@ fn every_vector_gives_its_code_warning_and_values() {
     }
     println!("{cases} cases");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Each rewrap has the outcome that its vector says; what is new opens to the same values, and so
+/// does the answer of another implementation that stands beside it.
+#[test]
+fn every_rewrap_has_its_outcome() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/vectors/rewrap");
+    let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
+    let list = |name: &str| serde_json::from_str::<Vec<Value>>(&read(name)).unwrap();
+    let opens: BTreeMap<String, Value> = list("opens.json")
+        .into_iter()
+        .map(|case| (case["case"].as_str().unwrap().to_owned(), case))
+        .collect();
+    let cases = list("index.json");
+    assert!(cases.len() > 20, "the index is cut");
+    let mut rewrapped = 0;
+    for case in &cases {
+        let text = |field: &str| case[field].as_str().unwrap();
+        let name = text("case");
+        let mut object = read_documents(read(text("file")).as_bytes())
+            .unwrap()
+            .remove(0)
+            .object;
+        let id = text("envelope");
+        let ring = KeyRing::new(parse_identity_file(&read(text("identity"))).unwrap()).unwrap();
+        let newest = parse_recipient_file(&read(text("newest")))
+            .unwrap()
+            .remove(0);
+        let trusted: BTreeMap<String, String> =
+            serde_json::from_value(case["trusted"].clone()).unwrap();
+        let own: Vec<String> = serde_json::from_value(case["own"].clone()).unwrap();
+        let successors = Successors {
+            own: &own.iter().map(|one| one.parse().unwrap()).collect(),
+            newest: &newest,
+            trusted: &TrustedRecipients::parse(&trusted).unwrap(),
+        };
+        let entry = &object["spec"]["envelopes"][id];
+        let outcome = unwrap_envelope(id.parse().unwrap(), entry, &ring)
+            .map_err(|error| error.code().name().to_owned())
+            .and_then(|unwrapped| match unwrapped.succeed(&successors, &ring) {
+                Ok(new) => Ok(new),
+                Err(RewrapError::Unknown(who)) => {
+                    let who: Vec<String> = who.iter().map(ToString::to_string).collect();
+                    assert_eq!(json!(who), case["unknown"], "{name}");
+                    Err("unknown".to_owned())
+                }
+                Err(RewrapError::Stanzas) => Err("stanzas".to_owned()),
+                Err(error) => panic!("{name}: {error}"),
+            });
+        match outcome {
+            Err(why) => assert_eq!(why, case["expect"], "{name}"),
+            Ok(None) => assert_eq!(case["expect"], "current", "{name}"),
+            Ok(Some(envelope)) => {
+                assert_eq!(case["expect"], "rewraps", "{name}");
+                assert_eq!(json!(envelope.recipients), case["to"], "{name}");
+                object["spec"]["envelopes"][id] = json!({
+                    "recipients": envelope.recipients, "sealedKey": envelope.sealed_key,
+                });
+                let expected = &opens[name];
+                let identity = read(expected["identity"].as_str().unwrap());
+                let ours = object.to_string();
+                for after in [ours, read(text("after"))] {
+                    let got = result(after.as_bytes(), &identity);
+                    for field in ["expect", "warn", "values"] {
+                        assert_eq!(got[field], expected[field], "{name}: {field}");
+                    }
+                }
+                rewrapped += 1;
+            }
+        }
+    }
+    assert_eq!(rewrapped, opens.len());
+    println!("{} cases", cases.len());
 }

@@ -56,6 +56,7 @@ FILES = {
     "recovery-x": ["recovery-x"], "stranger-x": ["stranger-x"],
     "ring-pq": ["alpha-pq", "beta-pq"], "ring-x": ["alpha-x", "beta-x"],
     "ring-both": ["alpha-pq", "alpha-x"],
+    "sister-pq": ["sister-pq"], "sister-x": ["sister-x"],
 }
 
 # --- objects as text -----------------------------------------------------------------------------

@@ -191,10 +191,16 @@ pub fn merge_driver(args: &MergeDriverArgs, terminal: Terminal) -> Result<bool> 
     let read = |path: &Path| files::read_text(path, INPUT_BYTES);
     let texts = [read(&args.base)?, read(&args.ours)?, read(&args.theirs)?];
     let aligned = Aligned::new(&texts, args.path.as_deref());
-    let (text, clean) = match &aligned {
+    let (mut text, mut clean) = match &aligned {
         Some(aligned) => merge_lines(&aligned.texts)?,
         None => merge_lines(&texts)?,
     };
+    // The lines of values and envelopes may differ in order and style, and mean the same.
+    if let Some(aligned) = aligned.as_ref().filter(|_| !clean)
+        && let Some(whole) = aligned.whole(&texts)
+    {
+        (text, clean) = (whole.to_owned(), true);
+    }
     files::replace(&Location::of(&args.ours)?.real, text.as_bytes())?;
     if !clean {
         for what in aligned.iter().flat_map(|aligned| &aligned.conflicts) {
@@ -255,6 +261,30 @@ struct Aligned {
     conflicts: Vec<String>,
     /// The values that each object must have in the end.
     values: BTreeMap<(String, String), Value>,
+    /// The documents of the three before.
+    documents: Vec<Vec<Document>>,
+}
+
+/// A text without values and envelopes, and its comments.
+#[derive(PartialEq)]
+struct Rest(String, Vec<String>);
+
+impl Rest {
+    fn of(text: &str, documents: &[Document]) -> Option<Self> {
+        let mut edits = BTreeMap::new();
+        for index in by_name(documents)?.into_values() {
+            let values = documents[index].object.pointer("/spec/encryptedData")?;
+            let keys = values.as_object()?.keys();
+            let mut edit = SealedEdit::default();
+            edit.values.extend(keys.map(|key| (key.clone(), None)));
+            edits.insert(index, edit);
+        }
+        let without = edit_sealed(text, documents, &edits).ok()?.text;
+        // Some of them stand behind a value.
+        let comments = text.lines().filter_map(|line| line.split_once('#'));
+        let comments = comments.map(|(_, comment)| comment.trim_end().to_owned());
+        Some(Self(without, comments.collect()))
+    }
 }
 
 impl Aligned {
@@ -308,7 +338,21 @@ impl Aligned {
             texts,
             conflicts,
             values,
+            documents,
         })
+    }
+
+    /// The text of one side, where the other has changed nothing but values and envelopes: it says
+    /// all that both mean.
+    fn whole(&self, before: &[String; 3]) -> Option<&str> {
+        let rest = |side: usize| Rest::of(&before[side], &self.documents[side]);
+        let base = rest(0).filter(|_| self.conflicts.is_empty())?;
+        // What stays is the text of the one that may have changed more.
+        let changed_only_values = |side: usize| rest(side).is_some_and(|rest| rest == base);
+        let (_, kept) = [(2, 1), (1, 2)]
+            .into_iter()
+            .find(|(other, _)| changed_only_values(*other))?;
+        Some(&self.texts[kept])
     }
 
     /// Has each object exactly the values that both sides meant?

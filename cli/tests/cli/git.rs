@@ -527,3 +527,104 @@ fn hooks_of_others_stay() {
         "{said}"
     );
 }
+
+/// The published merges: the driver does as each says.
+#[test]
+fn every_merge_vector_has_its_outcome() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/vectors/merge");
+    let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
+    let cases: Vec<serde_json::Value> = serde_json::from_str(&read("index.json")).unwrap();
+    assert!(cases.len() > 10, "the index is cut");
+    for case in cases {
+        let text = |field: &str| case[field].as_str();
+        let desk = Desk::new();
+        desk.git_init();
+        if let Some(recipients) = text("recipients") {
+            desk.write(
+                ".sealkit.yaml",
+                "version: 1\nclusters: {a: {recipients: [a.pub]}}\n",
+            );
+            desk.write("a.pub", &read(recipients));
+        }
+        for side in ["base", "ours", "theirs"] {
+            desk.write(&format!("{side}.tmp"), &read(text(side).unwrap()));
+        }
+        let merge = ["merge-driver", "base.tmp", "ours.tmp", "theirs.tmp", FILE];
+        let answer = desk.seal(&merge);
+        if text("expect") == Some("merges") {
+            assert_eq!(
+                answer.code,
+                0,
+                "{case}: {answer:?}\n{}",
+                desk.read("ours.tmp")
+            );
+            let result = objects(&read(text("result").unwrap()));
+            assert_eq!(objects(&desk.read("ours.tmp")), result, "{case}");
+        } else {
+            assert_eq!(answer.code, 1, "{case}: {answer:?}");
+            assert!(desk.read("ours.tmp").contains("<<<<<<<"), "{case}");
+        }
+    }
+}
+
+/// Lines of another style than ours, which no other tool has to write: what both sides add is no
+/// conflict, and what one side says beside values is not lost.
+#[test]
+fn style_is_no_conflict_and_comments_are_not_lost() {
+    let story = Story::new(true);
+    let quoted = |text: &str| {
+        let lines = text
+            .lines()
+            .map(|line| match line.trim_start().split_once(": sk1.") {
+                Some((key, value)) => {
+                    let key = key.trim_matches(['\'', '"']);
+                    format!("    '{key}': 'sk1.{value}'\n")
+                }
+                None => format!("{line}\n"),
+            });
+        lines.collect::<String>()
+    };
+    let restyle = |it: &Story| it.desk.write(FILE, &quoted(&it.desk.read(FILE)));
+    restyle(&story);
+    story.desk.commit("another tool");
+    let add = |it: &Story, key: &str, value: &str| {
+        it.set(key, value);
+        restyle(it);
+    };
+    story.fork(|it| add(it, "E", "ours"), |it| it.set("F", "theirs"));
+    story.desk.git(&["merge", "-q", "topic"]);
+    let merged = json!({"A": "1", "B": "2", "C": "3", "D": "4", "E": "ours", "F": "theirs"});
+    assert_eq!(story.values(), merged);
+
+    let comment = |it: &Story, text: &str| {
+        let with = it
+            .desk
+            .read(FILE)
+            .replace("'A': ", &format!("# {text}\n    'A': "));
+        it.desk.write(FILE, &with);
+    };
+    let both = |it: &Story, key: &str, text: &str| {
+        add(it, key, "new");
+        comment(it, text);
+    };
+    story.desk.git(&["branch", "-D", "topic"]);
+    story.fork(
+        |it| both(it, "G", "of ours"),
+        |it| {
+            it.set("H", "new");
+            comment(it, "of theirs");
+        },
+    );
+    assert!(
+        !story
+            .desk
+            .try_git(&["merge", "-q", "topic"])
+            .status
+            .success()
+    );
+    let left = story.desk.read(FILE);
+    assert!(
+        left.contains("# of ours") && left.contains("# of theirs"),
+        "{left}"
+    );
+}

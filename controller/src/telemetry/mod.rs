@@ -34,6 +34,14 @@ pub fn init_logs(filter: &str) {
         .init();
 }
 
+/// From now on a panic logs its place, and not its text: that may quote the value that caused it.
+pub fn quiet_panics() {
+    std::panic::set_hook(Box::new(|info| {
+        let place = info.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(place, "internal error");
+    }));
+}
+
 const BODY_LOGGERS: [&str; 8] = [
     "hyper",
     "hyper_util",
@@ -44,3 +52,41 @@ const BODY_LOGGERS: [&str; 8] = [
     "rustls",
     "tower",
 ];
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    const CANARY: &str = "cAnArY-9q2mX5";
+    const CHILD: &str = "SEALKIT_TEST_PANICS";
+
+    /// In a process of its own, since logs and hooks are of a whole one.
+    #[test]
+    fn panics_log_their_place_and_quote_nothing() {
+        if std::env::var_os(CHILD).is_some() {
+            super::init_logs("info");
+            super::quiet_panics();
+            let value = CANARY.to_owned();
+            let in_thread = std::thread::spawn(move || panic!("no number: {value}"));
+            assert!(in_thread.join().is_err());
+            std::process::exit(0);
+        }
+        let this = std::env::current_exe().unwrap();
+        let mut child = Command::new(this);
+        child.args(["--exact", "--nocapture"]);
+        child.arg("telemetry::tests::panics_log_their_place_and_quote_nothing");
+        let output = child
+            .env(CHILD, "1")
+            .env("RUST_BACKTRACE", "1")
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        let line = said.lines().find(|line| line.contains("internal error"));
+        let line: serde_json::Value = serde_json::from_str(line.expect(&said)).unwrap();
+        let place = line["place"].as_str().unwrap();
+        assert!(place.contains("telemetry"), "{place}");
+        assert!(!said.contains(CANARY), "{said}");
+    }
+}
