@@ -180,7 +180,7 @@ impl Job {
             }
         };
         let mut envelopes = BTreeMap::new();
-        let (mut dropped, mut added) = (Vec::new(), Vec::new());
+        let mut before = Vec::new();
         for (id, one) in unwrapped {
             if one.is_current(wanted) {
                 continue;
@@ -189,8 +189,7 @@ impl Job {
                 outcome.needs_reseal(place, document, id, "is sealed to", one.to(), wanted);
                 continue;
             }
-            dropped.extend(missing(one.to(), wanted));
-            added.extend(missing_from(one.to(), wanted));
+            before.push(one.to().to_vec());
             match one.seal_to(wanted) {
                 Ok(envelope) => {
                     envelopes.insert(id.to_string(), envelope);
@@ -201,11 +200,7 @@ impl Job {
                 }
             }
         }
-        let edit = outcome.accept(place, document, envelopes, dropped);
-        if !edit.envelopes.is_empty() {
-            outcome.added.extend(added);
-        }
-        edit
+        outcome.accept(place, document, envelopes, &before, wanted)
     }
 }
 
@@ -242,7 +237,7 @@ pub(super) fn enter_again(place: &Location, document: &Document, ids: &[Envelope
 }
 
 /// Those who are not among the recipients that are wanted.
-pub(super) fn missing(to: &[Fingerprint], wanted: &RecipientSet) -> Vec<Fingerprint> {
+fn missing(to: &[Fingerprint], wanted: &RecipientSet) -> Vec<Fingerprint> {
     let wanted = wanted.fingerprints();
     to.iter()
         .filter(|old| !wanted.contains(old))
@@ -280,13 +275,15 @@ impl Outcome {
             .ok()
     }
 
-    /// The edit that puts new envelopes into an object, if it can still be opened then.
+    /// The edit that puts new envelopes into an object, if it can still be opened then; `before` is
+    /// whom each was sealed to.
     pub(super) fn accept(
         &mut self,
         place: &Location,
         document: &Document,
         envelopes: BTreeMap<String, SealedEnvelope>,
-        dropped: Vec<Fingerprint>,
+        before: &[Vec<Fingerprint>],
+        wanted: &RecipientSet,
     ) -> SealedEdit {
         if envelopes.is_empty() {
             return SealedEdit::default();
@@ -300,7 +297,10 @@ impl Outcome {
             return SealedEdit::default();
         }
         self.changed += envelopes.len();
-        self.dropped.extend(dropped);
+        for to in before {
+            self.dropped.extend(missing(to, wanted));
+            self.added.extend(missing_from(to, wanted));
+        }
         SealedEdit {
             envelopes,
             ..SealedEdit::default()

@@ -8,7 +8,7 @@ use sealkit_core::keys::{Fingerprint, RecipientSet};
 use sealkit_core::sealed::{Claim, EnvelopeId, SealedEnvelope};
 use serde_json::Value;
 
-use super::file::{Job, Open, Outcome, enter_again, missing, missing_from};
+use super::file::{Job, Open, Outcome, enter_again, missing_from};
 use super::{Means, Mode};
 use crate::args::GlobalArgs;
 use crate::cluster::{Answer, Ask, Cluster, Refused};
@@ -222,8 +222,7 @@ impl Work<'_> {
 
     fn write(&self, open: &Open, wanted: &RecipientSet, outcome: &mut Outcome) -> Result<()> {
         let place = &self.job.file.place;
-        let mut new: BTreeMap<usize, (BTreeMap<String, SealedEnvelope>, Vec<Fingerprint>)> =
-            BTreeMap::new();
+        let mut new: BTreeMap<usize, (BTreeMap<_, _>, Vec<_>)> = BTreeMap::new();
         for ((index, id), answer) in open.asks.iter().zip(&self.answers) {
             let document = &open.documents[*index];
             let checked = match answer {
@@ -236,10 +235,9 @@ impl Work<'_> {
                 Ok(envelope) => {
                     let hints = document.object.pointer(&format!("/spec/envelopes/{id}"));
                     let old = hints.and_then(|old| Claim::of(*id, old).ok());
-                    let dropped = old.map(|old| missing(&old.to, wanted));
-                    let (envelopes, all_dropped) = new.entry(*index).or_default();
+                    let (envelopes, before) = new.entry(*index).or_default();
                     envelopes.insert(id.to_string(), envelope);
-                    all_dropped.extend(dropped.unwrap_or_default());
+                    before.extend(old.map(|old| old.to));
                 }
                 Err(why) => {
                     let again = enter_again(place, document, &[*id]);
@@ -249,8 +247,9 @@ impl Work<'_> {
             }
         }
         let mut edits = BTreeMap::new();
-        for (index, (envelopes, dropped)) in new {
-            let edit = outcome.accept(place, &open.documents[index], envelopes, dropped);
+        for (index, (envelopes, before)) in new {
+            let document = &open.documents[index];
+            let edit = outcome.accept(place, document, envelopes, &before, wanted);
             if !edit.envelopes.is_empty() {
                 edits.insert(index, edit);
             }

@@ -50,10 +50,7 @@ fn offline(files: usize, runs: usize, ours: &Binaries) -> Result<Vec<Figure>> {
     let tree = Tree::new(files, old.recipient(), recovery.recipient())?;
     let root = &tree.root;
     let write_key = |name: &str, key: &Recipient| tree.write_key(name, key);
-    fs::write(
-        root.join("../recovery.key"),
-        format!("{}\n", recovery.to_secret_text().as_str()),
-    )?;
+    tree.write_recovery(&recovery)?;
     let after = RecipientSet::new([new.recipient().clone(), recovery.recipient().clone()])?;
     let objects = tree.objects()?;
 
@@ -162,6 +159,12 @@ impl Tree {
 
     fn write_key(&self, name: &str, key: &Recipient) -> Result<()> {
         Ok(fs::write(self.root.join(name), format!("{key}\n"))?)
+    }
+
+    /// The private recovery key, beside the repository.
+    fn write_recovery(&self, key: &Identity) -> Result<()> {
+        let text = format!("{}\n", key.to_secret_text().as_str());
+        Ok(fs::write(self.root.join("../recovery.key"), text)?)
     }
 
     /// All objects, parsed.

@@ -34,8 +34,10 @@ pub fn run(files: usize, ours: &Binaries) -> Result<Vec<Figure>> {
     let controller = Ours::controller(ours);
     let process = controller.serve(&plane)?;
     let old = newest_recipient(&plane)?;
-    let recovery = Identity::generate(KeyType::Hybrid).recipient().clone();
-    let tree = Tree::new(files, &old, &recovery)?;
+    let identity = Identity::generate(KeyType::Hybrid);
+    let recovery = identity.recipient();
+    let tree = Tree::new(files, &old, recovery)?;
+    tree.write_recovery(&identity)?;
     let trusted = format!("--from-literal=recovery.pub={recovery}");
     let name = "sealkit-recipients";
     let system = "--namespace=sealkit-system";
@@ -60,6 +62,11 @@ pub fn run(files: usize, ours: &Binaries) -> Result<Vec<Figure>> {
 
     // It would delete what is too much for a namespace.
     drop(process);
+    progress("  the same files offline");
+    let third = Identity::generate(KeyType::Hybrid);
+    tree.write_key("cluster.pub", third.recipient())?;
+    let offline = ["reseal", "-q", "-i", "../recovery.key"];
+    let (offline, _) = start(&ours.seal, &offline, &tree.root, None, 0)?;
     progress(format_args!("  a bare client, {requests} requests"));
     let envelope = envelope_of(&tree)?;
     let each = files.div_ceil(requests);
@@ -94,6 +101,22 @@ pub fn run(files: usize, ours: &Binaries) -> Result<Vec<Figure>> {
             ),
             speed(wall),
             speed(bare_service),
+            None,
+        ),
+        Figure::against(
+            PART,
+            what(
+                "the same, against what is the least there is to do: resealing offline, then creating and reading the requests with their answers",
+            ),
+            speed(wall),
+            speed(offline + bare_whole),
+            None,
+        ),
+        Figure::against(
+            PART,
+            what("that least, against creating and reading alone"),
+            speed(offline + bare_whole),
+            speed(bare_whole),
             None,
         ),
         Figure::limited(
