@@ -121,6 +121,22 @@ fn rights_decide_by_namespace() {
     );
     let bank = "not allowed to make RewrapRequests in namespace bank";
     refused(&reseal(&plane, &repository, &account), 1, bank);
+    // To make requests is not enough.
+    let create = ["--verb=create", "--resource=rewraprequests.sealkit.dev"];
+    kubectl(&[&["create", "role", "half", "-n", "bank"], &create[..]].concat());
+    kubectl(&[
+        "create",
+        "rolebinding",
+        "half",
+        "-n",
+        "bank",
+        "--role=half",
+        subject,
+    ]);
+    wait_until("it is told what is missing", || {
+        let more = [&account[..], &["production/1"]].concat();
+        text(&reseal(&plane, &repository, &more)).contains("not allowed to read RewrapRequests")
+    });
 
     // What can be done is done, and the rest is said.
     let partly = reseal(&plane, &repository, &[]);

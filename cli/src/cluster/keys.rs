@@ -13,7 +13,7 @@ use sealkit_core::api::{
 use sealkit_core::keys::{Fingerprint, Recipient};
 use sealkit_core::names;
 
-use super::{Cluster, TIMEOUT, answer_error, timed_out};
+use super::Cluster;
 use crate::error::{CommandError, Result};
 use crate::terminal::{Terminal, safe};
 
@@ -41,15 +41,13 @@ impl Cluster {
     /// All sealing keys, newest first.
     pub fn sealing_keys(&self) -> Result<Vec<SealingKey>> {
         let api: Api<SealingKey> = Api::all(self.client.clone());
-        let listed = self.runtime.block_on(async {
-            tokio::time::timeout(TIMEOUT * 2, api.list(&ListParams::default())).await
-        });
-        let mut keys = match listed {
-            Err(_) => Err(timed_out()),
-            Ok(Err(error)) => Err(answer_error(&error)),
-            Ok(Ok(list)) => Ok(list.items),
-        }
-        .map_err(|error| error.on(self.title()))?;
+        let listed = self.call(
+            api.list(&ListParams::default()),
+            "not allowed to read SealingKeys",
+            "everybody who is logged in may read them unless somebody removed the ClusterRole \
+             sealkit-public-keys; seal to a recipient file meanwhile: -R FILE",
+        );
+        let mut keys = listed?.items;
         keys.sort_by_cached_key(|key| {
             let status = key.status.clone().unwrap_or_default();
             std::cmp::Reverse((status.created_at, status.fingerprint, key.name_any()))

@@ -151,20 +151,26 @@ fn timed_out() -> CommandError {
 fn answer_error(error: &kube::Error) -> CommandError {
     match error {
         kube::Error::Api(status) => match status.code {
-            401 => CommandError::cluster("the cluster does not accept your credentials, they may have expired")
-                .hint("log in again, then check with `kubectl auth whoami`"),
-            403 => CommandError::cluster("not allowed to read SealingKeys")
-                .hint("everybody who is logged in may read them unless somebody removed the ClusterRole sealkit-public-keys")
-                .hint("seal to a recipient file instead: -R FILE"),
+            401 => CommandError::cluster(
+                "the cluster does not accept your credentials, they may have expired",
+            )
+            .hint("log in again, then check with `kubectl auth whoami`"),
+            403 => CommandError::cluster("the cluster does not allow it").hint(
+                "ask who runs the cluster; `kubectl auth can-i --list` shows what you may do",
+            ),
             404 => CommandError::cluster("Sealkit is not installed in this cluster")
                 .hint("install the controller, or choose another cluster with --context"),
             408 | 504 => timed_out(),
-            code => CommandError::cluster(format_args!("the cluster answered with HTTP status {code}"))
-                .hint("try again; if it stays, ask who runs the cluster"),
+            code => {
+                CommandError::cluster(format_args!("the cluster answered with HTTP status {code}"))
+                    .hint("try again; if it stays, ask who runs the cluster")
+            }
         },
-        kube::Error::Auth(_) => CommandError::cluster("the kubeconfig's credentials cannot be obtained")
-            .hint("log in again, then check with `kubectl auth whoami`"),
-        kube::Error::SerdeError(_) => CommandError::cluster("the cluster's SealingKeys cannot be read")
+        kube::Error::Auth(_) => {
+            CommandError::cluster("the kubeconfig's credentials cannot be obtained")
+                .hint("log in again, then check with `kubectl auth whoami`")
+        }
+        kube::Error::SerdeError(_) => CommandError::cluster("the cluster's answer cannot be read")
             .hint("is its Sealkit newer than this command? see `seal version`"),
         other => connection_error(other),
     }

@@ -34,6 +34,9 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// What comes back from a creation.
 const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 
+/// What gives the rights.
+const ROLE: &str = "the Role sealkit-rewrap of deploy/rewrap allows it";
+
 /// An envelope to be rewrapped.
 pub struct Ask {
     /// Namespace of the request.
@@ -218,9 +221,7 @@ async fn answer(
         };
         match tokio::time::timeout(left, watched).await {
             Ok(Ok(Some(answer))) => return answer,
-            Ok(Err(error @ kube::Error::Api(_))) => {
-                return Err(Trouble::Failed(answer_error(&error)));
-            }
+            Ok(Err(error @ kube::Error::Api(_))) => return Err(unread(&error)),
             Ok(Ok(None) | Err(_)) | Err(_) => {}
         }
         // A watch ends for many reasons, and something may have happened meanwhile.
@@ -232,7 +233,7 @@ async fn answer(
                 }
                 version = object.resource_version().unwrap_or_default();
             }
-            Err(error) => return Err(Trouble::Failed(answer_error(&error))),
+            Err(error) => return Err(unread(&error)),
         }
         tokio::time::sleep(PAUSE).await;
     }
@@ -243,6 +244,17 @@ async fn answer(
         ))
         .hint("is the controller running, and does it know RewrapRequests? see its log"),
     ))
+}
+
+/// Why an answer was not read.
+fn unread(error: &kube::Error) -> Trouble {
+    Trouble::Failed(match error {
+        kube::Error::Api(status) if status.code == 403 => {
+            CommandError::cluster("not allowed to read RewrapRequests, and so their answers")
+                .hint(ROLE)
+        }
+        error => answer_error(error),
+    })
 }
 
 /// The answer, if there is one.
@@ -302,8 +314,7 @@ fn refusal(namespace: &str, error: &kube::Error) -> std::result::Result<Outcome,
         429 => Err(Trouble::Full),
         403 if status.message.contains("exceeded quota") => Err(Trouble::Full),
         403 => refused(format!(
-            "not allowed to make RewrapRequests in namespace {}: the Role sealkit-rewrap of \
-             deploy/rewrap allows it",
+            "not allowed to make RewrapRequests in namespace {}: {ROLE}",
             safe(namespace)
         )),
         404 if about == Some("namespaces") => {

@@ -179,7 +179,7 @@ fn a_cluster_that_fails_exits_with_5_and_quotes_nothing() {
         ),
         (
             serve(200, "{\"canary-message-of-server\": ".to_owned()),
-            "SealingKeys cannot be read",
+            "the cluster's answer cannot be read",
         ),
         (
             serve(200, list(&[])),
