@@ -32,8 +32,8 @@ use state::{Known, Version};
 
 /// Bytes of objects that may be in memory while they wait for their turn and have it; the others
 /// are read again then.
-const WAITING_BYTES: usize = 32 * 1024 * 1024;
-/// Objects that are read again at once, the large ones until they are dealt with; half of them of
+const WAITING_BYTES: usize = 64 * 1024 * 1024;
+/// Objects that are read again at once, and large ones until they are dealt with; half of them of
 /// one namespace.
 const READS: usize = 8;
 /// Bytes of an object in memory that is not large.
@@ -82,7 +82,7 @@ struct Waiting {
 impl Waiting {
     /// Nothing where too much waits already.
     fn new(object: SealedSecretObject, total: &Arc<AtomicUsize>) -> Option<Self> {
-        let bytes = object.memory_size();
+        let bytes = object.waiting_size();
         let fits = total.fetch_add(bytes, Ordering::Relaxed) + bytes <= WAITING_BYTES;
         let waiting = Self {
             object: Arc::new(object),

@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use sealkit_core::api::{
     CreationPolicy, REFUSED_SECRET_TYPES, Reason, SecretTemplate, TargetSpec, is_refused_metadata,
 };
@@ -13,6 +14,7 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::SealedSecretObject;
+use super::state::Spec;
 use crate::keys::Keys;
 use crate::queue::Turns;
 use crate::settings::Settings;
@@ -77,6 +79,7 @@ impl From<TemplateError> for Failure {
 /// a panic ends in its own status.
 pub(super) async fn open(
     object: Arc<SealedSecretObject>,
+    spec: Arc<Spec>,
     keys: Arc<Keys>,
     settings: &Settings,
     renders: &Arc<Turns>,
@@ -86,8 +89,8 @@ pub(super) async fn open(
         let message = "the controller's own namespace takes no SealedSecrets".to_owned();
         return Err(Failure::Terminal(Reason::InvalidSpec, message));
     }
-    let has_templates = object
-        .spec
+    let has_templates = spec
+        .value
         .pointer("/template/data")
         .and_then(Value::as_object)
         .is_some_and(|data| !data.is_empty());
@@ -97,7 +100,8 @@ pub(super) async fn open(
         None
     };
     let settings = settings.clone();
-    let opened = tokio::task::spawn_blocking(move || open_now(&object, &keys, &settings));
+    let opened =
+        tokio::task::spawn_blocking(move || open_now(&object.metadata, &spec, &keys, &settings));
     // Everything in there is bounded; should a library hang all the same, it costs a thread and
     // not a worker.
     let opened = tokio::time::timeout(OPEN_WITHIN, opened).await;
@@ -109,20 +113,20 @@ pub(super) async fn open(
 }
 
 fn open_now(
-    object: &SealedSecretObject,
+    metadata: &ObjectMeta,
+    spec: &Spec,
     keys: &Keys,
     settings: &Settings,
 ) -> Result<OpenedObject, Failure> {
-    let target: TargetSpec = field(&object.spec, "target")?;
+    let target: TargetSpec = field(&spec.value, "target")?;
     let template = template(
-        &object.spec,
+        &spec.value,
         target.creation_policy.unwrap_or_default(),
         settings,
     )?;
     // Without managedFields: they were dropped when the object was read.
-    let metadata = &object.metadata;
-    let size = FRAME + sealed::json_size(metadata) + sealed::json_size(&object.spec);
-    let Value::Object(spec) = &object.spec else {
+    let size = FRAME + sealed::json_size(metadata) + spec.json_size();
+    let Value::Object(spec) = &spec.value else {
         return Err(Failure::Terminal(
             Reason::InvalidSpec,
             "spec is missing".to_owned(),

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::open::{self, Failure, OpenedObject};
-use super::state::{Known, is_known_keyless};
+use super::state::{Known, Spec, is_known_keyless};
 use super::{KIND, SMALL, SealedSecretObject, SealedSecrets, Waiting};
 use crate::keys::Keys;
 use crate::kubernetes::{self, ApiFailure};
@@ -94,12 +94,18 @@ impl SealedSecrets {
         if known.settled(self.state().secrets.get(&key)) {
             return Ok(None);
         }
-        // Both count its memory as long as they live.
+        // Its memory is counted as long as it lives.
         let (object, _place) = match work.payload {
             Some(Waiting { ref object, .. })
                 if object.uid() == known.uid && object.generation() == known.seen.0 =>
             {
-                (object.clone(), None)
+                // Once it is read it takes more.
+                let place = if object.spec_size() > SMALL {
+                    Some(self.reads.take(&key.0).await)
+                } else {
+                    None
+                };
+                (object.clone(), place)
             }
             _ => match self.read_again(&key, &known.uid).await? {
                 Some((object, place)) => (Arc::new(object), place),
@@ -132,16 +138,20 @@ impl SealedSecrets {
             .filter(|object| object.uid() == uid)
             .map(|mut object| {
                 object.metadata.managed_fields = None;
-                let large = object.memory_size() > SMALL;
+                let large = object.spec_size() > SMALL;
                 (object, large.then_some(place))
             }))
     }
 
     async fn look(&self, object: &Arc<SealedSecretObject>, known: &Known, keys: Arc<Keys>) -> Look {
-        let opened = open::open(object.clone(), keys, &self.settings, &self.renders).await;
-        if object.spec.get("suspend") == Some(&Value::Bool(true)) {
+        let spec = Arc::new(object.spec());
+        let (settings, renders) = (&self.settings, &self.renders);
+        let opened = open::open(object.clone(), spec.clone(), keys, settings, renders).await;
+        if spec.value.get("suspend") == Some(&Value::Bool(true)) {
             // Opened all the same: a key that only suspended objects need is needed.
-            let opened = opened.ok().map(|opened| self.desired(object, opened).1);
+            let opened = opened
+                .ok()
+                .map(|opened| self.desired(object, &spec, opened).1);
             let message = "suspended: the Secret is left as it is".to_owned();
             return Look {
                 outcome: Outcome::Stalled(Reason::Suspended, message),
@@ -171,7 +181,8 @@ impl SealedSecrets {
                 };
             }
         };
-        let (desired, judged) = self.desired(object, opened);
+        let (desired, judged) = self.desired(object, &spec, opened);
+        drop(spec);
         match target::write(&self.client, &self.freeze, &desired, known.target.as_ref()).await {
             Ok((target, op)) => {
                 if op != Op::None {
@@ -444,7 +455,12 @@ impl SealedSecrets {
         self.state().known.get(key).cloned()
     }
 
-    fn desired(&self, object: &SealedSecretObject, opened: OpenedObject) -> (Desired, Judged) {
+    fn desired(
+        &self,
+        object: &SealedSecretObject,
+        spec: &Spec,
+        opened: OpenedObject,
+    ) -> (Desired, Judged) {
         let text = |field: &Option<String>| field.clone().unwrap_or_default();
         let namespace = text(&object.metadata.namespace);
         let name = text(&object.metadata.name);
@@ -466,7 +482,7 @@ impl SealedSecrets {
             namespace,
             name,
             generation: object.generation(),
-            content: sealkit_core::sealed::content_fingerprint(&object.spec),
+            content: sealkit_core::sealed::content_fingerprint(&spec.value),
             secret_type: opened.template.type_.unwrap_or_else(|| "Opaque".to_owned()),
             immutable: opened.template.immutable.unwrap_or_default(),
             labels: metadata.labels,

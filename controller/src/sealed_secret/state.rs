@@ -8,9 +8,10 @@ use sealkit_core::api::{
     SealedSecretStatus, TargetStatus,
 };
 use sealkit_core::keys::Fingerprint;
-use sealkit_core::sealed::memory_size;
+use sealkit_core::sealed::{json_size, limits, memory_size};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
+use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use crate::status;
@@ -26,12 +27,17 @@ const HEALS_TOGETHER: Duration = Duration::from_secs(10);
 pub struct SealedSecretObject {
     /// Metadata.
     pub metadata: ObjectMeta,
-    /// The spec, not judged yet.
-    #[serde(default)]
-    pub spec: Value,
+    /// The spec, not read yet: as text it takes little, and whoever only looks whether there is
+    /// work needs no more.
+    #[serde(default = "nothing")]
+    spec: Box<RawValue>,
     /// The status, if it is one of ours.
     #[serde(default, deserialize_with = "lenient_status")]
     pub status: Option<SealedSecretStatus>,
+}
+
+fn nothing() -> Box<RawValue> {
+    RawValue::NULL.to_owned()
 }
 
 fn lenient_status<'de, D: Deserializer<'de>>(
@@ -75,9 +81,27 @@ impl SealedSecretObject {
         self.metadata.generation.unwrap_or_default()
     }
 
-    /// Bytes that it takes in memory, roughly.
-    pub(super) fn memory_size(&self) -> usize {
-        memory_size(&self.metadata) + memory_size(&self.spec) + memory_size(&self.status)
+    /// Reads the spec.
+    pub(super) fn spec(&self) -> Spec {
+        let text = self.spec.get();
+        Spec {
+            // What is too deep is none.
+            value: serde_json::from_str(text).unwrap_or_default(),
+            text_size: text.len(),
+        }
+    }
+
+    /// Bytes that it takes in memory, roughly, while its spec is text.
+    pub(super) fn waiting_size(&self) -> usize {
+        /// A field of the metadata or the status is about so much larger than its JSON.
+        const GROWTH: usize = 3;
+        let parts = json_size(&self.metadata) + json_size(&self.status);
+        self.spec.get().len() + parts * GROWTH
+    }
+
+    /// Bytes that its spec takes once it is read, roughly.
+    pub(super) fn spec_size(&self) -> usize {
+        memory_size(self.spec.get())
     }
 
     /// The UID, or empty.
@@ -91,6 +115,24 @@ impl SealedSecretObject {
         let text = annotations.get(RECONCILE_REQUESTED_AT)?.as_str();
         // It is kept in memory and echoed in the status.
         (text.len() <= REQUEST_BYTES).then_some(text)
+    }
+}
+
+/// A spec as it was read, not judged yet.
+pub(super) struct Spec {
+    pub(super) value: Value,
+    text_size: usize,
+}
+
+impl Spec {
+    /// Bytes as compact JSON, or what is certainly as far from the limit.
+    pub(super) fn json_size(&self) -> usize {
+        // Text can be longer than it must be, and shorter only where there are numbers.
+        if self.text_size < limits::OBJECT_BYTES / 8 {
+            self.text_size
+        } else {
+            json_size(&self.value)
+        }
     }
 }
 

@@ -173,38 +173,29 @@ pub fn content_fingerprint(spec: &Value) -> String {
 
 /// Bytes of a value as compact JSON.
 pub fn json_size(value: &impl serde::Serialize) -> usize {
-    count(value).bytes
-}
-
-/// Bytes that a value read from JSON takes in memory, roughly and rather too many: ten thousand
-/// empty texts are short as JSON, and are ten thousand places all the same.
-pub fn memory_size(value: &impl serde::Serialize) -> usize {
-    /// A text of its own on the heap, with its part of a tree's node.
-    const PLACE: usize = 96;
-    let Counter { bytes, places } = count(value);
-    bytes + places * PLACE
-}
-
-fn count(value: &impl serde::Serialize) -> Counter {
-    let mut counter = Counter::default();
+    let mut counter = Counter(0);
     // Counting cannot fail, and what was read from JSON encodes as JSON.
     let _ = serde_json::to_writer(&mut counter, value);
-    counter
+    counter.0
 }
 
-/// Counts JSON that is written to it.
-#[derive(Default)]
-struct Counter {
-    bytes: usize,
-    /// Members and items. A text that has such characters counts for more, which is allowed.
-    places: usize,
+/// Bytes that a value would take in memory if it were read from this JSON, roughly and rather too
+/// many: ten thousand empty texts are short as JSON, and are ten thousand places all the same.
+pub fn memory_size(json: &str) -> usize {
+    /// A text of its own on the heap, with its part of a tree's node.
+    const PLACE: usize = 96;
+    // Members and items. A text that has such characters counts for more.
+    let opens = |byte: &u8| matches!(byte, b',' | b':' | b'[' | b'{');
+    let places = json.bytes().filter(opens).count();
+    json.len() + places * PLACE
 }
+
+/// Counts bytes that are written to it.
+struct Counter(usize);
 
 impl std::io::Write for Counter {
     fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
-        self.bytes += buffer.len();
-        let opens = |byte: &&u8| matches!(byte, b',' | b':' | b'[' | b'{');
-        self.places += buffer.iter().filter(opens).count();
+        self.0 += buffer.len();
         Ok(buffer.len())
     }
 
