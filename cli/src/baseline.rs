@@ -15,7 +15,9 @@ use crate::config::{Config, FILE_NAME};
 use crate::error::{CommandError, Result};
 use crate::files;
 use crate::history::{Commit, History};
-use crate::sealed_text::{Sealed, may_hold_sealed, sealed_secrets, spelled, title, values};
+use crate::sealed_text::{
+    Sealed, may_hold_sealed, private_keys, sealed_secrets, spelled, title, values,
+};
 use crate::terminal::{Terminal, safe};
 
 /// See the module's text.
@@ -31,6 +33,8 @@ pub struct Baseline {
     keys: HashMap<String, HashSet<String>>,
     /// Files of the revision that may hold sealed values, with a digest of each.
     files: HashMap<String, [u8; 32]>,
+    /// Digests of the private keys that it has.
+    pub private_keys: HashSet<[u8; 32]>,
     /// The config, if the revision has one.
     pub config: Option<Rc<Config>>,
     /// Files of the config; gone when this is.
@@ -116,18 +120,22 @@ impl Baseline {
             earlier,
             keys: HashMap::new(),
             files: HashMap::new(),
+            private_keys: HashSet::new(),
             config: config.map(Rc::new),
             history,
             _folder: folder,
         };
         let ids: Vec<&str> = files.iter().map(|(_, id)| id.as_str()).collect();
         let mut contents = Vec::new();
+        let mut keys = HashSet::new();
         baseline.history.read(&ids, |index, bytes| {
             if may_hold_sealed(bytes) {
                 contents.push((files[index].0.clone(), bytes.to_vec()));
             }
+            keys.extend(private_keys(bytes).into_iter().map(|key| key.digest));
             Ok(())
         })?;
+        baseline.private_keys = keys;
         for (path, bytes) in contents {
             baseline.take_in(path, &bytes);
         }
@@ -279,8 +287,14 @@ fn fingerprints(config: &Config) -> Result<Vec<(String, Fingerprint)>> {
     Ok(found)
 }
 
-/// The config of a commit: its files are written into `folder` to be read as every config is.
-fn config(history: &History, commit: &str, root: &Path, folder: &Path) -> Result<Option<Config>> {
+/// The config of a commit or tree: its files are written into `folder` to be read as every config
+/// is.
+pub fn config(
+    history: &History,
+    commit: &str,
+    root: &Path,
+    folder: &Path,
+) -> Result<Option<Config>> {
     let Some(text) = history.file(commit, FILE_NAME)? else {
         return Ok(None);
     };

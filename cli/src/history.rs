@@ -5,6 +5,8 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use zeroize::Zeroizing;
+
 use crate::error::{CommandError, Result};
 use crate::repository::{no_repository, root_of};
 use crate::terminal::safe;
@@ -34,13 +36,15 @@ pub struct Blob {
     pub last: Commit,
 }
 
-/// A file that the next commit makes new, or changes.
+/// A file that the next commit makes new, changes or takes away. Submodules are none.
 #[derive(Clone, Debug)]
 pub struct Staged {
     /// Its path in the repository.
     pub path: String,
-    /// Its version.
-    pub id: String,
+    /// Its version, unless it goes.
+    pub id: Option<String>,
+    /// Is that the target of a link?
+    pub is_link: bool,
     /// The version that it had in the last commit.
     pub before: Option<String>,
 }
@@ -63,11 +67,22 @@ impl History {
         Ok(history)
     }
 
-    /// The repository around this folder, and what its next commit brings. Links and submodules
-    /// are none.
-    pub fn staged(folder: &Path) -> Result<(Self, Vec<Staged>)> {
-        let history = Self::around(folder)?;
-        let list = history.ask(&[
+    /// The history around this folder, of which the latest is enough.
+    pub fn around(folder: &Path) -> Result<Self> {
+        let root = root_of(folder).ok_or_else(no_repository)?;
+        Ok(Self { root })
+    }
+
+    /// The tree of the next commit.
+    pub fn index(&self) -> Result<String> {
+        let tree = self.ask(&["write-tree"]);
+        let tree = tree.map_err(|_| CommandError::input("there are conflicts to resolve first"))?;
+        Ok(tree.trim().to_owned())
+    }
+
+    /// What the next commit brings.
+    pub fn staged(&self) -> Result<Vec<Staged>> {
+        let list = self.ask(&[
             "diff",
             "--cached",
             "--raw",
@@ -76,7 +91,7 @@ impl History {
             "--no-renames",
             "--no-ext-diff",
             "--no-color",
-            "--diff-filter=AMT",
+            "--diff-filter=ADMT",
         ])?;
         let mut staged = Vec::new();
         let mut tokens = list.split('\0').filter(|token| !token.is_empty());
@@ -86,20 +101,15 @@ impl History {
             let [before_mode, mode, before, id, _] = fields.as_slice() else {
                 return Err(failed());
             };
-            if mode.starts_with("100") {
-                staged.push(Staged {
-                    path: path.to_owned(),
-                    id: (*id).to_owned(),
-                    before: before_mode.starts_with("100").then(|| (*before).to_owned()),
-                });
-            }
+            let is_link = mode.starts_with("120");
+            staged.push(Staged {
+                path: path.to_owned(),
+                id: (mode.starts_with("100") || is_link).then(|| (*id).to_owned()),
+                is_link,
+                before: before_mode.starts_with("100").then(|| (*before).to_owned()),
+            });
         }
-        Ok((history, staged))
-    }
-
-    fn around(folder: &Path) -> Result<Self> {
-        let root = root_of(folder).ok_or_else(no_repository)?;
-        Ok(Self { root })
+        Ok(staged)
     }
 
     /// Root of the work tree.
@@ -261,7 +271,7 @@ impl History {
     }
 
     /// Hands the bytes of these versions to `each`, in order; those that are larger than any
-    /// manifest are left out.
+    /// manifest are left out. They are wiped then: a Secret may be among them.
     pub fn read(
         &self,
         ids: &[&str],
@@ -279,8 +289,7 @@ impl History {
                 }
             });
             let mut line = String::new();
-            let mut bytes = Vec::new();
-            for index in 0..ids.len() {
+            let mut next = |index: usize| {
                 line.clear();
                 output.read_line(&mut line).map_err(|_| failed())?;
                 let size = line.trim().rsplit(' ').next();
@@ -289,26 +298,31 @@ impl History {
                     CommandError::input("Git does not have all versions of all files")
                         .hint("is it a partial clone? fetch all of it: `git fetch --refetch`")
                 })?;
-                bytes.clear();
                 // With the line feed that follows.
                 let mut content = output.by_ref().take(size + 1);
                 if size > LARGEST {
                     std::io::copy(&mut content, &mut std::io::sink()).map_err(|_| failed())?;
-                    continue;
+                    return Ok(());
                 }
+                let room = usize::try_from(size + 1).unwrap_or_default();
+                let mut bytes = Zeroizing::new(Vec::with_capacity(room));
                 content.read_to_end(&mut bytes).map_err(|_| failed())?;
                 if bytes.pop() != Some(b'\n') {
                     return Err(failed());
                 }
-                each(index, &bytes)?;
+                each(index, &bytes)
+            };
+            let result = (0..ids.len()).try_for_each(&mut next);
+            if result.is_err() {
+                // Or it would wait for a reader, and the thread above for it.
+                let _ = child.kill();
             }
-            Ok(())
+            result
         });
         drop(output);
         if result.is_ok() {
             ended(child)?;
         } else {
-            let _ = child.kill();
             let _ = child.wait();
         }
         result
@@ -346,5 +360,35 @@ fn ended(mut child: Child) -> Result<()> {
     match child.wait() {
         Ok(status) if status.success() => Ok(()),
         _ => Err(failed()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::repository::git;
+
+    #[test]
+    fn a_reader_that_breaks_off_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        git(root, &["init", "-q"]).unwrap();
+        std::fs::write(root.join("x"), vec![b'x'; 1000]).unwrap();
+        let (_, id) = git(root, &["hash-object", "-w", "x"]).unwrap();
+        // More than pipes hold, both ways.
+        let ids = vec![id.trim(); 5000];
+        let history = History::around(root).unwrap();
+        let mut read = 0;
+        let broken = history.read(&ids, |_, _| {
+            read += 1;
+            Err(failed())
+        });
+        assert!(broken.is_err() && read == 1);
+        let whole = history.read(&ids, |_, _| {
+            read += 1;
+            Ok(())
+        });
+        whole.unwrap();
+        assert_eq!(read, 5001);
     }
 }

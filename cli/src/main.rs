@@ -10,6 +10,7 @@ mod error;
 mod files;
 mod history;
 mod identities;
+mod index;
 mod known;
 mod kubeconfig;
 mod merging;

@@ -1,5 +1,6 @@
 //! Where a path lies: its repository, and what it really points to.
 
+use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -46,8 +47,11 @@ impl Location {
     /// Is it in a work tree whose Git would commit it?
     pub fn is_committable(&self) -> bool {
         let Some(root) = &self.root else { return false };
-        let path = self.real.to_string_lossy();
-        let ignored = git(root, &["check-ignore", "-q", "--", &path]);
+        let path = self.real.as_os_str();
+        let ignored = git(
+            root,
+            &["check-ignore".as_ref(), "-q".as_ref(), "--".as_ref(), path],
+        );
         !matches!(ignored, Some((0, _)))
     }
 }
@@ -81,7 +85,7 @@ pub fn git_folder(root: &Path) -> Option<PathBuf> {
 }
 
 /// What Git says: its exit code, and its stdout.
-pub fn git(root: &Path, arguments: &[&str]) -> Option<(i32, String)> {
+pub fn git(root: &Path, arguments: &[impl AsRef<OsStr>]) -> Option<(i32, String)> {
     let mut git = Command::new("git");
     git.arg("-C").arg(root).args(arguments);
     let output = git

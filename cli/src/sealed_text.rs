@@ -7,6 +7,7 @@ use sealkit_core::keys::Identity;
 use sealkit_core::manifest::{Document, read_documents};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
 
 /// A value is itself wherever it stands: its envelope and its ciphertext, the latter as a digest.
 pub type Sealed = (String, [u8; 16]);
@@ -68,25 +69,67 @@ pub fn envelopes(bytes: &[u8]) -> HashSet<String> {
     found
 }
 
-/// The lines that private keys stand in, from 1: of any file, and only what really is one.
-pub fn private_keys(bytes: &[u8]) -> Vec<usize> {
+/// A private key of age in a text.
+pub struct PrivateKey {
+    /// Its line, from 1.
+    pub line: usize,
+    /// Tells it from others.
+    pub digest: [u8; 32],
+}
+
+impl PrivateKey {
+    /// What is wrong with it.
+    pub fn told(&self) -> String {
+        format!(
+            "a private key in line {}: whoever reads the file opens what is sealed to it",
+            self.line
+        )
+    }
+}
+
+/// All private keys in a file, whatever it is; only what really is one.
+pub fn private_keys(bytes: &[u8]) -> Vec<PrivateKey> {
     const MARK: &[u8] = b"AGE-SECRET-KEY-";
+    /// Characters of a classic and of a hybrid one, each 32 bytes in Bech32.
+    const LENGTHS: [usize; 2] = [
+        "AGE-SECRET-KEY-1".len() + 58,
+        "AGE-SECRET-KEY-PQ-1".len() + 58,
+    ];
     let mut found = Vec::new();
     for (number, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
         let mut rest = line;
-        while let Some(at) = rest.windows(MARK.len()).position(|window| window == MARK) {
+        let is_mark = |window: &[u8]| window.eq_ignore_ascii_case(MARK);
+        while let Some(at) = rest.windows(MARK.len()).position(is_mark) {
             rest = &rest[at..];
-            let is_text = |byte: &&u8| byte.is_ascii_alphanumeric() || **byte == b'-';
-            let end = rest.iter().take_while(is_text).count();
-            let text = std::str::from_utf8(&rest[..end]).unwrap_or_default();
-            if text.parse::<Identity>().is_ok() {
-                found.push(number + 1);
-                break;
-            }
+            let keys = LENGTHS.iter().filter_map(|length| {
+                let text = std::str::from_utf8(rest.get(..*length)?).ok()?;
+                text.parse::<Identity>().ok()?;
+                Some(Sha256::digest(text.to_ascii_uppercase()).into())
+            });
+            found.extend(keys.map(|digest| PrivateKey {
+                line: number + 1,
+                digest,
+            }));
             rest = &rest[MARK.len()..];
         }
     }
     found
+}
+
+/// Tells a plain Secret from others; nothing where it is none, or has no values.
+pub fn plain(document: &Document) -> Option<[u8; 32]> {
+    let sections = ["data", "stringData"].map(|name| document.object.get(name));
+    let mut entries = sections
+        .iter()
+        .flatten()
+        .filter_map(|section| section.as_object());
+    if !document.is_secret() || entries.all(serde_json::Map::is_empty) {
+        return None;
+    }
+    let text = serde_json::to_vec(&(title(document), sections))
+        .ok()
+        .map(Zeroizing::new)?;
+    Some(Sha256::digest(&*text).into())
 }
 
 /// All texts that look like sealed values, whatever file they stand in: patches, templates, files
@@ -146,13 +189,20 @@ mod tests {
             classic.as_str(),
             hybrid.as_str()
         );
-        assert_eq!(private_keys(text.as_bytes()), [2, 4]);
-        let broken = classic.replace(
-            &classic[20..21],
-            if &classic[20..21] == "Q" { "P" } else { "Q" },
-        );
-        assert!(private_keys(broken.as_bytes()).is_empty());
+        let lines = |text: &str| -> Vec<usize> {
+            private_keys(text.as_bytes())
+                .iter()
+                .map(|key| key.line)
+                .collect()
+        };
+        assert_eq!(lines(&text), [2, 4]);
+        let glued = format!("x{}-old {}KEY", classic.as_str(), hybrid.as_str());
+        assert_eq!(lines(&glued), [1, 1]);
+        let other = if &classic[20..21] == "Q" { "P" } else { "Q" };
+        assert!(lines(&classic.replace(&classic[20..21], other)).is_empty());
         assert!(private_keys(b"AGE-SECRET-KEY-AGE-SECRET-KEY-\xff").is_empty());
+        // Each place is looked at once.
+        assert!(lines(&"AGE-SECRET-KEY-".repeat(200_000)).is_empty());
     }
 
     #[test]

@@ -83,8 +83,11 @@ impl Tree {
 
 /// Is it YAML or JSON, by its name?
 pub fn is_manifest(path: &Path) -> bool {
-    path.extension()
-        .is_some_and(|end| end == "yaml" || end == "yml" || end == "json")
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let name = name.to_ascii_lowercase();
+    [".yaml", ".yml", ".json"]
+        .iter()
+        .any(|end| name.ends_with(end))
 }
 
 /// A temporary file of [`crate::files::replace`] whose process is gone.
@@ -101,19 +104,23 @@ fn is_abandoned(path: &Path) -> bool {
     written.is_some_and(|at| SystemTime::now().duration_since(at).unwrap_or_default() > ABANDONED)
 }
 
-/// Does a file that is no YAML look like a Secret, sealed or not? Charts hold templates, which
-/// need not be YAML.
+/// Does a file that cannot be read look like a Secret, sealed or not, to a program that reads more?
+/// Charts hold templates, which need not be YAML.
 pub fn is_broken_secret(bytes: &[u8]) -> bool {
-    let Ok(text) = std::str::from_utf8(bytes) else {
-        return true;
+    // YAML may be UTF-16, whose letters have a zero beside them.
+    let bytes: Vec<u8> = bytes.iter().copied().filter(|byte| *byte != 0).collect();
+    let text = String::from_utf8_lossy(&bytes);
+    let quotes = ['"', '\''];
+    let is_kind = |(at, word): (usize, &str)| {
+        let after = text[at + word.len()..]
+            .trim_start_matches(quotes)
+            .trim_start();
+        let value = after
+            .strip_prefix(':')
+            .map(|value| value.trim_start().trim_start_matches(quotes));
+        let end = |character: char| !character.is_ascii_alphanumeric();
+        let kind = value.and_then(|value| value.split(end).next());
+        matches!(kind, Some("Secret" | "SealedSecret" | "SecretList"))
     };
-    !text.contains("{{")
-        && text.lines().any(|line| {
-            let line = line.trim().trim_start_matches("- ").trim_end_matches(',');
-            let Some((key, value)) = line.split_once(':') else {
-                return false;
-            };
-            let bare = |text: &str| text.trim().trim_matches(['"', '\'']).to_owned();
-            bare(key) == "kind" && matches!(bare(value).as_str(), "Secret" | "SealedSecret")
-        })
+    !text.contains("{{") && text.match_indices("kind").any(is_kind)
 }

@@ -32,7 +32,8 @@ const ANSWER_WITHIN: Duration = Duration::from_mins(1);
 const ROOM_WITHIN: Duration = Duration::from_mins(2);
 const PAUSE: Duration = Duration::from_millis(500);
 /// What comes back from a creation.
-const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+const METADATA_ONLY: &str =
+    "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
 
 /// What gives the rights.
 const ROLE: &str = "the Role sealkit-rewrap of deploy/rewrap allows it";

@@ -94,14 +94,37 @@ pub fn hook(root: &Path) -> Option<Hook> {
     };
     let folder = root.join(folder.trim_end_matches('\n'));
     let own = git_folder(root)?.join("hooks");
-    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    // It need not be there yet.
+    let real = |path: &Path| {
+        let parent = path.parent().and_then(|parent| parent.canonicalize().ok());
+        let last = path
+            .file_name()
+            .zip(parent)
+            .map(|(name, parent)| parent.join(name));
+        path.canonicalize().ok().or(last)
+    };
     let path = folder.join("pre-commit");
-    let text = std::fs::read_to_string(&path);
+    let text = std::fs::read_to_string(&path).unwrap_or_default();
+    let mut lines = text.lines().map(str::trim_start);
+    let calls = lines.any(|line| !line.starts_with('#') && line.contains(CHECK));
     Some(Hook {
-        is_own: real(&folder) == real(&own),
-        is_ours: text.is_ok_and(|text| text.contains(CHECK)),
+        is_own: real(&folder).is_some_and(|it| Some(it) == real(&own)),
+        is_ours: calls && is_executable(&path),
         path,
     })
+}
+
+/// Git passes over hooks that cannot be run.
+#[cfg(unix)]
+fn is_executable(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    path.metadata()
+        .is_ok_and(|metadata| metadata.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(not(unix))]
+fn is_executable(_: &Path) -> bool {
+    true
 }
 
 /// A hook of somebody else stays as it is.
@@ -113,7 +136,7 @@ fn install_hook(root: &Path, terminal: Terminal) -> Result<()> {
     }
     if !hook.is_own || hook.path.symlink_metadata().is_ok() {
         terminal.note(format_args!(
-            "let your own hook call `{CHECK}`: {} is not touched",
+            "let your own hook call `{CHECK}`, and be executable: {} is not touched",
             shown(&hook.path)
         ));
         return Ok(());
@@ -265,28 +288,6 @@ struct Aligned {
     documents: Vec<Vec<Document>>,
 }
 
-/// A text without values and envelopes, and its comments.
-#[derive(PartialEq)]
-struct Rest(String, Vec<String>);
-
-impl Rest {
-    fn of(text: &str, documents: &[Document]) -> Option<Self> {
-        let mut edits = BTreeMap::new();
-        for index in by_name(documents)?.into_values() {
-            let values = documents[index].object.pointer("/spec/encryptedData")?;
-            let keys = values.as_object()?.keys();
-            let mut edit = SealedEdit::default();
-            edit.values.extend(keys.map(|key| (key.clone(), None)));
-            edits.insert(index, edit);
-        }
-        let without = edit_sealed(text, documents, &edits).ok()?.text;
-        // Some of them stand behind a value.
-        let comments = text.lines().filter_map(|line| line.split_once('#'));
-        let comments = comments.map(|(_, comment)| comment.trim_end().to_owned());
-        Some(Self(without, comments.collect()))
-    }
-}
-
 impl Aligned {
     /// Nothing where a version cannot be read or edited: then lines decide alone.
     fn new(texts: &[String; 3], path: Option<&Path>) -> Option<Self> {
@@ -345,14 +346,48 @@ impl Aligned {
     /// The text of one side, where the other has changed nothing but values and envelopes: it says
     /// all that both mean.
     fn whole(&self, before: &[String; 3]) -> Option<&str> {
-        let rest = |side: usize| Rest::of(&before[side], &self.documents[side]);
-        let base = rest(0).filter(|_| self.conflicts.is_empty())?;
-        // What stays is the text of the one that may have changed more.
-        let changed_only_values = |side: usize| rest(side).is_some_and(|rest| rest == base);
+        let named: Vec<_> = self.documents.iter().map(|it| by_name(it)).collect();
+        let [Some(base), Some(ours), Some(theirs)] = named.as_slice() else {
+            return None;
+        };
+        // An object that came, went or was renamed is for a person to look at.
+        let same = base.keys().eq(ours.keys()) && base.keys().eq(theirs.keys());
+        if !same || !self.conflicts.is_empty() {
+            return None;
+        }
+        let changed_only_values =
+            |side: usize| self.with_values_of_base(side, before).as_ref() == Some(&before[0]);
         let (_, kept) = [(2, 1), (1, 2)]
             .into_iter()
             .find(|(other, _)| changed_only_values(*other))?;
         Some(&self.texts[kept])
+    }
+
+    /// The text of a side, its values and envelopes as they were.
+    fn with_values_of_base(&self, side: usize, before: &[String; 3]) -> Option<String> {
+        let (base, documents) = (&self.documents[0], &self.documents[side]);
+        let indices = by_name(documents)?;
+        let mut edits = BTreeMap::new();
+        for (name, old) in by_name(base)? {
+            let index = indices.get(&name)?;
+            let (old, new) = (Version::of(&base[old])?, Version::of(&documents[*index])?);
+            let mut edit = SealedEdit::default();
+            for key in old.values.keys().chain(new.values.keys()) {
+                let value = old.values.get(key);
+                if value != new.values.get(key) {
+                    let value = value.map(|text| (*text).to_owned());
+                    edit.values.insert((*key).to_owned(), value);
+                }
+            }
+            for (id, envelope) in &old.envelopes {
+                edit.kept.insert((*id).to_owned());
+                if new.envelopes.get(id) != Some(envelope) {
+                    edit.envelopes.insert((*id).to_owned(), envelope.clone());
+                }
+            }
+            edits.insert(*index, edit);
+        }
+        Some(edit_sealed(&before[side], documents, &edits).ok()?.text)
     }
 
     /// Has each object exactly the values that both sides meant?

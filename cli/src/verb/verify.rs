@@ -1,6 +1,6 @@
 //! `seal verify`: what can be known of sealed files, with or without a key.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use sealkit_core::api::{SealedSecretSpec, SecretTemplate};
@@ -13,16 +13,14 @@ use serde_json::Value;
 use crate::args::{GlobalArgs, VerifyArgs};
 use crate::baseline::{Baseline, Place};
 use crate::config::{Config, FILE_NAME};
-use crate::error::{CommandError, Result};
+use crate::error::Result;
 use crate::files;
-use crate::history::History;
 use crate::identities;
+use crate::index::{Index, Standing};
 use crate::known::short_list;
 use crate::report::{Finding, Scanned, print_findings};
 use crate::repository::{Location, no_repository};
-use crate::sealed_text::{
-    Sealed, envelopes, may_hold_sealed, private_keys, spelled, title, values,
-};
+use crate::sealed_text::{Sealed, may_hold_sealed, plain, private_keys, spelled, title, values};
 use crate::template_file;
 use crate::terminal::{Terminal, safe};
 use crate::tree::{Found, Tree, is_broken_secret, is_manifest};
@@ -30,7 +28,12 @@ use crate::wanted::Wanted;
 
 /// Looks at everything below the paths. Returns whether nothing was found.
 pub fn run(args: &VerifyArgs, global: &GlobalArgs, terminal: Terminal) -> Result<bool> {
-    let ring = identities::ring(global, terminal)?;
+    // A hook asks for no passphrase, and finds no fault in what is not its own.
+    let ring = if args.staged {
+        KeyRing::default()
+    } else {
+        identities::ring(global, terminal)?
+    };
     let mut verifier = Verifier {
         ring,
         terminal,
@@ -38,7 +41,7 @@ pub fn run(args: &VerifyArgs, global: &GlobalArgs, terminal: Terminal) -> Result
         next: Wanted::default(),
         base: None,
         judged: HashSet::new(),
-        standing: HashSet::new(),
+        standing: Standing::default(),
         findings: Vec::new(),
         scanned: Scanned::default(),
     };
@@ -84,9 +87,8 @@ struct Verifier {
     base: Option<(Baseline, PathBuf)>,
     /// Values of objects, which the revision was asked about.
     judged: HashSet<Sealed>,
-    /// Envelopes that the file has in the last commit: whom they are sealed to is not the matter of
-    /// the next one.
-    standing: HashSet<String>,
+    /// What was committed before, where only the next commit matters.
+    standing: Standing,
     findings: Vec<Finding>,
     scanned: Scanned,
 }
@@ -103,6 +105,7 @@ impl Verifier {
             }
         }
         self.wanted = Wanted::by_revision(base.config.clone());
+        self.standing.plain.clone_from(&base.private_keys);
         self.base = Some((base, root.canonicalize().unwrap_or(root)));
         Ok(())
     }
@@ -161,7 +164,7 @@ impl Verifier {
     }
 
     /// Sealed values that stand where no object was read: in patches, under other names of files,
-    /// in what only another program reads, behind links.
+    /// in what only another program reads, behind links. Private keys in what is no manifest.
     fn everything_else(&mut self) -> Result<()> {
         let Some((base, root)) = &self.base else {
             return Ok(());
@@ -185,6 +188,11 @@ impl Verifier {
                 continue;
             }
             let bytes = files::read(&path, INPUT_BYTES)?;
+            if !is_manifest(&path) {
+                let new = private_keys(&bytes).into_iter();
+                let new = new.filter(|key| !self.standing.plain.contains(&key.digest));
+                findings.extend(new.map(|key| (name.clone(), "PrivateKey", key.told())));
+            }
             if !may_hold_sealed(&bytes) || base.has(&name, &bytes) {
                 continue;
             }
@@ -209,39 +217,23 @@ impl Verifier {
         Ok(())
     }
 
-    /// What is staged, whatever the work tree says meanwhile: Secrets and private keys that would
-    /// be committed, and SealedSecrets as ever.
+    /// What is staged: Secrets and private keys that would be committed, and SealedSecrets as ever.
+    /// What was committed before is not told again.
     fn next_commit(&mut self) -> Result<()> {
-        let here = std::env::current_dir();
-        let here = here.map_err(|_| CommandError::input("no working directory"))?;
-        let (history, staged) = History::staged(&here)?;
-        let mut standing: HashMap<&str, HashSet<String>> = HashMap::new();
-        let (paths, ids): (Vec<&str>, Vec<&str>) = staged
-            .iter()
-            .filter(|file| is_manifest(Path::new(&file.path)))
-            .filter_map(|file| Some((file.path.as_str(), file.before.as_deref()?)))
-            .unzip();
-        history.read(&ids, |index, bytes| {
-            standing.insert(paths[index], envelopes(bytes));
-            Ok(())
-        })?;
-        let ids: Vec<&str> = staged.iter().map(|file| file.id.as_str()).collect();
-        history.read(&ids, |index, bytes| {
-            let path = staged[index].path.as_str();
-            let file = Found {
-                place: Location {
-                    given: PathBuf::from(path),
-                    ..Location::of(&history.root().join(path))?
-                },
-                named: false,
-            };
-            self.standing = standing.remove(path).unwrap_or_default();
-            if is_manifest(&file.place.given) {
-                self.content(&file, bytes)
-            } else {
-                self.private_keys(&file.place.given, bytes);
-                Ok(())
+        let index = Index::read()?;
+        self.wanted = Wanted::by_revision(index.config.clone());
+        self.standing = index.standing()?;
+        index.each(|place, is_manifest, bytes| {
+            let path = &place.given;
+            match bytes {
+                Some(bytes) if is_manifest => self.content(place, false, bytes)?,
+                Some(bytes) => self.private_keys(path, bytes),
+                None => {
+                    let detail = "too large: nobody looked into it".to_owned();
+                    self.find(path, None, "Unreadable", detail);
+                }
             }
+            Ok(())
         })?;
         if !self.findings.is_empty() {
             self.terminal.note(
@@ -253,26 +245,26 @@ impl Verifier {
 
     /// Private keys in plain text, in any file.
     fn private_keys(&mut self, path: &Path, bytes: &[u8]) {
-        for line in private_keys(bytes) {
-            let detail = format!(
-                "a private key in line {line}: whoever reads the file opens what is sealed to it"
-            );
-            self.find(path, None, "PrivateKey", detail);
+        for key in private_keys(bytes) {
+            if !self.standing.plain.contains(&key.digest) {
+                self.find(path, None, "PrivateKey", key.told());
+            }
         }
     }
 
     fn file(&mut self, file: &Found) -> Result<()> {
         let bytes = files::read(&file.place.given, INPUT_BYTES)?;
-        self.content(file, &bytes)
+        self.content(&file.place, file.named, &bytes)
     }
 
-    fn content(&mut self, file: &Found, bytes: &[u8]) -> Result<()> {
-        let path = &file.place.given;
+    /// A file that should be a manifest, and has to be one if it was named.
+    fn content(&mut self, place: &Location, named: bool, bytes: &[u8]) -> Result<()> {
+        let path = &place.given;
         self.private_keys(path, bytes);
         let mut documents = match read_documents(bytes) {
             Ok(documents) => documents,
             Err(error) => {
-                if file.named || is_broken_secret(bytes) {
+                if named || is_broken_secret(bytes) {
                     self.scanned.files += 1;
                     self.find(path, None, "Unreadable", error.to_string());
                 }
@@ -284,8 +276,8 @@ impl Verifier {
         for document in &documents {
             if document.is_sealed_secret() {
                 self.scanned.objects += 1;
-                self.sealed_secret(&file.place, document)?;
-            } else if document.is_secret() && has_values(&document.object) {
+                self.sealed_secret(place, document)?;
+            } else if plain(document).is_some_and(|it| !self.standing.plain.contains(&it)) {
                 let detail = "a Secret in plain text: whoever reads the file reads its values";
                 self.find(path, Some(document), "PlaintextSecret", detail.to_owned());
             }
@@ -365,7 +357,7 @@ impl Verifier {
                 .pointer(&format!("/spec/envelopes/{id}/sealedKey"));
             if text
                 .and_then(Value::as_str)
-                .is_some_and(|it| self.standing.contains(it))
+                .is_some_and(|it| self.standing.envelopes.contains(it))
             {
                 continue;
             }
@@ -409,11 +401,4 @@ fn resource_fault(object: &Value) -> Option<String> {
             safe(&error.to_string())
         )),
     }
-}
-
-fn has_values(secret: &Value) -> bool {
-    ["data", "stringData"]
-        .iter()
-        .filter_map(|field| secret.get(field)?.as_object())
-        .any(|entries| !entries.is_empty())
 }

@@ -313,3 +313,32 @@ fn a_key_that_takes_the_place_of_another_is_a_finding() {
         "{lines:?}"
     );
 }
+
+#[test]
+fn a_new_private_key_is_found_in_any_file() {
+    let (desk, ..) = repository();
+    let key = desk.read("../home/recovery");
+    desk.write("old.txt", &key);
+    desk.git(&["add", "-A"]);
+    desk.git(&["commit", "-q", "-m", "a test key"]);
+    assert!(
+        found(&desk).is_empty(),
+        "what main has is no matter of the request"
+    );
+    desk.write("moved.txt", &format!("the same\n{key}"));
+    assert!(found(&desk).is_empty());
+    let other = desk.read("../home/production");
+    desk.write("notes.txt", &format!("\n{other}"));
+    desk.write(
+        "values.yaml",
+        &format!("kind: A\nkey: |\n  {}\n", other.lines().last().unwrap()),
+    );
+    let found = found(&desk);
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(
+        found
+            .iter()
+            .all(|it| it.contains("PrivateKey") && !it.contains("AGE-SECRET")),
+        "{found:?}"
+    );
+}

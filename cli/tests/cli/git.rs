@@ -475,6 +475,11 @@ fn the_first_commit_is_checked_too() {
     Desk::new().refused(&["verify", "--staged"], "", 3, "not a Git repository");
 }
 
+fn set_mode(path: &std::path::Path, mode: u32) {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
 #[test]
 fn hooks_of_others_stay() {
     let desk = Desk::repository(&["production", "recovery"], CONFIG);
@@ -487,7 +492,21 @@ fn hooks_of_others_stay() {
             .contains("let your own hook call `seal verify --staged`")
     );
     assert_eq!(desk.read(hook), "#!/bin/sh\nexit 0\n");
+    // Turned off, or passed over by Git.
+    for (text, mode) in [
+        ("#!/bin/sh\n# seal verify --staged\n", 0o755),
+        ("#!/bin/sh\nseal verify --staged\n", 0o644),
+    ] {
+        desk.write(hook, text);
+        set_mode(&desk.path(hook), mode);
+        let answer = desk.seal(&["git", "install"]).done();
+        assert!(
+            answer.stderr.contains("let your own hook call"),
+            "{answer:?}"
+        );
+    }
     desk.write(hook, "#!/bin/sh\nseal verify --staged && other\n");
+    set_mode(&desk.path(hook), 0o755);
     let answer = desk.seal(&["git", "install"]).done();
     assert!(!answer.stderr.contains("hook"), "{answer:?}");
     std::fs::remove_file(desk.path(hook)).unwrap();
@@ -626,5 +645,260 @@ fn style_is_no_conflict_and_comments_are_not_lost() {
     assert!(
         left.contains("# of ours") && left.contains("# of theirs"),
         "{left}"
+    );
+}
+
+/// What is committed decides, config and keys too; what lies on the disk does not.
+#[test]
+fn the_work_tree_does_not_mislead_the_hook() {
+    let story = Story::new(true);
+    let desk = &story.desk;
+    let evil = desk
+        .pipe(&["-R", "key.pub", "--accept-recipients"], SECRET)
+        .done();
+    desk.write("prod/evil.sealed.yaml", &evil.stdout);
+    desk.git(&["add", "prod"]);
+    let refused = |what: &str| {
+        let (done, said) = committed(desk, &[]);
+        assert!(!done && said.contains("OtherRecipients"), "{what}: {said}");
+    };
+    refused("for others");
+    std::fs::create_dir_all(desk.path("prod/.git")).unwrap();
+    refused("a folder that looks like another repository");
+    std::fs::remove_dir(desk.path("prod/.git")).unwrap();
+    let config = desk.read(".sealkit.yaml");
+    desk.write(
+        ".sealkit.yaml",
+        &config.replace(".sealkit/production.pub", "key.pub"),
+    );
+    refused("a config that is not committed");
+    desk.write(".sealkit.yaml", &config);
+    std::fs::remove_dir_all(desk.path("prod")).unwrap();
+    std::os::unix::fs::symlink("/tmp", desk.path("prod")).unwrap();
+    refused("a link in its place");
+    std::fs::remove_file(desk.path("prod")).unwrap();
+    // With the config that makes it right, in one commit; the disk says something else meanwhile.
+    desk.write(
+        ".sealkit.yaml",
+        &config.replace(".sealkit/production.pub", "key.pub"),
+    );
+    let config_of_one = desk
+        .read(".sealkit.yaml")
+        .replace("    recovery: [.sealkit/recovery.pub]\n", "");
+    desk.write(
+        ".sealkit.yaml",
+        &config_of_one.replace("recovery: [.sealkit/recovery.pub]\n", ""),
+    );
+    desk.git(&["add", "-f", ".sealkit.yaml", "key.pub"]);
+    desk.write(".sealkit.yaml", "version: 1\n");
+    let (done, said) = committed(desk, &[]);
+    assert!(done, "{said}");
+}
+
+#[test]
+fn the_hook_reads_as_other_programs_do() {
+    let story = Story::new(true);
+    let desk = &story.desk;
+    let key = desk.read("../home/recovery");
+    let key = key.lines().find(|line| line.starts_with("AGE")).unwrap();
+    for (name, text) in [
+        ("list.json", r#"{"kind":"SecretList","apiVersion":"v1","items":[{"metadata":{"name":"a"},"data":{"a":"YQ=="}}]}"#.to_owned()),
+        ("nested.yaml", format!("kind: List\napiVersion: v1\nitems: [{{kind: List, apiVersion: v1, items: [{}]}}]\n", secret("a", &[("a", "b")]))),
+        ("twice.yaml", "apiVersion: v1\nkind: Secret # prod\nmetadata: {name: a}\nstringData: {a: b, a: c}\n".to_owned()),
+        ("twice.json", r#"{"apiVersion":"v1","kind":"Secret","stringData":{"a":"b","a":"c"}}"#.to_owned()),
+        ("LOUD.YAML", SECRET.to_owned()),
+        (".yaml", SECRET.to_owned()),
+        ("glued.txt", format!("x{key}-old\n")),
+    ] {
+        desk.write(name, &text);
+        desk.git(&["add", name]);
+        let (done, said) = committed(desk, &[]);
+        assert!(!done && said.contains(name), "{name}: {said}");
+        desk.git(&["rm", "-q", "--cached", name]);
+    }
+    std::os::unix::fs::symlink(key, desk.path("link")).unwrap();
+    desk.git(&["add", "link"]);
+    let (done, said) = committed(desk, &[]);
+    assert!(!done && said.contains("link: PrivateKey"), "{said}");
+    desk.git(&["rm", "-q", "--cached", "link"]);
+    // Some other program's, in another encoding.
+    std::fs::write(desk.path("latin.json"), b"{\"name\": \"caf\xe9\"}").unwrap();
+    desk.git(&["add", "latin.json"]);
+    let (done, said) = committed(desk, &[]);
+    assert!(done, "{said}");
+    // An identity in the environment is nobody's business here.
+    let mut other = Desk::repository(&["production", "recovery"], CONFIG);
+    other.pipe(&["-w", FILE], SECRET).done();
+    other.git(&["add", FILE, ".sealkit.yaml", ".sealkit"]);
+    other.set("SEALKIT_IDENTITY_FILE", "/nowhere");
+    other.seal(&["verify", "--staged"]).done();
+}
+
+#[test]
+fn the_hook_asks_for_nobody_elses_work() {
+    // A branch from before a rotation takes it in, and what was added and is stale meanwhile.
+    let story = Story::new(true);
+    let desk = &story.desk;
+    let add = |name: &str| {
+        let file = format!("{name}.sealed.yaml");
+        desk.pipe(
+            &["-w", &file, "--accept-recipients"],
+            secret(name, &[("a", "b")]),
+        )
+        .done();
+    };
+    desk.write("notes.txt", "1\n");
+    desk.commit("notes");
+    story.fork(
+        |it| {
+            add("stale");
+            it.desk.write("notes.txt", "2\n");
+            it.desk.git(&["add", "-A"]);
+            it.desk.git(&["commit", "-q", "-m", "added"]);
+            let generate = ["keys", "generate", "--classic", "-w", "../home/next"];
+            let public = it.desk.seal(&generate).done().stdout;
+            it.desk.write(".sealkit/production.pub", &public);
+        },
+        |it| it.desk.write("notes.txt", "3\n"),
+    );
+    desk.git(&["checkout", "-q", "topic"]);
+    assert!(!desk.try_git(&["merge", "-q", "main"]).status.success());
+    desk.write("notes.txt", "4\n");
+    desk.git(&["add", "notes.txt"]);
+    let (done, said) = committed(desk, &[]);
+    assert!(done, "{said}");
+    desk.git(&["mv", "stale.sealed.yaml", "moved.sealed.yaml"]);
+    let (done, said) = committed(desk, &[]);
+    assert!(done, "{said}");
+
+    // What was committed before leaks no more than it did.
+    desk.write(
+        "old.yaml",
+        &format!("{SECRET}---\nkind: A\napiVersion: v1\n"),
+    );
+    let key = desk.read("../home/recovery");
+    desk.write("old.txt", &key);
+    desk.git(&["add", "-A"]);
+    assert!(!committed(desk, &[]).0);
+    assert!(committed(desk, &["--no-verify"]).0);
+    desk.write(
+        "old.yaml",
+        &format!("{SECRET}---\nkind: B\napiVersion: v1\n"),
+    );
+    desk.write("old.txt", &format!("more\n{key}"));
+    let (done, said) = committed(desk, &["-a"]);
+    assert!(done, "{said}");
+    desk.write("old.yaml", &SECRET.replace("hunter2", "hunter3"));
+    assert!(!committed(desk, &["-a"]).0, "another value");
+}
+
+/// Where one side takes an object out, or renames it, a person decides, or nothing is lost.
+#[test]
+fn no_value_goes_with_an_object_unseen() {
+    let removed = |it: &Story| {
+        let text = it.desk.read(FILE);
+        let first = text.split("---\n").next().unwrap();
+        it.desk.write(FILE, first);
+    };
+    let renamed = |it: &Story| {
+        let text = it.desk.read(FILE).replace("name: cache", "name: caches");
+        it.desk.write(FILE, &text);
+    };
+    let set = |it: &Story| {
+        let set = ["set", FILE, "--name", "cache", "C", "--accept-recipients"];
+        it.desk.pipe(&set, "NEW").done();
+    };
+    for (at, other) in [removed as fn(&Story), renamed].into_iter().enumerate() {
+        for ours_changes in [true, false] {
+            let desk = Desk::repository(&["production", "recovery"], CONFIG);
+            let story = Story { desk };
+            let both = secret("db", &[("A", "1")])
+                + "\n---\n"
+                + &secret("cache", &[("C", "3"), ("D", "4")]);
+            let scope = ["-w", FILE, "--scope", "namespace-wide"];
+            story.desk.pipe(&scope, both).done();
+            story.desk.git(&["checkout", "-q", "-b", "main"]);
+            story.desk.seal(&["git", "install"]).done();
+            story.desk.commit("begin");
+            if ours_changes {
+                story.fork(set, other);
+            } else {
+                story.fork(other, set);
+            }
+            let merge = story.desk.try_git(&["merge", "-q", "topic"]);
+            if merge.status.success() {
+                // Lines that both have merged: under its new name it has its new value.
+                let open = ["open", "-i", RECOVERY, FILE, "--decode"];
+                let said = story.desk.seal(&open).done().stdout;
+                assert!(said.contains("C: NEW"), "{at} {ours_changes}: {said}");
+            }
+        }
+    }
+}
+
+/// Comments that move are changes, as everything is that stands beside values.
+#[test]
+fn moved_comments_are_not_lost() {
+    let with = |it: &Story, from: &str, to: &str| {
+        let text = it.desk.read(FILE);
+        assert!(text.contains(from), "{from}: {text}");
+        it.desk.write(FILE, &text.replace(from, to));
+    };
+    let lines = |story: &Story| {
+        let text = story.desk.read(FILE);
+        let line = |key: &str| {
+            text.lines()
+                .find(|it| it.starts_with(key))
+                .unwrap()
+                .to_owned()
+                + "\n"
+        };
+        (line("    A: "), line("    B: "))
+    };
+    let comment = "    # monthly\n";
+    let start = |trailing: bool| {
+        let story = Story::new(true);
+        let (a, _) = lines(&story);
+        let commented = if trailing {
+            a.replace('\n', " # monthly\n")
+        } else {
+            format!("{comment}{a}")
+        };
+        with(&story, &a, &commented);
+        story.desk.commit("comment");
+        story
+    };
+    // Theirs moves it to another key; ours changes its words.
+    let story = start(false);
+    let (_, b) = lines(&story);
+    story.fork(
+        |it| with(it, "# monthly", "# monthly, see RUNBOOK"),
+        |it| {
+            with(it, comment, "");
+            with(it, &b, &format!("{comment}{b}"));
+        },
+    );
+    assert!(
+        !story
+            .desk
+            .try_git(&["merge", "-q", "topic"])
+            .status
+            .success()
+    );
+    let story = start(true);
+    let (_, b) = lines(&story);
+    story.fork(
+        |it| with(it, "# monthly", "# yearly"),
+        |it| {
+            with(it, " # monthly", "");
+            with(it, &b, &b.replace('\n', " # monthly\n"));
+        },
+    );
+    assert!(
+        !story
+            .desk
+            .try_git(&["merge", "-q", "topic"])
+            .status
+            .success()
     );
 }

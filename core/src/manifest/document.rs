@@ -117,20 +117,15 @@ pub fn read_documents(input: &[u8]) -> Result<Vec<Document>, ReadError> {
         number += 1;
         match value {
             Value::Null => {}
-            Value::Object(mut map) if is_list(&map) => {
-                let Some(Value::Array(items)) = map.remove("items") else {
-                    return Err(ReadError::BadList(number));
-                };
-                for (index, object) in items.into_iter().enumerate() {
-                    if !object.is_object() {
-                        return Err(ReadError::BadList(number));
-                    }
-                    documents.push(Document {
-                        number,
-                        item: Some(index + 1),
-                        object,
-                    });
-                }
+            Value::Object(map) if is_list(&map) => {
+                let mut items = Vec::new();
+                take_apart(map, &mut items).ok_or(ReadError::BadList(number))?;
+                let items = items.into_iter().enumerate();
+                documents.extend(items.map(|(index, object)| Document {
+                    number,
+                    item: Some(index + 1),
+                    object,
+                }));
             }
             object @ Value::Object(_) => documents.push(Document {
                 number,
@@ -160,6 +155,35 @@ pub fn read_value(text: &str) -> Option<Value> {
     };
     let value: StrictValue = serde_saphyr::from_str_with_options(text, options).ok()?;
     Some(value.0)
+}
+
+/// The objects of a List, and of Lists in it. Those of a typed one, such as the server prints, are
+/// of its type where they say none.
+fn take_apart(mut list: Map<String, Value>, objects: &mut Vec<Value>) -> Option<()> {
+    let Some(Value::Array(items)) = list.remove("items") else {
+        return None;
+    };
+    let text = |field: &str| list.get(field).and_then(Value::as_str);
+    let kind = text("kind").and_then(|kind| kind.strip_suffix("List"));
+    let kind = kind.filter(|kind| !kind.is_empty());
+    for item in items {
+        let Value::Object(mut object) = item else {
+            return None;
+        };
+        if is_list(&object) {
+            take_apart(object, objects)?;
+            continue;
+        }
+        if let Some(kind) = kind.filter(|_| !object.contains_key("kind")) {
+            object.insert("kind".to_owned(), kind.into());
+            if let Some(version) = text("apiVersion") {
+                let version = Value::from(version);
+                object.entry("apiVersion").or_insert(version);
+            }
+        }
+        objects.push(object.into());
+    }
+    Some(())
 }
 
 fn is_list(map: &Map<String, Value>) -> bool {
@@ -315,6 +339,21 @@ mod tests {
         let kinds: Vec<_> = documents.iter().map(|d| (d.kind(), d.item)).collect();
         assert_eq!(kinds, [("Secret", None), ("A", Some(1)), ("B", Some(2))]);
         assert!(documents[0].is_secret());
+
+        let documents = read(
+            "{\"kind\": \"SecretList\", \"apiVersion\": \"v1\", \"items\": [{\"data\": {}}, \
+             {\"kind\": \"List\", \"items\": [{\"kind\": \"A\"}, {\"b\": 1}]}]}",
+        )
+        .unwrap();
+        let kinds: Vec<_> = documents.iter().map(|d| (d.kind(), d.item)).collect();
+        assert_eq!(kinds, [("Secret", Some(1)), ("A", Some(2)), ("", Some(3))]);
+        assert!(documents[0].is_secret());
+        let nested = "{kind: List, items: [".repeat(60) + &"]}".repeat(60);
+        assert!(read(&nested).is_err());
+        assert_eq!(
+            read("{kind: List, items: [{kind: List, items: [1]}]}").err(),
+            Some(ReadError::BadList(1))
+        );
     }
 
     #[test]
