@@ -65,7 +65,13 @@ pub fn run(files: usize, ours: &Binaries) -> Result<Vec<Figure>> {
     progress("  the same files offline");
     let third = Identity::generate(KeyType::Hybrid);
     tree.write_key("cluster.pub", third.recipient())?;
-    let offline = ["reseal", "-q", "-i", "../recovery.key"];
+    let offline = [
+        "reseal",
+        "-q",
+        "-i",
+        "../recovery.key",
+        "--accept-recipients",
+    ];
     let (offline, _) = start(&ours.seal, &offline, &tree.root, None, 0)?;
     progress(format_args!("  a bare client, {requests} requests"));
     let envelope = envelope_of(&tree)?;
