@@ -87,10 +87,34 @@ pub fn run(files: usize, ours: &Binaries) -> Result<Vec<Figure>> {
     };
     let bare_whole = runtime.block_on(whole.run(&plane, requests, &envelope))?;
     let bare_service = runtime.block_on(service.run(&plane, requests, &envelope))?;
+    let walls = Walls {
+        cluster: wall,
+        offline,
+        bare_whole,
+        bare_service,
+    };
+    Ok(figures(files, requests, &walls, memory))
+}
+
+/// What each took for all files.
+struct Walls {
+    cluster: Duration,
+    offline: Duration,
+    bare_whole: Duration,
+    bare_service: Duration,
+}
+
+fn figures(files: usize, requests: usize, walls: &Walls, memory: Quantity) -> Vec<Figure> {
+    let Walls {
+        cluster: wall,
+        offline,
+        bare_whole,
+        bare_service,
+    } = *walls;
     #[expect(clippy::cast_precision_loss, reason = "for ratios")]
     let speed = |wall: Duration| Quantity::PerSecond(files as f64 / wall.as_secs_f64());
     let what = |text: &str| format!("{files} files, {requests} requests: {text}");
-    Ok(vec![
+    vec![
         Figure::against(
             PART,
             what(
@@ -131,7 +155,7 @@ pub fn run(files: usize, ours: &Binaries) -> Result<Vec<Figure>> {
             memory,
             Quantity::Bytes(100_000_000),
         ),
-    ])
+    ]
 }
 
 /// A new key of the cluster.
