@@ -307,12 +307,7 @@ pub fn config(
     };
     write(Path::new(FILE_NAME), &text)?;
     let config = Config::load(folder)?;
-    let clusters: Vec<String> = config.cluster_names().map(str::to_owned).collect();
-    let mut paths: Vec<PathBuf> = config.recovery_files();
-    for name in clusters {
-        paths.extend(config.recipient_files(&name)?);
-    }
-    for path in paths {
+    for (_, path) in config.key_files()? {
         let Ok(name) = path.strip_prefix(folder) else {
             continue;
         };

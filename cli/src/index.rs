@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::error::{CommandError, Result};
 use crate::history::{History, Staged};
 use crate::repository::Location;
-use crate::sealed_text::{envelopes, plain, private_keys};
+use crate::sealed_text::{PrivateKey, envelopes, plain, private_keys};
 use crate::tree::is_manifest;
 
 /// Where a merge or a cherry-pick takes files from.
@@ -37,6 +37,14 @@ pub struct Standing {
     pub envelopes: HashSet<String>,
     /// Digests of plain Secrets and private keys.
     pub plain: HashSet<[u8; 32]>,
+}
+
+impl Standing {
+    /// The private keys in a file that were not committed before.
+    pub fn new_private_keys(&self, bytes: &[u8]) -> impl Iterator<Item = PrivateKey> {
+        let keys = private_keys(bytes).into_iter();
+        keys.filter(|key| !self.plain.contains(&key.digest))
+    }
 }
 
 impl Index {

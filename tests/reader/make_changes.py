@@ -31,19 +31,16 @@ def successor(old, own, newest, recipients, successors):
     """Who follows a fingerprint: an own key is followed by the newest, before anything else."""
     if old in own:
         return newest
-    for _ in range(len(successors) + 1):
-        if old not in successors:
-            break
-        old = successors[old].fingerprint
-        recipients = {**recipients, **{one.fingerprint: one for one in successors.values()}}
     found = recipients.get(old)
+    for _ in successors:
+        found = successors.get(old, found)
+        old = found.fingerprint if found else old
     return newest if found and found.fingerprint in own else found
 
 
 def rewrap(envelope_id, entry, held, own, newest, recipients, successors):
     """Section 10: a new entry, or None where there is nothing to do."""
-    public = {"recipients": entry["recipients"], "sealedKey": entry["sealedKey"]}
-    hints, age = reader.Public.entry(envelope_id, public)
+    hints, age = reader.Public.entry(envelope_id, entry)
     if not any(hint in held for hint in hints):
         raise reader.Refused("NoMatchingKey", "no-hint-names-a-held-key")
     file_key = None
@@ -120,8 +117,8 @@ def all_rewraps():
     def sealed(*to, **options):
         return lambda: Object(*to, **options)
 
-    def lying(to, hints):
-        return lambda: Object(*to, hints=lambda found: hints(found))
+    def lying(found):
+        return [fp(s) if one == fp(r) else one for one in found]
 
     for end in ("pq", "x"):
         a, b, r, s, n = (f"{name}-{end}" for name in ("alpha", "beta", "recovery", "stranger", "sister"))
@@ -145,9 +142,9 @@ def all_rewraps():
         a, scope="namespace-wide", fields=lambda env: {**env, "render": True}))
     rewraps("cluster-wide", "bound to no names", sealed(a, scope="cluster-wide"))
     rewraps("hints-lie", "the opened `to` decides, whatever the hints say",
-            lying((a, r), lambda found: [fp(s) if one == fp(r) else one for one in found]), trusted=(r,))
+            sealed(a, r, hints=lying), trusted=(r,))
     rewraps("hints-lie-current", "current inside, but the hints lie: they are put right",
-            lying((b, r), lambda found: [fp(s) if one == fp(r) else one for one in found]), trusted=(r,))
+            sealed(b, r, hints=lying), trusted=(r,))
     rewraps("fewer-stanzas", "`to` names one more than there are stanzas",
             sealed(a, fields=lambda env: {**env, "to": sorted([fp(a), fp(r)])}), trusted=(r,))
     rewraps("no-key", "no hint names a held key", sealed(s, r), trusted=(s, r))
@@ -170,13 +167,11 @@ def all_rewraps():
 MERGES = []
 
 
-def merges(name, why, ours, theirs, result=None, wanted=None, base=None):
+def merges(name, why, ours, theirs, result=None, wanted=None):
     """Three versions of one object; `result` builds what follows, None is a conflict. `wanted`:
     the key that the path is for."""
     writer.random = Seeded("merge " + name)
     start = Object("alpha-pq", values={"A": b"1", "B": b"2", "C": b"3"})
-    if base:
-        base(start)
     versions = {"base": start}
     for side, change in (("ours", ours), ("theirs", theirs)):
         versions[side] = copy.deepcopy(start)
@@ -188,10 +183,10 @@ def merges(name, why, ours, theirs, result=None, wanted=None, base=None):
     MERGES.append((entry, versions))
 
 
-def put(item, value, *to):
+def put(item, value):
     """Seal one value anew, as `seal set` does: under an envelope of its own."""
     def change(made):
-        made.envelope(*(to or ("alpha-pq",)))
+        made.envelope("alpha-pq")
         made.value(item, value)
         drop_unused(made)
     return change
@@ -204,13 +199,13 @@ def take(item):
     return change
 
 
-def rotate(*to):
-    """Every envelope sealed to others."""
+def rotate(to):
+    """Every envelope sealed to another key."""
     def change(made):
         held = ring("alpha-pq")
         for envelope_id, entry in made.envelopes.items():
             made.envelopes[envelope_id] = rewrap(
-                envelope_id, entry, held, {fp("alpha-pq")}, key(to[0]), {}, {}) or entry
+                envelope_id, entry, held, {fp("alpha-pq")}, key(to), {}, {}) or entry
     return change
 
 

@@ -20,7 +20,7 @@ use crate::index::{Index, Standing};
 use crate::known::short_list;
 use crate::report::{Finding, Scanned, print_findings};
 use crate::repository::{Location, no_repository};
-use crate::sealed_text::{Sealed, may_hold_sealed, plain, private_keys, spelled, title, values};
+use crate::sealed_text::{Sealed, may_hold_sealed, plain, spelled, title, values};
 use crate::template_file;
 use crate::terminal::{Terminal, safe};
 use crate::tree::{Found, Tree, is_broken_secret, is_manifest};
@@ -189,8 +189,7 @@ impl Verifier {
             }
             let bytes = files::read(&path, INPUT_BYTES)?;
             if !is_manifest(&path) {
-                let new = private_keys(&bytes).into_iter();
-                let new = new.filter(|key| !self.standing.plain.contains(&key.digest));
+                let new = self.standing.new_private_keys(&bytes);
                 findings.extend(new.map(|key| (name.clone(), "PrivateKey", key.told())));
             }
             if !may_hold_sealed(&bytes) || base.has(&name, &bytes) {
@@ -245,10 +244,10 @@ impl Verifier {
 
     /// Private keys in plain text, in any file.
     fn private_keys(&mut self, path: &Path, bytes: &[u8]) {
-        for key in private_keys(bytes) {
-            if !self.standing.plain.contains(&key.digest) {
-                self.find(path, None, "PrivateKey", key.told());
-            }
+        let new = self.standing.new_private_keys(bytes);
+        let told: Vec<String> = new.map(|key| key.told()).collect();
+        for detail in told {
+            self.find(path, None, "PrivateKey", detail);
         }
     }
 

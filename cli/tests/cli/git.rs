@@ -41,6 +41,12 @@ impl Story {
         self.desk.commit("ours");
     }
 
+    /// Does `topic` merge without a person?
+    fn merges(&self) -> bool {
+        let merge = self.desk.try_git(&["merge", "-q", "topic"]);
+        merge.status.success()
+    }
+
     fn values(&self) -> serde_json::Value {
         self.desk.values(RECOVERY, FILE)
     }
@@ -634,13 +640,7 @@ fn style_is_no_conflict_and_comments_are_not_lost() {
             comment(it, "of theirs");
         },
     );
-    assert!(
-        !story
-            .desk
-            .try_git(&["merge", "-q", "topic"])
-            .status
-            .success()
-    );
+    assert!(!story.merges());
     let left = story.desk.read(FILE);
     assert!(
         left.contains("# of ours") && left.contains("# of theirs"),
@@ -825,8 +825,7 @@ fn no_value_goes_with_an_object_unseen() {
             } else {
                 story.fork(other, set);
             }
-            let merge = story.desk.try_git(&["merge", "-q", "topic"]);
-            if merge.status.success() {
+            if story.merges() {
                 // Lines that both have merged: under its new name it has its new value.
                 let open = ["open", "-i", RECOVERY, FILE, "--decode"];
                 let said = story.desk.seal(&open).done().stdout;
@@ -878,13 +877,7 @@ fn moved_comments_are_not_lost() {
             with(it, &b, &format!("{comment}{b}"));
         },
     );
-    assert!(
-        !story
-            .desk
-            .try_git(&["merge", "-q", "topic"])
-            .status
-            .success()
-    );
+    assert!(!story.merges());
     let story = start(true);
     let (_, b) = lines(&story);
     story.fork(
@@ -894,11 +887,5 @@ fn moved_comments_are_not_lost() {
             with(it, &b, &b.replace('\n', " # monthly\n"));
         },
     );
-    assert!(
-        !story
-            .desk
-            .try_git(&["merge", "-q", "topic"])
-            .status
-            .success()
-    );
+    assert!(!story.merges());
 }

@@ -21,13 +21,11 @@ pub fn documents(bytes: &[u8]) {
     for document in &documents {
         is_printable(&document.title());
     }
-    // Items of Lists become documents; a List inside a List's items would be taken apart again.
-    if documents.iter().all(|document| document.item.is_none()) {
-        let yaml = to_yaml(&objects).expect("what was read can be written");
-        let again = read_documents(yaml.as_bytes()).expect("what was written can be read");
-        let again: Vec<&Value> = again.iter().map(|document| &document.object).collect();
-        assert_eq!(again, objects);
-    }
+    // Items of Lists become documents, those of Lists in them too.
+    let yaml = to_yaml(&objects).expect("what was read can be written");
+    let again = read_documents(yaml.as_bytes()).expect("what was written can be read");
+    let again: Vec<&Value> = again.iter().map(|document| &document.object).collect();
+    assert_eq!(again, objects);
 }
 
 /// A Secret is taken apart or refused, and no refusal quotes it.
