@@ -35,10 +35,8 @@ pub fn read(path: &Path, limit: usize) -> Result<Zeroizing<Vec<u8>>> {
 
 /// Reads text that is not secret.
 pub fn read_text(path: &Path, limit: usize) -> Result<String> {
-    let bytes = read(path, limit)?;
-    std::str::from_utf8(&bytes)
-        .map(str::to_owned)
-        .map_err(|_| CommandError::input("not text in UTF-8").on(shown(path)))
+    let bytes = std::mem::take(&mut *read(path, limit)?);
+    String::from_utf8(bytes).map_err(|_| CommandError::input("not text in UTF-8").on(shown(path)))
 }
 
 /// Reads stdin, which may hold plaintext.

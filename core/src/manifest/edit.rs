@@ -78,7 +78,7 @@ pub fn edit_sealed(
             let (object, dropped) = (&objects[index], &dropped[index]);
             splices.extend(layout.splices(object, edit, dropped).ok_or(LayoutError)?);
         }
-        text[..text.len() - body.len()].to_owned() + &splice(&lines, splices)
+        splice(&text[..text.len() - body.len()], &lines, splices)
     };
     if says(&edited, text, documents, &objects) {
         let text = edited;
@@ -404,14 +404,17 @@ fn comment_of(line: &str) -> &str {
     line.find(" #").map_or("", |at| line[at..].trim_end())
 }
 
-/// The lines with all splices made. A text without a line feed at its end keeps none.
-fn splice(lines: &[&str], mut splices: Vec<Splice>) -> String {
+/// The lines with all splices made, after `start`. A text without a line feed at its end keeps none.
+fn splice(start: &str, lines: &[&str], mut splices: Vec<Splice>) -> String {
     splices.sort_by_key(|(range, _)| (range.start, range.end));
-    let mut text = String::new();
+    let old: usize = lines.iter().map(|line| line.len()).sum();
+    let new: usize = splices.iter().map(|(_, new)| new.len()).sum();
+    let mut text = String::with_capacity(start.len() + old + new);
+    text.push_str(start);
     let mut next = 0;
     let push = |text: &mut String, part: &str| {
         // After the last line, which may have no line feed.
-        if !text.is_empty() && !text.ends_with('\n') && !part.is_empty() {
+        if text.len() > start.len() && !text.ends_with('\n') && !part.is_empty() {
             text.push_str(if text.contains("\r\n") { "\r\n" } else { "\n" });
         }
         text.push_str(part);
