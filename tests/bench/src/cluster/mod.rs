@@ -2,6 +2,7 @@
 
 mod bare;
 mod contestant;
+mod flood;
 mod observer;
 mod ours;
 mod peer;
@@ -24,6 +25,8 @@ use trial::{Load, Outcome, Restart, Way, trial};
 
 const RESTART_CPU: Duration = Duration::from_secs(2);
 const MEMORY: u64 = 120_000_000;
+/// How soon the Secret of a good object is there, whatever else is.
+const GOOD_WITHIN: Duration = Duration::from_secs(1);
 
 /// Speed and CPU on loads A and B, and restarts over objects in sync.
 pub fn speed(scale: &Scale, ours: &Binaries, peers: &Peers) -> Result<Vec<Figure>> {
@@ -57,7 +60,25 @@ pub fn speed(scale: &Scale, ours: &Binaries, peers: &Peers) -> Result<Vec<Figure
         };
         figures.extend(in_other_ways(load, ours, peers)?);
     }
+    figures.push(amid_bad_ones(scale.objects.div_ceil(2), ours, peers)?);
     Ok(figures)
+}
+
+/// How long a good object waits for others.
+fn amid_bad_ones(bad: usize, ours: &Binaries, peers: &Peers) -> Result<Figure> {
+    const PART: &str = "Controller, hostile load";
+    let what = format!(
+        "a good object amid {bad} of another namespace that cannot be opened: from its creation to its Secret, against Sealed Secrets at its defaults (waited for {} s at most)",
+        flood::PATIENCE.as_secs()
+    );
+    progress(format_args!("{PART}: {bad} objects that cannot be opened"));
+    let delay = |contestant: &dyn Contestant| runtime()?.block_on(flood::delay(contestant, bad));
+    let (ours, peer) = (
+        delay(&Ours::controller(ours))?,
+        delay(&SealedSecrets::at_its_defaults(peers))?,
+    );
+    let limit = Some(Target::AtMost(GOOD_WITHIN.into()));
+    Ok(Figure::against(PART, what, ours.into(), peer.into(), limit))
 }
 
 /// Templates and merging, one round each.
@@ -278,10 +299,13 @@ fn growth(scale: &Scale, ours: &Binaries, many: &Outcome) -> Result<Vec<Figure>>
 
 /// One trial in its own runtime.
 fn attempt(contestant: &dyn Contestant, load: Load, restart: bool) -> Result<Outcome> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let outcome = runtime.block_on(trial(contestant, load, restart))?;
+    let outcome = runtime()?.block_on(trial(contestant, load, restart))?;
     progress(format_args!("  {}: {outcome}", contestant.name()));
     Ok(outcome)
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?)
 }

@@ -18,10 +18,19 @@ pub struct Observer {
     task: JoinHandle<Result<Seen>>,
 }
 
+/// What is waited for in a status.
+#[derive(Clone, Copy, Debug)]
+pub enum Until {
+    /// The object is in sync.
+    Synced,
+    /// Something is said of it, good or bad.
+    Told,
+}
+
 /// What it saw.
 #[derive(Clone, Copy, Debug)]
 pub struct Seen {
-    /// When the first object was in sync.
+    /// When the first object was there.
     pub first: Instant,
     /// When the last one was.
     pub last: Instant,
@@ -65,8 +74,13 @@ struct ListMetadata {
 }
 
 impl Observer {
-    /// Watches the collection from now on, until `objects` of it are in sync.
-    pub async fn start(client: &Client, collection: &str, objects: usize) -> Result<Self> {
+    /// Watches the collection from now on, until as many as `objects` of it are where they should.
+    pub async fn start(
+        client: &Client,
+        collection: &str,
+        objects: usize,
+        until: Until,
+    ) -> Result<Self> {
         let list = Request::get(format!("{collection}?limit=1")).body(Vec::new())?;
         let list: List = client.request(list).await?;
         let version = list.metadata.resource_version;
@@ -76,15 +90,15 @@ impl Observer {
             .await?;
         let task = tokio::spawn(async move {
             let mut events = pin!(events);
-            let mut synced = HashSet::new();
+            let mut there = HashSet::new();
             let mut first = None;
             while let Some(event) = events.try_next().await? {
                 match event {
                     WatchEvent::Added(object) | WatchEvent::Modified(object) => {
-                        if object.is_synced() && synced.insert(object.metadata.name) {
+                        if object.is(until) && there.insert(object.metadata.name) {
                             let now = Instant::now();
                             let first = *first.get_or_insert(now);
-                            if synced.len() == objects {
+                            if there.len() == objects {
                                 return Ok(Seen { first, last: now });
                             }
                         }
@@ -95,7 +109,7 @@ impl Observer {
                     WatchEvent::Deleted(_) | WatchEvent::Bookmark(_) => {}
                 }
             }
-            let reached = synced.len();
+            let reached = there.len();
             Err(format!("the observer's watch ended at {reached} of {objects} objects").into())
         });
         Ok(Self { task })
@@ -105,14 +119,21 @@ impl Observer {
     pub async fn finish(self, within: Duration) -> Result<Seen> {
         tokio::time::timeout(within, self.task)
             .await
-            .map_err(|_| format!("not all objects were in sync after {} s", within.as_secs()))??
+            .map_err(|_| format!("not all objects were there after {} s", within.as_secs()))??
     }
 }
 
 impl Object {
-    fn is_synced(&self) -> bool {
+    fn is(&self, until: Until) -> bool {
         // Sealkit and Sealed Secrets call it by the same name.
-        let synced = |c: &Condition| c.type_ == "Synced" && c.status == "True";
-        self.status.conditions.iter().any(synced)
+        let mut synced = self
+            .status
+            .conditions
+            .iter()
+            .filter(|c| c.type_ == "Synced");
+        match until {
+            Until::Synced => synced.any(|condition| condition.status == "True"),
+            Until::Told => synced.next().is_some(),
+        }
     }
 }

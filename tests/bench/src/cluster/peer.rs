@@ -1,4 +1,4 @@
-//! The controller of Sealed Secrets, its client limits off.
+//! The controller of Sealed Secrets, its client limits off unless it is to run at its defaults.
 
 use std::fs;
 use std::net::IpAddr;
@@ -28,6 +28,8 @@ pub struct SealedSecrets {
     crd: PathBuf,
     /// Where it serves.
     listen: String,
+    /// Whether it limits its own requests to the API server.
+    limited: bool,
 }
 
 impl SealedSecrets {
@@ -44,6 +46,15 @@ impl SealedSecrets {
             rsa: rsa.clone(),
             crd: crd.clone(),
             listen: "127.0.0.1:0".to_owned(),
+            limited: false,
+        }
+    }
+
+    /// The same with the client limits that it has by default.
+    pub fn at_its_defaults(peers: &Peers) -> Self {
+        Self {
+            limited: true,
+            ..Self::new(peers)
         }
     }
 
@@ -213,7 +224,10 @@ impl Contestant for SealedSecrets {
         // The second is what lets people mount who are not root.
         command.args(["--mount", "--map-root-user", "sh", "-c", IN_CLUSTER, "sh"]);
         command.arg(files).arg(&self.controller);
-        command.args(["--kubeclient-qps=-1", "--key-renew-period=0"]);
+        command.arg("--key-renew-period=0");
+        if !self.limited {
+            command.arg("--kubeclient-qps=-1");
+        }
         let listen = match self.listen.strip_suffix(":0") {
             Some(host) => format!("{host}:{}", free_port()?),
             None => self.listen.clone(),

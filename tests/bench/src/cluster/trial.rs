@@ -8,7 +8,7 @@ use sealkit_rig::Process;
 use serde_json::{Value, json};
 
 use super::contestant::Contestant;
-use super::observer::Observer;
+use super::observer::{Observer, Until};
 use super::plane::{NAMESPACE, Plane, core};
 use crate::clock::{peak_memory, process_cpu};
 use crate::{Result, progress};
@@ -162,7 +162,7 @@ pub async fn trial(contestant: &dyn Contestant, load: Load, restart: bool) -> Re
     plane
         .create(&collection, contestant.objects(&plane, load)?)
         .await?;
-    let observer = Observer::start(&plane.client, &collection, load.objects).await?;
+    let observer = Observer::start(&plane.client, &collection, load.objects, Until::Synced).await?;
 
     progress(format_args!("  {}: working", contestant.name()));
     let mut process = contestant.start(&plane)?;
