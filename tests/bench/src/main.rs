@@ -52,6 +52,8 @@ enum What {
     Rewrap,
     /// The controller, against that of Sealed Secrets and a bare client
     Controller,
+    /// A good object amid many that cannot be opened, against Sealed Secrets at its defaults
+    Hostile,
     /// Peak memory of the controller
     Memory,
     /// All of them
@@ -112,6 +114,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         What::Repository => ("repository", &[Part::Repository]),
         What::Rewrap => ("rewrap", &[Part::Rewrap]),
         What::Controller => ("controller", &[Part::Controller]),
+        What::Hostile => ("hostile", &[Part::Hostile]),
         What::Memory => ("memory", &[Part::Memory]),
         What::All => (
             "all",
@@ -121,6 +124,7 @@ fn run(arguments: &Arguments) -> Result<()> {
                 Part::Repository,
                 Part::Rewrap,
                 Part::Controller,
+                Part::Hostile,
                 Part::Memory,
             ],
         ),
@@ -146,6 +150,7 @@ enum Part {
     Repository,
     Rewrap,
     Controller,
+    Hostile,
     Memory,
 }
 
@@ -171,6 +176,7 @@ fn measure(parts: &[Part], scale: &Scale) -> Result<Vec<Figure>> {
             }
             (Part::Rewrap, Some(ours), _) => repository::rewrap(scale.objects / 2, ours)?,
             (Part::Controller, Some(ours), Some(peers)) => cluster::speed(scale, ours, peers)?,
+            (Part::Hostile, Some(ours), Some(peers)) => cluster::hostile(scale, ours, peers)?,
             (Part::Memory, Some(ours), _) => cluster::memory(scale, ours)?,
             _ => return Err("something was not built".into()),
         };

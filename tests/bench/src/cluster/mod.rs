@@ -60,13 +60,13 @@ pub fn speed(scale: &Scale, ours: &Binaries, peers: &Peers) -> Result<Vec<Figure
         };
         figures.extend(in_other_ways(load, ours, peers)?);
     }
-    figures.push(amid_bad_ones(scale.objects.div_ceil(2), ours, peers)?);
     Ok(figures)
 }
 
-/// How long a good object waits for others.
-fn amid_bad_ones(bad: usize, ours: &Binaries, peers: &Peers) -> Result<Figure> {
+/// How long a good object waits for bad ones.
+pub fn hostile(scale: &Scale, ours: &Binaries, peers: &Peers) -> Result<Vec<Figure>> {
     const PART: &str = "Controller, hostile load";
+    let bad = scale.objects.div_ceil(2);
     let what = format!(
         "a good object amid {bad} of another namespace that cannot be opened: from its creation to its Secret, against Sealed Secrets at its defaults (waited for {} s at most)",
         flood::PATIENCE.as_secs()
@@ -78,7 +78,8 @@ fn amid_bad_ones(bad: usize, ours: &Binaries, peers: &Peers) -> Result<Figure> {
         delay(&SealedSecrets::at_its_defaults(peers))?,
     );
     let limit = Some(Target::AtMost(GOOD_WITHIN.into()));
-    Ok(Figure::against(PART, what, ours.into(), peer.into(), limit))
+    let figure = Figure::against(PART, what, ours.into(), peer.into(), limit);
+    Ok(vec![figure])
 }
 
 /// Templates and merging, one round each.

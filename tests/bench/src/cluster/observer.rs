@@ -1,10 +1,10 @@
 //! Watches the statuses of all objects, as light as a watch can be.
 
 use std::collections::HashSet;
-use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use futures::TryStreamExt;
+use futures::stream::BoxStream;
+use futures::{StreamExt as _, TryStreamExt as _};
 use http::Request;
 use kube::Client;
 use kube::core::WatchEvent;
@@ -12,6 +12,9 @@ use serde::Deserialize;
 use tokio::task::JoinHandle;
 
 use crate::Result;
+
+/// Before a watch that ended is resumed.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// A watch that runs.
 pub struct Observer {
@@ -45,8 +48,10 @@ struct Object {
 }
 
 #[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Metadata {
     name: String,
+    resource_version: String,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -73,6 +78,14 @@ struct ListMetadata {
     resource_version: String,
 }
 
+type Events = BoxStream<'static, kube::Result<WatchEvent<Object>>>;
+
+async fn watch(client: &Client, collection: &str, version: &str) -> Result<Events> {
+    let path = format!("{collection}?watch=true&resourceVersion={version}&timeoutSeconds=7200");
+    let request = Request::get(path).body(Vec::new())?;
+    Ok(client.request_events::<Object>(request).await?.boxed())
+}
+
 impl Observer {
     /// Watches the collection from now on, until as many as `objects` of it are where they should.
     pub async fn start(
@@ -83,18 +96,16 @@ impl Observer {
     ) -> Result<Self> {
         let list = Request::get(format!("{collection}?limit=1")).body(Vec::new())?;
         let list: List = client.request(list).await?;
-        let version = list.metadata.resource_version;
-        let path = format!("{collection}?watch=true&resourceVersion={version}&timeoutSeconds=7200");
-        let events = client
-            .request_events::<Object>(Request::get(path).body(Vec::new())?)
-            .await?;
+        let mut version = list.metadata.resource_version;
+        let mut events = watch(client, collection, &version).await?;
+        let (client, collection) = (client.clone(), collection.to_owned());
         let task = tokio::spawn(async move {
-            let mut events = pin!(events);
             let mut there = HashSet::new();
             let mut first = None;
-            while let Some(event) = events.try_next().await? {
-                match event {
-                    WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+            loop {
+                match events.try_next().await? {
+                    Some(WatchEvent::Added(object) | WatchEvent::Modified(object)) => {
+                        version.clone_from(&object.metadata.resource_version);
                         if object.is(until) && there.insert(object.metadata.name) {
                             let now = Instant::now();
                             let first = *first.get_or_insert(now);
@@ -103,14 +114,17 @@ impl Observer {
                             }
                         }
                     }
-                    WatchEvent::Error(status) => {
+                    Some(WatchEvent::Error(status)) => {
                         return Err(format!("the observer's watch failed: {status}").into());
                     }
-                    WatchEvent::Deleted(_) | WatchEvent::Bookmark(_) => {}
+                    Some(WatchEvent::Deleted(_) | WatchEvent::Bookmark(_)) => {}
+                    // The server may end a watch at any time.
+                    None => {
+                        tokio::time::sleep(PAUSE).await;
+                        events = watch(&client, &collection, &version).await?;
+                    }
                 }
             }
-            let reached = there.len();
-            Err(format!("the observer's watch ended at {reached} of {objects} objects").into())
         });
         Ok(Self { task })
     }
