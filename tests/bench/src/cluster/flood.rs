@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use http::Request;
-use kube::core::PartialObjectMeta;
+use k8s_openapi::api::core::v1::Secret;
+use kube::Api;
 use serde_json::{Value, json};
 
 use super::contestant::Contestant;
 use super::observer::{Observer, Until};
-use super::plane::{METADATA_ONLY, NAMESPACE, Plane, core};
+use super::plane::{NAMESPACE, Plane};
 use super::trial::{Load, Way, stop};
 use crate::{Result, progress};
 
@@ -44,12 +44,13 @@ pub async fn delay(contestant: &dyn Contestant, bad: usize) -> Result<Duration> 
     let mut process = contestant.start(&plane)?;
     observer.finish(PATIENCE).await?;
     progress(format_args!("  {name}: a good object"));
-    let secret = format!("{}/{}", core("secrets"), Load::name(bad));
+    let secrets = Api::<Secret>::namespaced(plane.client.clone(), NAMESPACE);
+    let secret = Load::name(bad);
     let start = Instant::now();
     plane
         .create(&collection.path(NAMESPACE), vec![good])
         .await?;
-    while start.elapsed() < PATIENCE && !is_there(&plane, &secret).await? {
+    while start.elapsed() < PATIENCE && secrets.get_metadata_opt(&secret).await?.is_none() {
         tokio::time::sleep(PAUSE).await;
     }
     let took = start.elapsed().min(PATIENCE);
@@ -63,16 +64,5 @@ fn displace(object: &mut Value) {
         if let Some(metadata) = object.pointer_mut(metadata) {
             metadata["namespace"] = json!(FLOODED);
         }
-    }
-}
-
-async fn is_there(plane: &Plane, path: &str) -> Result<bool> {
-    let request = Request::get(path)
-        .header("accept", METADATA_ONLY)
-        .body(Vec::new())?;
-    match plane.client.request::<PartialObjectMeta>(request).await {
-        Ok(_) => Ok(true),
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(false),
-        Err(error) => Err(error.into()),
     }
 }

@@ -27,8 +27,7 @@ const NAME: &str = "object";
 const VALUES: usize = 10;
 /// CPU that no legal object may need, on the machine where this limit was set.
 const WORST: Duration = Duration::from_millis(50);
-/// The same limit on any machine: there, the everyday object of the peer took
-/// 41.6 ms.
+/// The same limit on any machine: there, the everyday object of the peer took 41.6 ms.
 const WORST_SHARE: f64 = 1.2;
 
 /// Measures both; the peer only if it is given.
