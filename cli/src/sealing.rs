@@ -1,8 +1,8 @@
 //! From a Secret manifest to a SealedSecret: names, scope, refusals, limits.
 
+use sealkit_core::api::rules::{self, is_refused_metadata, is_refused_type};
 use sealkit_core::api::{
-    EnvelopeSpec, REFUSED_SECRET_TYPES, ScopeSpec, SealedSecret, SealedSecretSpec, SecretTemplate,
-    TemplateMetadata, is_refused_metadata,
+    EnvelopeSpec, ScopeSpec, SealedSecret, SealedSecretSpec, SecretTemplate, TemplateMetadata,
 };
 use sealkit_core::keys::RecipientSet;
 use sealkit_core::manifest::SecretManifest;
@@ -47,11 +47,6 @@ impl Placement {
             format!("{}/{}", self.namespace, self.name)
         }
     }
-}
-
-/// Is this type one that the controller refuses?
-pub fn is_refused_type(name: &str) -> bool {
-    REFUSED_SECRET_TYPES.contains(&name)
 }
 
 /// Seals a Secret.
@@ -157,6 +152,10 @@ pub fn check_limits(object: &Value, title: &str, terminal: Terminal) -> Result<S
     }
     let checked = SealedObject::parse(object).map_err(|error| {
         CommandError::input(format_args!("{}: {}", error.code(), error.detail)).on(title)
+    })?;
+    // Prefixes that an administrator denies to templates are known to the cluster alone.
+    rules::target_and_template(&object["spec"], &[]).map_err(|fault| {
+        CommandError::input(format_args!("{}: {}", fault.reason.name(), fault.message)).on(title)
     })?;
     if count >= limits::ENVELOPES_WARN {
         terminal.warning(format_args!(

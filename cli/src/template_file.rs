@@ -3,17 +3,16 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use sealkit_core::api::{SecretTemplate, is_refused_metadata};
+use sealkit_core::api::{CreationPolicy, SecretTemplate, rules};
 use sealkit_core::manifest::read_documents;
 use sealkit_core::names::printable;
 use sealkit_core::sealed::OpenedValue;
-use sealkit_core::template::{TemplateError, Templates};
+use sealkit_core::template::TemplateError;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use crate::error::{CommandError, Result};
 use crate::files;
-use crate::sealing::is_refused_type;
 use crate::terminal::shown;
 
 const FIELDS: [&str; 5] = ["type", "immutable", "metadata", "data", "includeRaw"];
@@ -36,9 +35,10 @@ pub fn read(path: &Path) -> Result<SecretTemplate> {
                 .on(shown(path))
                 .hint("it holds what stands under spec.template: type, immutable, metadata, data, includeRaw")
         })?;
-    if let Some(fault) = fault(&template) {
-        return Err(CommandError::input(fault).on(shown(path)));
-    }
+    // The file says nothing of the policy: what goes with Merge alone is judged with the object.
+    rules::check_template(&template, CreationPolicy::default(), &[])
+        .and_then(|()| rules::texts(&template))
+        .map_err(|fault| CommandError::input(fault.message).on(shown(path)))?;
     Ok(template)
 }
 
@@ -66,29 +66,8 @@ pub fn rendered(
         };
         format!("{error}; values sealed with --render: {names}")
     };
-    let mut templates = Templates::parse(&template.data).map_err(told)?;
+    let mut templates = rules::texts(template).map_err(|fault| fault.message)?;
     templates
         .secret_data(values, template.include_raw.unwrap_or(true))
         .map_err(told)
-}
-
-/// What the controller would refuse in a template, in words.
-pub fn fault(template: &SecretTemplate) -> Option<String> {
-    let kind = template.type_.as_deref().unwrap_or_default();
-    if is_refused_type(kind) {
-        return Some(format!("no controller writes Secrets of type {kind}"));
-    }
-    let metadata = template.metadata.as_ref();
-    let mut names = metadata
-        .into_iter()
-        .flat_map(|metadata| metadata.labels.keys().chain(metadata.annotations.keys()));
-    if let Some(name) = names.find(|name| is_refused_metadata(name)) {
-        let name = printable(name);
-        return Some(format!(
-            "the template sets {name:?}, which only Sealkit or kubectl sets"
-        ));
-    }
-    Templates::parse(&template.data)
-        .err()
-        .map(|error| error.to_string())
 }

@@ -23,6 +23,7 @@ mod reseal;
 mod rewrap;
 mod rights;
 mod rotation;
+mod rules;
 mod soak;
 mod suspend;
 mod tampered;

@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use sealkit_core::api::{SealedSecretSpec, SecretTemplate};
+use sealkit_core::api::rules::{self, Fault};
+use sealkit_core::api::{Reason, SealedSecretSpec, SecretTemplate};
 use sealkit_core::keys::{Fingerprint, KeyRing};
 use sealkit_core::manifest::{Document, INPUT_BYTES, read_documents, wipe};
 use sealkit_core::names::printable;
@@ -289,9 +290,13 @@ impl Verifier {
 
     fn sealed_secret(&mut self, place: &Location, document: &Document) -> Result<()> {
         let path = &place.given;
-        if let Some(detail) = resource_fault(&document.object) {
-            self.find(path, Some(document), "InvalidSpec", detail);
-        }
+        let template = match resource(&document.object) {
+            Ok(template) => Some(template),
+            Err(fault) => {
+                self.find(path, Some(document), fault.reason.name(), fault.message);
+                None
+            }
+        };
         let object = match SealedObject::parse(&document.object) {
             Ok(object) => object,
             Err(error) => {
@@ -323,11 +328,8 @@ impl Verifier {
                     .iter()
                     .map(|(id, envelope)| (*id, envelope.to.clone()))
                     .collect();
-                let template = document.object.pointer("/spec/template").cloned();
-                let template = template.and_then(|it| serde_json::from_value(it).ok());
-                // A text that does not parse was found already.
-                if let Some(template) =
-                    template.filter(|it: &SecretTemplate| template_file::fault(it).is_none())
+                // One that breaks a rule was found already.
+                if let Some(template) = template
                     && let Err(fault) = template_file::rendered(&template, opened.values)
                 {
                     self.find(path, Some(document), "TemplateFailed", fault);
@@ -389,15 +391,25 @@ impl Verifier {
     }
 }
 
-/// What the resource around the sealed format gets wrong.
-fn resource_fault(object: &Value) -> Option<String> {
-    let spec = object.get("spec")?;
+/// The template of a resource whose parts around the sealed format are as the cluster takes them.
+/// Prefixes that an administrator denies to templates are known to the cluster alone.
+fn resource(object: &Value) -> std::result::Result<SecretTemplate, Fault> {
+    let Some(spec) = object.get("spec") else {
+        return Ok(SecretTemplate::default());
+    };
     // The format's own fields are checked more closely elsewhere; their values stay out of texts.
-    match serde_json::from_value::<SealedSecretSpec>(spec.clone()) {
-        Ok(spec) => template_file::fault(&spec.template.unwrap_or_default()),
-        Err(error) => Some(format!(
+    if let Err(error) = serde_json::from_value::<SealedSecretSpec>(spec.clone()) {
+        let message = format!(
             "spec does not follow the schema: {}",
             safe(&error.to_string())
-        )),
+        );
+        return Err(Fault {
+            reason: Reason::InvalidSpec,
+            message,
+            may_pass: false,
+        });
     }
+    let (_, template) = rules::target_and_template(spec, &[])?;
+    rules::texts(&template)?;
+    Ok(template)
 }

@@ -79,11 +79,11 @@ fn what_the_controller_would_refuse_is_refused_here() {
         ("data: {'a/b': x}\n", "no key that Kubernetes allows"),
         (
             "type: kubernetes.io/service-account-token\n",
-            "no controller writes Secrets of type",
+            "Secrets of type",
         ),
         (
             "metadata: {labels: {sealkit.dev/managed: 'false'}}\n",
-            "only Sealkit or kubectl sets",
+            "may not set the label or annotation",
         ),
         ("spec: {}\n", "unknown field \"spec\""),
         ("data: {out: 7}\n", "invalid type"),

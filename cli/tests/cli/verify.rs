@@ -75,7 +75,7 @@ fn what_the_controller_would_refuse_is_found() {
     );
     assert!(
         findings(&desk, &["type.yaml"])[0]
-            .contains("InvalidSpec: no controller writes Secrets of type helm.sh/release.v1")
+            .contains("InvalidSpec: Secrets of type helm.sh/release.v1 are never made")
     );
     let labels = typed.replace(
         "type: example.com/x",
@@ -83,7 +83,8 @@ fn what_the_controller_would_refuse_is_found() {
     );
     desk.write("labels.yaml", &labels);
     assert!(
-        findings(&desk, &["labels.yaml"])[0].contains("the template sets \"sealkit.dev/managed\"")
+        findings(&desk, &["labels.yaml"])[0]
+            .contains("the template may not set the label or annotation sealkit.dev/managed")
     );
     desk.write(
         "shape.yaml",

@@ -3,13 +3,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use sealkit_core::api::{
-    CreationPolicy, REFUSED_SECRET_TYPES, Reason, SecretTemplate, TargetSpec, is_refused_metadata,
-};
+use sealkit_core::api::rules::{self, Fault};
+use sealkit_core::api::{Reason, SecretTemplate, TargetSpec};
 use sealkit_core::keys::{Fingerprint, KeyType};
 use sealkit_core::sealed::{self, Code, OpenError, OpenedEnvelope, SealedObject, Search};
-use sealkit_core::template::{TemplateError, Templates};
-use serde::de::DeserializeOwned;
+use sealkit_core::template::TemplateError;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
@@ -22,9 +20,6 @@ use crate::status::Outcome;
 
 /// A hundred times what the worst legal object needs.
 const OPEN_WITHIN: Duration = Duration::from_secs(20);
-
-/// Labels and annotations that a template may have.
-const TEMPLATE_NAMES: usize = 100;
 
 /// Bytes of `{"apiVersion":…,"kind":…,"metadata":,"spec":}` around metadata and spec.
 const FRAME: usize =
@@ -65,13 +60,19 @@ impl From<OpenError> for Failure {
     }
 }
 
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        if fault.may_pass {
+            Self::Passing(fault.reason, fault.message)
+        } else {
+            Self::Terminal(fault.reason, fault.message)
+        }
+    }
+}
+
 impl From<TemplateError> for Failure {
     fn from(error: TemplateError) -> Self {
-        if error.may_pass() {
-            Self::Passing(Reason::TemplateFailed, error.to_string())
-        } else {
-            Self::Terminal(Reason::TemplateFailed, error.to_string())
-        }
+        Fault::from(error).into()
     }
 }
 
@@ -118,12 +119,8 @@ fn open_now(
     keys: &Keys,
     settings: &Settings,
 ) -> Result<OpenedObject, Failure> {
-    let target: TargetSpec = field(&spec.value, "target")?;
-    let template = template(
-        &spec.value,
-        target.creation_policy.unwrap_or_default(),
-        settings,
-    )?;
+    let (target, template) =
+        rules::target_and_template(&spec.value, &settings.deny_template_metadata)?;
     // Without managedFields: they were dropped when the object was read.
     let size = FRAME + sealed::json_size(metadata) + spec.json_size();
     let Value::Object(spec) = &spec.value else {
@@ -139,7 +136,7 @@ fn open_now(
         spec,
         size,
     )?;
-    let mut templates = Templates::parse(&template.data)?;
+    let mut templates = rules::texts(&template)?;
     let scope = sealed.context().scope();
     if !settings.allowed_scopes.contains(&scope) {
         let message = format!("scope {scope} is not allowed in this cluster (--allowed-scopes)");
@@ -172,64 +169,6 @@ fn open_now(
         target,
         template,
     })
-}
-
-/// A part of the spec that is no concern of the format.
-fn field<T: DeserializeOwned + Default>(spec: &Value, name: &str) -> Result<T, Failure> {
-    let Some(part) = spec.get(name).filter(|part| !part.is_null()) else {
-        return Ok(T::default());
-    };
-    serde_json::from_value(part.clone())
-        .map_err(|_| Failure::Terminal(Reason::InvalidSpec, format!("{name} is malformed")))
-}
-
-/// The template, checked against what templates may not set.
-fn template(
-    spec: &Value,
-    policy: CreationPolicy,
-    settings: &Settings,
-) -> Result<SecretTemplate, Failure> {
-    let refuse = |message: String| Err(Failure::Terminal(Reason::InvalidSpec, message));
-    let template: SecretTemplate = field(spec, "template")?;
-    if policy == CreationPolicy::Merge
-        && (template.type_.is_some() || template.immutable == Some(true))
-    {
-        return refuse(
-            "type and immutable belong to whoever owns the Secret, creationPolicy Merge sets neither"
-                .to_owned(),
-        );
-    }
-    if let Some(name) = template
-        .type_
-        .as_deref()
-        .filter(|name| REFUSED_SECRET_TYPES.contains(name))
-    {
-        return refuse(format!("Secrets of type {name} are never made"));
-    }
-    let metadata = template.metadata.clone().unwrap_or_default();
-    if metadata.labels.len() + metadata.annotations.len() > TEMPLATE_NAMES {
-        return refuse(format!(
-            "the template has more than {TEMPLATE_NAMES} labels and annotations"
-        ));
-    }
-    let denied = metadata
-        .labels
-        .keys()
-        .chain(metadata.annotations.keys())
-        .find(|name| {
-            is_refused_metadata(name)
-                || settings
-                    .deny_template_metadata
-                    .iter()
-                    .any(|prefix| name.starts_with(prefix))
-        });
-    if let Some(name) = denied {
-        let name = sealkit_core::names::printable(name);
-        return refuse(format!(
-            "the template may not set the label or annotation {name}"
-        ));
-    }
-    Ok(template)
 }
 
 /// The outcome of a failure to open. `grace` is true while the key may still arrive.

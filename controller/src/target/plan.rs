@@ -4,7 +4,8 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use sealkit_core::api::{CreationPolicy, REFUSED_SECRET_TYPES, TargetStatus};
+use sealkit_core::api::rules::is_refused_type;
+use sealkit_core::api::{CreationPolicy, TargetStatus};
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
@@ -352,7 +353,7 @@ pub(super) fn never_a_target(existing: &Secret, desired: &Desired) -> Option<Str
     let refused = existing
         .type_
         .as_deref()
-        .filter(|name| REFUSED_SECRET_TYPES.contains(name));
+        .filter(|name| is_refused_type(name));
     refused.map(|type_| format!("the Secret {name} is of type {type_}, it is left alone"))
 }
 
@@ -669,7 +670,7 @@ pub(super) mod tests {
             namespace_consents: true,
             ..desired()
         };
-        for type_ in REFUSED_SECRET_TYPES {
+        for type_ in sealkit_core::api::rules::REFUSED_SECRET_TYPES {
             theirs.type_ = Some(type_.to_owned());
             assert!(
                 matches!(plan(&theirs, &wish, None), Plan::Conflict(_)),

@@ -1,7 +1,9 @@
-//! The custom resources of group `sealkit.dev`, one file each, and their CRDs.
+//! The custom resources of group `sealkit.dev`, one file each, their CRDs, and the [`rules`] that
+//! the cluster holds them to.
 
 mod conditions;
 mod rewrap_request;
+pub mod rules;
 mod sealed_secret;
 mod sealing_key;
 
@@ -30,26 +32,10 @@ pub const CONTROLLER_NAMESPACE: &str = "sealkit-system";
 /// Annotation whose change forces a reconcile; echoed in `status.lastHandledReconcileAt`.
 pub const RECONCILE_REQUESTED_AT: &str = "sealkit.dev/reconcile-requested-at";
 
-/// Types of Secrets that are never made or sealed: each would hand out more than its values.
-pub const REFUSED_SECRET_TYPES: [&str; 4] = [
-    "kubernetes.io/service-account-token",
-    "bootstrap.kubernetes.io/token",
-    "helm.sh/release.v1",
-    IDENTITY_TYPE,
-];
 /// Type of the Secrets that hold the identities of a cluster.
 pub const IDENTITY_TYPE: &str = "sealkit.dev/identity";
 /// Prefix of the labels and annotations that only Sealkit sets.
 pub const OWN_PREFIX: &str = "sealkit.dev/";
-/// Prefix of kubectl's: one of them holds a copy of a whole manifest, values included.
-const KUBECTL_PREFIX: &str = "kubectl.kubernetes.io/";
-
-/// May no template set a label or annotation of this name?
-pub fn is_refused_metadata(name: &str) -> bool {
-    [OWN_PREFIX, KUBECTL_PREFIX]
-        .iter()
-        .any(|prefix| name.starts_with(prefix))
-}
 
 /// All CRDs, as `deploy/crds` has them.
 pub fn custom_resource_definitions() -> Vec<CustomResourceDefinition> {
