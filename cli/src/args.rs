@@ -24,7 +24,7 @@ Examples:
 #[derive(Debug, Parser)]
 #[command(name = "seal", version, after_help = EXAMPLES, subcommand_value_name = "VERB")]
 #[command(subcommand_help_heading = "Verbs", disable_help_subcommand = true)]
-pub struct Cli {
+pub(crate) struct Cli {
     /// Flags of sealing.
     #[command(flatten)]
     pub seal: SealArgs,
@@ -39,7 +39,7 @@ pub struct Cli {
 /// Flags that every verb knows.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Global options")]
-pub struct GlobalArgs {
+pub(crate) struct GlobalArgs {
     /// Private key file, as age writes it; may be given several times
     #[arg(short, long, global = true, value_name = "FILE", env = "SEALKIT_IDENTITY_FILE", value_parser = clap::value_parser!(OsString))]
     identity: Vec<OsString>,
@@ -78,7 +78,7 @@ impl GlobalArgs {
 
 /// Form of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Output {
+pub(crate) enum Output {
     /// YAML
     Yaml,
     /// JSON
@@ -87,7 +87,7 @@ pub enum Output {
 
 /// When to use colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Color {
+pub(crate) enum Color {
     /// On a terminal
     Auto,
     /// Always
@@ -98,7 +98,7 @@ pub enum Color {
 
 /// Scopes on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ScopeArg {
+pub(crate) enum ScopeArg {
     /// Bound to namespace and name
     Strict,
     /// Bound to the namespace; the object may be renamed
@@ -120,7 +120,7 @@ impl From<ScopeArg> for sealkit_core::sealed::Scope {
 /// Flags of sealing.
 #[derive(Args, Clone, Debug, Default, PartialEq)]
 #[command(next_help_heading = "Sealing")]
-pub struct SealArgs {
+pub(crate) struct SealArgs {
     /// Manifest to read, - for stdin; may be given several times [default: stdin]
     #[arg(short, long = "file", value_name = "FILE")]
     pub files: Vec<PathBuf>,
@@ -149,7 +149,7 @@ pub struct SealArgs {
 
 /// To whom values are sealed.
 #[derive(Args, Clone, Debug, Default, PartialEq)]
-pub struct RecipientArgs {
+pub(crate) struct RecipientArgs {
     /// Public key to seal to; may be given several times
     #[arg(short, long = "recipient", value_name = "AGE1…")]
     pub recipients: Vec<String>,
@@ -166,7 +166,7 @@ pub struct RecipientArgs {
 
 /// The verbs.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Write .sealkit.yaml and the recipient files of a repository
     Init(InitArgs),
     /// Print the plaintext of SealedSecrets, with a private key
@@ -230,7 +230,7 @@ Examples:
 
   # without reaching a cluster
   seal init --cluster-key production=production.pub --no-recovery")]
-pub struct InitArgs {
+pub(crate) struct InitArgs {
     /// Cluster whose key is fetched, from the current context or the one given
     #[arg(long = "cluster", value_name = "NAME[=CONTEXT]")]
     pub clusters: Vec<String>,
@@ -260,7 +260,7 @@ Examples:
 
   # one value, raw
   seal open -i recovery.key db.sealed.yaml --key password")]
-pub struct OpenArgs {
+pub(crate) struct OpenArgs {
     /// SealedSecret manifests, - for stdin [default: stdin]
     #[arg(value_name = "FILE")]
     pub paths: Vec<PathBuf>,
@@ -290,7 +290,7 @@ Examples:
 
   # what the next commit brings; the hook of `seal git install` runs it
   seal verify --staged")]
-pub struct VerifyArgs {
+pub(crate) struct VerifyArgs {
     /// Compare with this revision, and trust its config and keys instead of those in the files
     #[arg(long, value_name = "REF")]
     pub base: Option<String>,
@@ -312,7 +312,7 @@ Examples:
   # from a file, and from stdin
   seal set web.sealed.yaml tls.crt=@web.crt tls.key=@web.key
   openssl rand -hex 24 | tr -d '\\n' | seal set db.sealed.yaml PASSWORD")]
-pub struct SetArgs {
+pub(crate) struct SetArgs {
     /// The file
     #[arg(value_name = "FILE")]
     pub path: PathBuf,
@@ -336,7 +336,7 @@ pub struct SetArgs {
 Examples:
   seal edit -i ~/recovery.key db.sealed.yaml
   EDITOR='code --wait' seal edit -i ~/recovery.key db.sealed.yaml")]
-pub struct EditArgs {
+pub(crate) struct EditArgs {
     /// The file
     #[arg(value_name = "FILE")]
     pub path: PathBuf,
@@ -354,7 +354,7 @@ pub struct EditArgs {
 /// Flags of `seal unset`.
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  seal unset db.sealed.yaml OLD_PASSWORD")]
-pub struct UnsetArgs {
+pub(crate) struct UnsetArgs {
     /// The file
     #[arg(value_name = "FILE")]
     pub path: PathBuf,
@@ -379,7 +379,7 @@ Examples:
 
   # see which files would change
   seal reseal -i ~/recovery.key --dry-run clusters/production")]
-pub struct ResealArgs {
+pub(crate) struct ResealArgs {
     /// Files and folders [default: the working directory]
     #[arg(value_name = "PATH")]
     pub paths: Vec<PathBuf>,
@@ -405,7 +405,7 @@ Examples:
 
   # one namespace, for programs
   seal status -n shop -o json")]
-pub struct StatusArgs {
+pub(crate) struct StatusArgs {
     /// Which cluster.
     #[command(flatten)]
     pub cluster: ClusterArgs,
@@ -420,7 +420,7 @@ Examples:
 
   # the repository alone, for CI
   seal doctor --offline")]
-pub struct DoctorArgs {
+pub(crate) struct DoctorArgs {
     /// Reach no cluster
     #[arg(long)]
     pub offline: bool,
@@ -431,7 +431,7 @@ pub struct DoctorArgs {
 
 /// The verbs of `seal keys`.
 #[derive(Debug, Subcommand)]
-pub enum KeysCommand {
+pub(crate) enum KeysCommand {
     /// Make a key pair
     #[command(after_help = "\
 Examples:
@@ -499,7 +499,7 @@ Examples:
 
 /// Flags of `seal keys generate`.
 #[derive(Args, Debug)]
-pub struct GenerateArgs {
+pub(crate) struct GenerateArgs {
     /// X25519 instead of the post-quantum hybrid
     #[arg(long)]
     pub classic: bool,
@@ -510,7 +510,7 @@ pub struct GenerateArgs {
 
 /// The verbs of `seal git`.
 #[derive(Debug, Subcommand)]
-pub enum GitCommand {
+pub(crate) enum GitCommand {
     /// Set up merge and diff drivers and a hook in this clone, and .gitattributes
     #[command(after_help = "Example:\n  seal git install && git add .gitattributes")]
     Install,
@@ -518,7 +518,7 @@ pub enum GitCommand {
 
 /// Flags of `seal diff`.
 #[derive(Args, Debug)]
-pub struct DiffArgs {
+pub(crate) struct DiffArgs {
     /// The old file
     #[arg(value_name = "OLD")]
     pub old: PathBuf,
@@ -529,7 +529,7 @@ pub struct DiffArgs {
 
 /// Flags of `seal merge-driver`: files that Git made.
 #[derive(Args, Debug)]
-pub struct MergeDriverArgs {
+pub(crate) struct MergeDriverArgs {
     /// The common ancestor
     #[arg(value_name = "BASE")]
     pub base: PathBuf,
@@ -546,7 +546,7 @@ pub struct MergeDriverArgs {
 
 /// Flags of `seal textconv`.
 #[derive(Args, Debug)]
-pub struct TextconvArgs {
+pub(crate) struct TextconvArgs {
     /// The file
     #[arg(value_name = "FILE")]
     pub path: PathBuf,
@@ -554,14 +554,14 @@ pub struct TextconvArgs {
 
 /// Flags of `seal completions`.
 #[derive(Args, Debug)]
-pub struct CompletionsArgs {
+pub(crate) struct CompletionsArgs {
     /// The shell
     pub shell: clap_complete::Shell,
 }
 
 /// Flags of `seal man`.
 #[derive(Args, Debug)]
-pub struct ManArgs {
+pub(crate) struct ManArgs {
     /// Folder for a page of each verb
     #[arg(short, long, value_name = "DIR")]
     pub write: Option<PathBuf>,
@@ -569,7 +569,7 @@ pub struct ManArgs {
 
 /// Which cluster a verb reads.
 #[derive(Args, Debug)]
-pub struct ClusterArgs {
+pub(crate) struct ClusterArgs {
     /// Cluster of .sealkit.yaml, reached through its context
     #[arg(long, value_name = "NAME", conflicts_with = "context")]
     pub cluster: Option<String>,
@@ -577,7 +577,7 @@ pub struct ClusterArgs {
 
 /// Which cluster a verb writes to.
 #[derive(Args, Debug)]
-pub struct WriteClusterArgs {
+pub(crate) struct WriteClusterArgs {
     /// Cluster of .sealkit.yaml; asks before it uses the context that stands there
     #[arg(long, value_name = "NAME")]
     pub cluster: Option<String>,
@@ -585,7 +585,7 @@ pub struct WriteClusterArgs {
 
 /// Flags of `seal keys rotate`.
 #[derive(Args, Debug)]
-pub struct RotateArgs {
+pub(crate) struct RotateArgs {
     /// Which cluster.
     #[command(flatten)]
     pub cluster: WriteClusterArgs,
@@ -599,7 +599,7 @@ pub struct RotateArgs {
 
 /// Flags of `seal keys trust`.
 #[derive(Args, Debug)]
-pub struct TrustArgs {
+pub(crate) struct TrustArgs {
     /// Which cluster.
     #[command(flatten)]
     pub cluster: WriteClusterArgs,
@@ -617,7 +617,7 @@ pub struct TrustArgs {
 
 /// Flags of `seal keys retire`.
 #[derive(Args, Debug)]
-pub struct RetireArgs {
+pub(crate) struct RetireArgs {
     /// Name of the SealingKey, or the beginning of its fingerprint
     #[arg(value_name = "KEY")]
     pub key: String,
@@ -628,7 +628,7 @@ pub struct RetireArgs {
 
 /// Flags of `seal keys revoke`.
 #[derive(Args, Debug)]
-pub struct RevokeArgs {
+pub(crate) struct RevokeArgs {
     /// Name of the SealingKey, or the beginning of its fingerprint
     #[arg(value_name = "KEY")]
     pub key: String,
@@ -642,7 +642,7 @@ pub struct RevokeArgs {
 
 /// Flags of `seal keys usage`.
 #[derive(Args, Debug)]
-pub struct UsageArgs {
+pub(crate) struct UsageArgs {
     /// Which cluster.
     #[command(flatten)]
     pub cluster: ClusterArgs,
@@ -653,7 +653,7 @@ pub struct UsageArgs {
 
 /// Flags of `seal keys exposure`.
 #[derive(Args, Debug)]
-pub struct ExposureArgs {
+pub(crate) struct ExposureArgs {
     /// Fingerprint of the key, or its first 16 characters
     #[arg(value_name = "FINGERPRINT")]
     pub fingerprint: Option<String>,
@@ -664,7 +664,7 @@ pub struct ExposureArgs {
 
 /// Flags of `seal keys backup`.
 #[derive(Args, Debug)]
-pub struct BackupArgs {
+pub(crate) struct BackupArgs {
     /// Which cluster.
     #[command(flatten)]
     pub cluster: WriteClusterArgs,
@@ -684,7 +684,7 @@ pub struct BackupArgs {
 
 /// Flags of `seal keys restore`.
 #[derive(Args, Debug)]
-pub struct RestoreArgs {
+pub(crate) struct RestoreArgs {
     /// The backup
     #[arg(value_name = "FILE")]
     pub path: PathBuf,
@@ -704,7 +704,7 @@ pub struct RestoreArgs {
 
 /// Flags of `seal keys fetch`.
 #[derive(Args, Debug)]
-pub struct FetchArgs {
+pub(crate) struct FetchArgs {
     /// Which cluster.
     #[command(flatten)]
     pub cluster: ClusterArgs,

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 /// What kind of failure it is. Decides the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+enum Kind {
     /// The command line is wrong.
     Usage,
     /// A file, a manifest or the config is wrong.
@@ -45,7 +45,7 @@ impl Kind {
 
 /// A failure for people and programs. Never holds a value of a Secret.
 #[derive(Clone, Debug)]
-pub struct CommandError {
+pub(crate) struct CommandError {
     kind: Kind,
     what: String,
     subject: Option<String>,
@@ -53,7 +53,7 @@ pub struct CommandError {
 }
 
 /// What most of this program returns.
-pub type Result<T> = std::result::Result<T, CommandError>;
+pub(crate) type Result<T> = std::result::Result<T, CommandError>;
 
 impl CommandError {
     fn new(kind: Kind, what: impl fmt::Display) -> Self {

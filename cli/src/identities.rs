@@ -24,7 +24,7 @@ const AGE_FILES: [&[u8]; 2] = [
 ];
 
 /// The keys of `-i`, or an empty ring where none is given.
-pub fn ring(global: &GlobalArgs, terminal: Terminal) -> Result<KeyRing> {
+pub(crate) fn ring(global: &GlobalArgs, terminal: Terminal) -> Result<KeyRing> {
     let mut identities = Vec::new();
     for path in global.identities() {
         let bytes = files::read(path, SMALL_FILE)?;
@@ -43,7 +43,7 @@ pub fn ring(global: &GlobalArgs, terminal: Terminal) -> Result<KeyRing> {
 }
 
 /// Opens an object with every key on every envelope.
-pub fn open_object(
+pub(crate) fn open_object(
     object: &SealedObject,
     ring: &KeyRing,
 ) -> std::result::Result<Opened, OpenError> {
@@ -51,7 +51,7 @@ pub fn open_object(
 }
 
 /// Opens the envelopes of an object alone, with every key on every envelope.
-pub fn unwrap_object(
+pub(crate) fn unwrap_object(
     object: &SealedObject,
     ring: &KeyRing,
 ) -> std::result::Result<BTreeMap<EnvelopeId, Unwrapped>, OpenError> {
@@ -75,7 +75,7 @@ fn exhaustively<T>(
 }
 
 /// Asks for a passphrase, without echo.
-pub fn ask(terminal: Terminal, prompt: &str) -> Result<SecretString> {
+pub(crate) fn ask(terminal: Terminal, prompt: &str) -> Result<SecretString> {
     if !terminal.is_attended() {
         return Err(
             CommandError::usage("a passphrase is needed, and no terminal to ask for it")
@@ -88,7 +88,7 @@ pub fn ask(terminal: Terminal, prompt: &str) -> Result<SecretString> {
 }
 
 /// Encrypts a key file with a passphrase, as `age -p -a` does.
-pub fn encrypt(text: &str, passphrase: SecretString) -> Result<Vec<u8>> {
+pub(crate) fn encrypt(text: &str, passphrase: SecretString) -> Result<Vec<u8>> {
     let recipient = age::scrypt::Recipient::new(passphrase);
     age::encrypt_and_armor(&recipient, text.as_bytes())
         .map(String::into_bytes)
@@ -119,7 +119,7 @@ fn decrypt(bytes: &[u8], passphrase: SecretString) -> Result<Zeroizing<Vec<u8>>>
 }
 
 /// A key file as age-keygen writes it.
-pub fn key_file(identity: &sealkit_core::keys::Identity) -> Zeroizing<String> {
+pub(crate) fn key_file(identity: &sealkit_core::keys::Identity) -> Zeroizing<String> {
     let secret = identity.to_secret_text();
     let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ");
     Zeroizing::new(format!(
@@ -130,8 +130,8 @@ pub fn key_file(identity: &sealkit_core::keys::Identity) -> Zeroizing<String> {
 }
 
 /// Writes a private key where only its owner can read it; refuses a place that Git would commit.
-pub fn write_key_file(path: &Path, bytes: &[u8]) -> Result<()> {
-    let place = crate::repository::Location::of(path)?;
+pub(crate) fn write_key_file(path: &Path, bytes: &[u8]) -> Result<()> {
+    let place = crate::git::repository::Location::of(path)?;
     if place.is_committable() {
         return Err(
             CommandError::input("a private key does not belong into a Git work tree")

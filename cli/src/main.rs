@@ -1,34 +1,17 @@
 //! `seal`: encrypts Kubernetes Secrets so that they can be committed, and opens them again.
 
-mod acceptance;
 mod args;
-mod baseline;
 mod cluster;
-mod config;
-mod destination;
 mod error;
 mod files;
-mod history;
+mod git;
 mod identities;
-mod index;
-mod known;
-mod kubeconfig;
-mod merging;
-mod output;
-mod parallel;
-mod piece;
 mod recipients;
 mod report;
-mod repository;
-mod rule;
 mod sealed_text;
 mod sealing;
-mod stream;
-mod template_file;
 mod terminal;
-mod tree;
 mod verb;
-mod wanted;
 
 use std::process::ExitCode;
 

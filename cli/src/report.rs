@@ -12,7 +12,7 @@ use crate::terminal::{print, safe};
 
 /// Something wrong with an object or a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Finding {
+pub(crate) struct Finding {
     /// The file.
     pub path: String,
     /// `namespace/name`, where there is an object.
@@ -43,7 +43,7 @@ impl Finding {
 
 /// What was looked at.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
-pub struct Scanned {
+pub(crate) struct Scanned {
     /// Files with manifests of ours or Secrets in them.
     pub files: usize,
     /// SealedSecrets.
@@ -51,7 +51,7 @@ pub struct Scanned {
 }
 
 /// Prints findings, one a line, or all as one document.
-pub fn print_findings(
+pub(crate) fn print_findings(
     findings: &[Finding],
     scanned: Scanned,
     output: Option<Output>,
@@ -78,7 +78,7 @@ pub fn print_findings(
 }
 
 /// A value in the form asked for.
-pub fn structured(value: &impl Serialize, form: Output) -> Result<String> {
+pub(crate) fn structured(value: &impl Serialize, form: Output) -> Result<String> {
     let written = match form {
         Output::Yaml => sealkit_core::manifest::to_yaml(&[value]).map_err(|_| ()),
         Output::Json => sealkit_core::manifest::to_json(&[value]).map_err(|_| ()),
@@ -87,7 +87,7 @@ pub fn structured(value: &impl Serialize, form: Output) -> Result<String> {
 }
 
 /// Columns, aligned, under a heading.
-pub fn table(rows: &[Vec<String>]) -> String {
+pub(crate) fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
         rows.iter()

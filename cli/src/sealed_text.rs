@@ -10,11 +10,11 @@ use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 /// A value is itself wherever it stands: its envelope and its ciphertext, the latter as a digest.
-pub type Sealed = (String, [u8; 16]);
+pub(crate) type Sealed = (String, [u8; 16]);
 
 /// The SealedSecrets of a file; nothing where it cannot be read, which a file of another program
 /// may be.
-pub fn sealed_secrets(bytes: &[u8]) -> Option<Vec<Document>> {
+pub(crate) fn sealed_secrets(bytes: &[u8]) -> Option<Vec<Document>> {
     if !may_hold_sealed(bytes) {
         return Some(Vec::new());
     }
@@ -24,7 +24,7 @@ pub fn sealed_secrets(bytes: &[u8]) -> Option<Vec<Document>> {
 }
 
 /// Could another reader find a SealedSecret in there? Escapes hide words.
-pub fn may_hold_sealed(bytes: &[u8]) -> bool {
+pub(crate) fn may_hold_sealed(bytes: &[u8]) -> bool {
     [
         "SealedSecret",
         "sk1.",
@@ -43,7 +43,7 @@ fn contains(bytes: &[u8], word: &[u8]) -> bool {
 }
 
 /// The values of an object: each under its key, as itself.
-pub fn values(document: &Document) -> BTreeMap<String, Sealed> {
+pub(crate) fn values(document: &Document) -> BTreeMap<String, Sealed> {
     let values = document.object.pointer("/spec/encryptedData");
     let values = values.and_then(Value::as_object);
     let sealed = values.into_iter().flatten().filter_map(|(key, value)| {
@@ -55,7 +55,7 @@ pub fn values(document: &Document) -> BTreeMap<String, Sealed> {
 }
 
 /// The envelopes of a file: their age files, as text.
-pub fn envelopes(bytes: &[u8]) -> HashSet<String> {
+pub(crate) fn envelopes(bytes: &[u8]) -> HashSet<String> {
     let mut found = HashSet::new();
     for document in sealed_secrets(bytes).unwrap_or_default() {
         let envelopes = document.object.pointer("/spec/envelopes");
@@ -70,7 +70,7 @@ pub fn envelopes(bytes: &[u8]) -> HashSet<String> {
 }
 
 /// A private key of age in a text.
-pub struct PrivateKey {
+pub(crate) struct PrivateKey {
     /// Its line, from 1.
     pub line: usize,
     /// Tells it from others.
@@ -88,7 +88,7 @@ impl PrivateKey {
 }
 
 /// All private keys in a file, whatever it is; only what really is one.
-pub fn private_keys(bytes: &[u8]) -> Vec<PrivateKey> {
+pub(crate) fn private_keys(bytes: &[u8]) -> Vec<PrivateKey> {
     const MARK: &[u8] = b"AGE-SECRET-KEY-";
     /// Characters of a classic and of a hybrid one, each 32 bytes in Bech32.
     const LENGTHS: [usize; 2] = [
@@ -117,7 +117,7 @@ pub fn private_keys(bytes: &[u8]) -> Vec<PrivateKey> {
 }
 
 /// Tells a plain Secret from others; nothing where it is none, or has no values.
-pub fn plain(document: &Document) -> Option<[u8; 32]> {
+pub(crate) fn plain(document: &Document) -> Option<[u8; 32]> {
     let sections = ["data", "stringData"].map(|name| document.object.get(name));
     let mut entries = sections
         .iter()
@@ -134,7 +134,7 @@ pub fn plain(document: &Document) -> Option<[u8; 32]> {
 
 /// All texts that look like sealed values, whatever file they stand in: patches, templates, files
 /// that cannot be read. With the line of each, from 1.
-pub fn spelled(bytes: &[u8]) -> Vec<(usize, Sealed)> {
+pub(crate) fn spelled(bytes: &[u8]) -> Vec<(usize, Sealed)> {
     let mut found = Vec::new();
     for (number, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
         let mut rest = line;
@@ -166,7 +166,7 @@ fn digest(text: &[u8]) -> [u8; 16] {
 }
 
 /// Namespace and name of an object.
-pub fn title(document: &Document) -> String {
+pub(crate) fn title(document: &Document) -> String {
     format!(
         "{}/{}",
         document.metadata("namespace"),

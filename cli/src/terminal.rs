@@ -17,7 +17,7 @@ const NOTE: Style = AnsiColor::Cyan.on_default();
 
 /// How much is said, and in which form.
 #[derive(Clone, Copy, Debug)]
-pub struct Terminal {
+pub(crate) struct Terminal {
     volume: Volume,
     json: bool,
     attended: bool,
@@ -140,7 +140,7 @@ impl Terminal {
 }
 
 /// Asks the person at the terminal; the answer is no unless it is yes.
-pub fn ask_yes(question: &str) -> Result<bool> {
+pub(crate) fn ask_yes(question: &str) -> Result<bool> {
     let _ = write!(anstream::stderr(), "{question} [y/N] ");
     let mut answer = String::new();
     io::stdin()
@@ -155,7 +155,7 @@ fn line(text: impl fmt::Display) {
 }
 
 /// Writes a result. A reader that went away is no error.
-pub fn print(bytes: impl AsRef<[u8]>) -> Result<()> {
+pub(crate) fn print(bytes: impl AsRef<[u8]>) -> Result<()> {
     let mut stdout = io::stdout().lock();
     match stdout
         .write_all(bytes.as_ref())
@@ -169,12 +169,12 @@ pub fn print(bytes: impl AsRef<[u8]>) -> Result<()> {
 }
 
 /// A path, made safe for a terminal.
-pub fn shown(path: &Path) -> String {
+pub(crate) fn shown(path: &Path) -> String {
     safe(&path.to_string_lossy())
 }
 
 /// Text as a word of a command that a person may paste into a shell.
-pub fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     let text = safe(text);
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._/-@:=+,".contains(&byte);
     if !text.is_empty() && text.bytes().all(plain) && !text.starts_with('-') {
@@ -185,7 +185,7 @@ pub fn quoted(text: &str) -> String {
 }
 
 /// Text of any length, made safe for a terminal: control and invisible characters are escaped.
-pub fn safe(text: &str) -> String {
+pub(crate) fn safe(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
         if character.is_alphanumeric() || character.is_ascii_graphic() || character == ' ' {
@@ -199,7 +199,7 @@ pub fn safe(text: &str) -> String {
 
 /// From now on a panic ends the process as a bug, and tells its place alone: its text may quote the
 /// data that caused it.
-pub fn quiet_panics() {
+pub(crate) fn quiet_panics() {
     std::panic::set_hook(Box::new(|info| {
         let place = info.location().map(ToString::to_string).unwrap_or_default();
         let error = CommandError::bug("internal error").on(place);

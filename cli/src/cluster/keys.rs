@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube::api::{
     Api, ApiResource, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams,
@@ -30,7 +31,7 @@ const IDENTITY_ADMIN: &str =
 
 /// The key that a cluster wants to be sealed to.
 #[derive(Debug)]
-pub struct NewestKey {
+pub(crate) struct NewestKey {
     /// Name of the SealingKey.
     pub name: String,
     /// The public key.
@@ -189,11 +190,17 @@ fn ready_message(key: &SealingKey) -> String {
 }
 
 /// Is the key's last condition Ready, and True?
-pub fn is_ready(key: &SealingKey) -> bool {
+pub(crate) fn is_ready(key: &SealingKey) -> bool {
     let conditions = key.status.iter().flat_map(|status| &status.conditions);
     conditions
         .filter(|condition| condition.type_ == "Ready")
         .any(|condition| condition.status == ConditionStatus::True)
+}
+
+/// Whole days since a key was made.
+pub(crate) fn age_in_days(key: &SealingKey) -> Option<i64> {
+    let made = key.status.as_ref()?.created_at?;
+    Some(Timestamp::now().duration_since(made).as_secs() / 86_400)
 }
 
 /// A key that was asked for after `newest` and that cannot be sealed to yet.

@@ -1,6 +1,8 @@
 //! The cluster, for the few verbs that need one: a connection, and errors in words.
 
+mod choose;
 mod keys;
+pub(crate) mod kubeconfig;
 mod objects;
 mod rewrap;
 mod trusted;
@@ -15,19 +17,19 @@ use kube::{Api, Client, Config};
 
 use crate::args::GlobalArgs;
 use crate::error::{CommandError, Result};
-use crate::kubeconfig;
 use crate::terminal::safe;
 
-pub use keys::{NewestKey, is_ready};
-pub use objects::{Grant, Leader, ObjectState};
-pub use rewrap::{Answer, Ask, Refused};
-pub use trusted::{TrustedMap, manifest};
+pub(crate) use choose::{connect, connect_to_write};
+pub(crate) use keys::{NewestKey, age_in_days, is_ready};
+pub(crate) use objects::{Grant, Leader, ObjectState};
+pub(crate) use rewrap::{Answer, Ask, Refused};
+pub(crate) use trusted::{TrustedMap, manifest};
 
 /// Longest wait for one answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A cluster that can be asked.
-pub struct Cluster {
+pub(crate) struct Cluster {
     runtime: tokio::runtime::Runtime,
     client: Client,
     context: String,

@@ -22,7 +22,7 @@ const LEASE: &str = "seal-controller";
 
 /// What is said of one SealedSecret.
 #[derive(Clone, Debug)]
-pub struct ObjectState {
+pub(crate) struct ObjectState {
     /// Its namespace.
     pub namespace: String,
     /// Its name.
@@ -70,7 +70,7 @@ impl ObjectState {
 
 /// Something that may be done to a resource.
 #[derive(Clone, Copy, Debug)]
-pub struct Grant<'a> {
+pub(crate) struct Grant<'a> {
     /// Such as `create`.
     pub verb: &'a str,
     /// API group; empty for the core.
@@ -83,7 +83,7 @@ pub struct Grant<'a> {
 
 /// Does a controller lead?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Leader {
+pub(crate) enum Leader {
     /// Its lease was renewed in time.
     Alive,
     /// It was not.

@@ -39,7 +39,7 @@ const METADATA_ONLY: &str =
 const ROLE: &str = "the Role sealkit-rewrap of deploy/rewrap allows it";
 
 /// An envelope to be rewrapped.
-pub struct Ask {
+pub(crate) struct Ask {
     /// Namespace of the request.
     pub namespace: String,
     /// Id of the envelope.
@@ -52,13 +52,13 @@ pub struct Ask {
 
 /// Why there is no new envelope, in words.
 #[derive(Clone, Debug)]
-pub struct Refused(pub String);
+pub(crate) struct Refused(pub String);
 
 /// Requests that are being deleted.
 type Leaving = RefCell<tokio::task::JoinSet<()>>;
 
 /// An envelope as it goes into a manifest.
-pub type Answer = std::result::Result<Value, Refused>;
+pub(crate) type Answer = std::result::Result<Value, Refused>;
 
 /// What became of one request.
 enum Outcome {

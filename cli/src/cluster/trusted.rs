@@ -16,7 +16,7 @@ const MANAGER: &str = "seal";
 
 /// The ConfigMap as it stands.
 #[derive(Clone, Debug, Default)]
-pub struct TrustedMap {
+pub(crate) struct TrustedMap {
     /// Its entries.
     pub data: BTreeMap<String, String>,
     version: Option<String>,
@@ -116,7 +116,7 @@ impl Cluster {
 }
 
 /// The ConfigMap as a manifest.
-pub fn manifest(namespace: &str, data: &BTreeMap<String, String>) -> Value {
+pub(crate) fn manifest(namespace: &str, data: &BTreeMap<String, String>) -> Value {
     json!({
         "apiVersion": "v1", "kind": "ConfigMap",
         "metadata": {"name": TrustedRecipients::NAME, "namespace": namespace},

@@ -9,14 +9,14 @@ use crate::error::{CommandError, Result};
 use crate::terminal::{Terminal, print, shown};
 
 /// Prints the completions of a shell.
-pub fn completions(args: &CompletionsArgs) -> Result<()> {
+pub(crate) fn completions(args: &CompletionsArgs) -> Result<()> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "seal", &mut script);
     print(script)
 }
 
 /// Prints the man page of `seal`, or writes one page for each verb into a folder.
-pub fn man(args: &ManArgs, terminal: Terminal) -> Result<()> {
+pub(crate) fn man(args: &ManArgs, terminal: Terminal) -> Result<()> {
     let Some(folder) = &args.write else {
         let mut page = Vec::new();
         clap_mangen::Man::new(Cli::command())

@@ -8,14 +8,15 @@ use sealkit_core::keys::{Identity, KeyType, Recipient};
 
 use crate::args::{GlobalArgs, InitArgs};
 use crate::cluster::Cluster;
-use crate::config::{Config, FILE_NAME, read_recipient_file};
 use crate::error::{CommandError, Result};
 use crate::files::{self, Access};
+use crate::git::repository::{Location, no_repository, root_of};
+use crate::git::setup;
 use crate::identities::{ask, encrypt, key_file, write_key_file};
-use crate::repository::{Location, no_repository, root_of};
+use crate::recipients::config::{Config, FILE_NAME};
+use crate::recipients::recipient_file::{read_recipient_file, recipient_file};
+use crate::recipients::trust::trust_quietly;
 use crate::terminal::{Terminal, print, safe, shown};
-use crate::verb::git;
-use crate::verb::keys::{recipient_file, trust_quietly};
 
 /// Folder of the recipient files.
 const KEYS: &str = ".sealkit";
@@ -30,7 +31,7 @@ struct Entry {
 }
 
 /// Writes everything or, where a file is in the way, nothing.
-pub fn run(args: &InitArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
+pub(crate) fn run(args: &InitArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
     let here = Location::of(Path::new("-"))?;
     let folder = here.real.parent().unwrap_or(&here.real).to_owned();
     let repository = root_of(&folder);
@@ -87,7 +88,7 @@ pub fn run(args: &InitArgs, global: &GlobalArgs, terminal: Terminal) -> Result<(
         }
     }
     if args.git {
-        git::install(terminal)?;
+        setup::install(terminal)?;
     }
     Ok(())
 }

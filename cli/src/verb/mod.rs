@@ -1,15 +1,15 @@
 //! The verbs, one file or folder each.
 
-pub mod completions;
-pub mod doctor;
-pub mod edit;
-pub mod git;
-pub mod init;
-pub mod keys;
-pub mod open;
-pub mod reseal;
-pub mod seal;
-pub mod set;
-pub mod status;
-pub mod verify;
-pub mod version;
+pub(crate) mod completions;
+pub(crate) mod doctor;
+pub(crate) mod edit;
+pub(crate) mod git;
+pub(crate) mod init;
+pub(crate) mod keys;
+pub(crate) mod open;
+pub(crate) mod reseal;
+pub(crate) mod seal;
+pub(crate) mod set;
+pub(crate) mod status;
+pub(crate) mod verify;
+pub(crate) mod version;

@@ -8,24 +8,25 @@ use sealkit_core::manifest::{Document, SecretManifest};
 use sealkit_core::names;
 use sealkit_core::sealed::Scope;
 
-use crate::acceptance::Acceptance;
 use crate::args::{GlobalArgs, Output, SealArgs};
-use crate::config::{Config, Configs};
-use crate::destination::{Destination, clash};
+use crate::cluster::kubeconfig;
 use crate::error::{CommandError, Result};
 use crate::files;
-use crate::kubeconfig;
-use crate::output::{self, Update};
-use crate::piece::{Passed, Piece};
+use crate::git::repository::Location;
 use crate::recipients::Chooser;
-use crate::repository::Location;
-use crate::sealing::{Placement, seal_manifest};
-use crate::stream::{Input, read_inputs};
-use crate::template_file;
+use crate::recipients::acceptance::Acceptance;
+use crate::recipients::config::{Config, Configs};
+use crate::sealing::destination::{Destination, clash};
+use crate::sealing::output::{self, Update};
+use crate::sealing::piece::{Passed, Piece};
+use crate::sealing::placement::Placement;
+use crate::sealing::seal_manifest;
+use crate::sealing::stream::{Input, read_inputs};
+use crate::sealing::template_file;
 use crate::terminal::{Terminal, print, safe, shown};
 
 /// Seals what is read, and writes nothing unless all of it can be written.
-pub fn run(args: &SealArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
+pub(crate) fn run(args: &SealArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
     let inputs = read_inputs(&args.files)?;
     let destination = Destination::new(args)?;
     let secrets = inputs

@@ -4,26 +4,27 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use age::secrecy::ExposeSecret as _;
-use sealkit_core::manifest::{Document, INPUT_BYTES, SecretManifest, read_documents};
+use sealkit_core::manifest::{INPUT_BYTES, SecretManifest};
 use sealkit_core::names;
-use sealkit_core::sealed::Scope;
 use zeroize::Zeroizing;
 
-use crate::acceptance::Acceptance;
 use crate::args::{GlobalArgs, SetArgs, UnsetArgs};
-use crate::config::Configs;
 use crate::error::{CommandError, Result};
 use crate::files;
+use crate::git::repository::Location;
 use crate::identities;
-use crate::merging::{find_object, merge_into, without};
-use crate::piece::Piece;
 use crate::recipients::Chooser;
-use crate::repository::Location;
-use crate::sealing::{Placement, seal_manifest};
+use crate::recipients::acceptance::Acceptance;
+use crate::recipients::config::Configs;
+use crate::sealing::held::{find_object, read};
+use crate::sealing::merging::{merge_into, without};
+use crate::sealing::piece::Piece;
+use crate::sealing::placement::placement;
+use crate::sealing::seal_manifest;
 use crate::terminal::{Terminal, safe, shown};
 
 /// Seals values into an object that is there. Only their lines and envelopes change.
-pub fn run(args: &SetArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
+pub(crate) fn run(args: &SetArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
     let place = Location::of(&args.path)?;
     let on_file = |error: CommandError| error.on(shown(&args.path));
     let (text, documents) = read(&args.path)?;
@@ -64,7 +65,7 @@ pub fn run(args: &SetArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()
 }
 
 /// Takes values out of an object.
-pub fn unset(args: &UnsetArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
+pub(crate) fn unset(args: &UnsetArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
     let place = Location::of(&args.path)?;
     let on_file = |error: CommandError| error.on(shown(&args.path));
     let (text, documents) = read(&args.path)?;
@@ -74,36 +75,6 @@ pub fn unset(args: &UnsetArgs, global: &GlobalArgs, terminal: Terminal) -> Resul
     files::replace(&place.real, text.as_bytes()).map_err(on_file)?;
     terminal.done("changed", &args.path);
     Ok(())
-}
-
-/// Text and objects of a file.
-pub(super) fn read(path: &Path) -> Result<(String, Vec<Document>)> {
-    let text = files::read_text(path, INPUT_BYTES)?;
-    let documents = read_documents(text.as_bytes())
-        .map_err(|error| CommandError::input(error).on(shown(path)))?;
-    Ok((text, documents))
-}
-
-/// Scope and names of an object that is there.
-pub(super) fn placement(document: &Document) -> Result<Placement> {
-    let scope = document.object.pointer("/spec/scope");
-    let scope = scope.map_or(Some(Scope::default()), |word| word.as_str()?.parse().ok());
-    let scope = scope.ok_or_else(|| {
-        CommandError::input(
-            "the scope of the SealedSecret is none of strict, namespace-wide and cluster-wide",
-        )
-    })?;
-    let (namespace, name) = (document.metadata("namespace"), document.metadata("name"));
-    if !names::is_dns_subdomain(name) || !(namespace.is_empty() || names::is_dns_label(namespace)) {
-        return Err(CommandError::input(
-            "the SealedSecret has a name that Kubernetes refuses",
-        ));
-    }
-    Ok(Placement {
-        scope,
-        namespace: namespace.to_owned(),
-        name: name.to_owned(),
-    })
 }
 
 /// The values of the keys: each from its file, from stdin or from a person.

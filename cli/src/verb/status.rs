@@ -2,15 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
 use kube::ResourceExt as _;
 use sealkit_core::api::SealingKey;
 use sealkit_core::names::printable;
 use serde_json::json;
 
-use super::keys::connect;
 use crate::args::{GlobalArgs, StatusArgs};
-use crate::cluster::{ObjectState, is_ready};
+use crate::cluster::{ObjectState, age_in_days, connect, is_ready};
 use crate::error::Result;
 use crate::report::{structured, table};
 use crate::terminal::{Terminal, print, safe};
@@ -19,7 +17,7 @@ use crate::terminal::{Terminal, print, safe};
 const SHOWN: usize = 20;
 
 /// Prints which key seals what, how old keys are, and what is not ready.
-pub fn run(args: &StatusArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
+pub(crate) fn run(args: &StatusArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
     let cluster = connect(&args.cluster, global)?;
     let keys = cluster.sealing_keys()?;
     let mut objects = cluster.objects(global.namespace.as_deref())?;
@@ -65,12 +63,6 @@ fn users<'a>(
             .as_ref()
             .is_some_and(|one| object.sealed_to.contains(one))
     })
-}
-
-/// Whole days since a key was made.
-pub fn age_in_days(key: &SealingKey) -> Option<i64> {
-    let made = key.status.as_ref()?.created_at?;
-    Some(Timestamp::now().duration_since(made).as_secs() / 86_400)
 }
 
 fn shown_keys(keys: &[SealingKey], objects: &[ObjectState]) -> String {

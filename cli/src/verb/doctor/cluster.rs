@@ -8,12 +8,11 @@ use sealkit_core::names::printable;
 use super::Report;
 use super::repository::KEY_FILE;
 use crate::args::{DoctorArgs, GlobalArgs};
-use crate::cluster::{Cluster, Grant, Leader, is_ready};
-use crate::config::Config;
-use crate::known::short_list;
+use crate::cluster::{Cluster, Grant, Leader, age_in_days, is_ready};
+use crate::recipients::config::Config;
+use crate::recipients::known::short_list;
+use crate::recipients::trust::Wish;
 use crate::terminal::{quoted, safe};
-use crate::verb::keys::Wish;
-use crate::verb::status::age_in_days;
 
 /// A key that is older ought to be rotated.
 const OLD_DAYS: i64 = 365;
@@ -27,7 +26,7 @@ const NOT_FOR_EVERYBODY: [(&str, &str, &str); 4] = [
 ];
 
 /// Looks at a cluster; `named` is its name in the config, with the config.
-pub(super) fn look(
+pub(crate) fn look(
     report: &mut Report,
     place: &str,
     context: Option<&str>,

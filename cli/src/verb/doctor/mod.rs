@@ -7,13 +7,13 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::args::{DoctorArgs, GlobalArgs};
-use crate::config::Config;
 use crate::error::{CommandError, Result};
+use crate::recipients::config::Config;
 use crate::report::structured;
 use crate::terminal::{Terminal, print, safe};
 
 /// Looks at the repository at hand and at its clusters. Returns whether nothing is wrong.
-pub fn run(args: &DoctorArgs, global: &GlobalArgs, terminal: Terminal) -> Result<bool> {
+pub(crate) fn run(args: &DoctorArgs, global: &GlobalArgs, terminal: Terminal) -> Result<bool> {
     let mut report = Report::default();
     let config = repository::look(&mut report, global)?;
     if !args.offline {

@@ -7,14 +7,14 @@ use sealkit_core::sealed::SealedObject;
 
 use super::Report;
 use crate::args::GlobalArgs;
-use crate::config::{Config, FILE_NAME};
 use crate::error::Result;
 use crate::files;
-use crate::repository::{Location, git};
+use crate::files::tree::Tree;
+use crate::git::repository::{Location, git};
+use crate::git::setup::hook;
+use crate::recipients::config::{Config, FILE_NAME};
+use crate::recipients::wanted::Wanted;
 use crate::terminal::{quoted, shown};
-use crate::tree::Tree;
-use crate::verb::git::hook;
-use crate::wanted::Wanted;
 
 const PLACE: &str = "repository";
 const CONFIG: &str = "mend .sealkit.yaml by hand; docs/seal.md shows one";
@@ -23,7 +23,7 @@ pub(super) const KEY_FILE: &str =
     "put the public key there (`seal keys fetch -w FILE`), or take the file out of .sealkit.yaml";
 
 /// Looks at the repository at hand; its config, if it has a good one.
-pub(super) fn look(report: &mut Report, global: &GlobalArgs) -> Result<Option<Config>> {
+pub(crate) fn look(report: &mut Report, global: &GlobalArgs) -> Result<Option<Config>> {
     identity_files(report, global);
     let here = Location::of(Path::new("-"))?;
     let Some(root) = &here.root else {

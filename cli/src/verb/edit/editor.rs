@@ -67,7 +67,7 @@ const POLL: Duration = Duration::from_millis(50);
 
 /// Runs the editor of the person, as Git does. A signal that would end us ends it first, and the
 /// private folder goes.
-pub(super) fn edit(path: &Path, folder: &PrivateFolder, signals: &mut Signals) -> Result<()> {
+pub(crate) fn edit(path: &Path, folder: &PrivateFolder, signals: &mut Signals) -> Result<()> {
     let variable = |name| {
         std::env::var(name)
             .ok()

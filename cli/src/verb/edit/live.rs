@@ -9,14 +9,14 @@ use serde_json::Value;
 use super::Opened;
 use crate::args::GlobalArgs;
 use crate::cluster::Cluster;
-use crate::config::Config;
 use crate::error::{CommandError, Result};
-use crate::repository::Location;
-use crate::sealing::Placement;
+use crate::git::repository::Location;
+use crate::recipients::config::Config;
+use crate::sealing::placement::Placement;
 use crate::terminal::{Terminal, safe};
 
 /// The cluster whose Secret shows the values: one that the path is for, and no other.
-pub(super) fn cluster(
+pub(crate) fn cluster(
     global: &GlobalArgs,
     config: Option<&Config>,
     place: &Location,
@@ -50,7 +50,7 @@ pub(super) fn cluster(
 
 /// The values of the Secret that are those of the file: what is sealed under a key in the cluster
 /// must be, to the letter, what is sealed under it in the file.
-pub(super) fn open(
+pub(crate) fn open(
     cluster: &Cluster,
     document: &Document,
     placement: &Placement,

@@ -14,26 +14,27 @@ use sealkit_core::sealed::SealedObject;
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
-use super::set::{placement, read};
-use crate::acceptance::Acceptance;
 use crate::args::{EditArgs, GlobalArgs};
-use crate::config::Configs;
 use crate::error::{CommandError, Result};
 use crate::files;
+use crate::git::repository::Location;
 use crate::identities;
-use crate::merging::{find_object, merge_into, without};
-use crate::piece::Piece;
 use crate::recipients::Chooser;
-use crate::repository::Location;
+use crate::recipients::acceptance::Acceptance;
+use crate::recipients::config::Configs;
 use crate::sealed_text;
-use crate::sealing::{Placement, seal_manifest};
+use crate::sealing::held::{find_object, read};
+use crate::sealing::merging::{merge_into, without};
+use crate::sealing::piece::Piece;
+use crate::sealing::placement::{Placement, placement};
+use crate::sealing::seal_manifest;
 use crate::terminal::{Terminal, ask_yes, shown};
 use editor::{PrivateFolder, Signals, edit};
 
 type Values = BTreeMap<String, Zeroizing<Vec<u8>>>;
 
 /// Opens, lets a person change, seals what changed. Everything else keeps its ciphertext.
-pub fn run(args: &EditArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
+pub(crate) fn run(args: &EditArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
     let place = Location::of(&args.path)?;
     let on_file = |error: CommandError| error.on(shown(&args.path));
     let (_, documents) = read(&args.path)?;

@@ -11,14 +11,14 @@ use sealkit_core::manifest::{read_documents, to_json, wipe};
 use serde_json::{Value, json};
 use zeroize::{Zeroize as _, Zeroizing};
 
-use super::rotate::connect_to_write;
-use crate::acceptance::Acceptance;
 use crate::args::{BackupArgs, GlobalArgs, RestoreArgs};
-use crate::config::Config;
+use crate::cluster::connect_to_write;
 use crate::error::{CommandError, Result};
 use crate::files::{self, SMALL_FILE};
 use crate::identities;
-use crate::known::{Group, short_list};
+use crate::recipients::acceptance::Acceptance;
+use crate::recipients::config::Config;
+use crate::recipients::known::{Group, short_list};
 use crate::recipients::{Chosen, given};
 use crate::terminal::{Terminal, print, shown};
 
@@ -32,7 +32,7 @@ const KEPT: [&str; 3] = [
 const CLUSTER: &str = "sealkit.dev/cluster-uid";
 
 /// Reads the identities of the cluster and encrypts them to the recovery key.
-pub fn backup(args: &BackupArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
+pub(crate) fn backup(args: &BackupArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
     let (here, config) = Config::here()?;
     let recipients = if args.recipients_files.is_empty() {
         let keys = config.as_ref().map(Config::recovery).transpose()?;
@@ -123,7 +123,7 @@ pub fn backup(args: &BackupArgs, global: &GlobalArgs, terminal: Terminal) -> Res
 }
 
 /// Puts the identities of a backup into a cluster. What is there stays.
-pub fn restore(args: &RestoreArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
+pub(crate) fn restore(args: &RestoreArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
     if global.identities().next().is_none() {
         return Err(
             CommandError::usage("no private key to open the backup with")

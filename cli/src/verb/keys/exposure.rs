@@ -13,10 +13,10 @@ use zeroize::Zeroizing;
 
 use crate::args::{ExposureArgs, GlobalArgs};
 use crate::error::{CommandError, Result};
-use crate::history::{Blob, Commit, History};
+use crate::git::history::{Blob, Commit, History};
+use crate::git::repository::Location;
 use crate::identities;
 use crate::report::{structured, table};
-use crate::repository::Location;
 use crate::sealed_text::{Sealed, sealed_secrets, spelled, title, values};
 use crate::terminal::{Terminal, print, safe};
 
@@ -73,7 +73,11 @@ struct Occurrence {
 }
 
 /// Lists what the key can read. Returns false where something of it is still in use.
-pub fn exposure(args: &ExposureArgs, global: &GlobalArgs, terminal: Terminal) -> Result<bool> {
+pub(crate) fn exposure(
+    args: &ExposureArgs,
+    global: &GlobalArgs,
+    terminal: Terminal,
+) -> Result<bool> {
     let leaked = Leaked::new(args)?;
     let ring = identities::ring(global, terminal)?;
     let exposed = Exposed::scan(&leaked, &ring, terminal)?;

@@ -7,29 +7,22 @@ mod rotate;
 mod trust;
 mod usage;
 
-use std::path::Path;
-
 use kube::ResourceExt as _;
-use sealkit_core::keys::{Identity, KeyType, parse_recipient_file};
+use sealkit_core::keys::{Identity, KeyType};
 use sealkit_core::names::printable;
 use serde_json::json;
 
-pub use rotate::connect_to_write;
-pub use trust::{Wish, trust_quietly};
-
 use crate::args::{ClusterArgs, FetchArgs, GenerateArgs, GlobalArgs, KeysCommand};
-use crate::cluster::{Cluster, NewestKey, is_ready};
-use crate::config::Config;
-use crate::error::{CommandError, Result};
-use crate::files::{self, SMALL_FILE};
+use crate::cluster::{connect, is_ready};
+use crate::error::Result;
 use crate::identities::{key_file, write_key_file};
+use crate::recipients::recipient_file::{recipient_file, write_recipient_file};
 use crate::report::{structured, table};
-use crate::repository::Location;
-use crate::terminal::{Terminal, print, safe, shown};
+use crate::terminal::{Terminal, print};
 
 /// Runs one of the verbs.
 /// Returns false where there are findings.
-pub fn run(command: &KeysCommand, global: &GlobalArgs, terminal: Terminal) -> Result<bool> {
+pub(crate) fn run(command: &KeysCommand, global: &GlobalArgs, terminal: Terminal) -> Result<bool> {
     match command {
         KeysCommand::Exposure(args) => return exposure::exposure(args, global, terminal),
         KeysCommand::Revoke(args) => return revoke::revoke(args, global, terminal),
@@ -126,52 +119,4 @@ fn fetch(args: &FetchArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()
     write_recipient_file(path, &text)?;
     terminal.done("wrote", path);
     Ok(())
-}
-
-/// The text of a recipient file with the key of a cluster.
-pub fn recipient_file(cluster: &Cluster, key: &NewestKey) -> String {
-    format!(
-        "# {}, SealingKey {}\n# fingerprint: {}\n{}\n",
-        cluster.title(),
-        printable(&key.name),
-        key.recipient.fingerprint(),
-        key.recipient
-    )
-}
-
-/// Writes a recipient file, over another recipient file at most.
-fn write_recipient_file(path: &Path, text: &str) -> Result<()> {
-    let place = Location::of(path)?;
-    let occupied = || {
-        let old = files::read_text(&place.real, SMALL_FILE)?;
-        parse_recipient_file(&old).map_err(|_| {
-            CommandError::input("the file is there already and holds no recipients")
-                .on(shown(path))
-                .hint("nothing was changed; choose another path")
-        })
-    };
-    if place.real.exists() {
-        occupied()?;
-    }
-    files::replace(&place.real, text.as_bytes()).map_err(|error| error.on(shown(path)))
-}
-
-/// The cluster to read from.
-pub fn connect(args: &ClusterArgs, global: &GlobalArgs) -> Result<Cluster> {
-    let Some(name) = &args.cluster else {
-        return Cluster::connect(global, None);
-    };
-    let config = Config::here()?.1.ok_or_else(|| {
-        CommandError::usage("no .sealkit.yaml that could say what cluster this is")
-            .on(safe(name))
-            .hint("name the kubeconfig context instead: --context NAME")
-    })?;
-    let context = config.context(name)?.ok_or_else(|| {
-        CommandError::input(format_args!(
-            "the config names no context for cluster {}",
-            safe(name)
-        ))
-        .hint("name the kubeconfig context: --context NAME")
-    })?;
-    Cluster::connect(global, Some(context))
 }

@@ -8,15 +8,15 @@ use sealkit_core::names::printable;
 use serde::Serialize;
 use serde_json::json;
 
-use super::connect_to_write;
 use super::exposure::{Exposed, Leaked};
 use super::rotate::{end, find};
 use super::usage::claims;
 use crate::args::{GlobalArgs, RevokeArgs};
-use crate::cluster::Cluster;
-use crate::config::{Config, read_recipient_file};
+use crate::cluster::{Cluster, connect_to_write};
 use crate::error::{CommandError, Result};
 use crate::identities;
+use crate::recipients::config::Config;
+use crate::recipients::recipient_file::read_recipient_file;
 use crate::report::{structured, table};
 use crate::terminal::{Terminal, print, quoted};
 
@@ -33,7 +33,7 @@ struct Step {
 }
 
 /// Walks the way as far as it is done. Returns whether the key is revoked.
-pub fn revoke(args: &RevokeArgs, global: &GlobalArgs, terminal: Terminal) -> Result<bool> {
+pub(crate) fn revoke(args: &RevokeArgs, global: &GlobalArgs, terminal: Terminal) -> Result<bool> {
     let (_, config) = Config::here()?;
     let config = config.as_ref();
     let (cluster, _) = connect_to_write(

@@ -1,28 +1,24 @@
 //! `seal keys rotate | retire`: the cluster's side of a rotation, and the recipient file.
 
-use std::path::PathBuf;
-
 use kube::ResourceExt as _;
 use sealkit_core::api::{Algorithm, KeyState, SealingKey};
-use sealkit_core::keys::SUPERSEDES;
 use sealkit_core::names::printable;
 use serde_json::json;
 
-use super::trust::trust_quietly;
-use crate::acceptance::Acceptance;
-use crate::args::{GlobalArgs, RetireArgs, RotateArgs, WriteClusterArgs};
-use crate::cluster::{Cluster, NewestKey};
-use crate::config::{Config, read_recipient_file};
+use crate::args::{GlobalArgs, RetireArgs, RotateArgs};
+use crate::cluster::{Cluster, connect_to_write};
 use crate::error::{CommandError, Result};
-use crate::files::{self, SMALL_FILE};
-use crate::known::Known;
+use crate::recipients::acceptance::Acceptance;
+use crate::recipients::config::Config;
 use crate::recipients::from_config;
+use crate::recipients::known::Known;
+use crate::recipients::recipient_file::RecipientFile;
+use crate::recipients::trust::trust_quietly;
 use crate::report::structured;
-use crate::repository::Location;
-use crate::terminal::{Terminal, print, quoted, safe, shown};
+use crate::terminal::{Terminal, print, quoted, safe};
 
 /// A new key in the cluster, and its public half in the recipient file of the repository.
-pub fn rotate(args: &RotateArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
+pub(crate) fn rotate(args: &RotateArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
     let (here, config) = Config::here()?;
     let (cluster, name) = connect_to_write(
         &args.cluster,
@@ -99,7 +95,7 @@ pub fn rotate(args: &RotateArgs, global: &GlobalArgs, terminal: Terminal) -> Res
 }
 
 /// Ends a key that was superseded: the cluster revokes it once nothing needs it.
-pub fn retire(args: &RetireArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
+pub(crate) fn retire(args: &RetireArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
     let (_, config) = Config::here()?;
     let (cluster, _) = connect_to_write(
         &args.cluster,
@@ -120,7 +116,7 @@ pub fn retire(args: &RetireArgs, global: &GlobalArgs, terminal: Terminal) -> Res
 }
 
 /// The key of this name, or whose fingerprint begins so.
-pub(super) fn find<'a>(keys: &'a [SealingKey], named: &str) -> Result<&'a SealingKey> {
+pub(crate) fn find<'a>(keys: &'a [SealingKey], named: &str) -> Result<&'a SealingKey> {
     let is_meant = |key: &&SealingKey| {
         let status = key.status.as_ref();
         let fingerprint = status.and_then(|status| status.fingerprint.as_deref());
@@ -137,7 +133,7 @@ pub(super) fn find<'a>(keys: &'a [SealingKey], named: &str) -> Result<&'a Sealin
 }
 
 /// Has the cluster revoke a key.
-pub(super) fn end(cluster: &Cluster, name: &str, terminal: Terminal) -> Result<()> {
+pub(crate) fn end(cluster: &Cluster, name: &str, terminal: Terminal) -> Result<()> {
     let (state, message) = cluster.request_state(name, KeyState::Revoked)?;
     if state == Some(KeyState::Revoked) {
         terminal.note(format_args!(
@@ -152,91 +148,4 @@ pub(super) fn end(cluster: &Cluster, name: &str, terminal: Terminal) -> Result<(
             .on(printable(name))
             .hint("the cluster revokes it by itself once nothing needs it"),
     )
-}
-
-/// The cluster to write to, and its name in the config. A context that only the config names is
-/// not trusted with a write: whoever can change the file would choose the cluster.
-pub fn connect_to_write(
-    args: &WriteClusterArgs,
-    config: Option<&Config>,
-    global: &GlobalArgs,
-    terminal: Terminal,
-    what: &str,
-) -> Result<(Cluster, Option<String>)> {
-    let context = match (&args.cluster, config) {
-        (None, _) => None,
-        (Some(name), None) => {
-            return Err(CommandError::usage(
-                "no .sealkit.yaml that could say what cluster this is",
-            )
-            .on(safe(name))
-            .hint("name the kubeconfig context: --context NAME"));
-        }
-        (Some(name), Some(config)) => config.context(name)?,
-    };
-    if let (Some(name), None, None) = (&args.cluster, context, &global.context) {
-        return Err(CommandError::input(format_args!(
-            "the config names no context for cluster {}",
-            safe(name)
-        ))
-        .hint("name the kubeconfig context: --context NAME"));
-    }
-    let asks = global.context.is_none() && context.is_some();
-    let cluster = Cluster::connect(global, global.context.as_deref().or(context))?;
-    if asks && !terminal.confirm(&format!("{what} {}", cluster.title()))? {
-        return Err(CommandError::usage("nothing was changed"));
-    }
-    let by_context = |config: &Config| {
-        let mut names = config
-            .cluster_names()
-            .filter(|name| config.context(name).ok().flatten() == Some(cluster.context()));
-        names.next().map(str::to_owned)
-    };
-    let name = args.cluster.clone().or_else(|| config.and_then(by_context));
-    Ok((cluster, name))
-}
-
-/// The recipient file of a cluster that has its present key.
-struct RecipientFile {
-    path: PathBuf,
-    text: String,
-}
-
-impl RecipientFile {
-    fn find(config: &Config, cluster: &str, key: &NewestKey) -> Result<Self> {
-        for path in config.recipient_files(cluster)? {
-            if read_recipient_file(&path)?.contains(&key.recipient) {
-                let text = files::read_text(&path, SMALL_FILE)?;
-                return Ok(Self { path, text });
-            }
-        }
-        Err(CommandError::input(format_args!(
-            "no recipient file of cluster {} has the key that the cluster seals to, {}",
-            safe(cluster),
-            key.recipient.fingerprint().short()
-        ))
-        .hint("bring it up to date first: `seal keys fetch -w FILE`, then `seal reseal`"))
-    }
-
-    /// Puts the new key in place of the old one, and says so; other keys and comments stay.
-    fn replace(&self, old: &NewestKey, new: &NewestKey) -> Result<()> {
-        let (name, (old, new)) = (
-            (printable(&old.name), printable(&new.name)),
-            (&old.recipient, &new.recipient),
-        );
-        let (was, is) = (old.fingerprint().to_string(), new.fingerprint().to_string());
-        let text = self
-            .text
-            .replace(
-                &format!("SealingKey {}\n", name.0),
-                &format!("SealingKey {}\n", name.1),
-            )
-            .replace(
-                &format!("# fingerprint: {was}"),
-                &format!("# fingerprint: {is}"),
-            )
-            .replace(&old.to_string(), &format!("{SUPERSEDES}{was}\n{new}"));
-        let place = Location::of(&self.path)?;
-        files::replace(&place.real, text.as_bytes()).map_err(|error| error.on(shown(&self.path)))
-    }
 }

@@ -9,13 +9,13 @@ use sealkit_core::names::printable;
 use sealkit_core::sealed::SealedObject;
 use serde_json::{Value, json};
 
-use super::connect;
 use crate::args::{GlobalArgs, UsageArgs};
+use crate::cluster::connect;
 use crate::error::Result;
 use crate::files;
+use crate::files::tree::Tree;
 use crate::report::{structured, table};
 use crate::terminal::{Terminal, print};
-use crate::tree::Tree;
 
 /// What is known of one key.
 #[derive(Default)]
@@ -29,7 +29,7 @@ struct Usage {
 
 /// What the files of a repository claim of one key.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Claims {
+pub(crate) struct Claims {
     /// Envelopes that claim to be sealed to it.
     pub(super) envelopes: usize,
     /// Files that those are in.
@@ -37,7 +37,7 @@ pub(super) struct Claims {
 }
 
 /// Counts what files claim, by fingerprint as it is spelled there.
-pub(super) fn claims(paths: &[PathBuf], terminal: Terminal) -> Result<BTreeMap<String, Claims>> {
+pub(crate) fn claims(paths: &[PathBuf], terminal: Terminal) -> Result<BTreeMap<String, Claims>> {
     let mut claims: BTreeMap<String, Claims> = BTreeMap::new();
     let tree = Tree::below(paths)?;
     let bar = terminal.progress(tree.files.len());
@@ -89,7 +89,7 @@ fn fingerprints(bytes: &[u8]) -> BTreeSet<String> {
 }
 
 /// Counts, by fingerprint.
-pub fn usage(args: &UsageArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
+pub(crate) fn usage(args: &UsageArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
     let cluster = connect(&args.cluster, global)?;
     let mut usages: BTreeMap<String, Usage> = BTreeMap::new();
     for key in cluster.sealing_keys()? {

@@ -11,12 +11,12 @@ use serde_json::Value;
 use super::{Means, Mode};
 use crate::error::{CommandError, Result};
 use crate::files;
+use crate::files::tree::{Found, is_broken_secret};
+use crate::git::repository::Location;
 use crate::identities;
-use crate::known::short_list;
+use crate::recipients::known::short_list;
 use crate::report::Finding;
-use crate::repository::Location;
 use crate::terminal::quoted;
-use crate::tree::{Found, is_broken_secret};
 
 /// Keys of values that are named at once.
 const SHOWN_KEYS: usize = 8;
@@ -31,7 +31,7 @@ pub(super) struct Job {
 
 /// What one file was found to be, and what was done.
 #[derive(Default)]
-pub(super) struct Outcome {
+pub(crate) struct Outcome {
     /// SealedSecrets in it.
     pub(super) objects: usize,
     /// Envelopes that were not as they should be.
@@ -47,7 +47,7 @@ pub(super) struct Outcome {
 }
 
 /// A file as it was read, and envelopes that a cluster is to be asked for.
-pub(super) struct Open {
+pub(crate) struct Open {
     pub(super) text: String,
     pub(super) documents: Vec<Document>,
     /// Documents, by index, and envelopes.

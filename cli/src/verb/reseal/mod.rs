@@ -9,20 +9,20 @@ use sealkit_core::keys::{Fingerprint, KeyRing, RecipientSet};
 use sealkit_core::manifest::INPUT_BYTES;
 use serde_json::json;
 
-use crate::acceptance::Acceptance;
 use crate::args::{GlobalArgs, ResealArgs};
-use crate::config::Config;
+use crate::cluster::connect_to_write;
 use crate::error::{CommandError, Result};
 use crate::files;
+use crate::files::parallel;
+use crate::files::tree::{Found, Tree, is_broken_secret};
+use crate::git::repository::Location;
 use crate::identities;
-use crate::known::short_list;
-use crate::parallel;
+use crate::recipients::acceptance::Acceptance;
+use crate::recipients::config::Config;
+use crate::recipients::known::short_list;
+use crate::recipients::wanted::Wanted;
 use crate::report::{Finding, Scanned, print_findings, structured};
-use crate::repository::Location;
 use crate::terminal::{Terminal, print};
-use crate::tree::{Found, Tree, is_broken_secret};
-use crate::verb::keys::connect_to_write;
-use crate::wanted::Wanted;
 
 use file::{Job, Outcome};
 use through_cluster::Through;
@@ -30,7 +30,7 @@ use through_cluster::Through;
 /// Looks at everything below the paths, and seals anew what is not as its rule says. Each file is
 /// replaced as a whole or not at all, so that a run that was interrupted is finished by the next.
 /// Returns whether everything is, or now is, as it should be.
-pub fn run(args: &ResealArgs, global: &GlobalArgs, terminal: Terminal) -> Result<bool> {
+pub(crate) fn run(args: &ResealArgs, global: &GlobalArgs, terminal: Terminal) -> Result<bool> {
     let mode = match (args.check, args.dry_run) {
         (true, _) => Mode::Check,
         (_, true) => Mode::DryRun,

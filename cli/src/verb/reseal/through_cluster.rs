@@ -14,8 +14,8 @@ use crate::args::GlobalArgs;
 use crate::cluster::{Answer, Ask, Cluster, Refused};
 use crate::error::{CommandError, Result};
 use crate::files;
-use crate::known::short_list;
-use crate::parallel;
+use crate::files::parallel;
+use crate::recipients::known::short_list;
 
 /// Files that are open at once, and their bytes.
 const FILES: usize = 1024;

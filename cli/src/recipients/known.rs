@@ -7,12 +7,12 @@ use std::path::PathBuf;
 use sealkit_core::keys::Fingerprint;
 
 use crate::files::{self, SMALL_FILE};
-use crate::repository::git_folder;
+use crate::git::repository::git_folder;
 use crate::terminal::safe;
 
 /// Recipients that belong together and are known under a name: a cluster's, the recovery keys.
 #[derive(Clone, Debug)]
-pub struct Group {
+pub(crate) struct Group {
     /// Such as `cluster production`.
     pub label: String,
     /// Their fingerprints, sorted.
@@ -21,7 +21,7 @@ pub struct Group {
 
 /// The memory of one clone. Without a repository it holds nothing and keeps nothing.
 #[derive(Debug, Default)]
-pub struct Known {
+pub(crate) struct Known {
     path: Option<PathBuf>,
     entries: BTreeMap<String, Vec<String>>,
     changed: bool,
@@ -109,7 +109,7 @@ impl Known {
 }
 
 /// Fingerprints as people are shown them.
-pub fn short_list(fingerprints: &[Fingerprint]) -> String {
+pub(crate) fn short_list(fingerprints: &[Fingerprint]) -> String {
     fingerprints
         .iter()
         .map(Fingerprint::short)

@@ -13,7 +13,7 @@ use crate::files;
 use crate::terminal::shown;
 
 /// One input: its documents, and its text for what passes through unchanged.
-pub struct Input {
+pub(crate) struct Input {
     /// The file, unless it is stdin.
     pub path: Option<PathBuf>,
     /// The bytes as read. May hold plaintext.
@@ -58,7 +58,7 @@ impl Input {
 }
 
 /// A document that may hold plaintext: wiped when dropped.
-pub struct PlainDocument(Document);
+pub(crate) struct PlainDocument(Document);
 
 impl Deref for PlainDocument {
     type Target = Document;
@@ -75,7 +75,7 @@ impl Drop for PlainDocument {
 }
 
 /// Reads these files, `-` being stdin; none means stdin, unless a person sits there.
-pub fn read_inputs(paths: &[PathBuf]) -> Result<Vec<Input>> {
+pub(crate) fn read_inputs(paths: &[PathBuf]) -> Result<Vec<Input>> {
     if paths.is_empty() {
         if std::io::stdin().is_terminal() {
             return Err(CommandError::usage("nothing to read")

@@ -1,216 +1,24 @@
-//! What Git calls, and what tells it to: key-wise merge and diff, without a private key.
+//! `seal merge-driver`: three versions of a file, merged key by key and without a private key.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
-use sealkit_core::manifest::{
-    Document, INPUT_BYTES, SealedEdit, edit_sealed, read_documents, to_yaml,
-};
+use sealkit_core::manifest::{Document, INPUT_BYTES, SealedEdit, edit_sealed, read_documents};
 use sealkit_core::names::printable;
 use sealkit_core::sealed::{SealedEnvelope, SealedObject};
-use serde_json::{Map, Value, json};
-use sha2::{Digest as _, Sha256};
+use serde_json::Value;
 
-use crate::args::{MergeDriverArgs, TextconvArgs};
+use crate::args::MergeDriverArgs;
 use crate::error::{CommandError, Result};
-use crate::files::{self, Access};
-use crate::repository::{Location, git, git_folder, no_repository, root_of};
-use crate::terminal::{Terminal, print, shown};
-use crate::wanted::Wanted;
-
-/// Files that the drivers are for.
-const PATTERNS: [&str; 2] = ["*.sealed.yaml", "*.sealed.yml"];
-
-/// What Git runs before each commit.
-const HOOK: &str = "\
-#!/bin/sh
-# Nothing is committed in plain text. Written by `seal git install`; `git commit --no-verify` goes past it.
-command -v seal > /dev/null || {
-  echo 'seal is not on the PATH, and so nobody looks at what is committed; `git commit --no-verify` goes past this' >&2
-  exit 1
-}
-exec seal verify --staged
-";
-/// What a hook of somebody else has to call.
-const CHECK: &str = "seal verify --staged";
-
-/// Sets Git up for this clone, and `.gitattributes` for everybody.
-pub fn install(terminal: Terminal) -> Result<()> {
-    let here = std::env::current_dir().map_err(|_| CommandError::input("no working directory"))?;
-    let root = root_of(&here).ok_or_else(no_repository)?;
-    for (name, value) in [
-        ("merge.sealkit.name", "key-wise merge of SealedSecrets"),
-        ("merge.sealkit.driver", "seal merge-driver %O %A %B %P"),
-        ("diff.sealkit.textconv", "seal textconv"),
-        // A cache in the repository would be written by everybody.
-        ("diff.sealkit.cachetextconv", "false"),
-    ] {
-        let written = git(&root, &["config", "--local", name, value]);
-        if !matches!(written, Some((0, _))) {
-            return Err(CommandError::input("Git's configuration cannot be written").on(name));
-        }
-    }
-    let place = Location::of(&root.join(".gitattributes"))?;
-    let old = match std::fs::symlink_metadata(&place.real) {
-        Ok(_) => files::read_text(&place.real, files::SMALL_FILE)?,
-        Err(_) => String::new(),
-    };
-    let mut text = old.clone();
-    for pattern in PATTERNS {
-        let line = format!("{pattern} merge=sealkit diff=sealkit");
-        if !old.lines().any(|known| known.trim() == line) {
-            if !text.is_empty() && !text.ends_with('\n') {
-                text.push('\n');
-            }
-            text.push_str(&line);
-            text.push('\n');
-        }
-    }
-    if text != old {
-        files::replace(&place.real, text.as_bytes())
-            .map_err(|error| error.on(shown(&place.given)))?;
-        terminal.done("wrote", Path::new(".gitattributes"));
-    }
-    install_hook(&root, terminal)?;
-    terminal.note("`git merge` and `git diff` of this clone know SealedSecrets now; commit .gitattributes, and run this in every clone");
-    Ok(())
-}
-
-/// The hook that Git runs before a commit.
-pub struct Hook {
-    path: PathBuf,
-    /// Does it lie in the clone's own folder? Others may serve other clones too, and other programs
-    /// write them.
-    is_own: bool,
-    /// Does it look at what is committed?
-    pub is_ours: bool,
-}
-
-/// Where it is, or would be; nothing where Git does not say.
-pub fn hook(root: &Path) -> Option<Hook> {
-    let (0, folder) = git(root, &["rev-parse", "--git-path", "hooks"])? else {
-        return None;
-    };
-    let folder = root.join(folder.trim_end_matches('\n'));
-    let own = git_folder(root)?.join("hooks");
-    // It need not be there yet.
-    let real = |path: &Path| {
-        let parent = path.parent().and_then(|parent| parent.canonicalize().ok());
-        let last = path
-            .file_name()
-            .zip(parent)
-            .map(|(name, parent)| parent.join(name));
-        path.canonicalize().ok().or(last)
-    };
-    let path = folder.join("pre-commit");
-    let text = std::fs::read_to_string(&path).unwrap_or_default();
-    let mut lines = text.lines().map(str::trim_start);
-    let calls = lines.any(|line| !line.starts_with('#') && line.contains(CHECK));
-    Some(Hook {
-        is_own: real(&folder).is_some_and(|it| Some(it) == real(&own)),
-        is_ours: calls && is_executable(&path),
-        path,
-    })
-}
-
-/// Git passes over hooks that cannot be run.
-#[cfg(unix)]
-fn is_executable(path: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt as _;
-    path.metadata()
-        .is_ok_and(|metadata| metadata.permissions().mode() & 0o111 != 0)
-}
-
-#[cfg(not(unix))]
-fn is_executable(_: &Path) -> bool {
-    true
-}
-
-/// A hook of somebody else stays as it is.
-fn install_hook(root: &Path, terminal: Terminal) -> Result<()> {
-    let unknown = || CommandError::input("Git does not say where its hooks are");
-    let hook = hook(root).ok_or_else(unknown)?;
-    if hook.is_ours {
-        return Ok(());
-    }
-    if !hook.is_own || hook.path.symlink_metadata().is_ok() {
-        terminal.note(format_args!(
-            "let your own hook call `{CHECK}`, and be executable: {} is not touched",
-            shown(&hook.path)
-        ));
-        return Ok(());
-    }
-    if let Some(folder) = hook.path.parent() {
-        std::fs::create_dir_all(folder)
-            .map_err(|_| CommandError::input("the folder cannot be made").on(shown(folder)))?;
-    }
-    files::create(&hook.path, HOOK.as_bytes(), Access::Program)?;
-    terminal.done("wrote", hook.path.strip_prefix(root).unwrap_or(&hook.path));
-    Ok(())
-}
-
-/// What `git diff` shows of a file: a short line for each value, that changes when the value is
-/// sealed anew; recipients instead of envelopes; the rest as it is.
-pub fn textconv(args: &TextconvArgs) -> Result<()> {
-    let bytes = files::read(&args.path, INPUT_BYTES)?;
-    let Ok(documents) = read_documents(&bytes) else {
-        return print(&bytes);
-    };
-    let shortened: Vec<Value> = documents.iter().map(shortened).collect();
-    let text = to_yaml(&shortened);
-    text.map_or_else(|_| print(&bytes), print)
-}
-
-fn shortened(document: &Document) -> Value {
-    let mut object = document.object.clone();
-    if !document.is_sealed_secret() {
-        return object;
-    }
-    let section = |object: &mut Value, name: &str| -> Map<String, Value> {
-        let section = object.get_mut("spec").and_then(|spec| spec.get_mut(name));
-        section
-            .and_then(Value::as_object_mut)
-            .map(std::mem::take)
-            .unwrap_or_default()
-    };
-    // Of public text: it tells equal from changed, and nothing of the value.
-    let short = |text: &str| {
-        let digest = Sha256::digest(text);
-        let hex = digest[..16].iter().map(|byte| format!("{byte:02x}"));
-        hex.collect::<String>()
-    };
-    let values = section(&mut object, "encryptedData");
-    let values = values.into_iter().map(|(key, value)| {
-        let text = value.as_str().unwrap_or_default();
-        let id = text.split('.').nth(1).unwrap_or_default();
-        (
-            key,
-            Value::from(format!("sealed {} under {id}", short(text))),
-        )
-    });
-    let values: Map<String, Value> = values.collect();
-    let envelopes = section(&mut object, "envelopes");
-    let envelopes = envelopes.into_iter().map(|(id, envelope)| {
-        let recipients = envelope.get("recipients").cloned().unwrap_or_default();
-        let sealed_key = envelope.get("sealedKey").and_then(Value::as_str);
-        let sealed_key = short(sealed_key.unwrap_or_default());
-        (
-            id,
-            json!({"recipients": recipients, "sealedKey": sealed_key}),
-        )
-    });
-    let envelopes: Map<String, Value> = envelopes.collect();
-    if let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) {
-        spec.insert("encryptedData".to_owned(), values.into());
-        spec.insert("envelopes".to_owned(), envelopes.into());
-    }
-    object
-}
+use crate::files;
+use crate::git::repository::Location;
+use crate::recipients::wanted::Wanted;
+use crate::terminal::Terminal;
 
 /// Git's merge driver: values and envelopes are merged key by key, the rest by lines. The result
 /// goes into `ours`. Returns false where a person has to decide: conflict markers stand there then.
-pub fn merge_driver(args: &MergeDriverArgs, terminal: Terminal) -> Result<bool> {
+pub(crate) fn merge_driver(args: &MergeDriverArgs, terminal: Terminal) -> Result<bool> {
     let read = |path: &Path| files::read_text(path, INPUT_BYTES);
     let texts = [read(&args.base)?, read(&args.ours)?, read(&args.theirs)?];
     let aligned = Aligned::new(&texts, args.path.as_deref());
@@ -520,68 +328,5 @@ impl Merged {
             }
         }
         Some(Self { edits, conflicts })
-    }
-}
-
-/// Two files, compared key by key.
-pub fn diff(old: &PathBuf, new: &PathBuf) -> Result<bool> {
-    let read = |path: &PathBuf| -> Result<Vec<Document>> {
-        let bytes = files::read(path, INPUT_BYTES)?;
-        read_documents(&bytes).map_err(|error| CommandError::input(error).on(shown(path)))
-    };
-    let (old, new) = (read(old)?, read(new)?);
-    let text = |documents: &[Document]| -> BTreeMap<String, Map<String, Value>> {
-        let sealed = documents.iter().filter(|it| it.is_sealed_secret());
-        sealed
-            .map(|document| {
-                let mut facts = Map::new();
-                flatten(&shortened(document)["spec"], "", &mut facts);
-                (document.title(), facts)
-            })
-            .collect()
-    };
-    let (old, new) = (text(&old), text(&new));
-    let mut lines = String::new();
-    let titles: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
-    for title in titles {
-        let empty = Map::new();
-        let (before, after) = (
-            old.get(title).unwrap_or(&empty),
-            new.get(title).unwrap_or(&empty),
-        );
-        let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
-        let changes: Vec<String> = names
-            .into_iter()
-            .filter_map(|name| {
-                let sign = match (before.get(name), after.get(name)) {
-                    (None, Some(_)) => '+',
-                    (Some(_), None) => '-',
-                    (Some(one), Some(other)) if one != other => '~',
-                    _ => return None,
-                };
-                Some(format!("  {sign} {}\n", printable(name)))
-            })
-            .collect();
-        if !changes.is_empty() {
-            lines += &format!("{title}\n{}", changes.concat());
-        }
-    }
-    print(&lines)?;
-    Ok(lines.is_empty())
-}
-
-/// The leaves of a value by their path.
-fn flatten(value: &Value, path: &str, facts: &mut Map<String, Value>) {
-    match value {
-        Value::Object(map) => {
-            for (key, value) in map {
-                let dot = if path.is_empty() { "" } else { "." };
-                flatten(value, &format!("{path}{dot}{key}"), facts);
-            }
-        }
-        Value::Null => {}
-        other => {
-            facts.insert(path.to_owned(), other.clone());
-        }
     }
 }

@@ -1,6 +1,14 @@
 //! Where recipients come from: flags, then a cluster by name, then the rule for the path, then the
 //! only cluster of the config, and without a config the cluster at hand.
 
+pub(crate) mod acceptance;
+pub(crate) mod config;
+pub(crate) mod known;
+mod path_rule;
+pub(crate) mod recipient_file;
+pub(crate) mod trust;
+pub(crate) mod wanted;
+
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -9,16 +17,17 @@ use sealkit_core::keys::{KeyError, Recipient, RecipientSet};
 
 use crate::args::{GlobalArgs, RecipientArgs};
 use crate::cluster::Cluster;
-use crate::config::{Config, FILE_NAME, read_recipient_file};
+use crate::cluster::kubeconfig;
 use crate::error::{CommandError, Result};
-use crate::known::{Group, short_list};
-use crate::kubeconfig;
-use crate::repository::Location;
+use crate::git::repository::Location;
 use crate::terminal::{Terminal, safe, shown};
+use config::{Config, FILE_NAME};
+use known::{Group, short_list};
+use recipient_file::read_recipient_file;
 
 /// The recipients for a path, and how they came about.
 #[derive(Debug)]
-pub struct Chosen {
+pub(crate) struct Chosen {
     /// Whom to seal to.
     pub set: RecipientSet,
     /// Named groups in it, to be compared with what the clone knows.
@@ -28,7 +37,7 @@ pub struct Chosen {
 }
 
 /// Chooses recipients, each set once.
-pub struct Chooser<'a> {
+pub(crate) struct Chooser<'a> {
     args: &'a RecipientArgs,
     global: &'a GlobalArgs,
     terminal: Terminal,
@@ -139,7 +148,7 @@ impl<'a> Chooser<'a> {
 }
 
 /// The keys of `-r` and `-R`.
-pub fn given(texts: &[String], files: &[PathBuf]) -> Result<Vec<Recipient>> {
+pub(crate) fn given(texts: &[String], files: &[PathBuf]) -> Result<Vec<Recipient>> {
     let mut keys = Vec::new();
     for text in texts {
         let key: Recipient = text.trim().parse().map_err(|error: KeyError| {
@@ -165,7 +174,7 @@ pub fn given(texts: &[String], files: &[PathBuf]) -> Result<Vec<Recipient>> {
 }
 
 /// The recipients of these clusters and the recovery keys.
-pub fn from_config(config: &Config, clusters: &[String]) -> Result<Chosen> {
+pub(crate) fn from_config(config: &Config, clusters: &[String]) -> Result<Chosen> {
     let group = |label: String, keys: &[Recipient]| {
         let mut fingerprints: Vec<_> = keys.iter().map(Recipient::fingerprint).collect();
         fingerprints.sort_unstable();

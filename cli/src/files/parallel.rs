@@ -9,7 +9,7 @@ const THREADS_A_CORE: usize = 4;
 
 /// Runs `work` on all items, several at once, and hands the results to `each` in the order of the
 /// items, as soon as that can be. When `each` fails, no more items are begun.
-pub fn for_each<T: Sync, R: Send, E>(
+pub(crate) fn for_each<T: Sync, R: Send, E>(
     items: &[T],
     work: impl Fn(&T) -> R + Sync,
     mut each: impl FnMut(&T, R) -> Result<(), E>,

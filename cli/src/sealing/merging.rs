@@ -9,13 +9,17 @@ use sealkit_core::manifest::{
 };
 use serde_json::Value;
 
+use super::piece::{Piece, unwritable};
+use super::{SealedItem, check_limits};
 use crate::error::{CommandError, Result};
-use crate::piece::{Piece, unwritable};
-use crate::sealing::{SealedItem, check_limits};
 use crate::terminal::Terminal;
 
 /// What the file is to say, and how its other envelopes' recipients differ from the new ones.
-pub fn merge(old: &str, pieces: &[Piece], terminal: Terminal) -> Result<(String, Vec<String>)> {
+pub(crate) fn merge(
+    old: &str,
+    pieces: &[Piece],
+    terminal: Terminal,
+) -> Result<(String, Vec<String>)> {
     let documents = read_documents(old.as_bytes()).map_err(|error| match error {
         ReadError::Empty => not_ours(),
         error => CommandError::input(format_args!("the file to update is damaged: {error}"))
@@ -25,7 +29,7 @@ pub fn merge(old: &str, pieces: &[Piece], terminal: Terminal) -> Result<(String,
 }
 
 /// The same for a file that was read.
-pub fn merge_into(
+pub(crate) fn merge_into(
     old: &str,
     documents: Vec<Document>,
     pieces: &[Piece],
@@ -90,40 +94,8 @@ pub fn merge_into(
     Ok((text, differences))
 }
 
-/// The SealedSecret of a file that a person means: the only one, or that of this name.
-pub fn find_object<'d>(
-    documents: &'d [Document],
-    namespace: Option<&str>,
-    name: Option<&str>,
-) -> Result<(usize, &'d Document)> {
-    let meant = |document: &Document| {
-        document.is_sealed_secret()
-            && namespace.is_none_or(|it| document.metadata("namespace") == it)
-            && name.is_none_or(|it| document.metadata("name") == it)
-    };
-    let mut found = documents.iter().enumerate().filter(|(_, it)| meant(it));
-    let first = found.next().ok_or_else(|| {
-        CommandError::input("no such SealedSecret in the file")
-            .hint("a new one is sealed with -w: see `seal --help`")
-    })?;
-    if found.next().is_some() {
-        let names: Vec<_> = documents
-            .iter()
-            .filter(|it| it.is_sealed_secret())
-            .collect();
-        let names: Vec<_> = names.iter().map(|it| it.title()).collect();
-        return Err(
-            CommandError::input("the file holds more than one SealedSecret").hint(format_args!(
-                "choose with --name and -n: {}",
-                names.join(", ")
-            )),
-        );
-    }
-    Ok(first)
-}
-
 /// A file without these keys of one of its objects.
-pub fn without(
+pub(crate) fn without(
     text: &str,
     documents: &[Document],
     index: usize,

@@ -18,7 +18,7 @@ use crate::terminal::shown;
 const FIELDS: [&str; 5] = ["type", "immutable", "metadata", "data", "includeRaw"];
 
 /// Reads and checks it: what the controller would refuse is refused here.
-pub fn read(path: &Path) -> Result<SecretTemplate> {
+pub(crate) fn read(path: &Path) -> Result<SecretTemplate> {
     let bytes = files::read(path, files::SMALL_FILE)?;
     let documents =
         read_documents(&bytes).map_err(|error| CommandError::input(&error).on(shown(path)))?;
@@ -52,7 +52,7 @@ fn parse(map: &Map<String, Value>) -> std::result::Result<SecretTemplate, String
 
 /// What the Secret holds, as the controller would make it. The error names what the texts may
 /// read: that is public, and what is missing can be seen from it.
-pub fn rendered(
+pub(crate) fn rendered(
     template: &SecretTemplate,
     values: BTreeMap<String, OpenedValue>,
 ) -> std::result::Result<BTreeMap<String, Zeroizing<Vec<u8>>>, String> {

@@ -11,17 +11,17 @@ use sealkit_core::names::printable;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
-use crate::config::{Config, FILE_NAME};
 use crate::error::{CommandError, Result};
 use crate::files;
-use crate::history::{Commit, History};
+use crate::git::history::{Commit, History};
+use crate::recipients::config::{Config, FILE_NAME};
 use crate::sealed_text::{
     Sealed, may_hold_sealed, private_keys, sealed_secrets, spelled, title, values,
 };
 use crate::terminal::{Terminal, safe};
 
 /// See the module's text.
-pub struct Baseline {
+pub(super) struct Baseline {
     history: History,
     /// Values of the revision, and where each stands. Empty where only its text was found.
     values: HashMap<Sealed, Vec<Spot>>,
@@ -43,7 +43,7 @@ pub struct Baseline {
 
 /// Where a value stands.
 #[derive(Clone, Copy, Debug)]
-pub struct Place<'a> {
+pub(super) struct Place<'a> {
     /// Path in the repository.
     pub path: &'a str,
     /// Namespace and name of the object.
@@ -59,7 +59,7 @@ struct Spot {
 }
 
 /// What is wrong with a value, seen from the revision.
-pub enum Against {
+pub(super) enum Against {
     /// It was there once, and is not in the revision any more.
     Rollback(Commit),
     /// It is new under an envelope that the revision has: no tool of ours makes that.
@@ -289,7 +289,7 @@ fn fingerprints(config: &Config) -> Result<Vec<(String, Fingerprint)>> {
 
 /// The config of a commit or tree: its files are written into `folder` to be read as every config
 /// is.
-pub fn config(
+pub(crate) fn config(
     history: &History,
     commit: &str,
     root: &Path,

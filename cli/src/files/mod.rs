@@ -1,5 +1,8 @@
 //! Reading with limits and replacing whole files: a reader sees the old file or the new one.
 
+pub(crate) mod parallel;
+pub(crate) mod tree;
+
 use std::collections::BTreeSet;
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Write as _};
@@ -8,18 +11,17 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 use crate::error::{CommandError, Result};
-use crate::repository::reading;
 use crate::terminal::shown;
 
 /// How the names of files that are being written begin.
-pub const TEMPORARY: &str = ".seal-tmp-";
+const TEMPORARY: &str = ".seal-tmp-";
 /// Random characters after that.
-pub const TEMPORARY_RANDOM: usize = 16;
+const TEMPORARY_RANDOM: usize = 16;
 /// Bytes that a key file or a config may have.
-pub const SMALL_FILE: usize = 1024 * 1024;
+pub(crate) const SMALL_FILE: usize = 1024 * 1024;
 
 /// Reads a file that may hold plaintext.
-pub fn read(path: &Path, limit: usize) -> Result<Zeroizing<Vec<u8>>> {
+pub(crate) fn read(path: &Path, limit: usize) -> Result<Zeroizing<Vec<u8>>> {
     let fail = |error: io::Error| reading(&error).on(shown(path));
     let file = File::open(path).map_err(fail)?;
     let metadata = file.metadata().map_err(fail)?;
@@ -34,13 +36,13 @@ pub fn read(path: &Path, limit: usize) -> Result<Zeroizing<Vec<u8>>> {
 }
 
 /// Reads text that is not secret.
-pub fn read_text(path: &Path, limit: usize) -> Result<String> {
+pub(crate) fn read_text(path: &Path, limit: usize) -> Result<String> {
     let bytes = std::mem::take(&mut *read(path, limit)?);
     String::from_utf8(bytes).map_err(|_| CommandError::input("not text in UTF-8").on(shown(path)))
 }
 
 /// Reads stdin, which may hold plaintext.
-pub fn read_stdin(limit: usize) -> Result<Zeroizing<Vec<u8>>> {
+pub(crate) fn read_stdin(limit: usize) -> Result<Zeroizing<Vec<u8>>> {
     let bytes = read_all(io::stdin().lock(), 64 * 1024, limit)
         .map_err(|error| reading(&error).on("stdin"))?;
     bytes.ok_or_else(|| too_large(limit).on("stdin"))
@@ -81,7 +83,7 @@ fn read_all(
 
 /// Who may read a new file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
+pub(crate) enum Access {
     /// Everybody whom the umask lets.
     Public,
     /// The owner.
@@ -92,14 +94,14 @@ pub enum Access {
 
 /// Replaces a file as a whole, or makes it. An existing file keeps its mode. `path` must have its
 /// links resolved; errors leave it to the caller to name the path that was given.
-pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     replace_unsynced(path, bytes)?;
     sync_folders([path]);
     Ok(())
 }
 
 /// The same for one of many files: [`sync_folders`] follows when all of them are there.
-pub fn replace_unsynced(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(crate) fn replace_unsynced(path: &Path, bytes: &[u8]) -> Result<()> {
     let old = match fs::metadata(path) {
         Ok(metadata) if metadata.is_file() && metadata.permissions().readonly() => {
             return Err(CommandError::input("is read-only"));
@@ -120,7 +122,7 @@ pub fn replace_unsynced(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 /// Makes a file that must not be there yet.
-pub fn create(path: &Path, bytes: &[u8], access: Access) -> Result<()> {
+pub(crate) fn create(path: &Path, bytes: &[u8], access: Access) -> Result<()> {
     let file = temporary(path, bytes, access).map_err(|error| writing(&error).on(shown(path)))?;
     file.persist_noclobber(path)
         .map_err(|error| writing(&error.error).on(shown(path)))?;
@@ -162,12 +164,25 @@ fn permissions(_: Access) -> Option<Permissions> {
 
 /// Makes renames durable, each folder once. Systems on which folders cannot be synced lose
 /// nothing but that.
-pub fn sync_folders<'a>(paths: impl IntoIterator<Item = &'a Path>) {
+pub(crate) fn sync_folders<'a>(paths: impl IntoIterator<Item = &'a Path>) {
     let folders: BTreeSet<&Path> = paths.into_iter().filter_map(Path::parent).collect();
     for folder in folders {
         if let Ok(folder) = File::open(folder) {
             let _ = folder.sync_all();
         }
+    }
+}
+
+/// Why something cannot be read, in words.
+pub(crate) fn reading(error: &io::Error) -> CommandError {
+    match error.kind() {
+        io::ErrorKind::NotFound => CommandError::input("no such file or folder"),
+        io::ErrorKind::PermissionDenied => CommandError::input("no permission to read"),
+        io::ErrorKind::IsADirectory => CommandError::input("is a folder, a file is needed"),
+        io::ErrorKind::NotADirectory => {
+            CommandError::input("a file stands where a folder is needed")
+        }
+        _ => CommandError::input(format_args!("cannot be read ({})", error.kind())),
     }
 }
 

@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use crate::config::Config;
+use super::config::Config;
+use super::known::Known;
+use super::{Chosen, from_config};
 use crate::error::{CommandError, Result};
-use crate::known::Known;
-use crate::recipients::{Chosen, from_config};
 use crate::terminal::Terminal;
 
 /// What the clones of one run sealed to before, and whether another answer is taken.
-pub struct Acceptance {
+pub(crate) struct Acceptance {
     accepts: bool,
     terminal: Terminal,
     known: HashMap<Option<PathBuf>, Known>,

@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use super::reading;
 use crate::error::Result;
-use crate::repository::{Location, reading, root_of};
+use crate::git::repository::{Location, root_of};
 use crate::terminal::shown;
 
 /// A file to look at.
 #[derive(Debug)]
-pub struct Found {
+pub(crate) struct Found {
     /// Where it lies.
     pub place: Location,
     /// Was it named by a person? Then it must be readable; one found in a folder may be a
@@ -19,7 +20,7 @@ pub struct Found {
 
 /// What files there are.
 #[derive(Debug, Default)]
-pub struct Tree {
+pub(crate) struct Tree {
     /// YAML and JSON files, in the order of their paths.
     pub files: Vec<Found>,
     /// What interrupted runs left behind.
@@ -82,7 +83,7 @@ impl Tree {
 }
 
 /// Is it YAML or JSON, by its name?
-pub fn is_manifest(path: &Path) -> bool {
+pub(crate) fn is_manifest(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let name = name.to_ascii_lowercase();
     [".yaml", ".yml", ".json"]
@@ -106,7 +107,7 @@ fn is_abandoned(path: &Path) -> bool {
 
 /// Does a file that cannot be read look like a Secret, sealed or not, to a program that reads more?
 /// Charts hold templates, which need not be YAML.
-pub fn is_broken_secret(bytes: &[u8]) -> bool {
+pub(crate) fn is_broken_secret(bytes: &[u8]) -> bool {
     // YAML may be UTF-16, whose letters have a zero beside them.
     let bytes: Vec<u8> = bytes.iter().copied().filter(|byte| *byte != 0).collect();
     let text = String::from_utf8_lossy(&bytes);

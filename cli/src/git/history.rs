@@ -7,18 +7,18 @@ use std::process::{Child, Command, Stdio};
 
 use zeroize::Zeroizing;
 
+use super::repository::{no_repository, root_of};
 use crate::error::{CommandError, Result};
-use crate::repository::{no_repository, root_of};
 use crate::terminal::safe;
 
 /// The history of one clone.
-pub struct History {
+pub(crate) struct History {
     root: PathBuf,
 }
 
 /// A commit, as far as it matters here.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Commit {
+pub(crate) struct Commit {
     /// Later ones have more; no commit has more than those that build on it.
     pub rank: i64,
     /// Its id, in hex.
@@ -27,26 +27,13 @@ pub struct Commit {
 
 /// A version of a file.
 #[derive(Clone, Debug)]
-pub struct Blob {
+pub(crate) struct Blob {
     /// A path that it had.
     pub path: String,
     /// The first commit that brought it.
     pub first: Commit,
     /// The last commit that brought it.
     pub last: Commit,
-}
-
-/// A file that the next commit makes new, changes or takes away. Submodules are none.
-#[derive(Clone, Debug)]
-pub struct Staged {
-    /// Its path in the repository.
-    pub path: String,
-    /// Its version, unless it goes.
-    pub id: Option<String>,
-    /// Is that the target of a link?
-    pub is_link: bool,
-    /// The version that it had in the last commit.
-    pub before: Option<String>,
 }
 
 /// Larger versions hold no manifest that could be read.
@@ -71,45 +58,6 @@ impl History {
     pub fn around(folder: &Path) -> Result<Self> {
         let root = root_of(folder).ok_or_else(no_repository)?;
         Ok(Self { root })
-    }
-
-    /// The tree of the next commit.
-    pub fn index(&self) -> Result<String> {
-        let tree = self.ask(&["write-tree"]);
-        let tree = tree.map_err(|_| CommandError::input("there are conflicts to resolve first"))?;
-        Ok(tree.trim().to_owned())
-    }
-
-    /// What the next commit brings.
-    pub fn staged(&self) -> Result<Vec<Staged>> {
-        let list = self.ask(&[
-            "diff",
-            "--cached",
-            "--raw",
-            "-z",
-            "--no-abbrev",
-            "--no-renames",
-            "--no-ext-diff",
-            "--no-color",
-            "--diff-filter=ADMT",
-        ])?;
-        let mut staged = Vec::new();
-        let mut tokens = list.split('\0').filter(|token| !token.is_empty());
-        while let (Some(meta), Some(path)) = (tokens.next(), tokens.next()) {
-            // Modes and ids, old and new, and what happened.
-            let fields: Vec<&str> = meta.trim_start_matches(':').split(' ').collect();
-            let [before_mode, mode, before, id, _] = fields.as_slice() else {
-                return Err(failed());
-            };
-            let is_link = mode.starts_with("120");
-            staged.push(Staged {
-                path: path.to_owned(),
-                id: (mode.starts_with("100") || is_link).then(|| (*id).to_owned()),
-                is_link,
-                before: before_mode.starts_with("100").then(|| (*before).to_owned()),
-            });
-        }
-        Ok(staged)
     }
 
     /// Root of the work tree.
@@ -156,26 +104,6 @@ impl History {
         tips.sort();
         tips.dedup();
         Ok(tips)
-    }
-
-    /// Files of the work tree that are tracked, or would be if they were added.
-    pub fn work_tree(&self) -> Result<Vec<PathBuf>> {
-        let list = [
-            "ls-files",
-            "-z",
-            "--cached",
-            "--others",
-            "--exclude-standard",
-        ];
-        let list = self.ask(&list)?;
-        let mut paths: Vec<PathBuf> = list
-            .split('\0')
-            .filter(|path| !path.is_empty())
-            .map(|path| self.root.join(path))
-            .collect();
-        paths.sort();
-        paths.dedup();
-        Ok(paths)
     }
 
     /// A file of a revision, if it is there and no link.
@@ -328,7 +256,7 @@ impl History {
         result
     }
 
-    fn ask(&self, arguments: &[&str]) -> Result<String> {
+    pub(super) fn ask(&self, arguments: &[&str]) -> Result<String> {
         let mut child = self.start(arguments, Stdio::null())?;
         let mut text = Vec::new();
         let mut output = child.stdout.take().ok_or_else(failed)?;
@@ -352,7 +280,7 @@ impl History {
     }
 }
 
-fn failed() -> CommandError {
+pub(crate) fn failed() -> CommandError {
     CommandError::input("Git's history cannot be read").hint("does `git log` work here?")
 }
 
@@ -366,7 +294,7 @@ fn ended(mut child: Child) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::repository::git;
+    use crate::git::repository::git;
 
     #[test]
     fn a_reader_that_breaks_off_ends() {

@@ -1,5 +1,15 @@
 //! From a Secret manifest to a SealedSecret: names, scope, refusals, limits.
 
+pub(crate) mod destination;
+pub(crate) mod held;
+pub(crate) mod merging;
+pub(crate) mod opened;
+pub(crate) mod output;
+pub(crate) mod piece;
+pub(crate) mod placement;
+pub(crate) mod stream;
+pub(crate) mod template_file;
+
 use sealkit_core::api::rules::{self, is_refused_metadata, is_refused_type};
 use sealkit_core::api::{
     EnvelopeSpec, ScopeSpec, SealedSecret, SealedSecretSpec, SecretTemplate, TemplateMetadata,
@@ -14,20 +24,10 @@ use serde_json::Value;
 
 use crate::error::{CommandError, Result};
 use crate::terminal::Terminal;
-
-/// Where an object goes: what its values are bound to, and its names.
-#[derive(Clone, Debug)]
-pub struct Placement {
-    /// What the values are bound to.
-    pub scope: Scope,
-    /// Namespace, or empty where the scope does not need it and nobody gave it.
-    pub namespace: String,
-    /// Name.
-    pub name: String,
-}
+use placement::Placement;
 
 /// A Secret, sealed.
-pub struct SealedItem {
+pub(crate) struct SealedItem {
     /// Where it goes.
     pub placement: Placement,
     /// The new envelope and the values under it.
@@ -38,19 +38,8 @@ pub struct SealedItem {
     pub render: bool,
 }
 
-impl Placement {
-    /// Namespace and name for messages.
-    pub fn title(&self) -> String {
-        if self.namespace.is_empty() {
-            self.name.clone()
-        } else {
-            format!("{}/{}", self.namespace, self.name)
-        }
-    }
-}
-
 /// Seals a Secret.
-pub fn seal_manifest(
+pub(crate) fn seal_manifest(
     manifest: &SecretManifest,
     placement: Placement,
     recipients: &RecipientSet,
@@ -135,7 +124,7 @@ fn template(manifest: &SecretManifest, given: Option<&SecretTemplate>) -> Option
 
 /// Checks an object as it will stand in a file, before it is written: the controller would refuse
 /// what this refuses.
-pub fn check_limits(object: &Value, title: &str, terminal: Terminal) -> Result<SealedObject> {
+fn check_limits(object: &Value, title: &str, terminal: Terminal) -> Result<SealedObject> {
     let envelopes = object.pointer("/spec/envelopes").and_then(Value::as_object);
     let count = envelopes.map_or(0, serde_json::Map::len);
     let size = compact_size(object);

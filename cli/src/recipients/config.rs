@@ -4,23 +4,24 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 
-use sealkit_core::keys::{Recipient, parse_recipient_file};
+use sealkit_core::keys::Recipient;
 use sealkit_core::manifest::read_documents;
 use sealkit_core::sealed::Scope;
 use serde::Deserialize;
 
+use super::path_rule::{Rule, RuleEntry, scope};
+use super::recipient_file::read_recipient_file;
 use crate::error::{CommandError, Result};
 use crate::files::{self, SMALL_FILE};
-use crate::repository::Location;
-use crate::rule::{Rule, RuleEntry, scope};
+use crate::git::repository::Location;
 use crate::terminal::{safe, shown};
 
 /// Name of the file.
-pub const FILE_NAME: &str = ".sealkit.yaml";
+pub(crate) const FILE_NAME: &str = ".sealkit.yaml";
 
 /// The config of a repository, checked.
 #[derive(Debug)]
-pub struct Config {
+pub(crate) struct Config {
     root: PathBuf,
     /// Where its key files are, when that is not the root.
     folder: PathBuf,
@@ -59,7 +60,7 @@ struct Defaults {
 
 /// The configs of one run, each read once.
 #[derive(Debug, Default)]
-pub struct Configs(HashMap<PathBuf, Option<Rc<Config>>>);
+pub(crate) struct Configs(HashMap<PathBuf, Option<Rc<Config>>>);
 
 impl Configs {
     /// See [`Config::find`].
@@ -281,12 +282,4 @@ impl Config {
 fn leads_out(path: &Path, folder: &Path) -> bool {
     let real = path.canonicalize().ok().zip(folder.canonicalize().ok());
     real.is_some_and(|(path, folder)| !path.starts_with(folder))
-}
-
-/// Reads a file of recipients.
-pub fn read_recipient_file(path: &Path) -> Result<Vec<Recipient>> {
-    let text = files::read(path, SMALL_FILE)?;
-    let text = std::str::from_utf8(&text)
-        .map_err(|_| CommandError::input("not text in UTF-8").on(shown(path)))?;
-    parse_recipient_file(text).map_err(|error| CommandError::input(error).on(shown(path)))
 }

@@ -1,5 +1,8 @@
 //! `seal verify`: what can be known of sealed files, with or without a key.
 
+mod baseline;
+mod index;
+
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
@@ -12,23 +15,23 @@ use sealkit_core::sealed::{EnvelopeId, SealedObject};
 use serde_json::Value;
 
 use crate::args::{GlobalArgs, VerifyArgs};
-use crate::baseline::{Baseline, Place};
-use crate::config::{Config, FILE_NAME};
 use crate::error::Result;
 use crate::files;
+use crate::files::tree::{Found, Tree, is_broken_secret, is_manifest};
+use crate::git::repository::{Location, no_repository};
 use crate::identities;
-use crate::index::{Index, Standing};
-use crate::known::short_list;
+use crate::recipients::config::{Config, FILE_NAME};
+use crate::recipients::known::short_list;
+use crate::recipients::wanted::Wanted;
 use crate::report::{Finding, Scanned, print_findings};
-use crate::repository::{Location, no_repository};
 use crate::sealed_text::{Sealed, may_hold_sealed, plain, spelled, title, values};
-use crate::template_file;
+use crate::sealing::template_file;
 use crate::terminal::{Terminal, safe};
-use crate::tree::{Found, Tree, is_broken_secret, is_manifest};
-use crate::wanted::Wanted;
+use baseline::{Baseline, Place};
+use index::{Index, Standing};
 
 /// Looks at everything below the paths. Returns whether nothing was found.
-pub fn run(args: &VerifyArgs, global: &GlobalArgs, terminal: Terminal) -> Result<bool> {
+pub(crate) fn run(args: &VerifyArgs, global: &GlobalArgs, terminal: Terminal) -> Result<bool> {
     // A hook asks for no passphrase, and finds no fault in what is not its own.
     let ring = if args.staged {
         KeyRing::default()

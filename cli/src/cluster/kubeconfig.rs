@@ -9,7 +9,7 @@ use crate::error::{CommandError, Result};
 use crate::terminal::shown;
 
 /// The namespace of the context in force, when there is a kubeconfig, and the context's name.
-pub fn current_namespace(global: &GlobalArgs) -> Result<Option<(String, String)>> {
+pub(crate) fn current_namespace(global: &GlobalArgs) -> Result<Option<(String, String)>> {
     let Some(kubeconfig) = read(global)? else {
         return Ok(None);
     };
@@ -31,7 +31,7 @@ pub fn current_namespace(global: &GlobalArgs) -> Result<Option<(String, String)>
 }
 
 /// Is there a kubeconfig with a context in force?
-pub fn is_configured(global: &GlobalArgs) -> Result<bool> {
+pub(crate) fn is_configured(global: &GlobalArgs) -> Result<bool> {
     let Some(kubeconfig) = read(global)? else {
         return Ok(false);
     };
@@ -43,7 +43,7 @@ pub fn is_configured(global: &GlobalArgs) -> Result<bool> {
 
 /// The kubeconfig, or nothing where there is none. As kubectl, a list in `KUBECONFIG` may name
 /// files that are not there.
-pub fn read(global: &GlobalArgs) -> Result<Option<Kubeconfig>> {
+pub(crate) fn read(global: &GlobalArgs) -> Result<Option<Kubeconfig>> {
     if let Some(path) = &global.kubeconfig {
         return Kubeconfig::read_from(path)
             .map(Some)
@@ -80,7 +80,7 @@ pub fn read(global: &GlobalArgs) -> Result<Option<Kubeconfig>> {
 }
 
 /// The library's own text may quote the file, tokens included.
-pub fn refusal(error: &KubeconfigError) -> CommandError {
+pub(crate) fn refusal(error: &KubeconfigError) -> CommandError {
     let what = match error {
         KubeconfigError::CurrentContextNotSet => "no current context",
         KubeconfigError::LoadContext(_) => "no such context in the kubeconfig",

@@ -4,14 +4,14 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use crate::config::{Config, Configs};
+use super::config::{Config, Configs};
+use super::{Chosen, from_config};
 use crate::error::Result;
-use crate::recipients::{Chosen, from_config};
-use crate::repository::Location;
+use crate::git::repository::Location;
 
 /// The recipients of paths, each set read once.
 #[derive(Default)]
-pub struct Wanted {
+pub(crate) struct Wanted {
     source: Source,
     sets: HashMap<(PathBuf, Vec<String>), Rc<Chosen>>,
 }

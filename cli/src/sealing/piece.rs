@@ -3,12 +3,12 @@
 use sealkit_core::manifest::Document;
 use serde_json::Value;
 
+use super::SealedItem;
+use super::stream::Input;
 use crate::error::CommandError;
-use crate::sealing::SealedItem;
-use crate::stream::Input;
 
 /// One document of the output.
-pub enum Piece {
+pub(crate) enum Piece {
     /// A sealed Secret.
     Sealed(Box<SealedItem>),
     /// Another document, passed through.
@@ -16,7 +16,7 @@ pub enum Piece {
 }
 
 /// A document that passes through, with its own text where that could be cut out.
-pub struct Passed {
+pub(crate) struct Passed {
     /// The object.
     pub object: Value,
     /// Its text.
@@ -35,6 +35,6 @@ impl Passed {
 }
 
 /// An object of ours that does not encode.
-pub fn unwritable(error: impl std::fmt::Display) -> CommandError {
+pub(super) fn unwritable(error: impl std::fmt::Display) -> CommandError {
     CommandError::bug(format_args!("the object cannot be written: {error}"))
 }

@@ -2,14 +2,14 @@
 
 use std::path::PathBuf;
 
+use super::SealedItem;
+use super::piece::Piece;
 use crate::args::{Output, SealArgs};
 use crate::error::{CommandError, Result};
-use crate::piece::Piece;
-use crate::sealing::SealedItem;
 use crate::terminal::shown;
 
 /// Where the output goes.
-pub enum Destination {
+pub(crate) enum Destination {
     /// Printed.
     Stdout,
     /// All objects as one stream.
@@ -53,7 +53,7 @@ impl Destination {
 }
 
 /// Does the piece stand in the way of one before it?
-pub fn clash(piece: &Piece, pieces: &[Piece], destination: &Destination) -> Option<String> {
+pub(crate) fn clash(piece: &Piece, pieces: &[Piece], destination: &Destination) -> Option<String> {
     let Piece::Sealed(item) = piece else {
         return None;
     };

@@ -8,19 +8,20 @@ use std::rc::Rc;
 use sealkit_core::manifest::{read_documents, wipe};
 use tempfile::TempDir;
 
-use crate::baseline;
-use crate::config::Config;
+use super::baseline;
 use crate::error::{CommandError, Result};
-use crate::history::{History, Staged};
-use crate::repository::Location;
+use crate::files::tree::is_manifest;
+use crate::git::history::History;
+use crate::git::repository::Location;
+use crate::git::staged::Staged;
+use crate::recipients::config::Config;
 use crate::sealed_text::{PrivateKey, envelopes, plain, private_keys};
-use crate::tree::is_manifest;
 
 /// Where a merge or a cherry-pick takes files from.
 const OTHERS: [&str; 2] = ["MERGE_HEAD", "CHERRY_PICK_HEAD"];
 
 /// See the module's text.
-pub struct Index {
+pub(super) struct Index {
     history: History,
     root: PathBuf,
     staged: Vec<Staged>,
@@ -32,7 +33,7 @@ pub struct Index {
 
 /// What was committed before, and is no matter of the next commit.
 #[derive(Default)]
-pub struct Standing {
+pub(super) struct Standing {
     /// Age files of envelopes, as text.
     pub envelopes: HashSet<String>,
     /// Digests of plain Secrets and private keys.

@@ -5,11 +5,12 @@ use std::path::{Component, Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::error::{CommandError, Result};
+use crate::files::reading;
 use crate::terminal::shown;
 
 /// A path to write to or to find rules for, with symbolic links resolved.
 #[derive(Clone, Debug)]
-pub struct Location {
+pub(crate) struct Location {
     /// The path as it was given.
     pub given: PathBuf,
     /// The file itself, whether it is there or not.
@@ -57,7 +58,7 @@ impl Location {
 }
 
 /// The folder that has `.git` in it: this one or the nearest above.
-pub fn root_of(start: &Path) -> Option<PathBuf> {
+pub(crate) fn root_of(start: &Path) -> Option<PathBuf> {
     start
         .ancestors()
         .find(|folder| folder.join(".git").exists())
@@ -65,12 +66,12 @@ pub fn root_of(start: &Path) -> Option<PathBuf> {
 }
 
 /// The error where there has to be a repository.
-pub fn no_repository() -> CommandError {
+pub(crate) fn no_repository() -> CommandError {
     CommandError::input("not a Git repository").hint("make one first: `git init`")
 }
 
 /// The Git folder that all work trees of a clone share.
-pub fn git_folder(root: &Path) -> Option<PathBuf> {
+pub(crate) fn git_folder(root: &Path) -> Option<PathBuf> {
     let entry = root.join(".git");
     if entry.is_dir() {
         return Some(entry);
@@ -85,7 +86,7 @@ pub fn git_folder(root: &Path) -> Option<PathBuf> {
 }
 
 /// What Git says: its exit code, and its stdout.
-pub fn git(root: &Path, arguments: &[impl AsRef<OsStr>]) -> Option<(i32, String)> {
+pub(crate) fn git(root: &Path, arguments: &[impl AsRef<OsStr>]) -> Option<(i32, String)> {
     let mut git = Command::new("git");
     git.arg("-C").arg(root).args(arguments);
     let output = git
@@ -95,18 +96,6 @@ pub fn git(root: &Path, arguments: &[impl AsRef<OsStr>]) -> Option<(i32, String)
         .ok()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     Some((output.status.code()?, text))
-}
-
-/// Why something cannot be read, in words.
-pub fn reading(error: &std::io::Error) -> CommandError {
-    use std::io::ErrorKind;
-    match error.kind() {
-        ErrorKind::NotFound => CommandError::input("no such file or folder"),
-        ErrorKind::PermissionDenied => CommandError::input("no permission to read"),
-        ErrorKind::IsADirectory => CommandError::input("is a folder, a file is needed"),
-        ErrorKind::NotADirectory => CommandError::input("a file stands where a folder is needed"),
-        _ => CommandError::input(format_args!("cannot be read ({})", error.kind())),
-    }
 }
 
 /// Follows links in the part that exists; what does not exist yet is appended as it is.

@@ -11,7 +11,7 @@ use crate::terminal::safe;
 
 /// One rule of the config.
 #[derive(Debug)]
-pub struct Rule {
+pub(crate) struct Rule {
     /// The glob as written.
     pub path: String,
     /// Names of clusters, at least one.
@@ -24,7 +24,7 @@ pub struct Rule {
 /// A rule as it stands in the file.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct RuleEntry {
+pub(super) struct RuleEntry {
     path: String,
     clusters: Vec<String>,
     scope: Option<String>,
@@ -32,7 +32,7 @@ pub struct RuleEntry {
 
 impl Rule {
     /// Checks a rule: its glob, its scope, and that its clusters are among these.
-    pub fn new<T>(entry: RuleEntry, clusters: &BTreeMap<String, T>) -> Result<Self, String> {
+    pub(super) fn new<T>(entry: RuleEntry, clusters: &BTreeMap<String, T>) -> Result<Self, String> {
         let shown = safe(&entry.path);
         if entry.clusters.is_empty() {
             return Err(format!("the rule for {shown} has no clusters"));
@@ -92,7 +92,7 @@ fn globs(pattern: &str) -> Option<GlobSet> {
 }
 
 /// The scope of this word.
-pub fn scope(word: Option<&str>) -> Result<Option<Scope>, String> {
+pub(crate) fn scope(word: Option<&str>) -> Result<Option<Scope>, String> {
     word.map(str::parse).transpose().map_err(|()| {
         format!(
             "unknown scope {}: it is strict, namespace-wide or cluster-wide",

@@ -4,17 +4,17 @@ use std::io::ErrorKind;
 
 use sealkit_core::manifest::{INPUT_BYTES, to_json, to_yaml};
 
+use super::check_limits;
+use super::merging::merge;
+use super::piece::{Passed, Piece, unwritable};
 use crate::args::Output;
 use crate::error::{CommandError, Result};
 use crate::files;
-use crate::merging::merge;
-use crate::piece::{Passed, Piece, unwritable};
-use crate::repository::Location;
-use crate::sealing::check_limits;
+use crate::git::repository::Location;
 use crate::terminal::{Terminal, shown};
 
 /// A file as it is to be.
-pub struct Update {
+pub(crate) struct Update {
     /// Where.
     pub place: Location,
     /// All of it.
@@ -24,7 +24,7 @@ pub struct Update {
 }
 
 /// All pieces as one text.
-pub fn stream(pieces: &[Piece], form: Output, terminal: Terminal) -> Result<String> {
+pub(crate) fn stream(pieces: &[Piece], form: Output, terminal: Terminal) -> Result<String> {
     let mut objects = Vec::new();
     for piece in pieces {
         objects.push(match piece {
@@ -63,7 +63,7 @@ pub fn stream(pieces: &[Piece], form: Output, terminal: Terminal) -> Result<Stri
 
 /// What a file is to say: all pieces where it is new; else their values are put into the objects
 /// that it holds, and objects that it does not hold are added to it.
-pub fn update(
+pub(crate) fn update(
     place: Location,
     pieces: &[Piece],
     form: Output,

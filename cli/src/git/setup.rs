@@ -1,0 +1,140 @@
+//! What makes Git call `seal`: the drivers that merge and show SealedSecrets, and the hook that
+//! looks at each commit.
+
+use std::path::{Path, PathBuf};
+
+use super::repository::{Location, git, git_folder, no_repository, root_of};
+use crate::error::{CommandError, Result};
+use crate::files::{self, Access};
+use crate::terminal::{Terminal, shown};
+
+/// Files that the drivers are for.
+const PATTERNS: [&str; 2] = ["*.sealed.yaml", "*.sealed.yml"];
+
+/// What Git runs before each commit.
+const HOOK: &str = "\
+#!/bin/sh
+# Nothing is committed in plain text. Written by `seal git install`; `git commit --no-verify` goes past it.
+command -v seal > /dev/null || {
+  echo 'seal is not on the PATH, and so nobody looks at what is committed; `git commit --no-verify` goes past this' >&2
+  exit 1
+}
+exec seal verify --staged
+";
+/// What a hook of somebody else has to call.
+const CHECK: &str = "seal verify --staged";
+
+/// Sets Git up for this clone, and `.gitattributes` for everybody.
+pub(crate) fn install(terminal: Terminal) -> Result<()> {
+    let here = std::env::current_dir().map_err(|_| CommandError::input("no working directory"))?;
+    let root = root_of(&here).ok_or_else(no_repository)?;
+    for (name, value) in [
+        ("merge.sealkit.name", "key-wise merge of SealedSecrets"),
+        ("merge.sealkit.driver", "seal merge-driver %O %A %B %P"),
+        ("diff.sealkit.textconv", "seal textconv"),
+        // A cache in the repository would be written by everybody.
+        ("diff.sealkit.cachetextconv", "false"),
+    ] {
+        let written = git(&root, &["config", "--local", name, value]);
+        if !matches!(written, Some((0, _))) {
+            return Err(CommandError::input("Git's configuration cannot be written").on(name));
+        }
+    }
+    let place = Location::of(&root.join(".gitattributes"))?;
+    let old = match std::fs::symlink_metadata(&place.real) {
+        Ok(_) => files::read_text(&place.real, files::SMALL_FILE)?,
+        Err(_) => String::new(),
+    };
+    let mut text = old.clone();
+    for pattern in PATTERNS {
+        let line = format!("{pattern} merge=sealkit diff=sealkit");
+        if !old.lines().any(|known| known.trim() == line) {
+            if !text.is_empty() && !text.ends_with('\n') {
+                text.push('\n');
+            }
+            text.push_str(&line);
+            text.push('\n');
+        }
+    }
+    if text != old {
+        files::replace(&place.real, text.as_bytes())
+            .map_err(|error| error.on(shown(&place.given)))?;
+        terminal.done("wrote", Path::new(".gitattributes"));
+    }
+    install_hook(&root, terminal)?;
+    terminal.note("`git merge` and `git diff` of this clone know SealedSecrets now; commit .gitattributes, and run this in every clone");
+    Ok(())
+}
+
+/// The hook that Git runs before a commit.
+pub(crate) struct Hook {
+    path: PathBuf,
+    /// Does it lie in the clone's own folder? Others may serve other clones too, and other programs
+    /// write them.
+    is_own: bool,
+    /// Does it look at what is committed?
+    pub is_ours: bool,
+}
+
+/// Where it is, or would be; nothing where Git does not say.
+pub(crate) fn hook(root: &Path) -> Option<Hook> {
+    let (0, folder) = git(root, &["rev-parse", "--git-path", "hooks"])? else {
+        return None;
+    };
+    let folder = root.join(folder.trim_end_matches('\n'));
+    let own = git_folder(root)?.join("hooks");
+    // It need not be there yet.
+    let real = |path: &Path| {
+        let parent = path.parent().and_then(|parent| parent.canonicalize().ok());
+        let last = path
+            .file_name()
+            .zip(parent)
+            .map(|(name, parent)| parent.join(name));
+        path.canonicalize().ok().or(last)
+    };
+    let path = folder.join("pre-commit");
+    let text = std::fs::read_to_string(&path).unwrap_or_default();
+    let mut lines = text.lines().map(str::trim_start);
+    let calls = lines.any(|line| !line.starts_with('#') && line.contains(CHECK));
+    Some(Hook {
+        is_own: real(&folder).is_some_and(|it| Some(it) == real(&own)),
+        is_ours: calls && is_executable(&path),
+        path,
+    })
+}
+
+/// Git passes over hooks that cannot be run.
+#[cfg(unix)]
+fn is_executable(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    path.metadata()
+        .is_ok_and(|metadata| metadata.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(not(unix))]
+fn is_executable(_: &Path) -> bool {
+    true
+}
+
+/// A hook of somebody else stays as it is.
+fn install_hook(root: &Path, terminal: Terminal) -> Result<()> {
+    let unknown = || CommandError::input("Git does not say where its hooks are");
+    let hook = hook(root).ok_or_else(unknown)?;
+    if hook.is_ours {
+        return Ok(());
+    }
+    if !hook.is_own || hook.path.symlink_metadata().is_ok() {
+        terminal.note(format_args!(
+            "let your own hook call `{CHECK}`, and be executable: {} is not touched",
+            shown(&hook.path)
+        ));
+        return Ok(());
+    }
+    if let Some(folder) = hook.path.parent() {
+        std::fs::create_dir_all(folder)
+            .map_err(|_| CommandError::input("the folder cannot be made").on(shown(folder)))?;
+    }
+    files::create(&hook.path, HOOK.as_bytes(), Access::Program)?;
+    terminal.done("wrote", hook.path.strip_prefix(root).unwrap_or(&hook.path));
+    Ok(())
+}

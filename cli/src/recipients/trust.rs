@@ -1,0 +1,265 @@
+//! Whom a cluster should seal to beside itself, by the config of a repository: recovery keys and
+//! the keys of all other clusters.
+
+use std::collections::BTreeMap;
+
+use sealkit_core::api::CONTROLLER_NAMESPACE;
+use sealkit_core::keys::{
+    Fingerprint, Recipient, TrustedRecipients, parse_recipient_file, superseded,
+};
+
+use super::config::Config;
+use super::known::short_list;
+use crate::cluster::{Cluster, TrustedMap};
+use crate::error::{CommandError, Result};
+use crate::files::{self, SMALL_FILE};
+use crate::terminal::{Terminal, quoted, safe, shown};
+
+/// How the names of the entries of recovery keys begin.
+const RECOVERY: &str = "recovery-";
+
+/// The same on the way, after a key was made or fetched: what cannot be done is said and left.
+pub(crate) fn trust_quietly(cluster: &Cluster, config: &Config, name: &str, terminal: Terminal) {
+    let namespace = CONTROLLER_NAMESPACE;
+    let done = Wish::of(config, Some(name)).and_then(|wish| {
+        if wish.entries.is_empty() {
+            return Ok(());
+        }
+        let old = cluster.trusted(namespace)?;
+        let data = wish.merged(&old.data, false)?;
+        write(cluster, namespace, &old, &data, terminal)
+    });
+    if let Err(error) = done {
+        terminal.note(format_args!(
+            "the cluster does not know yet whom it may reseal to beside itself: {error}; \
+             `seal keys trust --context {}` tells it, for those who may",
+            quoted(cluster.context())
+        ));
+    }
+}
+
+/// Writes what is wished, where it is not there yet.
+pub(crate) fn write(
+    cluster: &Cluster,
+    namespace: &str,
+    old: &TrustedMap,
+    data: &BTreeMap<String, String>,
+    terminal: Terminal,
+) -> Result<()> {
+    if old.data == *data {
+        terminal.detail("the cluster knows all recipients already");
+        return Ok(());
+    }
+    cluster.write_trusted(namespace, old, data)?;
+    let trusted = TrustedRecipients::parse(data)
+        .map_err(|_| CommandError::bug("what was written cannot be read"))?;
+    for (old, new) in trusted.successors() {
+        terminal.note(format_args!(
+            "{} is followed by {}",
+            old.short(),
+            new.fingerprint().short()
+        ));
+    }
+    let prints: Vec<Fingerprint> = trusted.recipients().map(Recipient::fingerprint).collect();
+    terminal.note(format_args!(
+        "{} may reseal to {} beside its own key",
+        cluster.title(),
+        short_list(&prints)
+    ));
+    Ok(())
+}
+
+/// What the repository wants to stand there.
+pub(crate) struct Wish {
+    /// By name of the entry.
+    entries: BTreeMap<String, Vec<Recipient>>,
+    /// Who takes whose place, by the words of the recipient files of an entry.
+    successors: BTreeMap<Fingerprint, (String, Recipient)>,
+}
+
+impl Wish {
+    /// Of all clusters but the one that is told, and of the recovery keys.
+    pub fn of(config: &Config, told: Option<&str>) -> Result<Self> {
+        let mut wish = Self {
+            entries: BTreeMap::new(),
+            successors: BTreeMap::new(),
+        };
+        for name in config.cluster_names().filter(|name| Some(*name) != told) {
+            let entry = format!("{name}.pub");
+            wish.successors(&entry, &config.recipient_files(name)?)?;
+            wish.entries.insert(entry, config.recipients(name)?);
+        }
+        // Each under its own name: several repositories may share a cluster.
+        for key in config.recovery()? {
+            let entry = format!("{RECOVERY}{}.pub", key.fingerprint().short());
+            wish.entries.insert(entry, vec![key]);
+        }
+        wish.successors(RECOVERY, &config.recovery_files())?;
+        Ok(wish)
+    }
+
+    fn successors(&mut self, entry: &str, paths: &[std::path::PathBuf]) -> Result<()> {
+        for path in paths {
+            let text = files::read_text(path, SMALL_FILE)?;
+            let found =
+                superseded(&text).map_err(|error| CommandError::input(error).on(shown(path)))?;
+            let found = found.into_iter();
+            self.successors
+                .extend(found.map(|(old, new)| (old, (entry.to_owned(), new))));
+        }
+        Ok(())
+    }
+
+    /// The entries with what is wished. Entries of others stay: several repositories may share a
+    /// cluster. One of ours that holds a key which no file of ours supersedes may be theirs. A file
+    /// may say whom its key supersedes; that is taken over only for keys that stood in the same
+    /// entry, or whose successor did.
+    pub fn merged(
+        &self,
+        old: &BTreeMap<String, String>,
+        replace: bool,
+    ) -> Result<BTreeMap<String, String>> {
+        let mut data = old.clone();
+        let before = TrustedRecipients::parse(old).map_err(|error| {
+            CommandError::cluster(format_args!(
+                "ConfigMap {} is malformed, {error}",
+                TrustedRecipients::NAME
+            ))
+            .hint("mend it with kubectl")
+        })?;
+        let keys_of = |entry: &str| -> Vec<Recipient> {
+            let named = old.iter().filter(|(name, _)| {
+                *name == entry || (entry == RECOVERY && name.starts_with(RECOVERY))
+            });
+            let keys = named.filter_map(|(_, text)| parse_recipient_file(text).ok());
+            keys.flatten().collect()
+        };
+        for (entry, keys) in &self.entries {
+            let lost: Vec<Fingerprint> = keys_of(entry)
+                .iter()
+                .filter(|key| !keys.contains(key))
+                .map(Recipient::fingerprint)
+                .filter(|lost| !self.successors.contains_key(lost))
+                .collect();
+            if !lost.is_empty() && !replace {
+                return Err(CommandError::input(format_args!(
+                    "entry {} of ConfigMap {} holds {}, which no recipient file of this repository supersedes",
+                    safe(entry),
+                    TrustedRecipients::NAME,
+                    short_list(&lost)
+                ))
+                .hint("if another repository wrote it: give your cluster another name in .sealkit.yaml")
+                .hint("if it is the key that this file had before: --replace"));
+            }
+            let mut text = String::new();
+            for key in keys {
+                text.extend([&key.to_string(), "\n"]);
+            }
+            data.insert(entry.clone(), text);
+        }
+        let mut successors: BTreeMap<Fingerprint, &Recipient> =
+            before.successors().map(|(old, new)| (*old, new)).collect();
+        for (old, (entry, new)) in &self.successors {
+            let held = keys_of(entry);
+            let borne_out = match successors.get(old) {
+                None => held.iter().any(|key| key.fingerprint() == *old),
+                Some(next) => *next == new || held.contains(*next),
+            };
+            if borne_out || replace {
+                successors.insert(*old, new);
+                if entry == RECOVERY {
+                    data.remove(&format!("{RECOVERY}{}.pub", old.short()));
+                }
+            }
+        }
+        if !successors.is_empty() {
+            let mut text = String::new();
+            for (old, new) in successors {
+                text.extend([&old.to_string(), "=", &new.to_string(), "\n"]);
+            }
+            data.insert(TrustedRecipients::SUCCESSORS.to_owned(), text);
+        }
+        TrustedRecipients::parse(&data).map_err(|error| {
+            CommandError::input(error)
+                .hint("look at the lines `# supersedes:` of the recipient files")
+        })?;
+        Ok(data)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sealkit_core::keys::{Identity, KeyType};
+
+    use super::*;
+
+    fn key() -> Recipient {
+        Identity::generate(KeyType::Classic).recipient().clone()
+    }
+
+    #[test]
+    fn entries_of_others_stay_and_keys_that_nobody_superseded_too() {
+        let [old, new, theirs] = std::array::from_fn(|_| key());
+        let wish = |keys: &[&Recipient], successors: &[(&Recipient, &Recipient)]| Wish {
+            entries: BTreeMap::from([(
+                "staging.pub".to_owned(),
+                keys.iter().map(|key| (*key).clone()).collect(),
+            )]),
+            successors: successors
+                .iter()
+                .map(|(old, new)| {
+                    (
+                        old.fingerprint(),
+                        ("staging.pub".to_owned(), (*new).clone()),
+                    )
+                })
+                .collect(),
+        };
+        let first = wish(&[&old], &[])
+            .merged(
+                &BTreeMap::from([("theirs.pub".to_owned(), format!("{theirs}\n"))]),
+                false,
+            )
+            .unwrap();
+        assert_eq!(first["theirs.pub"], format!("{theirs}\n"));
+        assert_eq!(first["staging.pub"], format!("{old}\n"));
+        assert!(wish(&[&new], &[]).merged(&first, false).is_err());
+        assert!(wish(&[&new], &[]).merged(&first, true).is_ok());
+        let second = wish(&[&new], &[(&old, &new)])
+            .merged(&first, false)
+            .unwrap();
+        let trusted = TrustedRecipients::parse(&second).unwrap();
+        assert_eq!(trusted.successor(&old.fingerprint()), Some(&new));
+        assert_eq!(
+            wish(&[&new], &[(&old, &new)])
+                .merged(&second, false)
+                .unwrap(),
+            second
+        );
+        assert!(
+            wish(&[&old], &[(&new, &old)])
+                .merged(&second, false)
+                .is_err(),
+            "a circle"
+        );
+        // A key that stood elsewhere, or nowhere, is not taken over by a comment.
+        let other = key();
+        let grab = wish(&[&new], &[(&theirs, &new), (&other, &new)]);
+        let kept = grab.merged(&second, false).unwrap();
+        assert_eq!(kept, second);
+        let forced = grab.merged(&second, true).unwrap();
+        let forced = TrustedRecipients::parse(&forced).unwrap();
+        assert_eq!(forced.successor(&other.fingerprint()), Some(&new));
+        // Nor is another successor than before.
+        let turned = wish(&[&new, &other], &[(&old, &other)]);
+        let turned = turned.merged(&second, false).unwrap();
+        let turned = TrustedRecipients::parse(&turned).unwrap();
+        assert_eq!(
+            turned.successor(&old.fingerprint()),
+            Some(&other),
+            "its next key was in the entry"
+        );
+        let broken = BTreeMap::from([("a".to_owned(), "x".to_owned())]);
+        assert!(wish(&[&new], &[]).merged(&broken, true).is_err());
+    }
+}

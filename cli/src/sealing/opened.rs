@@ -1,0 +1,123 @@
+//! A SealedSecret that a private key opens, and the Secret that the controller would make of it.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use sealkit_core::api::SecretTemplate;
+use sealkit_core::keys::KeyRing;
+use sealkit_core::manifest::{Document, SCOPE_ANNOTATION};
+use sealkit_core::sealed::{Code, Opened, SealedObject};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use zeroize::Zeroize;
+
+use super::template_file;
+use crate::error::{CommandError, Result};
+use crate::identities;
+
+/// A Secret with its values: wiped when dropped.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Plain {
+    api_version: &'static str,
+    kind: &'static str,
+    metadata: Map<String, Value>,
+    #[serde(rename = "type")]
+    type_: Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    immutable: Option<Value>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    data: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    string_data: BTreeMap<String, String>,
+}
+
+impl Drop for Plain {
+    fn drop(&mut self) {
+        self.data
+            .values_mut()
+            .chain(self.string_data.values_mut())
+            .for_each(Zeroize::zeroize);
+    }
+}
+
+/// Opens a SealedSecret; the error says what went wrong and what to do.
+pub(crate) fn open(document: &Document, ring: &KeyRing) -> Result<Opened> {
+    if !document.is_sealed_secret() {
+        return Err(CommandError::input("is not a SealedSecret of sealkit.dev"));
+    }
+    let object = SealedObject::parse(&document.object)
+        .map_err(|error| CommandError::input(format_args!("{}: {}", error.code(), error.detail)))?;
+    identities::open_object(&object, ring).map_err(|error| {
+        let refused = CommandError::unopened(format_args!("{}: {}", error.code(), error.detail));
+        match error.code() {
+            Code::NoMatchingKey => {
+                refused.hint("give the private key of one of its recipients with -i FILE")
+            }
+            Code::ScopeMismatch => {
+                refused.hint("values open only in the object that they were sealed for")
+            }
+            _ => refused.hint("take the last good version from Git"),
+        }
+    })
+}
+
+/// The Secret that the controller would make.
+pub(crate) fn rebuild(document: &Document, opened: Opened, decode: bool) -> Result<Plain> {
+    let mut metadata = Map::new();
+    for field in ["name", "namespace"] {
+        let text = document.metadata(field);
+        if !text.is_empty() {
+            metadata.insert(field.to_owned(), text.into());
+        }
+    }
+    let template = |pointer: &str| {
+        document
+            .object
+            .pointer(&format!("/spec/template/{pointer}"))
+            .cloned()
+    };
+    for field in ["labels", "annotations"] {
+        if let Some(entries) = template(&format!("metadata/{field}")) {
+            metadata.insert(field.to_owned(), entries);
+        }
+    }
+    // `seal` reads it back.
+    if let Some(scope) = document
+        .object
+        .pointer("/spec/scope")
+        .filter(|it| *it != "strict")
+    {
+        let annotations = metadata
+            .entry("annotations")
+            .or_insert_with(|| Map::new().into());
+        annotations[SCOPE_ANNOTATION] = scope.clone();
+    }
+    let mut secret = Plain {
+        api_version: "v1",
+        kind: "Secret",
+        metadata,
+        type_: template("type").unwrap_or_else(|| "Opaque".into()),
+        immutable: template("immutable"),
+        data: BTreeMap::new(),
+        string_data: BTreeMap::new(),
+    };
+    let spec: SecretTemplate = document
+        .object
+        .pointer("/spec/template")
+        .map_or_else(
+            || Ok(SecretTemplate::default()),
+            |it| serde_json::from_value(it.clone()),
+        )
+        .map_err(|_| CommandError::input("spec.template is malformed"))?;
+    let values = template_file::rendered(&spec, opened.values)
+        .map_err(|fault| CommandError::unopened(fault).hint("take single values with --key"))?;
+    for (key, bytes) in values {
+        match std::str::from_utf8(&bytes) {
+            Ok(text) if decode => secret.string_data.insert(key, text.to_owned()),
+            _ => secret.data.insert(key, BASE64_STANDARD.encode(&bytes)),
+        };
+    }
+    Ok(secret)
+}

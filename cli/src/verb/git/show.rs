@@ -1,0 +1,136 @@
+//! What Git and people are shown of SealedSecrets: `seal textconv` and `seal diff`. Neither needs a
+//! private key.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use sealkit_core::manifest::{Document, INPUT_BYTES, read_documents, to_yaml};
+use sealkit_core::names::printable;
+use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
+
+use crate::args::TextconvArgs;
+use crate::error::{CommandError, Result};
+use crate::files;
+use crate::terminal::{print, shown};
+
+/// What `git diff` shows of a file: a short line for each value, that changes when the value is
+/// sealed anew; recipients instead of envelopes; the rest as it is.
+pub(crate) fn textconv(args: &TextconvArgs) -> Result<()> {
+    let bytes = files::read(&args.path, INPUT_BYTES)?;
+    let Ok(documents) = read_documents(&bytes) else {
+        return print(&bytes);
+    };
+    let shortened: Vec<Value> = documents.iter().map(shortened).collect();
+    let text = to_yaml(&shortened);
+    text.map_or_else(|_| print(&bytes), print)
+}
+
+fn shortened(document: &Document) -> Value {
+    let mut object = document.object.clone();
+    if !document.is_sealed_secret() {
+        return object;
+    }
+    let section = |object: &mut Value, name: &str| -> Map<String, Value> {
+        let section = object.get_mut("spec").and_then(|spec| spec.get_mut(name));
+        section
+            .and_then(Value::as_object_mut)
+            .map(std::mem::take)
+            .unwrap_or_default()
+    };
+    // Of public text: it tells equal from changed, and nothing of the value.
+    let short = |text: &str| {
+        let digest = Sha256::digest(text);
+        let hex = digest[..16].iter().map(|byte| format!("{byte:02x}"));
+        hex.collect::<String>()
+    };
+    let values = section(&mut object, "encryptedData");
+    let values = values.into_iter().map(|(key, value)| {
+        let text = value.as_str().unwrap_or_default();
+        let id = text.split('.').nth(1).unwrap_or_default();
+        (
+            key,
+            Value::from(format!("sealed {} under {id}", short(text))),
+        )
+    });
+    let values: Map<String, Value> = values.collect();
+    let envelopes = section(&mut object, "envelopes");
+    let envelopes = envelopes.into_iter().map(|(id, envelope)| {
+        let recipients = envelope.get("recipients").cloned().unwrap_or_default();
+        let sealed_key = envelope.get("sealedKey").and_then(Value::as_str);
+        let sealed_key = short(sealed_key.unwrap_or_default());
+        (
+            id,
+            json!({"recipients": recipients, "sealedKey": sealed_key}),
+        )
+    });
+    let envelopes: Map<String, Value> = envelopes.collect();
+    if let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) {
+        spec.insert("encryptedData".to_owned(), values.into());
+        spec.insert("envelopes".to_owned(), envelopes.into());
+    }
+    object
+}
+
+/// Two files, compared key by key.
+pub(crate) fn diff(old: &PathBuf, new: &PathBuf) -> Result<bool> {
+    let read = |path: &PathBuf| -> Result<Vec<Document>> {
+        let bytes = files::read(path, INPUT_BYTES)?;
+        read_documents(&bytes).map_err(|error| CommandError::input(error).on(shown(path)))
+    };
+    let (old, new) = (read(old)?, read(new)?);
+    let text = |documents: &[Document]| -> BTreeMap<String, Map<String, Value>> {
+        let sealed = documents.iter().filter(|it| it.is_sealed_secret());
+        sealed
+            .map(|document| {
+                let mut facts = Map::new();
+                flatten(&shortened(document)["spec"], "", &mut facts);
+                (document.title(), facts)
+            })
+            .collect()
+    };
+    let (old, new) = (text(&old), text(&new));
+    let mut lines = String::new();
+    let titles: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    for title in titles {
+        let empty = Map::new();
+        let (before, after) = (
+            old.get(title).unwrap_or(&empty),
+            new.get(title).unwrap_or(&empty),
+        );
+        let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+        let changes: Vec<String> = names
+            .into_iter()
+            .filter_map(|name| {
+                let sign = match (before.get(name), after.get(name)) {
+                    (None, Some(_)) => '+',
+                    (Some(_), None) => '-',
+                    (Some(one), Some(other)) if one != other => '~',
+                    _ => return None,
+                };
+                Some(format!("  {sign} {}\n", printable(name)))
+            })
+            .collect();
+        if !changes.is_empty() {
+            lines += &format!("{title}\n{}", changes.concat());
+        }
+    }
+    print(&lines)?;
+    Ok(lines.is_empty())
+}
+
+/// The leaves of a value by their path.
+fn flatten(value: &Value, path: &str, facts: &mut Map<String, Value>) {
+    match value {
+        Value::Object(map) => {
+            for (key, value) in map {
+                let dot = if path.is_empty() { "" } else { "." };
+                flatten(value, &format!("{path}{dot}{key}"), facts);
+            }
+        }
+        Value::Null => {}
+        other => {
+            facts.insert(path.to_owned(), other.clone());
+        }
+    }
+}
