@@ -18,9 +18,9 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use args::{Cli, Command, GitCommand, SealArgs};
 use error::CommandError;
 use terminal::Terminal;
+use verb::Cli;
 
 fn main() -> ExitCode {
     terminal::quiet_panics();
@@ -29,7 +29,7 @@ fn main() -> ExitCode {
         Err(error) => return refuse(&error),
     };
     let terminal = Terminal::new(&cli.global);
-    match run(&cli, terminal) {
+    match verb::run(&cli, terminal) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(error) => {
@@ -37,38 +37,6 @@ fn main() -> ExitCode {
             ExitCode::from(error.exit_code())
         }
     }
-}
-
-/// Runs the verb. Returns false when there are findings.
-fn run(cli: &Cli, terminal: Terminal) -> error::Result<bool> {
-    let global = &cli.global;
-    let Some(command) = &cli.command else {
-        return verb::seal::run(&cli.seal, global, terminal).map(|()| true);
-    };
-    if cli.seal != SealArgs::default() {
-        return Err(CommandError::usage("flags of sealing stand before a verb")
-            .hint("put the verb's own flags after it; see `seal --help`"));
-    }
-    match command {
-        Command::Init(args) => verb::init::run(args, global, terminal)?,
-        Command::Open(args) => verb::open::run(args, global, terminal)?,
-        Command::Verify(args) => return verb::verify::run(args, global, terminal),
-        Command::Set(args) => verb::set::run(args, global, terminal)?,
-        Command::Edit(args) => verb::edit::run(args, global, terminal)?,
-        Command::Unset(args) => verb::set::unset(args, global, terminal)?,
-        Command::Reseal(args) => return verb::reseal::run(args, global, terminal),
-        Command::Status(args) => verb::status::run(args, global, terminal)?,
-        Command::Doctor(args) => return verb::doctor::run(args, global, terminal),
-        Command::Diff(args) => return verb::git::diff(&args.old, &args.new),
-        Command::Git(GitCommand::Install) => verb::git::install(terminal)?,
-        Command::MergeDriver(args) => return verb::git::merge_driver(args, terminal),
-        Command::Textconv(args) => verb::git::textconv(args)?,
-        Command::Keys(command) => return verb::keys::run(command, global, terminal),
-        Command::Completions(args) => verb::completions::completions(args)?,
-        Command::Man(args) => verb::completions::man(args, terminal)?,
-        Command::Version => verb::version::run(global.output)?,
-    }
-    Ok(true)
 }
 
 /// What the parser knows of what may have been meant.

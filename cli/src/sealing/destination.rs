@@ -1,10 +1,10 @@
 //! Which file an object goes to.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::SealedItem;
 use super::piece::Piece;
-use crate::args::{Output, SealArgs};
+use crate::args::Output;
 use crate::error::{CommandError, Result};
 use crate::terminal::shown;
 
@@ -20,19 +20,19 @@ pub(crate) enum Destination {
 
 impl Destination {
     /// As `-w` says.
-    pub fn new(args: &SealArgs) -> Result<Self> {
-        let Some(path) = args.write.as_ref().filter(|path| path.as_os_str() != "-") else {
+    pub fn new(write: Option<&Path>, all_documents: bool) -> Result<Self> {
+        let Some(path) = write.filter(|path| path.as_os_str() != "-") else {
             return Ok(Self::Stdout);
         };
         if !path.is_dir() && !path.to_string_lossy().ends_with('/') {
-            return Ok(Self::File(path.clone()));
+            return Ok(Self::File(path.to_owned()));
         }
-        if args.all_documents {
+        if all_documents {
             return Err(CommandError::usage("--all-documents writes one stream")
                 .on(shown(path))
                 .hint("give a file: -w FILE"));
         }
-        Ok(Self::Folder(path.clone()))
+        Ok(Self::Folder(path.to_owned()))
     }
 
     /// The file for an object of this name; nothing for stdout.

@@ -4,9 +4,10 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use age::secrecy::ExposeSecret as _;
+use clap::Args;
 use sealkit_core::keys::{Identity, KeyType, Recipient};
 
-use crate::args::{GlobalArgs, InitArgs};
+use crate::args::GlobalArgs;
 use crate::cluster::Cluster;
 use crate::error::{CommandError, Result};
 use crate::files::{self, Access};
@@ -17,6 +18,37 @@ use crate::recipients::config::{Config, FILE_NAME};
 use crate::recipients::recipient_file::{read_recipient_file, recipient_file};
 use crate::recipients::trust::trust_quietly;
 use crate::terminal::{Terminal, print, safe, shown};
+
+/// Flags of `seal init`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  # keys of two clusters, each from its kubeconfig context, and Git's drivers and hook
+  seal init --cluster staging=kind-staging --cluster production=prod-eu \\
+    --recovery-key ~/recovery.key --git
+
+  # without reaching a cluster
+  seal init --cluster-key production=production.pub --no-recovery")]
+pub(super) struct InitArgs {
+    /// Cluster whose key is fetched, from the current context or the one given
+    #[arg(long = "cluster", value_name = "NAME[=CONTEXT]")]
+    pub clusters: Vec<String>,
+    /// Cluster whose key is in a recipient file
+    #[arg(long = "cluster-key", value_name = "NAME=FILE")]
+    pub cluster_keys: Vec<String>,
+    /// Where the private recovery key is written, outside the repository [default: the terminal]
+    #[arg(long, value_name = "FILE", conflicts_with = "no_recovery")]
+    pub recovery_key: Option<PathBuf>,
+    /// Encrypt the recovery key file with a passphrase
+    #[arg(long, requires = "recovery_key")]
+    pub passphrase: bool,
+    /// Set up Git too, as `seal git install` does
+    #[arg(long)]
+    pub git: bool,
+    /// Make no recovery key: a lost cluster key means lost secrets
+    #[arg(long)]
+    pub no_recovery: bool,
+}
 
 /// Folder of the recipient files.
 const KEYS: &str = ".sealkit";
@@ -31,7 +63,7 @@ struct Entry {
 }
 
 /// Writes everything or, where a file is in the way, nothing.
-pub(crate) fn run(args: &InitArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
+pub(super) fn run(args: &InitArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
     let here = Location::of(Path::new("-"))?;
     let folder = here.real.parent().unwrap_or(&here.real).to_owned();
     let repository = root_of(&folder);

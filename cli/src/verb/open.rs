@@ -1,10 +1,13 @@
 //! `seal open`: plaintext for the person who holds a key.
 
+use std::path::PathBuf;
+
+use clap::Args;
 use sealkit_core::manifest::{Document, to_json, to_yaml};
 use sealkit_core::names::printable;
 use zeroize::Zeroizing;
 
-use crate::args::{GlobalArgs, OpenArgs, Output};
+use crate::args::{GlobalArgs, Output};
 use crate::error::{CommandError, Result};
 use crate::git::repository::Location;
 use crate::identities;
@@ -12,8 +15,32 @@ use crate::sealing::opened::{Plain, open, rebuild};
 use crate::sealing::stream::read_inputs;
 use crate::terminal::{Terminal, print, shown};
 
+/// Flags of `seal open`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  # break glass: the whole Secret
+  seal open -i recovery.key db.sealed.yaml
+
+  # one value, raw
+  seal open -i recovery.key db.sealed.yaml --key password")]
+pub(super) struct OpenArgs {
+    /// SealedSecret manifests, - for stdin [default: stdin]
+    #[arg(value_name = "FILE")]
+    pub paths: Vec<PathBuf>,
+    /// The same as a flag
+    #[arg(short, long = "file", value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Print the raw value of one key
+    #[arg(long, value_name = "KEY")]
+    pub key: Option<String>,
+    /// Write text values as stringData instead of base64
+    #[arg(long, conflicts_with = "key")]
+    pub decode: bool,
+}
+
 /// Opens every SealedSecret that is read; prints nothing unless all of them open.
-pub(crate) fn run(args: &OpenArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
+pub(super) fn run(args: &OpenArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
     if global.identities().next().is_none() {
         return Err(CommandError::usage("no private key to open with")
             .hint("give one with -i FILE or SEALKIT_IDENTITY_FILE"));

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use clap::Args;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use sealkit_core::api::SecretTemplate;
 use sealkit_core::manifest::{Document, SecretManifest};
 use sealkit_core::names;
 use sealkit_core::sealed::Scope;
 
-use crate::args::{GlobalArgs, Output, SealArgs};
+use crate::args::{GlobalArgs, Output, RecipientArgs};
 use crate::cluster::kubeconfig;
 use crate::error::{CommandError, Result};
 use crate::files;
@@ -25,10 +27,59 @@ use crate::sealing::stream::{Input, read_inputs};
 use crate::sealing::template_file;
 use crate::terminal::{Terminal, print, safe, shown};
 
+/// Flags of sealing.
+#[derive(Args, Clone, Debug, Default, PartialEq)]
+#[command(next_help_heading = "Sealing")]
+pub(super) struct SealArgs {
+    /// Manifest to read, - for stdin; may be given several times [default: stdin]
+    #[arg(short, long = "file", value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// File to write or to update key by key; a folder takes one <name>.sealed.yaml each
+    #[arg(short, long, value_name = "FILE|DIR/")]
+    pub write: Option<PathBuf>,
+    /// What the values are bound to
+    #[arg(long, value_parser = scopes())]
+    pub scope: Option<Scope>,
+    /// Name of the object, when there is one Secret
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// To whom.
+    #[command(flatten)]
+    pub to: RecipientArgs,
+    /// Let templates read the values in the cluster
+    #[arg(long)]
+    pub render: bool,
+    /// File with what stands under spec.template: templates of files that hold several values
+    #[arg(long, value_name = "FILE")]
+    pub template: Option<PathBuf>,
+    /// Pass documents that are not Secrets through instead of refusing them
+    #[arg(long)]
+    pub all_documents: bool,
+}
+
+/// The scopes on the command line, with what is said of each in the help.
+fn scopes() -> impl TypedValueParser<Value = Scope> {
+    let values = [
+        (Scope::Strict, "Bound to namespace and name"),
+        (
+            Scope::NamespaceWide,
+            "Bound to the namespace; the object may be renamed",
+        ),
+        (
+            Scope::ClusterWide,
+            "Bound to nothing: every tenant of the cluster may use it",
+        ),
+    ];
+    PossibleValuesParser::new(
+        values.map(|(scope, help)| PossibleValue::new(scope.name()).help(help)),
+    )
+    .try_map(|word| word.parse::<Scope>().map_err(|()| "no scope"))
+}
+
 /// Seals what is read, and writes nothing unless all of it can be written.
-pub(crate) fn run(args: &SealArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
+pub(super) fn run(args: &SealArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
     let inputs = read_inputs(&args.files)?;
-    let destination = Destination::new(args)?;
+    let destination = Destination::new(args.write.as_deref(), args.all_documents)?;
     let secrets = inputs
         .iter()
         .flat_map(|input| &input.documents)
@@ -157,7 +208,7 @@ impl<'a> Sealer<'a> {
         place: Option<&Location>,
     ) -> Result<Scope> {
         if let Some(scope) = self.args.scope {
-            return Ok(scope.into());
+            return Ok(scope);
         }
         if let Some(word) = &manifest.scope {
             return word.parse().map_err(|()| {

@@ -1,14 +1,15 @@
 //! `seal set` and `seal unset`: one value of a file, with public keys only.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use age::secrecy::ExposeSecret as _;
+use clap::Args;
 use sealkit_core::manifest::{INPUT_BYTES, SecretManifest};
 use sealkit_core::names;
 use zeroize::Zeroizing;
 
-use crate::args::{GlobalArgs, SetArgs, UnsetArgs};
+use crate::args::{GlobalArgs, RecipientArgs};
 use crate::error::{CommandError, Result};
 use crate::files;
 use crate::git::repository::Location;
@@ -17,14 +18,42 @@ use crate::recipients::Chooser;
 use crate::recipients::acceptance::Acceptance;
 use crate::recipients::config::Configs;
 use crate::sealing::held::{find_object, read};
-use crate::sealing::merging::{merge_into, without};
+use crate::sealing::merging::merge_into;
 use crate::sealing::piece::Piece;
 use crate::sealing::placement::placement;
 use crate::sealing::seal_manifest;
 use crate::terminal::{Terminal, safe, shown};
 
+/// Flags of `seal set`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  # asks for the value
+  seal set db.sealed.yaml PASSWORD
+
+  # from a file, and from stdin
+  seal set web.sealed.yaml tls.crt=@web.crt tls.key=@web.key
+  openssl rand -hex 24 | tr -d '\\n' | seal set db.sealed.yaml PASSWORD")]
+pub(super) struct SetArgs {
+    /// The file
+    #[arg(value_name = "FILE")]
+    pub path: PathBuf,
+    /// Key to set: its value is asked for or read from stdin; with =@FILE it is that file's
+    #[arg(value_name = "KEY[=@FILE]", required = true)]
+    pub keys: Vec<String>,
+    /// Name of the object, when the file holds several
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// To whom.
+    #[command(flatten)]
+    pub to: RecipientArgs,
+    /// Let templates read the values in the cluster
+    #[arg(long)]
+    pub render: bool,
+}
+
 /// Seals values into an object that is there. Only their lines and envelopes change.
-pub(crate) fn run(args: &SetArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
+pub(super) fn run(args: &SetArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
     let place = Location::of(&args.path)?;
     let on_file = |error: CommandError| error.on(shown(&args.path));
     let (text, documents) = read(&args.path)?;
@@ -61,19 +90,6 @@ pub(crate) fn run(args: &SetArgs, global: &GlobalArgs, terminal: Terminal) -> Re
     files::replace(&place.real, text.as_bytes()).map_err(on_file)?;
     acceptance.save();
     terminal.done("sealed", &args.path);
-    Ok(())
-}
-
-/// Takes values out of an object.
-pub(crate) fn unset(args: &UnsetArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
-    let place = Location::of(&args.path)?;
-    let on_file = |error: CommandError| error.on(shown(&args.path));
-    let (text, documents) = read(&args.path)?;
-    let namespace = global.namespace.as_deref();
-    let (index, _) = find_object(&documents, namespace, args.name.as_deref()).map_err(on_file)?;
-    let text = without(&text, &documents, index, &args.keys).map_err(on_file)?;
-    files::replace(&place.real, text.as_bytes()).map_err(on_file)?;
-    terminal.done("changed", &args.path);
     Ok(())
 }
 

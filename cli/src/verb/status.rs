@@ -2,22 +2,37 @@
 
 use std::collections::BTreeMap;
 
+use clap::Args;
 use kube::ResourceExt as _;
 use sealkit_core::api::SealingKey;
 use sealkit_core::names::printable;
 use serde_json::json;
 
-use crate::args::{GlobalArgs, StatusArgs};
+use crate::args::{ClusterArgs, GlobalArgs};
 use crate::cluster::{ObjectState, age_in_days, connect, is_ready};
 use crate::error::Result;
 use crate::report::{structured, table};
 use crate::terminal::{Terminal, print, safe};
 
+/// Flags of `seal status`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  seal status --context prod-eu
+
+  # one namespace, for programs
+  seal status -n shop -o json")]
+pub(super) struct StatusArgs {
+    /// Which cluster.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+}
+
 /// Objects that are not ready and are shown one by one.
 const SHOWN: usize = 20;
 
 /// Prints which key seals what, how old keys are, and what is not ready.
-pub(crate) fn run(args: &StatusArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
+pub(super) fn run(args: &StatusArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
     let cluster = connect(&args.cluster, global)?;
     let keys = cluster.sealing_keys()?;
     let mut objects = cluster.objects(global.namespace.as_deref())?;

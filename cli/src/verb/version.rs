@@ -8,7 +8,7 @@ use crate::report::structured;
 use crate::terminal::print;
 
 /// Prints the version, and the format that it reads and writes.
-pub(crate) fn run(output: Option<Output>) -> Result<()> {
+pub(super) fn run(output: Option<Output>) -> Result<()> {
     let version = env!("CARGO_PKG_VERSION");
     print(match output {
         None => format!("seal {version}\n"),

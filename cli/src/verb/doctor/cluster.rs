@@ -5,9 +5,9 @@ use sealkit_core::api::{KeyState, SealingKey};
 use sealkit_core::keys::Recipient;
 use sealkit_core::names::printable;
 
-use super::Report;
 use super::repository::KEY_FILE;
-use crate::args::{DoctorArgs, GlobalArgs};
+use super::{DoctorArgs, Report};
+use crate::args::GlobalArgs;
 use crate::cluster::{Cluster, Grant, Leader, age_in_days, is_ready};
 use crate::recipients::config::Config;
 use crate::recipients::known::short_list;

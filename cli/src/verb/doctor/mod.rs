@@ -3,17 +3,36 @@
 mod cluster;
 mod repository;
 
+use clap::Args;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::args::{DoctorArgs, GlobalArgs};
+use crate::args::GlobalArgs;
 use crate::error::{CommandError, Result};
 use crate::recipients::config::Config;
 use crate::report::structured;
 use crate::terminal::{Terminal, print, safe};
 
+/// Flags of `seal doctor`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  # the repository, and every cluster that it names
+  seal doctor
+
+  # the repository alone, for CI
+  seal doctor --offline")]
+pub(super) struct DoctorArgs {
+    /// Reach no cluster
+    #[arg(long)]
+    pub offline: bool,
+    /// Namespace of the controller
+    #[arg(long, value_name = "NAME", default_value = sealkit_core::api::CONTROLLER_NAMESPACE)]
+    pub system_namespace: String,
+}
+
 /// Looks at the repository at hand and at its clusters. Returns whether nothing is wrong.
-pub(crate) fn run(args: &DoctorArgs, global: &GlobalArgs, terminal: Terminal) -> Result<bool> {
+pub(super) fn run(args: &DoctorArgs, global: &GlobalArgs, terminal: Terminal) -> Result<bool> {
     let mut report = Report::default();
     let config = repository::look(&mut report, global)?;
     if !args.offline {

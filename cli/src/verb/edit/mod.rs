@@ -5,7 +5,9 @@ mod editor;
 mod live;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
+use clap::Args;
 use sealkit_core::keys::RecipientSet;
 use sealkit_core::manifest::{
     Document, INPUT_BYTES, SecretManifest, read_documents, to_yaml_for_people, wipe,
@@ -14,7 +16,7 @@ use sealkit_core::sealed::SealedObject;
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
-use crate::args::{EditArgs, GlobalArgs};
+use crate::args::{GlobalArgs, RecipientArgs};
 use crate::error::{CommandError, Result};
 use crate::files;
 use crate::git::repository::Location;
@@ -31,10 +33,31 @@ use crate::sealing::seal_manifest;
 use crate::terminal::{Terminal, ask_yes, shown};
 use editor::{PrivateFolder, Signals, edit};
 
+/// Flags of `seal edit`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  seal edit -i ~/recovery.key db.sealed.yaml
+  EDITOR='code --wait' seal edit -i ~/recovery.key db.sealed.yaml")]
+pub(super) struct EditArgs {
+    /// The file
+    #[arg(value_name = "FILE")]
+    pub path: PathBuf,
+    /// Name of the object, when the file holds several
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// To whom.
+    #[command(flatten)]
+    pub to: RecipientArgs,
+    /// Let templates read values under new keys
+    #[arg(long)]
+    pub render: bool,
+}
+
 type Values = BTreeMap<String, Zeroizing<Vec<u8>>>;
 
 /// Opens, lets a person change, seals what changed. Everything else keeps its ciphertext.
-pub(crate) fn run(args: &EditArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
+pub(super) fn run(args: &EditArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
     let place = Location::of(&args.path)?;
     let on_file = |error: CommandError| error.on(shown(&args.path));
     let (_, documents) = read(&args.path)?;

@@ -1,20 +1,37 @@
 //! `seal merge-driver`: three versions of a file, merged key by key and without a private key.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use clap::Args;
 use sealkit_core::manifest::{Document, INPUT_BYTES, SealedEdit, edit_sealed, read_documents};
 use sealkit_core::names::printable;
 use sealkit_core::sealed::{SealedEnvelope, SealedObject};
 use serde_json::Value;
 
-use crate::args::MergeDriverArgs;
 use crate::error::{CommandError, Result};
 use crate::files;
 use crate::git::repository::Location;
 use crate::recipients::wanted::Wanted;
 use crate::terminal::Terminal;
+
+/// Flags of `seal merge-driver`: files that Git made.
+#[derive(Args, Debug)]
+pub(crate) struct MergeDriverArgs {
+    /// The common ancestor
+    #[arg(value_name = "BASE")]
+    pub base: PathBuf,
+    /// Our version; takes the result
+    #[arg(value_name = "OURS")]
+    pub ours: PathBuf,
+    /// Their version
+    #[arg(value_name = "THEIRS")]
+    pub theirs: PathBuf,
+    /// Path of the file in the repository
+    #[arg(value_name = "PATH")]
+    pub path: Option<PathBuf>,
+}
 
 /// Git's merge driver: values and envelopes are merged key by key, the rest by lines. The result
 /// goes into `ours`. Returns false where a person has to decide: conflict markers stand there then.

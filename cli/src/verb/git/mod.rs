@@ -3,6 +3,26 @@
 mod merge;
 mod show;
 
-pub(crate) use crate::git::setup::install;
-pub(crate) use merge::merge_driver;
-pub(crate) use show::{diff, textconv};
+use clap::Subcommand;
+
+use crate::error::Result;
+use crate::git::setup;
+use crate::terminal::Terminal;
+
+pub(super) use merge::{MergeDriverArgs, merge_driver};
+pub(super) use show::{DiffArgs, TextconvArgs, diff, textconv};
+
+/// The verbs of `seal git`.
+#[derive(Debug, Subcommand)]
+pub(super) enum GitCommand {
+    /// Set up merge and diff drivers and a hook in this clone, and .gitattributes
+    #[command(after_help = "Example:\n  seal git install && git add .gitattributes")]
+    Install,
+}
+
+/// Runs one of the verbs.
+pub(super) fn run(command: &GitCommand, terminal: Terminal) -> Result<()> {
+    match command {
+        GitCommand::Install => setup::install(terminal),
+    }
+}

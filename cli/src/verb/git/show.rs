@@ -4,15 +4,34 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use clap::Args;
 use sealkit_core::manifest::{Document, INPUT_BYTES, read_documents, to_yaml};
 use sealkit_core::names::printable;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::args::TextconvArgs;
 use crate::error::{CommandError, Result};
 use crate::files;
 use crate::terminal::{print, shown};
+
+/// Flags of `seal diff`.
+#[derive(Args, Debug)]
+pub(crate) struct DiffArgs {
+    /// The old file
+    #[arg(value_name = "OLD")]
+    pub old: PathBuf,
+    /// The new file
+    #[arg(value_name = "NEW")]
+    pub new: PathBuf,
+}
+
+/// Flags of `seal textconv`.
+#[derive(Args, Debug)]
+pub(crate) struct TextconvArgs {
+    /// The file
+    #[arg(value_name = "FILE")]
+    pub path: PathBuf,
+}
 
 /// What `git diff` shows of a file: a short line for each value, that changes when the value is
 /// sealed anew; recipients instead of envelopes; the rest as it is.
@@ -73,7 +92,7 @@ fn shortened(document: &Document) -> Value {
 }
 
 /// Two files, compared key by key.
-pub(crate) fn diff(old: &PathBuf, new: &PathBuf) -> Result<bool> {
+pub(crate) fn diff(DiffArgs { old, new }: &DiffArgs) -> Result<bool> {
     let read = |path: &PathBuf| -> Result<Vec<Document>> {
         let bytes = files::read(path, INPUT_BYTES)?;
         read_documents(&bytes).map_err(|error| CommandError::input(error).on(shown(path)))

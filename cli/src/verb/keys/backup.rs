@@ -1,17 +1,19 @@
 //! `seal keys backup | restore`: the private keys of a cluster in one age file.
 
 use std::io::{Read as _, Write as _};
+use std::path::PathBuf;
 
 use age::armor::{ArmoredReader, ArmoredWriter, Format};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use clap::Args;
 use sealkit_core::api::IDENTITY_TYPE;
 use sealkit_core::keys::{Identity, RecipientSet, parse_identity_file};
 use sealkit_core::manifest::{read_documents, to_json, wipe};
 use serde_json::{Value, json};
 use zeroize::{Zeroize as _, Zeroizing};
 
-use crate::args::{BackupArgs, GlobalArgs, RestoreArgs};
+use crate::args::{GlobalArgs, WriteClusterArgs};
 use crate::cluster::connect_to_write;
 use crate::error::{CommandError, Result};
 use crate::files::{self, SMALL_FILE};
@@ -21,6 +23,46 @@ use crate::recipients::config::Config;
 use crate::recipients::known::{Group, short_list};
 use crate::recipients::{Chosen, given};
 use crate::terminal::{Terminal, print, shown};
+
+/// Flags of `seal keys backup`.
+#[derive(Args, Debug)]
+pub(crate) struct BackupArgs {
+    /// Which cluster.
+    #[command(flatten)]
+    pub cluster: WriteClusterArgs,
+    /// File for the backup; never overwritten [default: stdout]
+    #[arg(short, long, value_name = "FILE")]
+    pub write: Option<PathBuf>,
+    /// File of public keys to encrypt it to [default: the recovery keys of .sealkit.yaml]
+    #[arg(short = 'R', long = "recipients-file", value_name = "FILE")]
+    pub recipients_files: Vec<PathBuf>,
+    /// Go on when the recovery keys are not those of before
+    #[arg(long)]
+    pub accept_recipients: bool,
+    /// Namespace of the controller
+    #[arg(long, value_name = "NAME", default_value = sealkit_core::api::CONTROLLER_NAMESPACE)]
+    pub system_namespace: String,
+}
+
+/// Flags of `seal keys restore`.
+#[derive(Args, Debug)]
+pub(crate) struct RestoreArgs {
+    /// The backup
+    #[arg(value_name = "FILE")]
+    pub path: PathBuf,
+    /// Which cluster.
+    #[command(flatten)]
+    pub cluster: WriteClusterArgs,
+    /// Open the backup and say what is in it, change nothing
+    #[arg(long)]
+    pub check: bool,
+    /// Restore although the backup is of another cluster and this one has keys
+    #[arg(long)]
+    pub other_cluster: bool,
+    /// Namespace of the controller
+    #[arg(long, value_name = "NAME", default_value = sealkit_core::api::CONTROLLER_NAMESPACE)]
+    pub system_namespace: String,
+}
 
 /// Annotations of an identity that a restored one needs to be what it was.
 const KEPT: [&str; 3] = [
@@ -32,7 +74,7 @@ const KEPT: [&str; 3] = [
 const CLUSTER: &str = "sealkit.dev/cluster-uid";
 
 /// Reads the identities of the cluster and encrypts them to the recovery key.
-pub(crate) fn backup(args: &BackupArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
+pub(super) fn run(args: &BackupArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
     let (here, config) = Config::here()?;
     let recipients = if args.recipients_files.is_empty() {
         let keys = config.as_ref().map(Config::recovery).transpose()?;
@@ -123,7 +165,7 @@ pub(crate) fn backup(args: &BackupArgs, global: &GlobalArgs, terminal: Terminal)
 }
 
 /// Puts the identities of a backup into a cluster. What is there stays.
-pub(crate) fn restore(args: &RestoreArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
+pub(super) fn restore(args: &RestoreArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
     if global.identities().next().is_none() {
         return Err(
             CommandError::usage("no private key to open the backup with")

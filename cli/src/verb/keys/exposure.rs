@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
+use clap::Args;
 use sealkit_core::keys::{Fingerprint, KeyRing};
 use sealkit_core::manifest::Document;
 use sealkit_core::names::printable;
@@ -11,7 +12,7 @@ use serde::Serialize;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use crate::args::{ExposureArgs, GlobalArgs};
+use crate::args::GlobalArgs;
 use crate::error::{CommandError, Result};
 use crate::git::history::{Blob, Commit, History};
 use crate::git::repository::Location;
@@ -19,6 +20,17 @@ use crate::identities;
 use crate::report::{structured, table};
 use crate::sealed_text::{Sealed, sealed_secrets, spelled, title, values};
 use crate::terminal::{Terminal, print, safe};
+
+/// Flags of `seal keys exposure`.
+#[derive(Args, Debug)]
+pub(crate) struct ExposureArgs {
+    /// Fingerprint of the key, or its first 16 characters
+    #[arg(value_name = "FINGERPRINT")]
+    pub fingerprint: Option<String>,
+    /// All classic keys: what a quantum computer will read
+    #[arg(long)]
+    pub classic: bool,
+}
 
 /// What became of a value that the key can read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -73,11 +85,7 @@ struct Occurrence {
 }
 
 /// Lists what the key can read. Returns false where something of it is still in use.
-pub(crate) fn exposure(
-    args: &ExposureArgs,
-    global: &GlobalArgs,
-    terminal: Terminal,
-) -> Result<bool> {
+pub(super) fn run(args: &ExposureArgs, global: &GlobalArgs, terminal: Terminal) -> Result<bool> {
     let leaked = Leaked::new(args)?;
     let ring = identities::ring(global, terminal)?;
     let exposed = Exposed::scan(&leaked, &ring, terminal)?;

@@ -2,121 +2,113 @@
 
 mod backup;
 mod exposure;
+mod fetch;
+mod generate;
+mod list;
+mod retire;
 mod revoke;
 mod rotate;
 mod trust;
 mod usage;
 
-use kube::ResourceExt as _;
-use sealkit_core::keys::{Identity, KeyType};
-use sealkit_core::names::printable;
-use serde_json::json;
+use clap::Subcommand;
 
-use crate::args::{ClusterArgs, FetchArgs, GenerateArgs, GlobalArgs, KeysCommand};
-use crate::cluster::{connect, is_ready};
+use crate::args::{ClusterArgs, GlobalArgs};
 use crate::error::Result;
-use crate::identities::{key_file, write_key_file};
-use crate::recipients::recipient_file::{recipient_file, write_recipient_file};
-use crate::report::{structured, table};
-use crate::terminal::{Terminal, print};
+use crate::terminal::Terminal;
+use backup::{BackupArgs, RestoreArgs};
+use exposure::ExposureArgs;
+use fetch::FetchArgs;
+use generate::GenerateArgs;
+use retire::RetireArgs;
+use revoke::RevokeArgs;
+use rotate::RotateArgs;
+use trust::TrustArgs;
+use usage::UsageArgs;
+
+/// The verbs of `seal keys`.
+#[derive(Debug, Subcommand)]
+pub(super) enum KeysCommand {
+    /// Make a key pair
+    #[command(after_help = "\
+Examples:
+  # private key into a file that only you can read, public key to stdout
+  seal keys generate -w recovery.key > recovery.pub
+
+  # a classic X25519 key, for old tools
+  seal keys generate --classic")]
+    Generate(GenerateArgs),
+    /// Make a new key in the cluster, and put it into the recipient file
+    #[command(after_help = "\
+Examples:
+  seal keys rotate --context prod-eu
+  seal reseal -i ~/recovery.key
+  git commit -am 'Seal to the new key of production'")]
+    Rotate(RotateArgs),
+    /// Tell a cluster whom it may reseal to beside itself: recovery keys and other clusters
+    #[command(after_help = "\
+Examples:
+  seal keys trust --context prod-eu
+
+  # where the cluster is run from Git
+  seal keys trust --context prod-eu -o yaml > sealkit-recipients.yaml")]
+    Trust(TrustArgs),
+    /// End a superseded key: revoked by the cluster once nothing needs it
+    #[command(after_help = "Example:\n  seal keys retire --context prod-eu key-x7k2p")]
+    Retire(RetireArgs),
+    /// End a key that leaked: says which step comes next, and revokes once no value is exposed
+    #[command(after_help = "\
+Example:
+  seal keys revoke --context prod-eu -i ~/recovery.key key-x7k2p")]
+    Revoke(RevokeArgs),
+    /// Save the private keys of a cluster, encrypted to the recovery key
+    #[command(after_help = "\
+Examples:
+  seal keys backup --context prod-eu -w prod-eu.keys.age
+  seal keys restore --check -i ~/recovery.key prod-eu.keys.age")]
+    Backup(BackupArgs),
+    /// Put the private keys of a backup into a cluster
+    #[command(
+        after_help = "Example:\n  seal keys restore --context prod-new -i ~/recovery.key prod-eu.keys.age"
+    )]
+    Restore(RestoreArgs),
+    /// Count what is sealed to which key, in the cluster and in the repository
+    #[command(after_help = "Example:\n  seal keys usage --context prod-eu clusters/production")]
+    Usage(UsageArgs),
+    /// List what a leaked key can read, over all of Git's history
+    #[command(after_help = "\
+Examples:
+  # by the fingerprint of `seal keys list`; with a key, values are compared
+  seal keys exposure 9f2c5d0b7a61e384 -i ~/recovery.key
+
+  # everything that was ever sealed to a classic key
+  seal keys exposure --classic")]
+    Exposure(ExposureArgs),
+    /// List the sealing keys of a cluster
+    #[command(after_help = "Example:\n  seal keys list --context prod-eu -o json")]
+    List(ClusterArgs),
+    /// Fetch the public key of a cluster as a recipient file
+    #[command(
+        after_help = "Example:\n  seal keys fetch --context prod-eu -w .sealkit/production.pub"
+    )]
+    Fetch(FetchArgs),
+}
 
 /// Runs one of the verbs.
 /// Returns false where there are findings.
-pub(crate) fn run(command: &KeysCommand, global: &GlobalArgs, terminal: Terminal) -> Result<bool> {
+pub(super) fn run(command: &KeysCommand, global: &GlobalArgs, terminal: Terminal) -> Result<bool> {
     match command {
-        KeysCommand::Exposure(args) => return exposure::exposure(args, global, terminal),
-        KeysCommand::Revoke(args) => return revoke::revoke(args, global, terminal),
-        KeysCommand::Generate(args) => generate(args, terminal),
-        KeysCommand::List(args) => list(args, global),
-        KeysCommand::Fetch(args) => fetch(args, global, terminal),
-        KeysCommand::Usage(args) => usage::usage(args, global, terminal),
-        KeysCommand::Rotate(args) => rotate::rotate(args, global, terminal),
-        KeysCommand::Trust(args) => trust::trust(args, global, terminal),
-        KeysCommand::Retire(args) => rotate::retire(args, global, terminal),
-        KeysCommand::Backup(args) => backup::backup(args, global, terminal),
+        KeysCommand::Exposure(args) => return exposure::run(args, global, terminal),
+        KeysCommand::Revoke(args) => return revoke::run(args, global, terminal),
+        KeysCommand::Generate(args) => generate::run(args, terminal),
+        KeysCommand::List(args) => list::run(args, global),
+        KeysCommand::Fetch(args) => fetch::run(args, global, terminal),
+        KeysCommand::Usage(args) => usage::run(args, global, terminal),
+        KeysCommand::Rotate(args) => rotate::run(args, global, terminal),
+        KeysCommand::Trust(args) => trust::run(args, global, terminal),
+        KeysCommand::Retire(args) => retire::run(args, global, terminal),
+        KeysCommand::Backup(args) => backup::run(args, global, terminal),
         KeysCommand::Restore(args) => backup::restore(args, global, terminal),
     }
     .map(|()| true)
-}
-
-fn generate(args: &GenerateArgs, terminal: Terminal) -> Result<()> {
-    let key_type = if args.classic {
-        KeyType::Classic
-    } else {
-        KeyType::Hybrid
-    };
-    let identity = Identity::generate(key_type);
-    let text = key_file(&identity);
-    let Some(path) = args.write.as_ref().filter(|path| path.as_os_str() != "-") else {
-        print(text.as_bytes())?;
-        terminal.note(format_args!("public key: {}", identity.recipient()));
-        return Ok(());
-    };
-    write_key_file(path, text.as_bytes())?;
-    terminal.done("wrote", path);
-    print(format!("{}\n", identity.recipient()))
-}
-
-fn list(args: &ClusterArgs, global: &GlobalArgs) -> Result<()> {
-    let keys = connect(args, global)?.sealing_keys()?;
-    let mut rows = vec![
-        [
-            "NAME",
-            "ALGORITHM",
-            "STATE",
-            "READY",
-            "FINGERPRINT",
-            "CREATED",
-        ]
-        .map(str::to_owned)
-        .to_vec(),
-    ];
-    let mut items = Vec::new();
-    for key in &keys {
-        let status = key.status.clone().unwrap_or_default();
-        let name = key.name_any();
-        let algorithm = KeyType::from(key.spec.algorithm).name();
-        let state = status.state.map(|state| format!("{state:?}"));
-        let ready = is_ready(key);
-        let created = status.created_at.map(|time| time.to_string());
-        // What cannot be read as a key is shown without the fingerprint that it claims.
-        let recipient = status
-            .recipient
-            .as_deref()
-            .and_then(|text| text.parse::<sealkit_core::keys::Recipient>().ok());
-        let fingerprint = recipient
-            .as_ref()
-            .map(sealkit_core::keys::Recipient::fingerprint);
-        let dash = || "-".to_owned();
-        rows.push(vec![
-            printable(&name),
-            algorithm.to_owned(),
-            state.clone().unwrap_or_else(dash),
-            if ready { "True" } else { "False" }.to_owned(),
-            fingerprint.map_or_else(dash, |fingerprint| fingerprint.short()),
-            created.clone().unwrap_or_else(dash),
-        ]);
-        items.push(json!({
-            "name": name, "algorithm": algorithm, "state": state, "ready": ready,
-            "fingerprint": fingerprint.map(|fingerprint| fingerprint.to_string()),
-            "recipient": recipient.map(|recipient| recipient.to_string()),
-            "createdAt": created,
-        }));
-    }
-    print(match global.output {
-        Some(form) => structured(&json!({"keys": items}), form)?,
-        None => table(&rows),
-    })
-}
-
-fn fetch(args: &FetchArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
-    let cluster = connect(&args.cluster, global)?;
-    let key = cluster.newest_key(terminal)?;
-    let text = recipient_file(&cluster, &key);
-    let Some(path) = args.write.as_ref().filter(|path| path.as_os_str() != "-") else {
-        return print(text);
-    };
-    write_recipient_file(path, &text)?;
-    terminal.done("wrote", path);
-    Ok(())
 }

@@ -1,6 +1,9 @@
 //! `seal keys revoke`: the whole way of a leaked key, one step after the other. What is done is
 //! seen in the cluster and in the repository, not remembered: run again, it goes on.
 
+use std::path::PathBuf;
+
+use clap::Args;
 use kube::ResourceExt as _;
 use sealkit_core::api::{KeyState, SealingKey};
 use sealkit_core::keys::Fingerprint;
@@ -9,9 +12,9 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::exposure::{Exposed, Leaked};
-use super::rotate::{end, find};
+use super::retire::{end, find};
 use super::usage::claims;
-use crate::args::{GlobalArgs, RevokeArgs};
+use crate::args::{GlobalArgs, WriteClusterArgs};
 use crate::cluster::{Cluster, connect_to_write};
 use crate::error::{CommandError, Result};
 use crate::identities;
@@ -19,6 +22,20 @@ use crate::recipients::config::Config;
 use crate::recipients::recipient_file::read_recipient_file;
 use crate::report::{structured, table};
 use crate::terminal::{Terminal, print, quoted};
+
+/// Flags of `seal keys revoke`.
+#[derive(Args, Debug)]
+pub(crate) struct RevokeArgs {
+    /// Name of the SealingKey, or the beginning of its fingerprint
+    #[arg(value_name = "KEY")]
+    pub key: String,
+    /// Files and folders of the repository [default: the working directory]
+    #[arg(value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// Which cluster.
+    #[command(flatten)]
+    pub cluster: WriteClusterArgs,
+}
 
 /// One step of the way.
 #[derive(Serialize)]
@@ -33,7 +50,7 @@ struct Step {
 }
 
 /// Walks the way as far as it is done. Returns whether the key is revoked.
-pub(crate) fn revoke(args: &RevokeArgs, global: &GlobalArgs, terminal: Terminal) -> Result<bool> {
+pub(super) fn run(args: &RevokeArgs, global: &GlobalArgs, terminal: Terminal) -> Result<bool> {
     let (_, config) = Config::here()?;
     let config = config.as_ref();
     let (cluster, _) = connect_to_write(

@@ -1,13 +1,13 @@
-//! `seal keys rotate | retire`: the cluster's side of a rotation, and the recipient file.
+//! `seal keys rotate`: the cluster's side of a rotation, and the recipient file.
 
-use kube::ResourceExt as _;
-use sealkit_core::api::{Algorithm, KeyState, SealingKey};
+use clap::Args;
+use sealkit_core::api::Algorithm;
 use sealkit_core::names::printable;
 use serde_json::json;
 
-use crate::args::{GlobalArgs, RetireArgs, RotateArgs};
-use crate::cluster::{Cluster, connect_to_write};
-use crate::error::{CommandError, Result};
+use crate::args::{GlobalArgs, WriteClusterArgs};
+use crate::cluster::connect_to_write;
+use crate::error::Result;
 use crate::recipients::acceptance::Acceptance;
 use crate::recipients::config::Config;
 use crate::recipients::from_config;
@@ -17,8 +17,22 @@ use crate::recipients::trust::trust_quietly;
 use crate::report::structured;
 use crate::terminal::{Terminal, print, quoted, safe};
 
+/// Flags of `seal keys rotate`.
+#[derive(Args, Debug)]
+pub(crate) struct RotateArgs {
+    /// Which cluster.
+    #[command(flatten)]
+    pub cluster: WriteClusterArgs,
+    /// X25519 instead of the post-quantum hybrid, where the controller allows it
+    #[arg(long)]
+    pub classic: bool,
+    /// Go on when the recipients are not those of before
+    #[arg(long)]
+    pub accept_recipients: bool,
+}
+
 /// A new key in the cluster, and its public half in the recipient file of the repository.
-pub(crate) fn rotate(args: &RotateArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
+pub(super) fn run(args: &RotateArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
     let (here, config) = Config::here()?;
     let (cluster, name) = connect_to_write(
         &args.cluster,
@@ -92,60 +106,4 @@ pub(crate) fn rotate(args: &RotateArgs, global: &GlobalArgs, terminal: Terminal)
         );
     }
     Ok(())
-}
-
-/// Ends a key that was superseded: the cluster revokes it once nothing needs it.
-pub(crate) fn retire(args: &RetireArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
-    let (_, config) = Config::here()?;
-    let (cluster, _) = connect_to_write(
-        &args.cluster,
-        config.as_ref(),
-        global,
-        terminal,
-        "a key is ended in",
-    )?;
-    let keys = cluster.sealing_keys()?;
-    let key = find(&keys, &args.key)?;
-    let name = key.name_any();
-    if name == cluster.newest_key(terminal)?.name {
-        return Err(CommandError::input("is the key that the cluster seals to")
-            .on(safe(&name))
-            .hint("make a new one first: `seal keys rotate`"));
-    }
-    end(&cluster, &name, terminal)
-}
-
-/// The key of this name, or whose fingerprint begins so.
-pub(crate) fn find<'a>(keys: &'a [SealingKey], named: &str) -> Result<&'a SealingKey> {
-    let is_meant = |key: &&SealingKey| {
-        let status = key.status.as_ref();
-        let fingerprint = status.and_then(|status| status.fingerprint.as_deref());
-        key.name_any() == named
-            || (named.len() >= 8 && fingerprint.is_some_and(|it| it.starts_with(named)))
-    };
-    let mut meant = keys.iter().filter(is_meant);
-    match (meant.next(), meant.next()) {
-        (Some(key), None) => Ok(key),
-        _ => Err(CommandError::input("names no key of the cluster, or several")
-            .on(safe(named))
-            .hint("see `seal keys list`; give its name or the first 16 characters of its fingerprint")),
-    }
-}
-
-/// Has the cluster revoke a key.
-pub(crate) fn end(cluster: &Cluster, name: &str, terminal: Terminal) -> Result<()> {
-    let (state, message) = cluster.request_state(name, KeyState::Revoked)?;
-    if state == Some(KeyState::Revoked) {
-        terminal.note(format_args!(
-            "{} is revoked: the cluster opens nothing with it any more; who has it can still read \
-             what is in Git's history",
-            printable(name)
-        ));
-        return Ok(());
-    }
-    Err(
-        CommandError::cluster(format_args!("not revoked yet: {}", safe(&message)))
-            .on(printable(name))
-            .hint("the cluster revokes it by itself once nothing needs it"),
-    )
 }

@@ -1,6 +1,6 @@
 //! `seal keys trust`: tells a cluster whom it may seal to beside itself when it rewraps.
 
-use crate::args::{GlobalArgs, TrustArgs};
+use crate::args::{GlobalArgs, WriteClusterArgs};
 use crate::cluster::{connect_to_write, manifest};
 use crate::error::{CommandError, Result};
 use crate::recipients::acceptance::Acceptance;
@@ -8,9 +8,28 @@ use crate::recipients::config::Config;
 use crate::recipients::trust::{Wish, write};
 use crate::report::structured;
 use crate::terminal::{Terminal, print};
+use clap::Args;
+
+/// Flags of `seal keys trust`.
+#[derive(Args, Debug)]
+pub(crate) struct TrustArgs {
+    /// Which cluster.
+    #[command(flatten)]
+    pub cluster: WriteClusterArgs,
+    /// Take keys out that no recipient file supersedes, and successors in that the list does not
+    /// bear out
+    #[arg(long)]
+    pub replace: bool,
+    /// Go on when the recipients are not those of before
+    #[arg(long)]
+    pub accept_recipients: bool,
+    /// Namespace of the controller
+    #[arg(long, value_name = "NAME", default_value = sealkit_core::api::CONTROLLER_NAMESPACE)]
+    pub system_namespace: String,
+}
 
 /// Writes the recovery keys and the keys of all other clusters of `.sealkit.yaml`.
-pub(crate) fn trust(args: &TrustArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
+pub(super) fn run(args: &TrustArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
     let (here, config) = Config::here()?;
     let config = config.ok_or_else(|| {
         CommandError::usage("no .sealkit.yaml that could say whom to trust")

@@ -3,19 +3,31 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use clap::Args;
 use kube::ResourceExt as _;
 use sealkit_core::manifest::{INPUT_BYTES, read_documents};
 use sealkit_core::names::printable;
 use sealkit_core::sealed::SealedObject;
 use serde_json::{Value, json};
 
-use crate::args::{GlobalArgs, UsageArgs};
+use crate::args::{ClusterArgs, GlobalArgs};
 use crate::cluster::connect;
 use crate::error::Result;
 use crate::files;
 use crate::files::tree::Tree;
 use crate::report::{structured, table};
 use crate::terminal::{Terminal, print};
+
+/// Flags of `seal keys usage`.
+#[derive(Args, Debug)]
+pub(crate) struct UsageArgs {
+    /// Which cluster.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+    /// Files and folders of the repository [default: the working directory]
+    #[arg(value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+}
 
 /// What is known of one key.
 #[derive(Default)]
@@ -89,7 +101,7 @@ fn fingerprints(bytes: &[u8]) -> BTreeSet<String> {
 }
 
 /// Counts, by fingerprint.
-pub(crate) fn usage(args: &UsageArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
+pub(super) fn run(args: &UsageArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
     let cluster = connect(&args.cluster, global)?;
     let mut usages: BTreeMap<String, Usage> = BTreeMap::new();
     for key in cluster.sealing_keys()? {

@@ -3,13 +3,15 @@
 mod file;
 mod through_cluster;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use clap::Args;
 use sealkit_core::keys::{Fingerprint, KeyRing, RecipientSet};
 use sealkit_core::manifest::INPUT_BYTES;
 use serde_json::json;
 
-use crate::args::{GlobalArgs, ResealArgs};
+use crate::args::{GlobalArgs, WriteClusterArgs};
 use crate::cluster::connect_to_write;
 use crate::error::{CommandError, Result};
 use crate::files;
@@ -27,10 +29,41 @@ use crate::terminal::{Terminal, print};
 use file::{Job, Outcome};
 use through_cluster::Through;
 
+/// Flags of `seal reseal`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  # what is not sealed to whom .sealkit.yaml says; for CI, needs no key
+  seal reseal --check
+
+  # all of the repository: by the cluster, or with the recovery key
+  seal reseal --context prod-eu
+  seal reseal -i ~/recovery.key
+
+  # see which files would change
+  seal reseal -i ~/recovery.key --dry-run clusters/production")]
+pub(super) struct ResealArgs {
+    /// Files and folders [default: the working directory]
+    #[arg(value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// Which cluster.
+    #[command(flatten)]
+    pub cluster: WriteClusterArgs,
+    /// Change nothing, exit with 1 if there is something to do
+    #[arg(long)]
+    pub check: bool,
+    /// Do everything but write
+    #[arg(long, conflicts_with = "check")]
+    pub dry_run: bool,
+    /// Go on when the recipients are not those of before
+    #[arg(long)]
+    pub accept_recipients: bool,
+}
+
 /// Looks at everything below the paths, and seals anew what is not as its rule says. Each file is
 /// replaced as a whole or not at all, so that a run that was interrupted is finished by the next.
 /// Returns whether everything is, or now is, as it should be.
-pub(crate) fn run(args: &ResealArgs, global: &GlobalArgs, terminal: Terminal) -> Result<bool> {
+pub(super) fn run(args: &ResealArgs, global: &GlobalArgs, terminal: Terminal) -> Result<bool> {
     let mode = match (args.check, args.dry_run) {
         (true, _) => Mode::Check,
         (_, true) => Mode::DryRun,

@@ -6,6 +6,7 @@ mod index;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
+use clap::Args;
 use sealkit_core::api::rules::{self, Fault};
 use sealkit_core::api::{Reason, SealedSecretSpec, SecretTemplate};
 use sealkit_core::keys::{Fingerprint, KeyRing};
@@ -14,7 +15,7 @@ use sealkit_core::names::printable;
 use sealkit_core::sealed::{EnvelopeId, SealedObject};
 use serde_json::Value;
 
-use crate::args::{GlobalArgs, VerifyArgs};
+use crate::args::GlobalArgs;
 use crate::error::Result;
 use crate::files;
 use crate::files::tree::{Found, Tree, is_broken_secret, is_manifest};
@@ -30,8 +31,35 @@ use crate::terminal::{Terminal, safe};
 use baseline::{Baseline, Place};
 use index::{Index, Standing};
 
+/// Flags of `seal verify`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  # everything below the working directory; without a key, recipients are what files claim
+  seal verify
+
+  # really open everything
+  seal verify -i recovery.key clusters/production
+
+  # in a pull request: nothing old comes back, nobody new can read, keys are those of main
+  seal verify --base origin/main
+
+  # what the next commit brings; the hook of `seal git install` runs it
+  seal verify --staged")]
+pub(super) struct VerifyArgs {
+    /// Compare with this revision, and trust its config and keys instead of those in the files
+    #[arg(long, value_name = "REF")]
+    pub base: Option<String>,
+    /// Check what the next commit brings, and not the files as they lie there
+    #[arg(long, conflicts_with_all = ["base", "paths"])]
+    pub staged: bool,
+    /// Files and folders [default: the working directory]
+    #[arg(value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+}
+
 /// Looks at everything below the paths. Returns whether nothing was found.
-pub(crate) fn run(args: &VerifyArgs, global: &GlobalArgs, terminal: Terminal) -> Result<bool> {
+pub(super) fn run(args: &VerifyArgs, global: &GlobalArgs, terminal: Terminal) -> Result<bool> {
     // A hook asks for no passphrase, and finds no fault in what is not its own.
     let ring = if args.staged {
         KeyRing::default()

@@ -1,0 +1,41 @@
+//! `seal unset`: takes values out of a file.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::args::GlobalArgs;
+use crate::error::{CommandError, Result};
+use crate::files;
+use crate::git::repository::Location;
+use crate::sealing::held::{find_object, read};
+use crate::sealing::merging::without;
+use crate::terminal::{Terminal, shown};
+
+/// Flags of `seal unset`.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  seal unset db.sealed.yaml OLD_PASSWORD")]
+pub(super) struct UnsetArgs {
+    /// The file
+    #[arg(value_name = "FILE")]
+    pub path: PathBuf,
+    /// Key to take out
+    #[arg(value_name = "KEY", required = true)]
+    pub keys: Vec<String>,
+    /// Name of the object, when the file holds several
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+}
+
+/// Takes values out of an object.
+pub(super) fn run(args: &UnsetArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
+    let place = Location::of(&args.path)?;
+    let on_file = |error: CommandError| error.on(shown(&args.path));
+    let (text, documents) = read(&args.path)?;
+    let namespace = global.namespace.as_deref();
+    let (index, _) = find_object(&documents, namespace, args.name.as_deref()).map_err(on_file)?;
+    let text = without(&text, &documents, index, &args.keys).map_err(on_file)?;
+    files::replace(&place.real, text.as_bytes()).map_err(on_file)?;
+    terminal.done("changed", &args.path);
+    Ok(())
+}
