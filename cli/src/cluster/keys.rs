@@ -1,7 +1,8 @@
 //! The sealing keys of a cluster, and their private halves.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::ops::ControlFlow::{Break, Continue};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::ResourceExt as _;
@@ -15,14 +16,17 @@ use sealkit_core::keys::{Fingerprint, Recipient};
 use sealkit_core::names;
 
 use super::Cluster;
+use super::wait::Wait;
 use crate::error::{CommandError, Result};
 use crate::terminal::{Terminal, safe};
 
-/// Longest wait for the controller to make or end a key.
-const KEY_WITHIN: Duration = Duration::from_secs(60);
+/// For the controller to make or end a key.
+const KEY: Wait = Wait {
+    within: Duration::from_secs(60),
+    pause: Duration::from_millis(250),
+};
 /// How long a refusal must stand: the controller may not have looked at all objects yet.
 const SETTLED: Duration = Duration::from_secs(8);
-const POLL: Duration = Duration::from_millis(250);
 
 /// Who may do what.
 const KEY_ADMIN: &str = "the ClusterRole sealkit-key-admin allows it";
@@ -41,14 +45,19 @@ pub(crate) struct NewestKey {
 impl Cluster {
     /// All sealing keys, newest first.
     pub fn sealing_keys(&self) -> Result<Vec<SealingKey>> {
+        self.runtime.block_on(self.list_keys())
+    }
+
+    async fn list_keys(&self) -> Result<Vec<SealingKey>> {
         let api: Api<SealingKey> = Api::all(self.client.clone());
-        let listed = self.call(
-            api.list(&ListParams::default()),
+        let params = ListParams::default();
+        let listed = self.send(
+            api.list(&params),
             "not allowed to read SealingKeys",
             "everybody who is logged in may read them unless somebody removed the ClusterRole \
              sealkit-public-keys; seal to a recipient file meanwhile: -R FILE",
         );
-        let mut keys = listed?.items;
+        let mut keys = listed.await?.items;
         keys.sort_by_cached_key(|key| {
             let status = key.status.clone().unwrap_or_default();
             std::cmp::Reverse((status.created_at, status.fingerprint, key.name_any()))
@@ -85,25 +94,26 @@ impl Cluster {
 
     /// Waits until a key that was asked for can be sealed to, and every older one only opens.
     pub fn wait_for_key(&self, name: &str) -> Result<NewestKey> {
-        let deadline = Instant::now() + KEY_WITHIN;
-        loop {
-            let keys = self.sealing_keys()?;
-            match newest(&keys) {
-                Ok(key) if key.name == name => return Ok(key),
-                _ if Instant::now() >= deadline => {
+        let waited = KEY.until(async |_| {
+            let keys = self.list_keys().await?;
+            Ok(match newest(&keys) {
+                Ok(key) if key.name == name => Break(key),
+                _ => {
                     let meant = keys.iter().find(|key| key.name_any() == name);
-                    let said = meant.map(ready_message).unwrap_or_default();
-                    return Err(CommandError::cluster(format_args!(
-                        "SealingKey {} is not Ready after {} seconds: {}",
-                        names::printable(name),
-                        KEY_WITHIN.as_secs(),
-                        safe(&said)
-                    ))
-                    .on(self.title())
-                    .hint("is the controller running? see its log, and `seal keys list`"));
+                    Continue(meant.map(ready_message).unwrap_or_default())
                 }
-                _ => std::thread::sleep(POLL),
-            }
+            })
+        });
+        match self.runtime.block_on(waited)? {
+            Break(key) => Ok(key),
+            Continue(said) => Err(CommandError::cluster(format_args!(
+                "SealingKey {} is not Ready after {} seconds: {}",
+                names::printable(name),
+                KEY.within.as_secs(),
+                safe(&said)
+            ))
+            .on(self.title())
+            .hint("is the controller running? see its log, and `seal keys list`")),
         }
     }
 
@@ -119,22 +129,23 @@ impl Cluster {
             KEY_ADMIN,
         )?;
         let generation = patched.metadata.generation;
-        let deadline = Instant::now() + KEY_WITHIN;
-        loop {
-            let keys = self.sealing_keys()?;
+        let waited = KEY.until(async |elapsed| {
+            let keys = self.list_keys().await?;
             let key = keys.iter().find(|key| key.name_any() == name);
             let status = key.and_then(|key| key.status.clone()).unwrap_or_default();
-            let looked = status.observed_generation == generation;
-            let done = status.state == Some(state);
+            let observed = status.observed_generation == generation;
+            let done = observed && status.state == Some(state);
             // It may be refused at first, while the controller still looks at objects.
-            if (looked && done) || Instant::now() >= deadline {
-                return Ok((status.state, key.map(ready_message).unwrap_or_default()));
-            }
-            let refused = key.is_some_and(|key| looked && !is_ready(key));
-            if refused && Instant::now() + KEY_WITHIN >= deadline + SETTLED {
-                return Ok((status.state, key.map(ready_message).unwrap_or_default()));
-            }
-            std::thread::sleep(POLL);
+            let refused = observed && key.is_some_and(|key| !is_ready(key)) && elapsed >= SETTLED;
+            let said = (status.state, key.map(ready_message).unwrap_or_default());
+            Ok::<_, CommandError>(if done || refused {
+                Break(said)
+            } else {
+                Continue(said)
+            })
+        });
+        match self.runtime.block_on(waited)? {
+            Break(said) | Continue(said) => Ok(said),
         }
     }
 

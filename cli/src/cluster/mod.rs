@@ -6,6 +6,7 @@ pub(crate) mod kubeconfig;
 mod objects;
 mod rewrap;
 mod trusted;
+mod wait;
 
 use std::error::Error as _;
 use std::io;
@@ -116,10 +117,17 @@ impl Cluster {
         forbidden: &str,
         role: &str,
     ) -> Result<T> {
-        let answer = self
-            .runtime
-            .block_on(async { tokio::time::timeout(TIMEOUT * 2, call).await });
-        match answer {
+        self.runtime.block_on(self.send(call, forbidden, role))
+    }
+
+    /// The same for those who wait for more than one answer.
+    async fn send<T>(
+        &self,
+        call: impl Future<Output = kube::Result<T>>,
+        forbidden: &str,
+        role: &str,
+    ) -> Result<T> {
+        match tokio::time::timeout(TIMEOUT * 2, call).await {
             Err(_) => Err(timed_out()),
             Ok(Err(kube::Error::Api(status))) if status.code == 403 => {
                 Err(CommandError::cluster(forbidden).hint(role))

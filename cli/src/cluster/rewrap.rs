@@ -2,7 +2,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::time::{Duration, Instant};
+use std::ops::ControlFlow::{Break, Continue};
+use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _};
 use http::header::{ACCEPT, HeaderValue};
@@ -18,6 +19,7 @@ use sealkit_core::names::printable;
 use sealkit_core::sealed::EnvelopeId;
 use serde_json::{Map, Value, json};
 
+use super::wait::Wait;
 use super::{Cluster, TIMEOUT, answer_error, timed_out};
 use crate::error::{CommandError, Result};
 use crate::terminal::safe;
@@ -26,11 +28,16 @@ use crate::terminal::safe;
 const AT_ONCE: usize = 6;
 /// Bytes of the envelopes of one request, before and after: well below the limit.
 const BATCH_BYTES: usize = REWRAP_BYTES / 100 * 85;
-/// Longest wait for one answer.
-const ANSWER_WITHIN: Duration = Duration::from_mins(1);
-/// How long a namespace that has too many requests already is waited for.
-const ROOM_WITHIN: Duration = Duration::from_mins(2);
-const PAUSE: Duration = Duration::from_millis(500);
+/// For one answer.
+const ANSWER: Wait = Wait {
+    within: Duration::from_mins(1),
+    pause: Duration::from_millis(500),
+};
+/// For room in a namespace that has too many requests already.
+const ROOM: Wait = Wait {
+    within: Duration::from_mins(2),
+    pause: Duration::from_millis(500),
+};
 /// What comes back from a creation.
 const METADATA_ONLY: &str =
     "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
@@ -62,7 +69,7 @@ pub(crate) type Answer = std::result::Result<Value, Refused>;
 
 /// What became of one request.
 enum Outcome {
-    Answered(BTreeMap<String, RewrappedEnvelope>),
+    Answered(Answers),
     /// None of its envelopes will be answered.
     Refused(Refused),
 }
@@ -124,21 +131,21 @@ impl Cluster {
 
     /// One request, until it is answered or refused.
     async fn request(&self, asks: &[Ask], batch: &[usize], leaving: &Leaving) -> Result<Outcome> {
-        let deadline = Instant::now() + ROOM_WITHIN;
-        loop {
-            match self.try_request(asks, batch, leaving).await {
-                Ok(outcome) => return Ok(outcome),
-                Err(Trouble::Failed(error)) => return Err(error),
-                Err(Trouble::Full) if Instant::now() >= deadline => {
-                    return Ok(Outcome::Refused(Refused(format!(
-                        "namespace {} has too many RewrapRequests already: somebody else reseals, or \
-                         requests were left behind, which end after ten minutes",
-                        safe(&asks[batch[0]].namespace)
-                    ))));
-                }
-                Err(Trouble::Full) => tokio::time::sleep(PAUSE).await,
-            }
-        }
+        let asked = ROOM.until(
+            async |_| match self.try_request(asks, batch, leaving).await {
+                Ok(outcome) => Ok(Break(outcome)),
+                Err(Trouble::Failed(error)) => Err(error),
+                Err(Trouble::Full) => Ok(Continue(())),
+            },
+        );
+        Ok(match asked.await? {
+            Break(outcome) => outcome,
+            Continue(()) => Outcome::Refused(Refused(format!(
+                "namespace {} has too many RewrapRequests already: somebody else reseals, or \
+                 requests were left behind, which end after ten minutes",
+                safe(&asks[batch[0]].namespace)
+            ))),
+        })
     }
 
     async fn try_request(
@@ -192,59 +199,79 @@ impl Cluster {
     }
 }
 
+/// The answers to the envelopes of a request, by their ids.
+type Answers = BTreeMap<String, RewrappedEnvelope>;
+
 /// Waits for the status of a request.
 async fn answer(
     api: &Api<DynamicObject>,
     made: &PartialObjectMeta,
-) -> std::result::Result<BTreeMap<String, RewrappedEnvelope>, Trouble> {
+) -> std::result::Result<Answers, Trouble> {
     let name = made.name_any();
-    let deadline = Instant::now() + ANSWER_WITHIN;
     let mut version = made.resource_version().unwrap_or_default();
-    while let Some(left) = deadline.checked_duration_since(Instant::now()) {
-        let params = WatchParams::default()
-            .fields(&format!("metadata.name={name}"))
-            .timeout(u32::try_from(left.as_secs().clamp(1, 60)).unwrap_or(60));
-        let watched = async {
-            let mut events = api.watch(&params, &version).await?.boxed();
-            while let Some(event) = events.try_next().await? {
-                match event {
-                    WatchEvent::Added(object) | WatchEvent::Modified(object) => {
-                        if let Some(answer) = answered(&object) {
-                            return Ok(Some(Ok(answer)));
-                        }
-                    }
-                    WatchEvent::Deleted(_) => return Ok(Some(Err(Trouble::Full))),
-                    WatchEvent::Bookmark(_) => {}
-                    WatchEvent::Error(_) => break,
-                }
-            }
-            Ok::<_, kube::Error>(None)
-        };
-        match tokio::time::timeout(left, watched).await {
-            Ok(Ok(Some(answer))) => return answer,
+    let waited = ANSWER.until(async |elapsed| {
+        let left = ANSWER.within.saturating_sub(elapsed);
+        match tokio::time::timeout(left, watch(api, &name, &version, left)).await {
+            Ok(Ok(Seen::Answer(answers))) => return Ok(Break(answers)),
+            Ok(Ok(Seen::Deleted)) => return Err(Trouble::Full),
             Ok(Err(error @ kube::Error::Api(_))) => return Err(unread(&error)),
-            Ok(Ok(None) | Err(_)) | Err(_) => {}
+            // A watch ends for many reasons, and something may have happened meanwhile.
+            Ok(Ok(Seen::End) | Err(_)) | Err(_) => {}
         }
-        // A watch ends for many reasons, and something may have happened meanwhile.
-        match bounded(api.get_opt(&name)).await? {
-            Ok(None) => return Err(Trouble::Full),
-            Ok(Some(object)) => {
-                if let Some(answer) = answered(&object) {
-                    return Ok(answer);
-                }
-                version = object.resource_version().unwrap_or_default();
-            }
-            Err(error) => return Err(unread(&error)),
-        }
-        tokio::time::sleep(PAUSE).await;
+        let Some(object) = bounded(api.get_opt(&name))
+            .await?
+            .map_err(|error| unread(&error))?
+        else {
+            return Err(Trouble::Full);
+        };
+        version = object.resource_version().unwrap_or_default();
+        Ok(answered(&object).map_or(Continue(()), Break))
+    });
+    match waited.await? {
+        Break(answers) => Ok(answers),
+        Continue(()) => Err(Trouble::Failed(
+            CommandError::cluster(format_args!(
+                "no answer within {} seconds",
+                ANSWER.within.as_secs()
+            ))
+            .hint("is the controller running, and does it know RewrapRequests? see its log"),
+        )),
     }
-    Err(Trouble::Failed(
-        CommandError::cluster(format_args!(
-            "no answer within {} seconds",
-            ANSWER_WITHIN.as_secs()
-        ))
-        .hint("is the controller running, and does it know RewrapRequests? see its log"),
-    ))
+}
+
+/// What a watch of one request came to.
+enum Seen {
+    Answer(Answers),
+    /// Somebody took the request away.
+    Deleted,
+    /// Nothing of that, and the watch is over.
+    End,
+}
+
+/// Watches a request until it is answered or gone, or until the watch ends.
+async fn watch(
+    api: &Api<DynamicObject>,
+    name: &str,
+    version: &str,
+    left: Duration,
+) -> kube::Result<Seen> {
+    let params = WatchParams::default()
+        .fields(&format!("metadata.name={name}"))
+        .timeout(u32::try_from(left.as_secs().clamp(1, 60)).unwrap_or(60));
+    let mut events = api.watch(&params, version).await?.boxed();
+    while let Some(event) = events.try_next().await? {
+        match event {
+            WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+                if let Some(answers) = answered(&object) {
+                    return Ok(Seen::Answer(answers));
+                }
+            }
+            WatchEvent::Deleted(_) => return Ok(Seen::Deleted),
+            WatchEvent::Bookmark(_) => {}
+            WatchEvent::Error(_) => break,
+        }
+    }
+    Ok(Seen::End)
 }
 
 /// Why an answer was not read.
@@ -259,7 +286,7 @@ fn unread(error: &kube::Error) -> Trouble {
 }
 
 /// The answer, if there is one.
-fn answered(object: &DynamicObject) -> Option<BTreeMap<String, RewrappedEnvelope>> {
+fn answered(object: &DynamicObject) -> Option<Answers> {
     let status = object.data.get("status")?;
     let status: RewrapRequestStatus = serde_json::from_value(status.clone()).ok()?;
     if status.observed_generation != object.metadata.generation {
@@ -280,7 +307,7 @@ fn answered(object: &DynamicObject) -> Option<BTreeMap<String, RewrappedEnvelope
     })
 }
 
-fn answer_of(ask: &Ask, all: &BTreeMap<String, RewrappedEnvelope>) -> Answer {
+fn answer_of(ask: &Ask, all: &Answers) -> Answer {
     let nothing = || Refused("the cluster said nothing of it".to_owned());
     let one = all
         .get(ask.id.as_str())
