@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 
 use zeroize::Zeroizing;
 
+use super::command::command;
 use super::repository::{no_repository, root_of};
 use crate::error::{CommandError, Result};
 use crate::terminal::safe;
@@ -266,15 +267,10 @@ impl History {
     }
 
     fn start(&self, arguments: &[&str], input: Stdio) -> Result<Child> {
-        Command::new("git")
-            // Replacements would show another history than the one that is pushed.
-            .arg("--no-replace-objects")
-            .arg("-C")
-            .arg(&self.root)
+        command(&self.root)
             .args(arguments)
             .stdin(input)
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
             .spawn()
             .map_err(|_| CommandError::input("git cannot be started").hint("is it on the PATH?"))
     }
@@ -294,7 +290,7 @@ fn ended(mut child: Child) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::git::repository::git;
+    use crate::git::command::git;
 
     #[test]
     fn a_reader_that_breaks_off_ends() {

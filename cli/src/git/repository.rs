@@ -1,9 +1,8 @@
 //! Where a path lies: its repository, and what it really points to.
 
-use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
-use std::process::{Command, Stdio};
 
+use super::command::git;
 use crate::error::{CommandError, Result};
 use crate::files::reading;
 use crate::terminal::shown;
@@ -83,19 +82,6 @@ pub(crate) fn git_folder(root: &Path) -> Option<PathBuf> {
         Ok(common) => Some(folder.join(common.trim())),
         Err(_) => Some(folder),
     }
-}
-
-/// What Git says: its exit code, and its stdout.
-pub(crate) fn git(root: &Path, arguments: &[impl AsRef<OsStr>]) -> Option<(i32, String)> {
-    let mut git = Command::new("git");
-    git.arg("-C").arg(root).args(arguments);
-    let output = git
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .output()
-        .ok()?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    Some((output.status.code()?, text))
 }
 
 /// Follows links in the part that exists; what does not exist yet is appended as it is.

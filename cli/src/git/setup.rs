@@ -3,7 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::repository::{Location, git, git_folder, no_repository, root_of};
+use super::command::git;
+use super::repository::{Location, git_folder, no_repository, root_of};
 use crate::error::{CommandError, Result};
 use crate::files::{self, Access};
 use crate::terminal::{Terminal, shown};

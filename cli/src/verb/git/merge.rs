@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use clap::Args;
 use sealkit_core::manifest::{Document, INPUT_BYTES, SealedEdit, edit_sealed, read_documents};
@@ -12,6 +11,7 @@ use serde_json::Value;
 
 use crate::error::{CommandError, Result};
 use crate::files;
+use crate::git::command::command;
 use crate::git::repository::Location;
 use crate::recipients::wanted::Wanted;
 use crate::terminal::Terminal;
@@ -78,7 +78,8 @@ fn merge_lines([base, ours, theirs]: &[String; 3]) -> Result<(String, bool)> {
     for (name, text) in [("base", base), ("ours", ours), ("theirs", theirs)] {
         std::fs::write(at(name), text).map_err(|_| failed())?;
     }
-    let output = Command::new("git")
+    // Where we are: the configuration there says how conflicts are marked.
+    let output = command(Path::new("."))
         .args([
             "merge-file",
             "-p",
@@ -90,7 +91,6 @@ fn merge_lines([base, ours, theirs]: &[String; 3]) -> Result<(String, bool)> {
             "theirs",
         ])
         .args([at("ours"), at("base"), at("theirs")])
-        .stdin(Stdio::null())
         .output()
         .map_err(|_| failed())?;
     let text = String::from_utf8(output.stdout).map_err(|_| failed())?;
