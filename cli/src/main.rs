@@ -19,6 +19,7 @@ use clap::Parser as _;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use error::CommandError;
+use report::Verdict;
 use terminal::Terminal;
 use verb::Cli;
 
@@ -30,8 +31,8 @@ fn main() -> ExitCode {
     };
     let terminal = Terminal::new(&cli.global);
     match verb::run(&cli, terminal) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(1),
+        Ok(Verdict::Clean) => ExitCode::SUCCESS,
+        Ok(Verdict::Findings) => ExitCode::from(1),
         Err(error) => {
             terminal.error(&error);
             ExitCode::from(error.exit_code())

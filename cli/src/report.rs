@@ -10,6 +10,26 @@ use crate::args::Output;
 use crate::error::{CommandError, Result};
 use crate::terminal::{print, safe};
 
+/// What a verb came to, where it did what it was asked. Decides between the exit codes 0 and 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Everything is as it should be.
+    Clean,
+    /// There is something to look at.
+    Findings,
+}
+
+impl Verdict {
+    /// Clean where this is so.
+    pub fn clean_if(is_clean: bool) -> Self {
+        if is_clean {
+            Self::Clean
+        } else {
+            Self::Findings
+        }
+    }
+}
+
 /// Something wrong with an object or a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Finding {

@@ -21,6 +21,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::args::GlobalArgs;
 use crate::error::{CommandError, Result};
+use crate::report::Verdict;
 use crate::terminal::Terminal;
 use completions::CompletionsArgs;
 use doctor::DoctorArgs;
@@ -124,11 +125,11 @@ Examples:
     Version,
 }
 
-/// Runs the verb. Returns false when there are findings.
-pub(super) fn run(cli: &Cli, terminal: Terminal) -> Result<bool> {
+/// Runs the verb.
+pub(super) fn run(cli: &Cli, terminal: Terminal) -> Result<Verdict> {
     let global = &cli.global;
     let Some(command) = &cli.command else {
-        return seal::run(&cli.seal, global, terminal).map(|()| true);
+        return seal::run(&cli.seal, global, terminal).map(|()| Verdict::Clean);
     };
     if cli.seal != SealArgs::default() {
         return Err(CommandError::usage("flags of sealing stand before a verb")
@@ -153,5 +154,5 @@ pub(super) fn run(cli: &Cli, terminal: Terminal) -> Result<bool> {
         Command::Man(args) => man::run(args, Cli::command(), terminal)?,
         Command::Version => version::run(global.output)?,
     }
-    Ok(true)
+    Ok(Verdict::Clean)
 }

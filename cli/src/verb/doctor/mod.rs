@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::args::GlobalArgs;
 use crate::error::{CommandError, Result};
 use crate::recipients::config::Config;
-use crate::report::structured;
+use crate::report::{Verdict, structured};
 use crate::terminal::{Terminal, print, safe};
 
 /// Flags of `seal doctor`.
@@ -31,8 +31,8 @@ pub(super) struct DoctorArgs {
     pub system_namespace: String,
 }
 
-/// Looks at the repository at hand and at its clusters. Returns whether nothing is wrong.
-pub(super) fn run(args: &DoctorArgs, global: &GlobalArgs, terminal: Terminal) -> Result<bool> {
+/// Looks at the repository at hand and at its clusters. Troubles are findings.
+pub(super) fn run(args: &DoctorArgs, global: &GlobalArgs, terminal: Terminal) -> Result<Verdict> {
     let mut report = Report::default();
     let config = repository::look(&mut report, global)?;
     if !args.offline {
@@ -45,7 +45,7 @@ pub(super) fn run(args: &DoctorArgs, global: &GlobalArgs, terminal: Terminal) ->
         }
     }
     report.print(global, terminal)?;
-    Ok(report.troubles.is_empty())
+    Ok(Verdict::clean_if(report.troubles.is_empty()))
 }
 
 /// Names in the config, and contexts: that of the flag alone, else all that the config has, else

@@ -14,6 +14,7 @@ use crate::files;
 use crate::git::command::command;
 use crate::git::repository::Location;
 use crate::recipients::wanted::Wanted;
+use crate::report::Verdict;
 use crate::terminal::Terminal;
 
 /// Flags of `seal merge-driver`: files that Git made.
@@ -34,8 +35,8 @@ pub(crate) struct MergeDriverArgs {
 }
 
 /// Git's merge driver: values and envelopes are merged key by key, the rest by lines. The result
-/// goes into `ours`. Returns false where a person has to decide: conflict markers stand there then.
-pub(crate) fn merge_driver(args: &MergeDriverArgs, terminal: Terminal) -> Result<bool> {
+/// goes into `ours`. Where a person has to decide, that is a finding, and conflict markers stand there.
+pub(crate) fn merge_driver(args: &MergeDriverArgs, terminal: Terminal) -> Result<Verdict> {
     let read = |path: &Path| files::read_text(path, INPUT_BYTES);
     let texts = [read(&args.base)?, read(&args.ours)?, read(&args.theirs)?];
     let aligned = Aligned::new(&texts, args.path.as_deref());
@@ -54,7 +55,7 @@ pub(crate) fn merge_driver(args: &MergeDriverArgs, terminal: Terminal) -> Result
         for what in aligned.iter().flat_map(|aligned| &aligned.conflicts) {
             terminal.warning(format_args!("both sides changed {what}: keep one of them"));
         }
-        return Ok(false);
+        return Ok(Verdict::Findings);
     }
     // Lines that merge can still say what nobody meant.
     let documents = read_documents(text.as_bytes()).unwrap_or_default();
@@ -66,7 +67,7 @@ pub(crate) fn merge_driver(args: &MergeDriverArgs, terminal: Terminal) -> Result
         terminal
             .warning("the merge is not what both sides meant: look at the file before you go on");
     }
-    Ok(valid && meant)
+    Ok(Verdict::clean_if(valid && meant))
 }
 
 /// `git merge-file` on three texts; false where it left conflict markers.

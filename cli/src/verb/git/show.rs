@@ -12,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::error::{CommandError, Result};
 use crate::files;
+use crate::report::Verdict;
 use crate::terminal::{print, shown};
 
 /// Flags of `seal diff`.
@@ -91,8 +92,8 @@ fn shortened(document: &Document) -> Value {
     object
 }
 
-/// Two files, compared key by key.
-pub(crate) fn diff(DiffArgs { old, new }: &DiffArgs) -> Result<bool> {
+/// Two files, compared key by key. What differs is a finding.
+pub(crate) fn diff(DiffArgs { old, new }: &DiffArgs) -> Result<Verdict> {
     let read = |path: &PathBuf| -> Result<Vec<Document>> {
         let bytes = files::read(path, INPUT_BYTES)?;
         read_documents(&bytes).map_err(|error| CommandError::input(error).on(shown(path)))
@@ -135,7 +136,7 @@ pub(crate) fn diff(DiffArgs { old, new }: &DiffArgs) -> Result<bool> {
         }
     }
     print(&lines)?;
-    Ok(lines.is_empty())
+    Ok(Verdict::clean_if(lines.is_empty()))
 }
 
 /// The leaves of a value by their path.

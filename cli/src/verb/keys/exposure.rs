@@ -17,7 +17,7 @@ use crate::error::{CommandError, Result};
 use crate::git::history::{Blob, Commit, History};
 use crate::git::repository::Location;
 use crate::identities;
-use crate::report::{structured, table};
+use crate::report::{Verdict, structured, table};
 use crate::sealed_text::{Sealed, sealed_secrets, spelled, title, values};
 use crate::terminal::{Terminal, print, safe};
 
@@ -84,8 +84,8 @@ struct Occurrence {
     last: Commit,
 }
 
-/// Lists what the key can read. Returns false where something of it is still in use.
-pub(super) fn run(args: &ExposureArgs, global: &GlobalArgs, terminal: Terminal) -> Result<bool> {
+/// Lists what the key can read. What may be in use is a finding.
+pub(super) fn run(args: &ExposureArgs, global: &GlobalArgs, terminal: Terminal) -> Result<Verdict> {
     let leaked = Leaked::new(args)?;
     let ring = identities::ring(global, terminal)?;
     let exposed = Exposed::scan(&leaked, &ring, terminal)?;
@@ -94,7 +94,7 @@ pub(super) fn run(args: &ExposureArgs, global: &GlobalArgs, terminal: Terminal) 
     } else {
         exposed.show(terminal)?;
     }
-    Ok(exposed.in_use() == 0)
+    Ok(Verdict::clean_if(exposed.in_use() == 0))
 }
 
 /// All that a key can read.

@@ -15,6 +15,7 @@ use clap::Subcommand;
 
 use crate::args::{ClusterArgs, GlobalArgs};
 use crate::error::Result;
+use crate::report::Verdict;
 use crate::terminal::Terminal;
 use backup::{BackupArgs, RestoreArgs};
 use exposure::ExposureArgs;
@@ -95,8 +96,11 @@ Examples:
 }
 
 /// Runs one of the verbs.
-/// Returns false where there are findings.
-pub(super) fn run(command: &KeysCommand, global: &GlobalArgs, terminal: Terminal) -> Result<bool> {
+pub(super) fn run(
+    command: &KeysCommand,
+    global: &GlobalArgs,
+    terminal: Terminal,
+) -> Result<Verdict> {
     match command {
         KeysCommand::Exposure(args) => return exposure::run(args, global, terminal),
         KeysCommand::Revoke(args) => return revoke::run(args, global, terminal),
@@ -110,5 +114,5 @@ pub(super) fn run(command: &KeysCommand, global: &GlobalArgs, terminal: Terminal
         KeysCommand::Backup(args) => backup::run(args, global, terminal),
         KeysCommand::Restore(args) => backup::restore(args, global, terminal),
     }
-    .map(|()| true)
+    .map(|()| Verdict::Clean)
 }

@@ -20,7 +20,7 @@ use crate::error::{CommandError, Result};
 use crate::identities;
 use crate::recipients::config::Config;
 use crate::recipients::recipient_file::read_recipient_file;
-use crate::report::{structured, table};
+use crate::report::{Verdict, structured, table};
 use crate::terminal::{Terminal, print, quoted};
 
 /// Flags of `seal keys revoke`.
@@ -49,8 +49,8 @@ struct Step {
     next: Option<String>,
 }
 
-/// Walks the way as far as it is done. Returns whether the key is revoked.
-pub(super) fn run(args: &RevokeArgs, global: &GlobalArgs, terminal: Terminal) -> Result<bool> {
+/// Walks the way as far as it is done. A key that is not revoked yet is a finding.
+pub(super) fn run(args: &RevokeArgs, global: &GlobalArgs, terminal: Terminal) -> Result<Verdict> {
     let (_, config) = Config::here()?;
     let config = config.as_ref();
     let (cluster, _) = connect_to_write(
@@ -130,7 +130,7 @@ pub(super) fn run(args: &RevokeArgs, global: &GlobalArgs, terminal: Terminal) ->
             terminal.note(format_args!("next: {next}; then run this again"));
         }
     }
-    refusal.map_or(Ok(ready), Err)
+    refusal.map_or(Ok(Verdict::clean_if(ready)), Err)
 }
 
 fn fingerprint(key: &SealingKey) -> Result<Fingerprint> {

@@ -23,7 +23,7 @@ use crate::recipients::acceptance::Acceptance;
 use crate::recipients::config::Config;
 use crate::recipients::known::short_list;
 use crate::recipients::wanted::Wanted;
-use crate::report::{Finding, Scanned, print_findings, structured};
+use crate::report::{Finding, Scanned, Verdict, print_findings, structured};
 use crate::terminal::{Terminal, print};
 
 use file::{Job, Outcome};
@@ -62,8 +62,8 @@ pub(super) struct ResealArgs {
 
 /// Looks at everything below the paths, and seals anew what is not as its rule says. Each file is
 /// replaced as a whole or not at all, so that a run that was interrupted is finished by the next.
-/// Returns whether everything is, or now is, as it should be.
-pub(super) fn run(args: &ResealArgs, global: &GlobalArgs, terminal: Terminal) -> Result<bool> {
+/// What is not as it should be, and stays so, is a finding.
+pub(super) fn run(args: &ResealArgs, global: &GlobalArgs, terminal: Terminal) -> Result<Verdict> {
     let mode = match (args.check, args.dry_run) {
         (true, _) => Mode::Check,
         (_, true) => Mode::DryRun,
@@ -102,8 +102,8 @@ pub(super) fn run(args: &ResealArgs, global: &GlobalArgs, terminal: Terminal) ->
     };
     bar.finish_and_clear();
     files::sync_folders(total.written.iter().map(|place| place.real.as_path()));
-    let as_it_should_be = total.report(mode, &means, global, terminal)?;
-    result.map(|()| as_it_should_be)
+    let verdict = total.report(mode, &means, global, terminal)?;
+    result.map(|()| verdict)
 }
 
 /// What envelopes are opened with.
@@ -234,7 +234,7 @@ impl Total {
         means: &Means,
         global: &GlobalArgs,
         terminal: Terminal,
-    ) -> Result<bool> {
+    ) -> Result<Verdict> {
         for list in [&mut self.dropped, &mut self.added] {
             list.sort_unstable();
             list.dedup();
@@ -295,6 +295,6 @@ impl Total {
             .hint("give the private key of one of their recipients with -i FILE")
             .hint("or seal their values anew"));
         }
-        Ok(self.findings.is_empty())
+        Ok(Verdict::clean_if(self.findings.is_empty()))
     }
 }

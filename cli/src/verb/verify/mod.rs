@@ -24,7 +24,7 @@ use crate::identities;
 use crate::recipients::config::{Config, FILE_NAME};
 use crate::recipients::known::short_list;
 use crate::recipients::wanted::Wanted;
-use crate::report::{Finding, Scanned, print_findings};
+use crate::report::{Finding, Scanned, Verdict, print_findings};
 use crate::sealed_text::{Sealed, may_hold_sealed, plain, spelled, title, values};
 use crate::sealing::template_file;
 use crate::terminal::{Terminal, safe};
@@ -58,8 +58,8 @@ pub(super) struct VerifyArgs {
     pub paths: Vec<PathBuf>,
 }
 
-/// Looks at everything below the paths. Returns whether nothing was found.
-pub(super) fn run(args: &VerifyArgs, global: &GlobalArgs, terminal: Terminal) -> Result<bool> {
+/// Looks at everything below the paths.
+pub(super) fn run(args: &VerifyArgs, global: &GlobalArgs, terminal: Terminal) -> Result<Verdict> {
     // A hook asks for no passphrase, and finds no fault in what is not its own.
     let ring = if args.staged {
         KeyRing::default()
@@ -106,7 +106,7 @@ pub(super) fn run(args: &VerifyArgs, global: &GlobalArgs, terminal: Terminal) ->
             ""
         }
     ));
-    Ok(findings.is_empty())
+    Ok(Verdict::clean_if(findings.is_empty()))
 }
 
 struct Verifier {
