@@ -1,5 +1,9 @@
 //! Kubernetes' rules for names, as far as the format and the manifests need them.
 
+use std::fmt::Write as _;
+
+use sha2::{Digest, Sha256};
+
 /// Is this an RFC 1123 label (namespaces): 1 to 63 of `[-a-z0-9]`, alphanumeric at both ends?
 pub fn is_dns_label(text: &str) -> bool {
     let bytes = text.as_bytes();
@@ -34,6 +38,17 @@ pub fn is_secret_key(text: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'))
         && text != "."
         && !text.starts_with("..")
+}
+
+/// 32 hex characters of the SHA-256 of something public: to tell texts apart where they do not fit.
+/// Nobody can make another text with the same ones.
+pub fn digest(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
+    digest[..16].iter().fold(String::new(), |mut hex, byte| {
+        // Writing into memory cannot fail.
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
 }
 
 /// Text from an untrusted file, made safe for a terminal and a log line: control characters and

@@ -15,6 +15,18 @@ pub enum ConditionType {
     Ready,
 }
 
+impl ConditionType {
+    /// The word in statuses.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Reconciling => "Reconciling",
+            Self::Stalled => "Stalled",
+            Self::Synced => "Synced",
+            Self::Ready => "Ready",
+        }
+    }
+}
+
 /// Status of a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ConditionStatus {
@@ -64,6 +76,8 @@ reasons! {
     TargetWriteFailed,
     /// A template of `template.data` cannot be rendered.
     TemplateFailed,
+    /// A fault of the controller: its log says where. Tried again.
+    ProcessingFailed,
     /// There is no Secret to merge into.
     NotFound,
     /// The resource says `suspend: true`.

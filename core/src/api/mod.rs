@@ -2,6 +2,7 @@
 //! the cluster holds them to.
 
 mod conditions;
+pub mod identity;
 mod rewrap_request;
 pub mod rules;
 mod sealed_secret;
@@ -13,6 +14,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use kube::CustomResourceExt;
 
 pub use conditions::{Condition, ConditionStatus, ConditionType, Reason};
+pub use identity::IDENTITY_TYPE;
 pub use rewrap_request::{
     REWRAP_BYTES, REWRAP_ENVELOPES, REWRAP_REQUESTS, RewrapRequest, RewrapRequestSpec,
     RewrapRequestStatus, RewrappedEnvelope,
@@ -29,11 +31,11 @@ pub const GROUP: &str = "sealkit.dev";
 pub const VERSION: &str = "v1beta1";
 /// The namespace of the controller unless told otherwise.
 pub const CONTROLLER_NAMESPACE: &str = "sealkit-system";
+/// The lease of the leading replica, in the controller's namespace.
+pub const LEASE: &str = "seal-controller";
 /// Annotation whose change forces a reconcile; echoed in `status.lastHandledReconcileAt`.
 pub const RECONCILE_REQUESTED_AT: &str = "sealkit.dev/reconcile-requested-at";
 
-/// Type of the Secrets that hold the identities of a cluster.
-pub const IDENTITY_TYPE: &str = "sealkit.dev/identity";
 /// Prefix of the labels and annotations that only Sealkit sets.
 pub const OWN_PREFIX: &str = "sealkit.dev/";
 

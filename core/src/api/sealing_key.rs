@@ -3,6 +3,8 @@
     reason = "each printer column has a name and a path"
 )]
 
+use std::str::FromStr;
+
 use jiff::Timestamp;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -91,6 +93,28 @@ pub enum KeyState {
     DecryptOnly,
     /// Neither. Final.
     Revoked,
+}
+
+impl KeyState {
+    /// The word in specs, statuses and annotations.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Active => "Active",
+            Self::DecryptOnly => "DecryptOnly",
+            Self::Revoked => "Revoked",
+        }
+    }
+}
+
+impl FromStr for KeyState {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        [Self::Active, Self::DecryptOnly, Self::Revoked]
+            .into_iter()
+            .find(|state| state.name() == text)
+            .ok_or(())
+    }
 }
 
 /// What the controller says of the key pair: a projection of the identity, healed when touched.

@@ -1,8 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
-use sha2::{Digest as _, Sha256};
 
 use super::envelope::CheckedEnvelope;
 use super::value::CheckedValue;
@@ -162,13 +160,7 @@ pub fn content_fingerprint(spec: &Value) -> String {
         .filter(|(field, _)| !["envelopes", "suspend"].contains(&field.as_str()))
         .collect();
     // What was read from JSON encodes as JSON.
-    let text = serde_json::to_vec(&fields).unwrap_or_default();
-    let digest = Sha256::digest(&text);
-    digest[..16].iter().fold(String::new(), |mut hex, byte| {
-        // Writing into memory cannot fail.
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+    names::digest(&serde_json::to_vec(&fields).unwrap_or_default())
 }
 
 /// Bytes of a value as compact JSON.
