@@ -1,19 +1,28 @@
-//! From start to stop: lease, keys, reconcilers.
+//! From start to stop: keys, lease, reconcilers.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use kube::Client;
 use kube_lease_manager::LeaseManagerBuilder;
+use sealkit_core::api::LEASE;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
-use crate::keys::{KeyReconciler, Usage, Users};
+use crate::keys::{KeyReconciler, KeysReceiver, NAME as KEYS, Usage};
+use crate::object::served;
+use crate::reconciler::{Context, Part};
 use crate::rewrap::RewrapRequests;
 use crate::sealed_secret::SealedSecrets;
+use crate::secret::{Freeze, SecretWatch, Secrets};
 use crate::settings::Settings;
 use crate::telemetry::{self, Events, Health, Metrics};
 
-const LEASE: &str = "seal-controller";
+/// The lease, in readiness.
+const THE_LEASE: &str = "Lease";
 /// How long writes under way may take after the signal to stop.
 const STOP_WITHIN: Duration = Duration::from_secs(20);
 
@@ -32,9 +41,12 @@ pub enum RunError {
     /// Another replica took the lease.
     #[error("the lease was lost")]
     LeaseLost,
+    /// What never ends has ended: another process does better than a part of this one.
+    #[error("{0} ended, nobody asked it to")]
+    Ended(&'static str),
 }
 
-/// Runs until a signal asks to stop, or the lease is lost.
+/// Runs until a signal asks to stop, the lease is lost, or a part ends by itself.
 pub async fn run(settings: Settings) -> Result<(), RunError> {
     let config = kube::Config::infer()
         .await
@@ -51,51 +63,187 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
             _ = interrupt.recv() => {}
         }
     };
-    let lead = lead(&settings, client, &metrics, &health, stop);
+    let replica = Replica {
+        settings,
+        client,
+        metrics,
+        health,
+    };
     tokio::select! {
         result = probes => Ok(result?),
-        result = lead => result,
+        result = replica.run(stop) => result,
     }
 }
 
-/// Waits for the lease, works, and gives the lease back.
-async fn lead(
-    settings: &Settings,
+/// One of the controller's processes. All of them read keys; one leads and writes.
+struct Replica {
+    settings: Settings,
     client: Client,
-    metrics: &Arc<Metrics>,
-    health: &Arc<Health>,
-    stop: impl Future<Output = ()>,
-) -> Result<(), RunError> {
-    tokio::pin!(stop);
-    let identity = settings.identity.clone().unwrap_or_else(host_and_process);
-    // Replicas that wait are ready: they would take over at once.
-    health.set_ready(true);
-    let (mut leads, lease) = tokio::select! {
-        () = &mut stop => return Ok(()),
-        lease = take_lease(settings, client.clone(), &identity) => lease?,
-    };
-    let leading = tokio::select! {
-        () = &mut stop => false,
-        result = leads.wait_for(|leads| *leads) => {
-            result.map_err(|_| RunError::Lease)?;
-            true
+    metrics: Arc<Metrics>,
+    health: Arc<Health>,
+}
+
+impl Replica {
+    /// Waits for the lease, works, and gives the lease back.
+    async fn run(&self, stop: impl Future<Output = ()>) -> Result<(), RunError> {
+        tokio::pin!(stop);
+        let settings = &self.settings;
+        let identity = settings.identity.clone().unwrap_or_else(host_and_process);
+        // Ready is whoever leads, and whoever could take over.
+        self.health.expect(THE_LEASE);
+        let (sender, leading) = watch::channel(None);
+        let (mut parts, keys) = self.read_keys(leading);
+        let (mut leads, lease) = tokio::select! {
+            () = &mut stop => return Ok(()),
+            ended = first_to_end(&mut parts) => return Err(ended),
+            lease = take_lease(settings, self.client.clone(), &identity) => lease?,
+        };
+        self.health.ready(THE_LEASE);
+        let is_leader = tokio::select! {
+            () = &mut stop => false,
+            ended = first_to_end(&mut parts) => return Err(ended),
+            result = leads.wait_for(|leads| *leads) => {
+                result.map_err(|_| RunError::Lease)?;
+                true
+            }
+        };
+        if is_leader {
+            tracing::info!(identity, "leading");
+            tokio::select! {
+                result = self.lead(&identity, keys, sender, &mut parts, &mut stop) => result?,
+                // Every write carries a precondition; dropping the tasks ends the rest.
+                _ = leads.wait_for(|leads| !*leads) => return Err(RunError::LeaseLost),
+            }
         }
-    };
-    if leading {
-        tracing::info!(identity, "leading");
-        metrics.leader.set(1);
-        health.set_ready(false);
-        tokio::select! {
-            () = work(settings, client, metrics, health, &identity, &mut stop) => {}
-            // Every write carries a precondition; dropping the tasks ends the rest.
-            _ = leads.wait_for(|leads| !*leads) => return Err(RunError::LeaseLost),
-        }
+        // Without receivers the lease is released.
+        drop(leads);
+        let _ = tokio::time::timeout(Duration::from_secs(5), lease).await;
+        tracing::info!("stopped");
+        Ok(())
     }
-    // Without receivers the lease is released.
-    drop(leads);
-    let _ = tokio::time::timeout(Duration::from_secs(5), lease).await;
-    tracing::info!("stopped");
-    Ok(())
+
+    /// Starts what every replica does: the keys are read, and acted on once this one leads.
+    fn read_keys(
+        &self,
+        leading: watch::Receiver<Option<Usage>>,
+    ) -> (JoinSet<&'static str>, KeysReceiver) {
+        let (sender, keys) = watch::channel(None);
+        let reconciler = KeyReconciler::new(
+            self.client.clone(),
+            &self.settings.namespace,
+            self.settings.allowed_algorithms.clone(),
+            leading,
+            sender,
+        );
+        let mut parts = JoinSet::new();
+        self.health.expect(KEYS);
+        let running = reconciler.run(self.health.clone(), self.metrics.clone());
+        spawn(&mut parts, KEYS, running);
+        (parts, keys)
+    }
+
+    /// Does the work of the leader until it is told to stop.
+    async fn lead(
+        &self,
+        identity: &str,
+        keys: KeysReceiver,
+        leading: watch::Sender<Option<Usage>>,
+        parts: &mut JoinSet<&'static str>,
+        stop: impl Future<Output = ()>,
+    ) -> Result<(), RunError> {
+        let Self {
+            settings,
+            client,
+            metrics,
+            health,
+        } = self;
+        let context = Context {
+            client: client.clone(),
+            served: served(settings),
+            rules: Arc::new(settings.rules()),
+            keys: keys.clone(),
+            events: Events::start(client, identity),
+            health: health.clone(),
+            metrics: metrics.clone(),
+        };
+        let freeze = Arc::new(Freeze::default());
+        let secrets = Secrets::new(client.clone(), freeze.clone());
+        let secret_watch = SecretWatch::new(
+            client.clone(),
+            context.served.clone(),
+            health.clone(),
+            metrics.clone(),
+        );
+        let sealed_secrets = SealedSecrets::new(
+            context.clone(),
+            settings.concurrency,
+            secrets,
+            secret_watch.clone(),
+        );
+        // One line for each kind.
+        let reconcilers: Vec<Arc<dyn Part>> =
+            vec![sealed_secrets.clone(), RewrapRequests::new(context.clone())];
+        self.scrape(&reconcilers, keys);
+        // Ready no more, until the objects are listed.
+        metrics.leader.set(1);
+        // From here on keys are acted on: they ask which objects use them.
+        let usage: Usage = Arc::new(move |key| sealed_secrets.users_of(key));
+        leading.send_replace(Some(usage));
+
+        spawn(parts, "freeze", async move { freeze.watch().await });
+        spawn(parts, "Secret", secret_watch.run());
+        let mut working = JoinSet::new();
+        for part in &reconcilers {
+            let running = part.clone().run(metrics.clone());
+            spawn(&mut working, part.name(), running);
+        }
+        tokio::select! {
+            () = stop => {}
+            ended = first_to_end(parts) => return Err(ended),
+            ended = first_to_end(&mut working) => return Err(ended),
+        }
+        tracing::info!("stopping, writes under way are finished");
+        reconcilers.iter().for_each(|part| part.stop());
+        // What is not finished by then is dropped with the task.
+        let finished = async { while working.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(STOP_WITHIN, finished).await;
+        Ok(())
+    }
+
+    /// From now on gauges that are read from memory are set before each scrape.
+    fn scrape(&self, reconcilers: &[Arc<dyn Part>], keys: KeysReceiver) {
+        let reconcilers: Vec<_> = reconcilers.iter().map(Arc::downgrade).collect();
+        let metrics = self.metrics.clone();
+        self.health.on_scrape(move || {
+            for reconciler in reconcilers.iter().filter_map(std::sync::Weak::upgrade) {
+                reconciler.scrape(&metrics);
+            }
+            if let Some(newest) = &*keys.borrow() {
+                newest.scrape(&metrics);
+            }
+        });
+    }
+}
+
+/// Starts a part; the task gives back its name when it ends, however it ends.
+fn spawn(
+    parts: &mut JoinSet<&'static str>,
+    name: &'static str,
+    running: impl Future<Output = ()> + Send + 'static,
+) {
+    parts.spawn(async move {
+        // Its place was logged by the panic hook.
+        let _ = AssertUnwindSafe(running).catch_unwind().await;
+        name
+    });
+}
+
+/// Waits until a part ends, which none of them should.
+async fn first_to_end(parts: &mut JoinSet<&'static str>) -> RunError {
+    match parts.join_next().await {
+        Some(ended) => RunError::Ended(ended.unwrap_or("a part")),
+        None => std::future::pending().await,
+    }
 }
 
 type Lease = (
@@ -129,78 +277,30 @@ async fn take_lease(
     }
 }
 
-async fn work(
-    settings: &Settings,
-    client: Client,
-    metrics: &Arc<Metrics>,
-    health: &Arc<Health>,
-    identity: &str,
-    stop: impl Future<Output = ()>,
-) {
-    // Each needs the other: keys ask which objects use them, objects ask which keys there are.
-    let objects: Arc<std::sync::OnceLock<std::sync::Weak<SealedSecrets>>> = Arc::default();
-    let usage: Usage = {
-        let objects = objects.clone();
-        Arc::new(move |key| {
-            let objects = objects.get().and_then(std::sync::Weak::upgrade);
-            objects.map_or(Users::Unknown, |objects| objects.users_of(key))
-        })
-    };
-    let (key_reconciler, keys) = KeyReconciler::new(
-        client.clone(),
-        &settings.namespace,
-        settings.allowed_algorithms.clone(),
-        usage,
-    );
-    let events = Events::start(&client, identity);
-    let rewraps = RewrapRequests::new(
-        client.clone(),
-        settings.clone(),
-        keys.clone(),
-        metrics.clone(),
-    );
-    let sealed_secrets = SealedSecrets::new(
-        client,
-        settings.clone(),
-        keys.clone(),
-        events,
-        metrics.clone(),
-    );
-    let _ = objects.set(Arc::downgrade(&sealed_secrets));
-    let scraped = (Arc::downgrade(&sealed_secrets), metrics.clone());
-    let scraped_rewraps = Arc::downgrade(&rewraps);
-    health.on_scrape(move || {
-        if let Some(objects) = scraped.0.upgrade() {
-            objects.scrape();
-        }
-        if let Some(requests) = scraped_rewraps.upgrade() {
-            requests.scrape();
-        }
-        if let Some(newest) = &*keys.borrow() {
-            newest.scrape(&scraped.1);
-        }
-    });
-
-    let mut tasks = tokio::task::JoinSet::new();
-    tasks.spawn(key_reconciler.run(health.clone(), metrics.clone()));
-    let mut objects = tokio::task::JoinSet::new();
-    objects.spawn(sealed_secrets.clone().run(health.clone()));
-    objects.spawn(rewraps.clone().run(health.clone()));
-    tokio::select! {
-        () = stop => {}
-        // What never ends has ended: another process does better than half of this one.
-        _ = tasks.join_next() => return,
-        _ = objects.join_next() => return,
-    }
-    tracing::info!("stopping, writes under way are finished");
-    sealed_secrets.stop();
-    rewraps.stop();
-    // What is not finished by then is dropped with the task.
-    let finished = async { while objects.join_next().await.is_some() {} };
-    let _ = tokio::time::timeout(STOP_WITHIN, finished).await;
-}
-
 fn host_and_process() -> String {
     let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "localhost".to_owned());
     format!("{host}-{}", std::process::id())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_part_that_ends_or_panics_is_named() {
+        let broken = futures::future::lazy(|_| -> () { panic!("injected") });
+        for (name, running) in [
+            ("ends", futures::future::ready(()).boxed()),
+            ("panics", broken.boxed()),
+        ] {
+            let mut parts = JoinSet::new();
+            spawn(&mut parts, "lives", std::future::pending());
+            spawn(&mut parts, name, running);
+            let error = first_to_end(&mut parts).await;
+            assert!(
+                matches!(error, RunError::Ended(ended) if ended == name),
+                "{error}"
+            );
+        }
+    }
 }

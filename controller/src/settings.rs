@@ -1,6 +1,7 @@
 //! Flags of the controller; `--help` names the environment variable of each.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use clap::Parser;
 use sealkit_core::api::{Algorithm, CONTROLLER_NAMESPACE};
@@ -77,6 +78,35 @@ pub struct Settings {
     /// Filter of log lines, as tracing's EnvFilter takes it.
     #[arg(long, env = "SEALKIT_LOG", default_value = "info")]
     pub log: String,
+}
+
+/// What objects are held to, as the administrator decided: nothing that changes while the
+/// controller runs.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// The controller's own namespace, which takes no SealedSecrets.
+    pub namespace: String,
+    /// Scopes that SealedSecrets may have.
+    pub allowed_scopes: Vec<Scope>,
+    /// Prefixes of labels and annotations that templates may not set.
+    pub deny_template_metadata: Vec<String>,
+    /// Namespaces that consent to adoption and merging as a whole.
+    pub adopt_namespaces: Vec<String>,
+    /// How long an object without a matching key counts as waiting for the key.
+    pub key_grace: Duration,
+}
+
+impl Settings {
+    /// The part of the flags that says what objects are held to.
+    pub fn rules(&self) -> Rules {
+        Rules {
+            namespace: self.namespace.clone(),
+            allowed_scopes: self.allowed_scopes.clone(),
+            deny_template_metadata: self.deny_template_metadata.clone(),
+            adopt_namespaces: self.adopt_namespaces.clone(),
+            key_grace: Duration::from_secs(self.key_grace_seconds),
+        }
+    }
 }
 
 fn algorithm(name: &str) -> Result<Algorithm, String> {

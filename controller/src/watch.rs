@@ -1,47 +1,103 @@
-//! Watches that never end: each with its own growing pause after errors.
+//! Watches that never end: each with its own growing pause after errors, and the bookkeeping of
+//! lists done once.
 
+use std::collections::HashSet;
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
 use futures::stream::BoxStream;
-use kube::Client;
+use futures::{Stream, StreamExt};
 use kube::client::Body;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event};
+use kube::{Client, Resource};
 
-use crate::telemetry::{Health, Metrics};
+use crate::object::{Key, Namespaces};
+use crate::telemetry::{Health, Metrics, kind_label};
 
-/// The events of a watch, errors counted and logged, without end.
-pub fn events<K>(
-    stream: impl futures::Stream<Item = watcher::Result<Event<K>>> + Send + 'static,
-    kind: &'static str,
+/// What a watch says of its objects.
+pub enum Change<K> {
+    /// It exists, as it is here; changed or not.
+    Seen(K),
+    /// It was deleted.
+    Gone(Key),
+    /// A list is complete, the first one or one after an interruption. What it lacks is gone.
+    Listed(List),
+}
+
+/// The keys of a complete list.
+pub struct List {
+    namespaces: Namespaces,
+    keys: HashSet<Key>,
+}
+
+impl List {
+    /// Should the object be in the list, and is not?
+    pub fn lacks(&self, key: &Key) -> bool {
+        self.namespaces.covers(key) && !self.keys.contains(key)
+    }
+}
+
+/// The changes of a watch over `namespaces`, errors counted and logged, without end.
+pub fn changes<K>(
+    stream: impl Stream<Item = watcher::Result<Event<K>>> + Send + 'static,
+    name: &'static str,
+    namespaces: Namespaces,
     health: Arc<Health>,
-    metrics: Arc<Metrics>,
+    metrics: &Metrics,
+) -> BoxStream<'static, Change<K>>
+where
+    K: Resource + Clone + Debug + Send + 'static,
+{
+    let mut keys = HashSet::new();
+    events(stream, name, health, metrics)
+        .filter_map(move |event| {
+            let change = match event {
+                Event::Init => {
+                    keys.clear();
+                    None
+                }
+                Event::InitApply(object) => {
+                    keys.insert(Key::of(object.meta()));
+                    Some(Change::Seen(object))
+                }
+                Event::InitDone => Some(Change::Listed(List {
+                    namespaces: namespaces.clone(),
+                    keys: std::mem::take(&mut keys),
+                })),
+                Event::Apply(object) => Some(Change::Seen(object)),
+                Event::Delete(object) => Some(Change::Gone(Key::of(object.meta()))),
+            };
+            futures::future::ready(change)
+        })
+        .boxed()
+}
+
+/// The events of a watch that goes on after errors.
+fn events<K>(
+    stream: impl Stream<Item = watcher::Result<Event<K>>> + Send + 'static,
+    name: &'static str,
+    health: Arc<Health>,
+    metrics: &Metrics,
 ) -> BoxStream<'static, Event<K>>
 where
     K: Clone + Debug + Send + 'static,
 {
-    // Counted from zero, so that the first error is an increase.
-    drop(
-        metrics
-            .watch_errors
-            .get_or_create(&crate::telemetry::kind_label(kind)),
-    );
+    let errors = metrics
+        .watch_errors
+        .get_or_create(&kind_label(name))
+        .clone();
     stream
         .default_backoff()
         .filter_map(move |item| {
             health.watch(item.is_ok());
             let event = item
                 .inspect_err(|error| {
-                    metrics
-                        .watch_errors
-                        .get_or_create(&crate::telemetry::kind_label(kind))
-                        .inc();
+                    errors.inc();
                     // Only the kind of failure: the text of an API error may quote an object.
                     let failure = failure_of(error);
-                    tracing::warn!(kind, failure, "watch failed, will be retried");
+                    tracing::warn!(kind = name, failure, "watch failed, will be retried");
                 })
                 .ok();
             futures::future::ready(event)
@@ -79,5 +135,59 @@ fn failure_of(error: &watcher::Error) -> String {
         | watcher::Error::WatchFailed(error) => kube(error),
         watcher::Error::WatchError(status) => format!("{} {}", status.code, status.reason),
         watcher::Error::NoResourceVersion => "no resourceVersion".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+    use super::*;
+
+    fn map(namespace: &str, name: &str) -> ConfigMap {
+        ConfigMap {
+            metadata: ObjectMeta {
+                namespace: Some(namespace.into()),
+                name: Some(name.into()),
+                ..ObjectMeta::default()
+            },
+            ..ConfigMap::default()
+        }
+    }
+
+    fn key(namespace: &str, name: &str) -> Key {
+        Key::of(&map(namespace, name).metadata)
+    }
+
+    #[tokio::test]
+    async fn a_list_lacks_what_was_not_in_it_and_should_have_been() {
+        let interrupted = [Event::Init, Event::InitApply(map("a", "old"))];
+        let whole = [
+            Event::Init,
+            Event::InitApply(map("a", "new")),
+            Event::InitDone,
+        ];
+        let stream = futures::stream::iter(interrupted.into_iter().chain(whole).map(Ok))
+            .chain(futures::stream::pending());
+        let (health, metrics) = (Arc::default(), Metrics::new());
+        let mut changes = changes(
+            stream,
+            "ConfigMap",
+            Namespaces::One("a".into()),
+            health,
+            &metrics,
+        );
+        assert!(matches!(changes.next().await, Some(Change::Seen(_))));
+        assert!(matches!(changes.next().await, Some(Change::Seen(_))));
+        let Some(Change::Listed(list)) = changes.next().await else {
+            panic!()
+        };
+        assert!(
+            list.lacks(&key("a", "old")),
+            "of a list that was never complete"
+        );
+        assert!(!list.lacks(&key("a", "new")));
+        assert!(!list.lacks(&key("b", "old")), "another watch covers it");
     }
 }

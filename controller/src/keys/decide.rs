@@ -1,24 +1,24 @@
+//! What ought to be done about keys: pure decisions.
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use sealkit_core::api::{Algorithm, KeyState, Reason, SealingKey, SealingKeyStatus};
-use sealkit_core::keys::{Fingerprint, Identity, KeyRing};
+use sealkit_core::keys::{Fingerprint, KeyRing};
 
-use super::{FINGERPRINT, FORCE_REVOKE, Keys, Users};
+use sealkit_core::api::identity::{FINGERPRINT, FORCE_REVOKE, StoredIdentity};
+
+use super::{Keys, Users};
 use crate::status::{self, Outcome};
 
 /// An identity Secret, read. The fingerprint was recomputed from the identity.
 #[derive(Clone)]
 pub(super) struct Held {
     pub(super) secret: String,
+    pub(super) namespace: String,
     pub(super) uid: String,
     pub(super) resource_version: String,
-    pub(super) identity: Identity,
-    /// Annotation; `None` for a restored identity that lost it.
-    pub(super) state: Option<KeyState>,
-    pub(super) created_at: Option<Timestamp>,
-    pub(super) sealing_key: Option<String>,
-    pub(super) label_is_right: bool,
+    pub(super) stored: StoredIdentity,
 }
 
 /// One step towards the state that ought to be.
@@ -75,7 +75,7 @@ pub(super) fn decide(world: &World<'_>) -> (Vec<Action>, Keys) {
             )
         })
         .collect();
-    let created = |held: &Held| held.created_at.unwrap_or(world.now);
+    let created = |held: &Held| held.stored.created_at.unwrap_or(world.now);
     let newest = by_fingerprint
         .iter()
         .filter(|(fingerprint, held)| {
@@ -84,7 +84,7 @@ pub(super) fn decide(world: &World<'_>) -> (Vec<Action>, Keys) {
                 .is_some_and(|(state, _)| *state == KeyState::Active)
                 && world
                     .allowed
-                    .contains(&held.identity.recipient().key_type().into())
+                    .contains(&held.stored.identity.recipient().key_type().into())
         })
         .max_by_key(|(fingerprint, held)| (created(held), **fingerprint))
         .map(|(fingerprint, held)| (*fingerprint, *held));
@@ -99,10 +99,10 @@ pub(super) fn decide(world: &World<'_>) -> (Vec<Action>, Keys) {
         let (state, trouble) = &states[fingerprint];
         let created_at = created(held);
         let name = names[fingerprint].clone();
-        let complete = held.label_is_right
-            && held.state == Some(*state)
-            && held.created_at.is_some()
-            && held.sealing_key.as_ref() == Some(&name);
+        let complete = held.stored.label_is_right
+            && held.stored.state == Some(*state)
+            && held.stored.created_at.is_some()
+            && held.stored.sealing_key.as_ref() == Some(&name);
         if !complete {
             actions.push(Action::Annotate {
                 secret: held.secret.clone(),
@@ -112,7 +112,7 @@ pub(super) fn decide(world: &World<'_>) -> (Vec<Action>, Keys) {
                 sealing_key: name.clone(),
             });
         }
-        let algorithm = held.identity.recipient().key_type().into();
+        let algorithm = held.stored.identity.recipient().key_type().into();
         match world.sealing_keys.get(&name) {
             None => actions.push(Action::CreateSealingKey {
                 name: Some(name),
@@ -128,7 +128,7 @@ pub(super) fn decide(world: &World<'_>) -> (Vec<Action>, Keys) {
                     }
                 };
                 let status = SealingKeyStatus {
-                    recipient: Some(held.identity.recipient().to_string()),
+                    recipient: Some(held.stored.identity.recipient().to_string()),
                     fingerprint: Some(fingerprint.to_string()),
                     created_at: Some(created_at),
                     state: Some(*state),
@@ -146,8 +146,8 @@ pub(super) fn decide(world: &World<'_>) -> (Vec<Action>, Keys) {
 
     let openable = by_fingerprint
         .values()
-        .filter(|held| states[&held.identity.fingerprint()].0 != KeyState::Revoked)
-        .map(|held| held.identity.clone());
+        .filter(|held| states[&held.stored.identity.fingerprint()].0 != KeyState::Revoked)
+        .map(|held| held.stored.identity.clone());
     #[expect(
         clippy::expect_used,
         reason = "fingerprints are unique: they are the map's keys"
@@ -157,7 +157,7 @@ pub(super) fn decide(world: &World<'_>) -> (Vec<Action>, Keys) {
         ring,
         own: by_fingerprint.keys().copied().collect(),
         newest: newest
-            .map(|(fingerprint, held)| (fingerprint, held.identity.recipient().key_type())),
+            .map(|(fingerprint, held)| (fingerprint, held.stored.identity.recipient().key_type())),
         newest_created: newest.map_or(0, |(_, held)| created(held).as_second()),
     };
     (actions, keys)
@@ -178,9 +178,10 @@ fn by_fingerprint<'a>(world: &World<'a>) -> BTreeMap<Fingerprint, &'a Held> {
     let mut identities: BTreeMap<Fingerprint, &Held> = BTreeMap::new();
     for held in world.held.values() {
         let best = identities
-            .entry(held.identity.fingerprint())
+            .entry(held.stored.identity.fingerprint())
             .or_insert(held);
-        if held.state.unwrap_or(KeyState::DecryptOnly) > best.state.unwrap_or(KeyState::DecryptOnly)
+        if held.stored.state.unwrap_or(KeyState::DecryptOnly)
+            > best.stored.state.unwrap_or(KeyState::DecryptOnly)
         {
             *best = held;
         }
@@ -203,10 +204,14 @@ fn names(
             .and_then(|key| key.status.as_ref());
         let named = status.and_then(|status| status.fingerprint.as_ref());
         let is_named = named == Some(&fingerprint.to_string());
-        (!is_named, identities[fingerprint].created_at, *fingerprint)
+        (
+            !is_named,
+            identities[fingerprint].stored.created_at,
+            *fingerprint,
+        )
     };
     let annotated = |held: &&Held| {
-        let name = held.sealing_key.as_deref()?;
+        let name = held.stored.sealing_key.as_deref()?;
         // Whatever somebody wrote there must be a name that the API server takes.
         sealkit_core::names::is_dns_subdomain(name).then(|| name.to_owned())
     };
@@ -264,7 +269,7 @@ fn requested_state(
     held: &Held,
     name: &str,
 ) -> (KeyState, Option<Trouble>) {
-    let base = held.state.unwrap_or(KeyState::DecryptOnly);
+    let base = held.stored.state.unwrap_or(KeyState::DecryptOnly);
     let key = world.sealing_keys.get(name);
     let Some(key) = key else { return (base, None) };
     let wanted = base.max(key.spec.state);
@@ -416,7 +421,7 @@ pub(super) fn write_status(
 #[cfg(test)]
 mod tests {
     use sealkit_core::api::SealingKeySpec;
-    use sealkit_core::keys::KeyType;
+    use sealkit_core::keys::{Identity, KeyType};
 
     use super::*;
 
@@ -439,13 +444,16 @@ mod tests {
             let created_at = state.map(|_| Timestamp::from_second(created).unwrap());
             let held = Held {
                 secret: secret.clone(),
+                namespace: String::new(),
                 uid: String::new(),
                 resource_version: String::new(),
-                identity,
-                state,
-                created_at,
-                sealing_key,
-                label_is_right: true,
+                stored: StoredIdentity {
+                    identity,
+                    state,
+                    created_at,
+                    sealing_key,
+                    label_is_right: true,
+                },
             };
             self.held.insert(secret, held);
             fingerprint
@@ -544,7 +552,7 @@ mod tests {
             .spec
             .state = KeyState::DecryptOnly;
         for held in cluster.held.values_mut() {
-            held.state = Some(KeyState::DecryptOnly);
+            held.stored.state = Some(KeyState::DecryptOnly);
         }
         let (actions, keys) = cluster.decide();
         assert_eq!(keys.newest, None, "the old one does not come back");
@@ -575,7 +583,7 @@ mod tests {
         let name = format!("key-{first}");
         cluster.keys.remove(&format!("key-{second}"));
         for held in cluster.held.values_mut() {
-            held.sealing_key = Some(name.clone());
+            held.stored.sealing_key = Some(name.clone());
         }
         let (actions, _) = cluster.decide();
         let status_writes: Vec<_> = actions

@@ -1,8 +1,12 @@
 //! The cluster's key pairs. The truth is the identity Secrets in the controller's namespace; a
 //! SealingKey's spec is a request, its status a projection that heals. Editing SealingKeys without
 //! rights on Secrets gains nothing.
+//!
+//! Every replica reads the keys, so that one that waits for the lease could open objects at once;
+//! only the one that leads acts on them.
 
 mod decide;
+mod reader;
 mod reconcile;
 
 use std::collections::BTreeSet;
@@ -11,19 +15,7 @@ use std::sync::Arc;
 use sealkit_core::keys::{Fingerprint, KeyRing, KeyType};
 use tokio::sync::watch;
 
-pub use reconcile::KeyReconciler;
-
-/// Label of an identity Secret and annotation of a SealingKey: 32 hex characters, recomputed from
-/// the identity and never believed.
-pub const FINGERPRINT: &str = "sealkit.dev/fingerprint";
-/// Annotation of an identity Secret: Active, DecryptOnly or Revoked.
-pub const STATE_ANNOTATION: &str = "sealkit.dev/state";
-/// Annotation of an identity Secret: when the key pair was made.
-pub const CREATED_ANNOTATION: &str = "sealkit.dev/created-at";
-/// Annotation of an identity Secret: the name of its SealingKey.
-pub const SEALING_KEY_ANNOTATION: &str = "sealkit.dev/sealing-key";
-/// Annotation of a SealingKey: revoke this fingerprint although objects need it.
-pub const FORCE_REVOKE: &str = "sealkit.dev/force-revoke";
+pub use reconcile::{KeyReconciler, NAME};
 
 /// The keys in force. Replaced as a whole when anything about them changes.
 #[derive(Clone, Default)]
@@ -80,6 +72,9 @@ pub enum Users {
 
 /// Tells the users of a key.
 pub type Usage = Arc<dyn Fn(&Fingerprint) -> Users + Send + Sync>;
+
+/// How to ask for the users of keys: `None` while another replica leads.
+pub type Leading = watch::Receiver<Option<Usage>>;
 
 /// The keys in force, and a signal when they change. `None` until they were loaded.
 pub type KeysReceiver = watch::Receiver<Option<Arc<Keys>>>;

@@ -1,28 +1,36 @@
-use std::collections::BTreeMap;
+//! Acts on what is decided about keys: makes key pairs, writes SealingKeys and their statuses.
+
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Patch, PatchParams, PostParams};
-use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::watcher::{self, watcher};
 use kube::{Api, Client, ResourceExt};
-use sealkit_core::api::{Algorithm, IDENTITY_TYPE, KeyState, Reason, SealingKey, SealingKeySpec};
-use sealkit_core::keys::{Identity, parse_identity_file};
+use sealkit_core::api::identity::{
+    CREATED_ANNOTATION, FINGERPRINT, IDENTITY_TYPE, SEALING_KEY_ANNOTATION, STATE_ANNOTATION,
+    identity_secret,
+};
+use sealkit_core::api::{Algorithm, Reason, SealingKey, SealingKeySpec, SealingKeyStatus};
+use sealkit_core::keys::Identity;
 use serde_json::{Value, json};
 use tokio::sync::watch;
-use zeroize::Zeroizing;
 
-use super::decide::{Action, Held, World, decide, write_status};
-use super::{
-    CREATED_ANNOTATION, FINGERPRINT, Keys, KeysReceiver, SEALING_KEY_ANNOTATION, STATE_ANNOTATION,
-    Usage,
-};
+use super::decide::{Action, World, decide, write_status};
+use super::reader::KeyReader;
+use super::{Keys, Leading, Users};
 use crate::kubernetes::{self, ApiFailure};
-use crate::status::Outcome;
+use crate::object::{Namespaces, Origin, SEALING_KEY};
+use crate::status::{self, Outcome};
 use crate::telemetry::{Health, Metrics};
+use crate::watch::{Change, changes};
 
+/// What it is called in logs, metrics and readiness.
+pub const NAME: &str = "SealingKey";
 /// Longest pause after a failed step.
 const MAX_PAUSE: Duration = Duration::from_secs(30);
 /// Rounds of deciding and acting before the watches are heard again.
@@ -30,107 +38,106 @@ const ROUNDS: usize = 8;
 /// How often revocations that waited for their objects are looked at again.
 const RECHECK: Duration = Duration::from_secs(5);
 
-/// Keeps identities and SealingKeys in step. One task of the leader.
+/// Keeps identities and SealingKeys in step: reads them from the first moment on, acts while this
+/// replica leads.
 pub struct KeyReconciler {
+    client: Client,
     secrets: Api<Secret>,
     sealing_keys: Api<SealingKey>,
     allowed: Vec<Algorithm>,
-    usage: Usage,
+    leading: Leading,
     keys: watch::Sender<Option<Arc<Keys>>>,
-    held: BTreeMap<String, Held>,
-    known: BTreeMap<String, SealingKey>,
+    seen: KeyReader,
 }
 
 impl KeyReconciler {
-    /// A reconciler for the identities of `namespace`, and the receiver of the keys in force.
+    /// A reconciler for the identities of `namespace`. Sends the keys in force.
     pub fn new(
         client: Client,
         namespace: &str,
         allowed: Vec<Algorithm>,
-        usage: Usage,
-    ) -> (Self, KeysReceiver) {
-        let (keys, receiver) = watch::channel(None);
-        let reconciler = Self {
+        leading: Leading,
+        keys: watch::Sender<Option<Arc<Keys>>>,
+    ) -> Self {
+        Self {
             secrets: Api::namespaced(client.clone(), namespace),
-            sealing_keys: Api::all(client),
+            sealing_keys: Api::all(client.clone()),
+            client,
             allowed,
-            usage,
+            leading,
             keys,
-            held: BTreeMap::new(),
-            known: BTreeMap::new(),
-        };
-        (reconciler, receiver)
+            seen: KeyReader::default(),
+        }
     }
 
     /// Runs until the task is dropped.
     pub async fn run(mut self, health: Arc<Health>, metrics: Arc<Metrics>) {
-        let config = watcher::Config::default().fields(&format!("type={IDENTITY_TYPE}"));
-        let secrets = watcher(self.secrets.clone(), config);
-        let mut secrets = crate::watch::events(secrets, "Secret", health.clone(), metrics.clone());
-        let keys = watcher(self.sealing_keys.clone(), watcher::Config::default());
-        let mut keys = crate::watch::events(keys, "SealingKey", health, metrics);
-        let mut listed = (false, false);
-        // What a list is replaced by once it is complete.
-        let (mut new_held, mut new_known) = (BTreeMap::new(), BTreeMap::new());
+        let (mut secrets, mut sealing_keys) = self.watches(&health, &metrics);
         let mut pause = Duration::ZERO;
+        let mut leading = self.leading.clone();
         loop {
             let due = if pause.is_zero() { RECHECK } else { pause };
             tokio::select! {
-                Some(event) = secrets.next() => match event {
-                    Event::Init => new_held = BTreeMap::new(),
-                    Event::InitApply(secret) => insert_held(&mut new_held, secret),
-                    Event::InitDone => {
-                        take_over(&mut self.held, std::mem::take(&mut new_held));
-                        listed.0 = true;
-                    }
-                    Event::Apply(secret) => insert_held(&mut self.held, secret),
-                    Event::Delete(secret) => {
-                        self.held.remove(&secret.name_any());
-                    }
-                },
-                Some(event) = keys.next() => match event {
-                    Event::Init => new_known = BTreeMap::new(),
-                    Event::InitApply(key) => {
-                        new_known.insert(key.name_any(), key);
-                    }
-                    Event::InitDone => {
-                        take_over(&mut self.known, std::mem::take(&mut new_known));
-                        listed.1 = true;
-                    }
-                    Event::Apply(key) => insert_newer(&mut self.known, key.name_any(), key),
-                    Event::Delete(key) => {
-                        self.known.remove(&key.name_any());
-                    }
-                },
+                Some(change) = secrets.next() => self.seen.secret(change),
+                Some(change) = sealing_keys.next() => self.seen.sealing_key(change),
+                Ok(()) = leading.changed() => {}
                 () = tokio::time::sleep(due) => {}
             }
-            if listed != (true, true) {
+            if !self.seen.is_complete() {
                 continue;
             }
-            pause = match self.step().await {
-                Ok(()) => Duration::ZERO,
-                Err(failure) => {
+            // A fault of ours in one step is no reason to stop looking after keys.
+            let step = AssertUnwindSafe(self.step()).catch_unwind().await;
+            health.ready(NAME);
+            pause = match step {
+                Ok(Ok(())) => Duration::ZERO,
+                Ok(Err(failure)) => {
                     tracing::warn!(%failure, "keys could not be brought up to date, will be retried");
-                    (pause * 2).clamp(Duration::from_secs(1), MAX_PAUSE)
+                    longer(pause)
+                }
+                Err(_) => {
+                    tracing::error!("the reconcile of keys panicked, will be retried");
+                    longer(pause)
                 }
             };
         }
+    }
+
+    fn watches(
+        &self,
+        health: &Arc<Health>,
+        metrics: &Metrics,
+    ) -> (
+        BoxStream<'static, Change<Secret>>,
+        BoxStream<'static, Change<SealingKey>>,
+    ) {
+        let all = Namespaces::All;
+        let config = watcher::Config::default().fields(&format!("type={IDENTITY_TYPE}"));
+        let secrets = watcher(self.secrets.clone(), config);
+        let secrets = changes(secrets, "Secret", all.clone(), health.clone(), metrics);
+        let keys = watcher(self.sealing_keys.clone(), watcher::Config::default());
+        let keys = changes(keys, NAME, all, health.clone(), metrics);
+        (secrets, keys)
     }
 
     /// Acts until nothing is left to do. Answers of the server are taken over at once, so that
     /// nothing is done twice before a watch tells of it. One step that fails does not keep the
     /// others; the first failure is returned.
     async fn step(&mut self) -> Result<(), ApiFailure> {
+        let usage = self.leading.borrow().clone();
+        let leads = usage.is_some();
+        // Whoever does not lead knows no users, and judges no revocation.
+        let usage = usage.unwrap_or_else(|| Arc::new(|_| Users::Unknown));
         for _ in 0..ROUNDS {
             let (actions, keys) = decide(&World {
-                held: &self.held,
-                sealing_keys: &self.known,
+                held: &self.seen.held,
+                sealing_keys: &self.seen.sealing_keys,
                 allowed: &self.allowed,
-                usage: &*self.usage,
+                usage: &*usage,
                 now: now(),
             });
             self.publish(keys);
-            if actions.is_empty() {
+            if actions.is_empty() || !leads {
                 return Ok(());
             }
             let mut first_failure = Ok(());
@@ -169,13 +176,13 @@ impl KeyReconciler {
                 created_at,
                 sealing_key,
             } => {
-                let held = self.held.get(&secret);
+                let held = self.seen.held.get(&secret);
                 let patch = json!({"metadata": {
                     "uid": held.map(|held| &held.uid),
                     "resourceVersion": held.map(|held| &held.resource_version),
                     "labels": {FINGERPRINT: fingerprint.to_string()},
                     "annotations": {
-                        STATE_ANNOTATION: format!("{state:?}"),
+                        STATE_ANNOTATION: state.name(),
                         CREATED_ANNOTATION: created_at.to_string(),
                         SEALING_KEY_ANNOTATION: sealing_key,
                     },
@@ -185,7 +192,7 @@ impl KeyReconciler {
                     .secrets
                     .patch(&secret, &PatchParams::default(), &Patch::Merge(patch))
                     .await?;
-                insert_held(&mut self.held, patched);
+                self.seen.insert_secret(patched);
             }
             Action::CreateSealingKey {
                 name,
@@ -204,19 +211,12 @@ impl KeyReconciler {
                     .create(&PostParams::default(), &key)
                     .await?;
                 tracing::info!(sealing_key = key.name_any(), ?state, "SealingKey created");
-                self.known.insert(key.name_any(), key);
+                self.seen.insert_sealing_key(key);
             }
             Action::WriteStatus {
                 sealing_key,
                 status,
-            } => {
-                let metadata = self.precondition(&sealing_key);
-                self.patch_status(
-                    sealing_key,
-                    &json!({"metadata": metadata, "status": status}),
-                )
-                .await?;
-            }
+            } => self.write_status(&sealing_key, status).await?,
         }
         Ok(())
     }
@@ -229,7 +229,7 @@ impl KeyReconciler {
         algorithm: Algorithm,
         created_at: Timestamp,
     ) -> Result<(), ApiFailure> {
-        let Some(key) = self.known.get(&sealing_key) else {
+        let Some(key) = self.seen.sealing_keys.get(&sealing_key) else {
             return Ok(());
         };
         let name = format!("sealing-key-{}", key.uid().unwrap_or_default());
@@ -239,7 +239,7 @@ impl KeyReconciler {
         let created = self.secrets.create(&PostParams::default(), &secret).await;
         kubernetes::wipe(&mut secret);
         match created.map_err(ApiFailure::from) {
-            Ok(created) => insert_held(&mut self.held, created),
+            Ok(created) => self.seen.insert_secret(created),
             Err(failure) => {
                 let message = format!("the key pair could not be stored: {failure}");
                 let outcome = Outcome::Retrying(Reason::TargetWriteFailed, message);
@@ -249,12 +249,7 @@ impl KeyReconciler {
                     status,
                 }) = write_status(key, status, &outcome, now())
                 {
-                    let metadata = self.precondition(&sealing_key);
-                    self.patch_status(
-                        sealing_key,
-                        &json!({"metadata": metadata, "status": status}),
-                    )
-                    .await?;
+                    self.write_status(&sealing_key, status).await?;
                 }
                 return Err(failure);
             }
@@ -267,23 +262,36 @@ impl KeyReconciler {
             .sealing_keys
             .patch(&sealing_key, &PatchParams::default(), &patch)
             .await?;
-        self.known.insert(sealing_key, key);
+        self.seen.insert_sealing_key(key);
         Ok(())
     }
 
-    async fn patch_status(&mut self, name: String, patch: &Value) -> Result<(), ApiFailure> {
-        let patch = Patch::Merge(patch);
-        let key = self
-            .sealing_keys
-            .patch_status(&name, &PatchParams::default(), &patch)
-            .await?;
-        self.known.insert(name, key);
+    async fn write_status(
+        &mut self,
+        name: &str,
+        status: SealingKeyStatus,
+    ) -> Result<(), ApiFailure> {
+        let Some(key) = self.seen.sealing_keys.get_mut(name) else {
+            return Ok(());
+        };
+        let origin = Origin::of(SEALING_KEY, &key.metadata);
+        let version = key.metadata.resource_version.as_deref();
+        let old = key.status.as_ref();
+        let written = status::write(&self.client, &origin, version, old, &status).await?;
+        if let Some(metadata) = written {
+            key.metadata = metadata;
+            key.status = Some(status);
+        }
         Ok(())
     }
 
     /// A late write of a former leader must fail: UID and resourceVersion as last seen.
     fn precondition(&self, sealing_key: &str) -> Value {
-        let meta = self.known.get(sealing_key).map(|key| &key.metadata);
+        let meta = self
+            .seen
+            .sealing_keys
+            .get(sealing_key)
+            .map(|key| &key.metadata);
         json!({
             "uid": meta.and_then(|meta| meta.uid.as_ref()),
             "resourceVersion": meta.and_then(|meta| meta.resource_version.as_ref()),
@@ -291,161 +299,12 @@ impl KeyReconciler {
     }
 }
 
-/// What has a version.
-trait Versioned {
-    fn uid_and_version(&self) -> (&str, &str);
-
-    /// The same object, as it was before? Versions of one resource are numbers that grow.
-    fn is_older_than(&self, other: &Self) -> bool {
-        let ((uid, version), (other_uid, other_version)) =
-            (self.uid_and_version(), other.uid_and_version());
-        let versions = (version.parse::<u64>(), other_version.parse::<u64>());
-        uid == other_uid && matches!(versions, (Ok(version), Ok(other)) if version < other)
-    }
-}
-
-impl Versioned for Held {
-    fn uid_and_version(&self) -> (&str, &str) {
-        (&self.uid, &self.resource_version)
-    }
-}
-
-impl Versioned for SealingKey {
-    fn uid_and_version(&self) -> (&str, &str) {
-        let meta = &self.metadata;
-        (
-            meta.uid.as_deref().unwrap_or_default(),
-            meta.resource_version.as_deref().unwrap_or_default(),
-        )
-    }
-}
-
-/// A watch runs behind the answers to our own writes: what it shows of before is not taken for
-/// the present. A SealingKey would lose its fingerprint, and get another identity.
-fn insert_newer<T: Versioned>(known: &mut BTreeMap<String, T>, name: String, new: T) {
-    if known.get(&name).is_none_or(|old| !new.is_older_than(old)) {
-        known.insert(name, new);
-    }
-}
-
-/// Replaces what is known by a list.
-fn take_over<T: Versioned>(known: &mut BTreeMap<String, T>, list: BTreeMap<String, T>) {
-    known.retain(|name, _| list.contains_key(name));
-    for (name, new) in list {
-        insert_newer(known, name, new);
-    }
+fn longer(pause: Duration) -> Duration {
+    (pause * 2).clamp(Duration::from_secs(1), MAX_PAUSE)
 }
 
 /// The time in whole seconds, which is what Kubernetes keeps.
 fn now() -> Timestamp {
     let now = Timestamp::now();
     Timestamp::from_second(now.as_second()).unwrap_or(now)
-}
-
-fn identity_secret(
-    identity: &Identity,
-    name: String,
-    sealing_key: &str,
-    created_at: Timestamp,
-) -> Secret {
-    let fingerprint = identity.fingerprint();
-    let text = identity.to_secret_text();
-    let mut file = Zeroizing::new(String::with_capacity(text.len() + 1));
-    file.push_str(&text);
-    file.push('\n');
-    let mut secret = Secret {
-        type_: Some(IDENTITY_TYPE.to_owned()),
-        data: Some(BTreeMap::from([(
-            "identity".to_owned(),
-            k8s_openapi::ByteString(file.as_bytes().to_vec()),
-        )])),
-        ..Secret::default()
-    };
-    secret.metadata.name = Some(name);
-    secret.metadata.labels = Some(BTreeMap::from([(
-        FINGERPRINT.to_owned(),
-        fingerprint.to_string(),
-    )]));
-    secret.metadata.annotations = Some(BTreeMap::from([
-        (
-            STATE_ANNOTATION.to_owned(),
-            format!("{:?}", KeyState::Active),
-        ),
-        (CREATED_ANNOTATION.to_owned(), created_at.to_string()),
-        (SEALING_KEY_ANNOTATION.to_owned(), sealing_key.to_owned()),
-    ]));
-    secret
-}
-
-/// Reads an identity Secret; one that holds no identity is logged and left out.
-fn insert_held(held: &mut BTreeMap<String, Held>, mut secret: Secret) {
-    let name = secret.name_any();
-    if let Some(identity) = read_identity(&secret) {
-        let label = secret.labels().get(FINGERPRINT).cloned();
-        let annotation = |name: &str| secret.annotations().get(name).cloned();
-        let parsed = Held {
-            secret: name.clone(),
-            uid: secret.uid().unwrap_or_default(),
-            resource_version: secret.resource_version().unwrap_or_default(),
-            label_is_right: label == Some(identity.fingerprint().to_string()),
-            identity,
-            state: annotation(STATE_ANNOTATION).and_then(|state| match state.as_str() {
-                "Active" => Some(KeyState::Active),
-                "DecryptOnly" => Some(KeyState::DecryptOnly),
-                "Revoked" => Some(KeyState::Revoked),
-                _ => None,
-            }),
-            created_at: annotation(CREATED_ANNOTATION).and_then(|time| time.parse().ok()),
-            sealing_key: annotation(SEALING_KEY_ANNOTATION),
-        };
-        insert_newer(held, name, parsed);
-    } else {
-        tracing::warn!(
-            secret = name,
-            "holds no single age identity under the key `identity`"
-        );
-        held.remove(&name);
-    }
-    kubernetes::wipe(&mut secret);
-}
-
-fn read_identity(secret: &Secret) -> Option<Identity> {
-    let bytes = &secret.data.as_ref()?.get("identity")?.0;
-    let mut identities = parse_identity_file(std::str::from_utf8(bytes).ok()?).ok()?;
-    (identities.len() == 1).then(|| identities.remove(0))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn key(uid: &str, version: &str) -> SealingKey {
-        let spec = SealingKeySpec {
-            algorithm: Algorithm::Hybrid,
-            state: KeyState::Active,
-        };
-        let mut key = SealingKey::new("a", spec);
-        key.metadata.uid = Some(uid.to_owned());
-        key.metadata.resource_version = Some(version.to_owned());
-        key
-    }
-
-    #[test]
-    fn what_a_watch_shows_of_before_is_not_taken_over() {
-        let mut known = BTreeMap::from([("a".to_owned(), key("u", "10"))]);
-        let version = |known: &BTreeMap<String, SealingKey>| known["a"].resource_version().unwrap();
-        insert_newer(&mut known, "a".to_owned(), key("u", "9"));
-        assert_eq!(version(&known), "10");
-        take_over(
-            &mut known,
-            BTreeMap::from([("a".to_owned(), key("u", "9"))]),
-        );
-        assert_eq!(version(&known), "10");
-        insert_newer(&mut known, "a".to_owned(), key("u", "11"));
-        assert_eq!(version(&known), "11");
-        insert_newer(&mut known, "a".to_owned(), key("made anew", "5"));
-        assert_eq!(version(&known), "5", "another object");
-        take_over(&mut known, BTreeMap::new());
-        assert!(known.is_empty());
-    }
 }

@@ -24,12 +24,6 @@ pub trait Grouped {
     fn group(&self) -> &str;
 }
 
-impl Grouped for (String, String) {
-    fn group(&self) -> &str {
-        &self.0
-    }
-}
-
 /// Which work goes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Lane {

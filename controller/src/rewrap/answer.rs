@@ -1,3 +1,5 @@
+//! The answer to a RewrapRequest: new envelopes, or why there is none. Pure.
+
 use std::collections::BTreeMap;
 
 use sealkit_core::api::{REWRAP_BYTES, REWRAP_ENVELOPES, RewrappedEnvelope};

@@ -5,26 +5,25 @@
 mod answer;
 mod reconcile;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt;
-use kube::Client;
 use kube::core::PartialObjectMeta;
-use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::watcher::{self, watcher};
 use sealkit_core::api::{REWRAP_REQUESTS, RewrapRequest};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::keys::KeysReceiver;
-use crate::place::{Key, Place, api, covers, key_of, places};
-use crate::queue::{Lane, Queue, drained};
-use crate::settings::Settings;
-use crate::telemetry::{Health, LaneLabel, Metrics};
+use crate::kubernetes::ApiFailure;
+use crate::object::{Key, Namespaces, api};
+use crate::queue::{Lane, Queue, Work};
+use crate::reconciler::{Context, Reconciler, Retry};
+use crate::telemetry::Metrics;
+use crate::watch::{Change, changes};
 
 const KIND: &str = "RewrapRequest";
-/// Lane in metrics.
-const LANE: &str = "rewrap";
 /// Requests of one page of a list.
 const PAGE: u32 = 50;
 /// How long a request stays after it was made.
@@ -38,27 +37,24 @@ const WORKERS: usize = AT_ONCE + 1;
 
 /// Everything that the reconciler of RewrapRequests works with.
 pub struct RewrapRequests {
-    client: Client,
-    settings: Settings,
-    keys: KeysReceiver,
+    context: Context,
     queue: Queue<Key, ()>,
     known: Mutex<Requests>,
-    metrics: Arc<Metrics>,
 }
 
 /// All requests.
 #[derive(Default)]
 struct Requests {
-    known: HashMap<Key, Known>,
+    known: HashMap<Key, KnownRequest>,
     /// How many each namespace has that are not refused.
     kept: HashMap<String, usize>,
 }
 
 impl Requests {
     /// Takes a request down, refused if its namespace has too many.
-    fn insert(&mut self, key: Key, mut known: Known) {
+    fn insert(&mut self, key: Key, mut known: KnownRequest) {
         self.remove(&key);
-        let kept = self.kept.entry(key.0.clone()).or_default();
+        let kept = self.kept.entry(key.namespace.clone()).or_default();
         known.refused |= *kept >= REWRAP_REQUESTS;
         *kept += usize::from(!known.refused);
         self.known.insert(key, known);
@@ -68,10 +64,10 @@ impl Requests {
         let Some(known) = self.known.remove(key) else {
             return;
         };
-        if let Some(kept) = self.kept.get_mut(&key.0).filter(|_| !known.refused) {
+        if let Some(kept) = self.kept.get_mut(&key.namespace).filter(|_| !known.refused) {
             *kept -= 1;
             if *kept == 0 {
-                self.kept.remove(&key.0);
+                self.kept.remove(&key.namespace);
             }
         }
     }
@@ -79,7 +75,7 @@ impl Requests {
 
 /// What is remembered of a request.
 #[derive(Clone)]
-struct Known {
+struct KnownRequest {
     uid: String,
     /// One too many in its namespace, or on its way out: not answered, and in nobody's way.
     refused: bool,
@@ -92,85 +88,40 @@ struct Known {
 
 impl RewrapRequests {
     /// A reconciler that has seen nothing yet.
-    pub fn new(
-        client: Client,
-        settings: Settings,
-        keys: KeysReceiver,
-        metrics: Arc<Metrics>,
-    ) -> Arc<Self> {
+    pub fn new(context: Context) -> Arc<Self> {
         Arc::new(Self {
-            client,
-            settings,
-            keys,
+            context,
             queue: Queue::new(AT_ONCE),
             known: Mutex::default(),
-            metrics,
         })
     }
 
-    /// Sets the gauge of what waits.
-    pub fn scrape(&self) {
-        // What waits for its end does not wait for an answer.
-        let waiting = self
-            .known()
-            .known
-            .values()
-            .filter(|known| !known.answered)
-            .count();
-        self.metrics
-            .queue_depth
-            .get_or_create(&LaneLabel { lane: LANE })
-            .set(i64::try_from(waiting).unwrap_or(i64::MAX));
-    }
-
-    /// Runs watches and workers until the queue is closed.
-    pub async fn run(self: Arc<Self>, health: Arc<Health>) {
-        if self.keys.clone().wait_for(Option::is_some).await.is_err() {
-            return;
-        }
-        let mut watches = tokio::task::JoinSet::new();
-        for place in places(&self.settings) {
-            watches.spawn(self.clone().watch(place, health.clone()));
-        }
-        let mut workers = tokio::task::JoinSet::new();
-        for _ in 0..WORKERS {
-            workers.spawn(self.clone().work());
-        }
-        drained(workers, watches).await;
-    }
-
-    /// Hands out no more work; answers under way are finished.
-    pub fn stop(&self) {
-        self.queue.close();
-    }
-
-    async fn watch(self: Arc<Self>, place: Place, health: Arc<Health>) {
-        let api = api::<PartialObjectMeta<RewrapRequest>>(&self.client, &place);
+    async fn watch(self: Arc<Self>, namespaces: Namespaces) {
+        let Context {
+            client,
+            health,
+            metrics,
+            ..
+        } = &self.context;
+        let api = api::<PartialObjectMeta<RewrapRequest>>(client, &namespaces);
         // Even metadata may be large.
         let stream = watcher(api, watcher::Config::default().page_size(PAGE));
-        let mut stream = crate::watch::events(stream, KIND, health, self.metrics.clone());
-        let mut listed = HashSet::new();
-        while let Some(event) = stream.next().await {
-            match event {
-                Event::Init => listed.clear(),
-                Event::InitApply(request) => {
-                    listed.insert(key_of(&request.metadata));
-                    self.seen(&request);
-                }
-                Event::InitDone => {
-                    let gone = |key: &&Key| covers(&place, key) && !listed.contains(*key);
+        let mut changes = changes(stream, KIND, namespaces, health.clone(), metrics);
+        while let Some(change) = changes.next().await {
+            match change {
+                Change::Seen(request) => self.seen(&request),
+                Change::Gone(key) => self.gone(&key),
+                Change::Listed(list) => {
+                    let gone = |key: &&Key| list.lacks(key);
                     let gone: Vec<Key> = self.known().known.keys().filter(gone).cloned().collect();
                     gone.iter().for_each(|key| self.gone(key));
-                    listed = HashSet::new();
                 }
-                Event::Apply(request) => self.seen(&request),
-                Event::Delete(request) => self.gone(&key_of(&request.metadata)),
             }
         }
     }
 
     fn seen(&self, request: &PartialObjectMeta<RewrapRequest>) {
-        let key = key_of(&request.metadata);
+        let key = Key::of(&request.metadata);
         let uid = request.metadata.uid.clone().unwrap_or_default();
         let made = request.metadata.creation_timestamp.as_ref();
         let age = made.map_or(Duration::ZERO, |made| {
@@ -184,7 +135,7 @@ impl RewrapRequests {
             if known.is_some_and(|known| known.refused || !leaving) {
                 return;
             }
-            let entry = Known {
+            let entry = KnownRequest {
                 uid,
                 refused: leaving,
                 answered: leaving,
@@ -208,4 +159,51 @@ impl RewrapRequests {
         // No code that can panic runs under the lock.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl Reconciler for RewrapRequests {
+    const KIND: &'static str = KIND;
+    type Payload = ();
+
+    fn queue(&self) -> &Queue<Key, ()> {
+        &self.queue
+    }
+
+    fn workers(&self) -> usize {
+        WORKERS
+    }
+
+    async fn triggers(self: &Arc<Self>) -> JoinSet<()> {
+        let mut watches = JoinSet::new();
+        let Context {
+            mut keys, served, ..
+        } = self.context.clone();
+        // Nothing is answered before the keys are known; without keys to come, a watch has ended.
+        if keys.wait_for(Option::is_some).await.is_err() {
+            watches.spawn(async {});
+            return watches;
+        }
+        for namespaces in served {
+            watches.spawn(self.clone().watch(namespaces));
+        }
+        watches
+    }
+
+    async fn reconcile(&self, work: Work<Key, ()>) -> Result<&'static str, ApiFailure> {
+        self.reconciled(&work.key).await
+    }
+
+    fn failed(&self, key: &Key) -> Option<Retry> {
+        let mut requests = self.known();
+        let known = requests.known.get_mut(key)?;
+        known.failures = known.failures.saturating_add(1);
+        // Its end comes first.
+        let ends = known.ends;
+        Some(Retry {
+            failures: known.failures,
+            latest: (Instant::now() < ends).then_some(ends),
+        })
+    }
+
+    fn gauges(&self, _: &Metrics) {}
 }

@@ -1,3 +1,5 @@
+//! Opening a SealedSecret: from its text and the keys to the values, or why not.
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,10 +14,10 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::SealedSecretObject;
-use super::state::Spec;
 use crate::keys::Keys;
+use crate::object::Spec;
 use crate::queue::Turns;
-use crate::settings::Settings;
+use crate::settings::Rules;
 use crate::status::Outcome;
 
 /// A hundred times what the worst legal object needs.
@@ -82,11 +84,11 @@ pub(super) async fn open(
     object: Arc<SealedSecretObject>,
     spec: Arc<Spec>,
     keys: Arc<Keys>,
-    settings: &Settings,
+    own: &Arc<Rules>,
     renders: &Arc<Turns>,
 ) -> Result<OpenedObject, Failure> {
     let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
-    if namespace == settings.namespace {
+    if namespace == own.namespace {
         let message = "the controller's own namespace takes no SealedSecrets".to_owned();
         return Err(Failure::Terminal(Reason::InvalidSpec, message));
     }
@@ -100,16 +102,16 @@ pub(super) async fn open(
     } else {
         None
     };
-    let settings = settings.clone();
+    let own = own.clone();
     let opened =
-        tokio::task::spawn_blocking(move || open_now(&object.metadata, &spec, &keys, &settings));
+        tokio::task::spawn_blocking(move || open_now(&object.metadata, &spec, &keys, &own));
     // Everything in there is bounded; should a library hang all the same, it costs a thread and
     // not a worker.
     let opened = tokio::time::timeout(OPEN_WITHIN, opened).await;
     drop(place);
     opened.ok().and_then(Result::ok).unwrap_or_else(|| {
-        let message = "the object could not be processed".to_owned();
-        Err(Failure::Terminal(Reason::InvalidSpec, message))
+        let message = "a fault of the controller, whose log says where".to_owned();
+        Err(Failure::Passing(Reason::ProcessingFailed, message))
     })
 }
 
@@ -117,10 +119,9 @@ fn open_now(
     metadata: &ObjectMeta,
     spec: &Spec,
     keys: &Keys,
-    settings: &Settings,
+    own: &Rules,
 ) -> Result<OpenedObject, Failure> {
-    let (target, template) =
-        rules::target_and_template(&spec.value, &settings.deny_template_metadata)?;
+    let (target, template) = rules::target_and_template(&spec.value, &own.deny_template_metadata)?;
     // Without managedFields: they were dropped when the object was read.
     let size = FRAME + sealed::json_size(metadata) + spec.json_size();
     let Value::Object(spec) = &spec.value else {
@@ -138,7 +139,7 @@ fn open_now(
     )?;
     let mut templates = rules::texts(&template)?;
     let scope = sealed.context().scope();
-    if !settings.allowed_scopes.contains(&scope) {
+    if !own.allowed_scopes.contains(&scope) {
         let message = format!("scope {scope} is not allowed in this cluster (--allowed-scopes)");
         return Err(Failure::Terminal(Reason::InvalidSpec, message));
     }

@@ -1,8 +1,15 @@
-//! The one way conditions are built. kstatus (Flux, Helm, kubectl wait), Argo CD's Lua and
+//! The one way conditions are built and a status is written. kstatus (Flux, Helm, kubectl wait), Argo CD's Lua and
 //! Fleet's heuristics all read them; `docs/status.md` says what each status means.
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Client;
 use sealkit_core::api::{Condition, ConditionStatus, ConditionType, Reason};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::kubernetes::{self, ApiFailure};
+use crate::object::Origin;
 
 /// What became of one look at an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,7 +61,7 @@ pub fn conditions(
     // Kubernetes keeps whole seconds.
     let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
     let condition = |type_: ConditionType, status, reason: Reason, message: &str| {
-        let type_ = format!("{type_:?}");
+        let type_ = type_.name().to_owned();
         let since = previous
             .iter()
             .find(|old| old.type_ == type_ && old.status == status)
@@ -107,8 +114,9 @@ pub fn conditions(
 
 /// The condition of this type, if it is there.
 pub fn find(conditions: &[Condition], type_: ConditionType) -> Option<&Condition> {
-    let type_ = format!("{type_:?}");
-    conditions.iter().find(|condition| condition.type_ == type_)
+    conditions
+        .iter()
+        .find(|condition| condition.type_ == type_.name())
 }
 
 /// Are they equal but for transition times?
@@ -119,6 +127,36 @@ pub fn same(a: &[Condition], b: &[Condition]) -> bool {
         condition
     };
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| timeless(a) == timeless(b))
+}
+
+/// Writes the status of an object as it was read under `version`, unless it is `old` still; the
+/// metadata after the write. Whatever else stood in the status goes, and nothing else of the object
+/// changes: the server ignores what the body lacks, and takes it at half the cost of a patch. The
+/// version makes a late write of a former leader fail.
+pub async fn write<S: Serialize + PartialEq>(
+    client: &Client,
+    origin: &Origin,
+    version: Option<&str>,
+    old: Option<&S>,
+    new: &S,
+) -> Result<Option<ObjectMeta>, ApiFailure> {
+    if old == Some(new) {
+        return Ok(None);
+    }
+    let body = json!({
+        "apiVersion": origin.kind.api_version(),
+        "kind": origin.kind.kind,
+        "metadata": {
+            "name": origin.name,
+            "namespace": Some(&origin.namespace).filter(|namespace| !namespace.is_empty()),
+            "uid": origin.uid,
+            "resourceVersion": version,
+        },
+        "status": new,
+    });
+    let path = format!("{}/status", origin.path());
+    let written = kubernetes::replace(client, &path, &body).await?;
+    Ok(Some(written.metadata))
 }
 
 #[cfg(test)]

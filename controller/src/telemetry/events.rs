@@ -1,3 +1,5 @@
+//! Events: what people see of an object in `kubectl describe`.
+
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use jiff::Timestamp;
@@ -7,6 +9,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::kubernetes::{self, ApiFailure};
+use crate::object::Origin;
 
 /// Events waiting to be sent; further ones are dropped.
 const BACKLOG: usize = 4096;
@@ -20,24 +23,21 @@ pub enum EventKind {
     Warning,
 }
 
-/// The object that an event is about.
-#[derive(Clone, Debug, Hash)]
-pub struct Subject {
-    /// Its kind.
-    pub kind: &'static str,
-    /// Its namespace; events about cluster-scoped objects go to `default`.
-    pub namespace: Option<String>,
-    /// Its name.
-    pub name: String,
-    /// Its UID.
-    pub uid: String,
-}
-
 /// Sends events of `events.k8s.io`, best effort. The name of an event is made from its object,
 /// occasion and reason, so that one occasion has one event, also across restarts.
 #[derive(Clone)]
 pub struct Events {
     sender: mpsc::Sender<(String, Value)>,
+}
+
+impl EventKind {
+    /// The word in events.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Normal => "Normal",
+            Self::Warning => "Warning",
+        }
+    }
 }
 
 impl Events {
@@ -70,19 +70,20 @@ impl Events {
     /// Queues an event. `occasion` tells apart what should be told again (a generation, say).
     pub fn publish(
         &self,
-        subject: &Subject,
+        origin: &Origin,
         kind: EventKind,
         reason: Reason,
         occasion: &str,
         message: &str,
     ) {
         let mut hasher = DefaultHasher::new();
-        (subject, kind, reason, occasion).hash(&mut hasher);
-        let base: String = subject.name.chars().take(200).collect();
-        let namespace = subject
-            .namespace
-            .clone()
-            .unwrap_or_else(|| "default".to_owned());
+        (origin, kind, reason, occasion).hash(&mut hasher);
+        let base: String = origin.name.chars().take(200).collect();
+        // Events about objects of the cluster have no namespace of their own.
+        let namespace = match origin.namespace.as_str() {
+            "" => "default".to_owned(),
+            namespace => namespace.to_owned(),
+        };
         let event = json!({
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",
@@ -91,18 +92,12 @@ impl Events {
                 "namespace": namespace,
             },
             "eventTime": microseconds(Timestamp::now()),
-            "type": format!("{kind:?}"),
+            "type": kind.name(),
             "reason": reason.name(),
             "action": "Reconcile",
             "note": message.chars().take(1000).collect::<String>(),
             "reportingController": "sealkit.dev/seal-controller",
-            "regarding": {
-                "apiVersion": format!("{}/{}", sealkit_core::api::GROUP, sealkit_core::api::VERSION),
-                "kind": subject.kind,
-                "name": subject.name,
-                "namespace": subject.namespace,
-                "uid": subject.uid,
-            },
+            "regarding": origin.reference(),
         });
         if self.sender.try_send((namespace, event)).is_err() {
             tracing::debug!("event dropped, too many wait");

@@ -1,6 +1,9 @@
+//! Probes and the exposition of metrics over HTTP.
+
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::Router;
 use axum::extract::State;
@@ -19,7 +22,8 @@ const QUIET_SECONDS: i64 = 90;
 /// What the probes answer from.
 #[derive(Default)]
 pub struct Health {
-    ready: AtomicBool,
+    /// What must be ready, and whether it is.
+    parts: Mutex<BTreeMap<&'static str, bool>>,
     /// Unix seconds since when watches have only failed; 0 while they work.
     failing_since: AtomicI64,
     /// Unix seconds of the last failure.
@@ -29,9 +33,29 @@ pub struct Health {
 }
 
 impl Health {
-    /// Caches are filled and keys loaded, or not.
-    pub fn set_ready(&self, ready: bool) {
-        self.ready.store(ready, Ordering::Relaxed);
+    /// From now on the process is ready only once this part is: see [`Health::ready`].
+    pub fn expect(&self, part: &'static str) {
+        lock(&self.parts).entry(part).or_default();
+    }
+
+    /// The part can do its work.
+    pub fn ready(&self, part: &'static str) {
+        lock(&self.parts).insert(part, true);
+    }
+
+    /// The parts that are not ready; nothing is ready where none is expected yet.
+    fn missing(&self) -> Option<String> {
+        let parts = lock(&self.parts);
+        let missing: Vec<&str> = parts
+            .iter()
+            .filter(|(_, ready)| !**ready)
+            .map(|(part, _)| *part)
+            .collect();
+        match (parts.is_empty(), missing.is_empty()) {
+            (true, _) => Some("start".to_owned()),
+            (false, false) => Some(missing.join(", ")),
+            (false, true) => None,
+        }
     }
 
     /// A watch gave an item, or an error.
@@ -49,10 +73,7 @@ impl Health {
 
     /// Sets what runs before each scrape.
     pub fn on_scrape(&self, hook: impl Fn() + Send + 'static) {
-        *self
-            .on_scrape
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(Box::new(hook));
+        *lock(&self.on_scrape) = Some(Box::new(hook));
     }
 
     fn is_live(&self, now: i64) -> bool {
@@ -83,33 +104,28 @@ pub async fn serve(
 type Shared = State<(Arc<Health>, Arc<Metrics>)>;
 
 async fn ready(State((health, _)): Shared) -> impl IntoResponse {
-    probe(
-        health.ready.load(Ordering::Relaxed),
-        "not ready: caches or keys are not loaded",
-    )
+    let missing = health.missing();
+    probe(missing.map(|parts| format!("not ready, waiting for: {parts}")))
 }
 
 async fn live(State((health, _)): Shared) -> impl IntoResponse {
-    probe(
-        health.is_live(Timestamp::now().as_second()),
-        "watches have failed for minutes",
-    )
+    let live = health.is_live(Timestamp::now().as_second());
+    probe((!live).then(|| "watches have failed for minutes".to_owned()))
 }
 
-fn probe(good: bool, otherwise: &'static str) -> (StatusCode, &'static str) {
-    if good {
-        (StatusCode::OK, "ok")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, otherwise)
+fn probe(fault: Option<String>) -> (StatusCode, String) {
+    match fault {
+        None => (StatusCode::OK, "ok".to_owned()),
+        Some(fault) => (StatusCode::SERVICE_UNAVAILABLE, fault),
     }
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 async fn scrape(State((health, metrics)): Shared) -> impl IntoResponse {
-    if let Some(hook) = &*health
-        .on_scrape
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-    {
+    if let Some(hook) = &*lock(&health.on_scrape) {
         hook();
     }
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -119,6 +135,22 @@ async fn scrape(State((health, metrics)): Shared) -> impl IntoResponse {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ready_is_the_sum_of_its_parts() {
+        let health = Health::default();
+        assert_eq!(health.missing().as_deref(), Some("start"));
+        health.expect("keys");
+        health.expect("lease");
+        health.ready("keys");
+        assert_eq!(health.missing().as_deref(), Some("lease"));
+        health.ready("lease");
+        assert_eq!(health.missing(), None);
+        health.expect("lease");
+        assert_eq!(health.missing(), None, "expected twice");
+        health.expect("SealedSecret");
+        assert_eq!(health.missing().as_deref(), Some("SealedSecret"));
+    }
 
     #[test]
     fn only_lasting_failure_is_deadly() {

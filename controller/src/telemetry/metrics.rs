@@ -1,3 +1,5 @@
+//! The metrics and their labels.
+
 use std::sync::atomic::AtomicU64;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -37,7 +39,8 @@ pub struct ReasonLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct LaneLabel {
+pub struct KindLane {
+    pub kind: &'static str,
     pub lane: &'static str,
 }
 
@@ -55,8 +58,8 @@ pub struct Metrics {
     pub(crate) open_failures: Family<ReasonLabel, Counter>,
     pub(crate) target_writes: Family<KindOp, Counter>,
     pub(crate) drift_healed: Family<Kind, Counter>,
-    pub(crate) queue_depth: Family<LaneLabel, Gauge>,
-    pub(crate) queue_wait: Family<LaneLabel, Histogram, fn() -> Histogram>,
+    pub(crate) queue_depth: Family<KindLane, Gauge>,
+    pub(crate) queue_wait: Family<KindLane, Histogram, fn() -> Histogram>,
     pub(crate) key_age: Family<KeyLabel, Gauge<f64, AtomicU64>>,
     pub(crate) needing_reseal: Gauge,
     pub(crate) watch_errors: Family<Kind, Counter>,

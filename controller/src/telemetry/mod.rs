@@ -10,10 +10,10 @@ use tracing_subscriber::filter::{EnvFilter, FilterExt, LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-pub use events::{EventKind, Events, Subject};
+pub use events::{EventKind, Events};
 pub use health::{Health, serve};
 pub use metrics::Metrics;
-pub(crate) use metrics::{KeyLabel, Kind, KindOp, KindReady, KindResult, LaneLabel, ReasonLabel};
+pub(crate) use metrics::{KeyLabel, Kind, KindLane, KindOp, KindReady, KindResult, ReasonLabel};
 
 /// The label of a kind.
 pub(crate) fn kind_label(kind: &'static str) -> Kind {

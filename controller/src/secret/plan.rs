@@ -1,195 +1,20 @@
+//! What to do with an existing Secret whose source owns all of it: a pure decision.
+
 use std::collections::BTreeMap;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use sealkit_core::api::rules::is_refused_type;
-use sealkit_core::api::{CreationPolicy, TargetStatus};
 use serde_json::{Map, Value, json};
-use zeroize::Zeroizing;
 
-/// Label on every Secret that Sealkit writes; the watch on Secrets is limited to it.
-pub const MANAGED_LABEL: &str = "sealkit.dev/managed";
-/// Annotation with kind, namespace, name and UID of the source.
-pub const SOURCE_ANNOTATION: &str = "sealkit.dev/source";
-/// Annotation with which a Secret that somebody else owns lets a resource adopt it or merge into
-/// it: `<Kind>/<name>`.
-pub const ALLOW_ANNOTATION: &str = "sealkit.dev/allow";
-/// Annotation on a Secret of somebody else with the source whose keys were merged into it, spelt
-/// as in [`SOURCE_ANNOTATION`]. It makes nothing ours.
-pub(super) const MERGED_ANNOTATION: &str = "sealkit.dev/merged";
-/// Annotation with the generation of the source: each generation writes the Secret, whether or not
-/// bytes changed, so that nobody can test a guess of a value by watching for writes. But for those
-/// that change no public text of the content, see [`CONTENT_ANNOTATION`].
-const GENERATION_ANNOTATION: &str = "sealkit.dev/generation";
-/// Annotation with the fingerprint of the public text that decides what the Secret holds: where it
-/// is as before, an envelope was sealed to other keys and nothing needs to be written. That tells
-/// nobody anything, and no workload restarts because of a rotation.
-const CONTENT_ANNOTATION: &str = "sealkit.dev/content";
-/// Annotation with the names of the template's labels and annotations, so that those that the
-/// template drops can be removed.
-const TEMPLATE_ANNOTATION: &str = "sealkit.dev/template-metadata";
-
-/// The resource that a Secret is made from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Source {
-    /// Its apiVersion.
-    pub api_version: String,
-    /// Its kind.
-    pub kind: &'static str,
-    /// Its name.
-    pub name: String,
-    /// Its UID.
-    pub uid: String,
-}
-
-impl Source {
-    pub(super) fn marker(&self, namespace: &str) -> String {
-        format!("{}{}", self.lineage(namespace), self.uid)
-    }
-
-    /// The marker without the UID: a source that was deleted and made again has the same. With
-    /// the namespace in it, a copy of the Secret elsewhere belongs to nobody there.
-    fn lineage(&self, namespace: &str) -> String {
-        format!("{}/{namespace}/{}/", self.kind, self.name)
-    }
-
-    /// Does this owner reference name the source, or one of its name that was there before?
-    fn is_lineage_of(&self, owner: &OwnerReference) -> bool {
-        owner.kind == self.kind
-            && owner.name == self.name
-            && owner.api_version.split('/').next() == self.api_version.split('/').next()
-    }
-
-    fn owner_reference(&self) -> OwnerReference {
-        OwnerReference {
-            api_version: self.api_version.clone(),
-            kind: self.kind.to_owned(),
-            name: self.name.clone(),
-            uid: self.uid.clone(),
-            controller: Some(true),
-            block_owner_deletion: None,
-        }
-    }
-}
-
-/// The Secret as its source wants it. No Debug; values are wiped when dropped.
-pub struct Desired {
-    /// Namespace of source and Secret.
-    pub namespace: String,
-    /// Name of source and Secret.
-    pub name: String,
-    /// Generation of the source.
-    pub generation: i64,
-    /// Fingerprint of the public text of the source that decides what the Secret holds.
-    pub content: String,
-    /// The resource it is made from.
-    pub source: Source,
-    /// Who owns the Secret.
-    pub policy: CreationPolicy,
-    /// Does the source ask to take over an existing Secret?
-    pub adopt: bool,
-    /// Did the administrator consent to adoption and merging for the whole namespace?
-    pub namespace_consents: bool,
-    /// Type of the Secret.
-    pub secret_type: String,
-    /// Is it immutable?
-    pub immutable: bool,
-    /// Labels of the template.
-    pub labels: BTreeMap<String, String>,
-    /// Annotations of the template.
-    pub annotations: BTreeMap<String, String>,
-    /// The values by key.
-    pub data: BTreeMap<String, Zeroizing<Vec<u8>>>,
-}
-
-impl Desired {
-    /// The whole manifest, for creating.
-    pub(super) fn manifest(&self) -> Value {
-        json!({
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": {
-                "name": self.name,
-                "namespace": self.namespace,
-                "labels": self.all_labels(),
-                "annotations": self.all_annotations(None),
-                "ownerReferences": self.owner_references(),
-            },
-            "type": self.secret_type,
-            "immutable": self.immutable.then_some(true),
-            "data": self.encoded(),
-        })
-    }
-
-    fn owner_references(&self) -> Vec<OwnerReference> {
-        let owner = (self.policy == CreationPolicy::Owner).then(|| self.source.owner_reference());
-        owner.into_iter().collect()
-    }
-
-    /// Does somebody who may write the Secret, or the administrator, let the source have it?
-    pub(super) fn is_allowed(&self, existing: &Secret) -> bool {
-        let wanted = format!("{}/{}", self.source.kind, self.name);
-        let annotations = existing.metadata.annotations.as_ref();
-        let allowed = annotations.and_then(|all| all.get(ALLOW_ANNOTATION));
-        self.namespace_consents || allowed == Some(&wanted)
-    }
-
-    pub(super) fn all_labels(&self) -> BTreeMap<String, String> {
-        let mut labels = self.labels.clone();
-        labels.insert(MANAGED_LABEL.to_owned(), "true".to_owned());
-        labels
-    }
-
-    /// The template's annotations with content and generation, and the source under the name of
-    /// `marker`. The generation is that of `existing` where the content is the same.
-    pub(super) fn stamped(
-        &self,
-        marker: &str,
-        existing: Option<&BTreeMap<String, String>>,
-    ) -> BTreeMap<String, String> {
-        let mut annotations = self.annotations.clone();
-        let written = |name| existing.and_then(|all| all.get(name));
-        let generation = written(GENERATION_ANNOTATION)
-            .filter(|_| written(CONTENT_ANNOTATION) == Some(&self.content))
-            .cloned()
-            .unwrap_or_else(|| self.generation.to_string());
-        annotations.insert(GENERATION_ANNOTATION.to_owned(), generation);
-        annotations.insert(CONTENT_ANNOTATION.to_owned(), self.content.clone());
-        annotations.insert(marker.to_owned(), self.source.marker(&self.namespace));
-        annotations
-    }
-
-    fn all_annotations(
-        &self,
-        existing: Option<&BTreeMap<String, String>>,
-    ) -> BTreeMap<String, String> {
-        let mut annotations = self.stamped(SOURCE_ANNOTATION, existing);
-        if !self.labels.is_empty() || !self.annotations.is_empty() {
-            let names = json!({
-                "labels": self.labels.keys().collect::<Vec<_>>(),
-                "annotations": self.annotations.keys().collect::<Vec<_>>(),
-            });
-            annotations.insert(TEMPLATE_ANNOTATION.to_owned(), names.to_string());
-        }
-        annotations
-    }
-
-    pub(super) fn encoded(&self) -> Map<String, Value> {
-        let encode = |value: &Zeroizing<Vec<u8>>| BASE64_STANDARD.encode(value.as_slice()).into();
-        self.data
-            .iter()
-            .map(|(key, value)| (key.clone(), encode(value)))
-            .collect()
-    }
-}
+use super::Written;
+use super::desired::{Desired, SOURCE_ANNOTATION, TEMPLATE_ANNOTATION, is_mark_of_a_merge};
 
 /// What to do with an existing Secret.
 #[derive(Debug, PartialEq)]
 pub enum Plan {
     /// Nothing: it is right.
-    InSync(TargetStatus),
+    InSync(Written),
     /// Merge this patch.
     Patch(Value),
     /// Delete exactly this one, then create.
@@ -203,115 +28,119 @@ pub enum Plan {
     Conflict(String),
 }
 
-/// Decides, for the policies that own all of the Secret. `recorded_uid` is the UID that the
+/// Decides, for the ownerships that have all of the Secret. `recorded_uid` is the UID that the
 /// source's status remembers: a Secret whose labels and annotations were all removed is still ours.
 pub fn plan(existing: &Secret, desired: &Desired, recorded_uid: Option<&str>) -> Plan {
-    let meta = &existing.metadata;
-    let uid = meta.uid.clone().unwrap_or_default();
-    let resource_version = meta.resource_version.clone().unwrap_or_default();
-    let owners = meta.owner_references.as_deref().unwrap_or_default();
-    let source = &desired.source;
-
+    // Somebody else's.
     if let Some(why) = foreign(existing, desired, recorded_uid) {
         return Plan::Conflict(why);
     }
-    let same_lineage = |owner: &OwnerReference| source.is_lineage_of(owner);
-
-    let empty = BTreeMap::new();
-    let data = existing.data.as_ref();
-    let same_data = data.map_or(0, BTreeMap::len) == desired.data.len()
-        && desired.data.iter().all(|(key, value)| {
-            data.and_then(|d| d.get(key))
-                .is_some_and(|old| old.0 == **value)
-        });
-    let existing_type = existing.type_.as_deref().unwrap_or("Opaque");
-    let was_immutable = existing.immutable == Some(true);
-    let wanted = desired.all_annotations(meta.annotations.as_ref());
-    let written = meta.annotations.as_ref();
-    let written = written.and_then(|all| all.get(GENERATION_ANNOTATION));
-    let same_generation = written == wanted.get(GENERATION_ANNOTATION);
-    // An immutable Secret is made anew for each generation: only then does the UID tell nothing.
-    let frozen_is_right = same_data && desired.immutable && same_generation;
-    if existing_type != desired.secret_type || (was_immutable && !frozen_is_right) {
+    let current = Written::of(&existing.metadata);
+    // Kubernetes changes neither.
+    if is_of_another_type(existing, desired) || is_frozen_wrong(existing, desired) {
         return Plan::Replace {
-            uid,
-            resource_version,
+            uid: current.uid,
+            resource_version: current.resource_version,
         };
     }
+    match changes(existing, desired) {
+        // Right as it is.
+        None => Plan::InSync(current),
+        // Only what differs, and only if nobody changed it meanwhile.
+        Some(mut patch) => {
+            patch["metadata"]["uid"] = current.uid.into();
+            patch["metadata"]["resourceVersion"] = current.resource_version.into();
+            Plan::Patch(patch)
+        }
+    }
+}
 
+fn is_of_another_type(existing: &Secret, desired: &Desired) -> bool {
+    existing.type_.as_deref().unwrap_or("Opaque") != desired.secret_type
+}
+
+/// Is it immutable, and not exactly what is wanted? An immutable Secret is made anew for each
+/// generation, even of the same bytes: only then does its UID tell nothing.
+fn is_frozen_wrong(existing: &Secret, desired: &Desired) -> bool {
+    let annotations = existing.metadata.annotations.as_ref();
+    let generation = desired.marks().generation;
+    let wanted = desired.marked(annotations);
+    let same_generation =
+        annotations.and_then(|all| all.get(&generation)) == wanted.get(&generation);
+    let is_right = desired.immutable && same_generation && has_data(existing, desired);
+    existing.immutable == Some(true) && !is_right
+}
+
+fn has_data(existing: &Secret, desired: &Desired) -> bool {
+    let data = existing.data.as_ref();
+    data.map_or(0, BTreeMap::len) == desired.data.len()
+        && desired.data.iter().all(|(key, value)| {
+            data.and_then(|data| data.get(key))
+                .is_some_and(|old| old.0 == **value)
+        })
+}
+
+/// A merge patch without its preconditions; nothing where the Secret is right.
+fn changes(existing: &Secret, desired: &Desired) -> Option<Value> {
+    let meta = &existing.metadata;
     let labels = metadata_patch(
-        meta.labels.as_ref().unwrap_or(&empty),
+        meta.labels.as_ref(),
         &desired.all_labels(),
         "labels",
         meta.annotations.as_ref(),
     );
     let annotations = metadata_patch(
-        meta.annotations.as_ref().unwrap_or(&empty),
-        &wanted,
+        meta.annotations.as_ref(),
+        &desired.all_annotations(meta.annotations.as_ref()),
         "annotations",
         meta.annotations.as_ref(),
     );
-    let mut references: Vec<OwnerReference> = owners
-        .iter()
-        .filter(|owner| !same_lineage(owner))
-        .cloned()
-        .collect();
-    references.extend(desired.owner_references());
-    let is_ours = |owner: &&OwnerReference| same_lineage(owner);
-    let same_owner = owners
-        .iter()
-        .filter(is_ours)
-        .eq(&desired.owner_references());
-    let set_immutable = desired.immutable && !was_immutable;
-    if same_data && labels.is_empty() && annotations.is_empty() && same_owner && !set_immutable {
-        return Plan::InSync(TargetStatus {
-            name: desired.name.clone(),
-            uid,
-            resource_version,
-            merged: false,
-        });
+    let owners = owners_patch(existing, desired);
+    let same_data = has_data(existing, desired);
+    let freezes = desired.immutable && existing.immutable != Some(true);
+    if same_data && labels.is_empty() && annotations.is_empty() && owners.is_none() && !freezes {
+        return None;
     }
-
-    let mut patch = json!({
-        "metadata": {
-            "uid": uid,
-            "resourceVersion": resource_version,
-            "labels": labels,
-            "annotations": annotations,
-        },
-    });
-    if !same_owner {
-        patch["metadata"]["ownerReferences"] = json!(references);
+    let mut patch = json!({"metadata": {"labels": labels, "annotations": annotations}});
+    if let Some(owners) = owners {
+        patch["metadata"]["ownerReferences"] = json!(owners);
     }
     if !same_data {
         let mut encoded = desired.encoded();
-        for key in data.iter().flat_map(|data| data.keys()) {
+        for key in existing.data.iter().flat_map(BTreeMap::keys) {
             encoded.entry(key.clone()).or_insert(Value::Null);
         }
         patch["data"] = encoded.into();
     }
-    if set_immutable {
+    if freezes {
         patch["immutable"] = true.into();
     }
-    Plan::Patch(patch)
+    Some(patch)
+}
+
+/// The owner references with ours as they should be, where they are not; everybody else's stay.
+fn owners_patch(existing: &Secret, desired: &Desired) -> Option<Vec<OwnerReference>> {
+    let owners = existing.metadata.owner_references.as_deref();
+    let (ours, others): (Vec<OwnerReference>, Vec<OwnerReference>) = owners
+        .unwrap_or_default()
+        .iter()
+        .cloned()
+        .partition(|owner| desired.origin.is_lineage_of(owner));
+    let wanted = desired.owner_references();
+    (ours != wanted).then(|| others.into_iter().chain(wanted).collect())
 }
 
 /// Does the Secret say that it was made from a later generation of the source, or from another
 /// object of its name? Anybody who may write the Secret can say so: a reason to look, no more.
 pub fn is_newer(existing: &Secret, desired: &Desired) -> bool {
     let annotation = |name| existing.metadata.annotations.as_ref()?.get(name);
-    let later = annotation(GENERATION_ANNOTATION)
+    let marks = desired.marks();
+    let later = annotation(&marks.generation)
         .and_then(|generation| generation.parse::<i64>().ok())
-        .is_some_and(|generation| generation > desired.generation);
-    let source = &desired.source;
-    let marker = annotation(match desired.policy {
-        CreationPolicy::Owner | CreationPolicy::Orphan => SOURCE_ANNOTATION,
-        CreationPolicy::Merge => MERGED_ANNOTATION,
-    });
-    let other = marker.is_some_and(|marker| {
-        marker.starts_with(&source.lineage(&desired.namespace))
-            && *marker != source.marker(&desired.namespace)
-    });
+        .is_some_and(|generation| generation > desired.revision.generation);
+    let origin = &desired.origin;
+    let other = annotation(&marks.source)
+        .is_some_and(|marker| marker.starts_with(&origin.lineage()) && *marker != origin.marker());
     later || other
 }
 
@@ -330,11 +159,8 @@ fn foreign(existing: &Secret, desired: &Desired, recorded_uid: Option<&str>) -> 
         return Some(format!("a Secret {name} {why}"));
     }
     (!desired.is_allowed(existing)).then(|| {
-        format!(
-            "the Secret {name} does not consent to be adopted: annotate it with \
-             {ALLOW_ANNOTATION}: {}/{name}",
-            desired.source.kind
-        )
+        let wanted = desired.wanted_consent();
+        format!("the Secret {name} does not consent to be adopted: annotate it with {wanted}")
     })
 }
 
@@ -344,7 +170,7 @@ pub(super) fn never_a_target(existing: &Secret, desired: &Desired) -> Option<Str
     let name = &desired.name;
     let owners = existing.metadata.owner_references.iter().flatten();
     let mut controllers = owners.filter(|owner| owner.controller == Some(true));
-    if let Some(other) = controllers.find(|owner| !desired.source.is_lineage_of(owner)) {
+    if let Some(other) = controllers.find(|owner| !desired.origin.is_lineage_of(owner)) {
         let (kind, owner) = (&other.kind, &other.name);
         return Some(format!(
             "the Secret {name} belongs to {kind} {owner}, it is left alone"
@@ -364,23 +190,24 @@ pub(super) fn is_made_from(existing: &Secret, desired: &Desired) -> bool {
         .owner_references
         .iter()
         .flatten()
-        .any(|owner| owner.controller == Some(true) && desired.source.is_lineage_of(owner));
+        .any(|owner| owner.controller == Some(true) && desired.origin.is_lineage_of(owner));
     let marker = meta
         .annotations
         .as_ref()
         .and_then(|all| all.get(SOURCE_ANNOTATION));
-    let lineage = desired.source.lineage(&desired.namespace);
-    owned || marker.is_some_and(|marker| marker.starts_with(&lineage))
+    owned || marker.is_some_and(|marker| marker.starts_with(&desired.origin.lineage()))
 }
 
 /// What must change in labels or annotations: ours set, those that the template dropped removed,
 /// everybody else's left.
 fn metadata_patch(
-    existing: &BTreeMap<String, String>,
+    existing: Option<&BTreeMap<String, String>>,
     desired: &BTreeMap<String, String>,
     field: &str,
     annotations: Option<&BTreeMap<String, String>>,
 ) -> Map<String, Value> {
+    let none = BTreeMap::new();
+    let existing = existing.unwrap_or(&none);
     let mut patch: Map<String, Value> = desired
         .iter()
         .filter(|(name, value)| existing.get(*name) != Some(value))
@@ -393,12 +220,10 @@ fn metadata_patch(
         .as_ref()
         .and_then(|former| former.get(field)?.as_array());
     let former = former.into_iter().flatten().filter_map(Value::as_str);
-    let own: &[&str] = if field == "annotations" {
-        &[TEMPLATE_ANNOTATION, MERGED_ANNOTATION]
-    } else {
-        &[]
-    };
-    for name in former.chain(own.iter().copied()) {
+    let is_left_over = |name: &&str| *name == TEMPLATE_ANNOTATION || is_mark_of_a_merge(name);
+    // No template sets names of ours: only annotations have them.
+    let left_over = existing.keys().map(String::as_str).filter(is_left_over);
+    for name in former.chain(left_over) {
         if existing.contains_key(name) && !desired.contains_key(name) {
             patch.insert(name.to_owned(), Value::Null);
         }
@@ -407,31 +232,19 @@ fn metadata_patch(
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use k8s_openapi::ByteString;
 
+    use super::super::desired::tests::desired;
+    use super::super::desired::{
+        ALLOW_ANNOTATION, Consent, MERGED_ANNOTATION, Ownership, Revision,
+    };
     use super::*;
 
-    pub(in crate::target) fn desired() -> Desired {
-        Desired {
-            namespace: "shop".into(),
-            name: "db".into(),
-            generation: 1,
-            content: "c1".into(),
-            source: Source {
-                api_version: "sealkit.dev/v1beta1".into(),
-                kind: "SealedSecret",
-                name: "db".into(),
-                uid: "u1".into(),
-            },
-            policy: CreationPolicy::Owner,
-            adopt: false,
-            namespace_consents: false,
-            secret_type: "Opaque".into(),
-            immutable: false,
-            labels: BTreeMap::from([("team".into(), "shop".into())]),
-            annotations: BTreeMap::new(),
-            data: BTreeMap::from([("K".into(), Zeroizing::new(b"v".to_vec()))]),
+    fn revision(generation: i64, content: &str) -> Revision {
+        Revision {
+            generation,
+            content: content.into(),
         }
     }
 
@@ -446,11 +259,9 @@ pub(super) mod tests {
     #[test]
     fn what_was_created_is_in_sync() {
         let plan = plan(&stored(&desired()), &desired(), None);
-        let target = TargetStatus {
-            name: "db".into(),
+        let target = Written {
             uid: "s1".into(),
             resource_version: "9".into(),
-            merged: false,
         };
         assert_eq!(plan, Plan::InSync(target));
     }
@@ -513,8 +324,7 @@ pub(super) mod tests {
     #[test]
     fn each_generation_writes_whether_or_not_bytes_changed() {
         let mut next = desired();
-        next.generation = 2;
-        next.content = "c2".into();
+        next.revision = revision(2, "c2");
         let Plan::Patch(patch) = plan(&stored(&desired()), &next, None) else {
             panic!()
         };
@@ -536,7 +346,7 @@ pub(super) mod tests {
                 ..desired()
             };
             let next = Desired {
-                generation: 2,
+                revision: revision(2, "c1"),
                 immutable,
                 ..desired()
             };
@@ -555,12 +365,12 @@ pub(super) mod tests {
     #[test]
     fn a_secret_of_a_later_generation_or_another_source_is_newer() {
         let mut later = desired();
-        later.generation = 2;
+        later.revision.generation = 2;
         assert!(is_newer(&stored(&later), &desired()));
         assert!(!is_newer(&stored(&desired()), &desired()));
         assert!(!is_newer(&stored(&desired()), &later));
         let mut again = desired();
-        again.source.uid = "u2".into();
+        again.origin.uid = "u2".into();
         assert!(is_newer(&stored(&again), &desired()));
     }
 
@@ -569,14 +379,14 @@ pub(super) mod tests {
         let mut copy = stored(&desired());
         copy.metadata.owner_references = None;
         let mut elsewhere = desired();
-        elsewhere.namespace = "b".into();
+        elsewhere.origin.namespace = "b".into();
         assert!(matches!(plan(&copy, &elsewhere, None), Plan::Conflict(_)));
     }
 
     #[test]
     fn a_recreated_source_takes_its_secret_back() {
         let mut again = desired();
-        again.source.uid = "u2".into();
+        again.origin.uid = "u2".into();
         let Plan::Patch(patch) = plan(&stored(&desired()), &again, None) else {
             panic!()
         };
@@ -612,10 +422,11 @@ pub(super) mod tests {
         still.data.clear();
         assert_eq!(plan(&frozen, &still, None), replace);
     }
+
     #[test]
     fn an_orphan_has_no_owner_and_can_be_owned_again() {
         let mut orphan = desired();
-        orphan.policy = CreationPolicy::Orphan;
+        orphan.ownership = Ownership::Orphan;
         let secret = stored(&orphan);
         assert!(
             secret
@@ -646,28 +457,29 @@ pub(super) mod tests {
         let table = [
             (false, false, "SealedSecret/db", false),
             (true, false, "", false),
-            (true, false, "SealedSecret/other", false),
+            (true, false, "SealedSecret/credentials", false),
             (true, false, "ExternalSecret/db", false),
             (false, true, "", false),
             (true, false, "SealedSecret/db", true),
             (true, true, "", true),
         ];
-        for (adopt, namespace_consents, annotation, expected) in table {
+        for (adopt, given, annotation, expected) in table {
             theirs.metadata.annotations = allow(annotation);
             let wish = Desired {
                 adopt,
-                namespace_consents,
+                consent: if given {
+                    Consent::Given
+                } else {
+                    Consent::ByAnnotation
+                },
                 ..desired()
             };
             let adopted = matches!(plan(&theirs, &wish, None), Plan::Patch(_));
-            assert_eq!(
-                adopted, expected,
-                "{adopt} {namespace_consents} {annotation}"
-            );
+            assert_eq!(adopted, expected, "{adopt} {given} {annotation}");
         }
         let wish = Desired {
             adopt: true,
-            namespace_consents: true,
+            consent: Consent::Given,
             ..desired()
         };
         for type_ in sealkit_core::api::rules::REFUSED_SECRET_TYPES {
@@ -687,7 +499,7 @@ pub(super) mod tests {
     fn what_was_merged_into_is_not_ours() {
         let mut theirs = stored(&desired());
         theirs.metadata.owner_references = None;
-        let marker = desired().source.marker("shop");
+        let marker = desired().origin.marker();
         theirs.metadata.annotations = Some(BTreeMap::from([(MERGED_ANNOTATION.into(), marker)]));
         assert!(matches!(plan(&theirs, &desired(), None), Plan::Conflict(_)));
     }

@@ -1,0 +1,161 @@
+//! Reads the identities and SealingKeys of the cluster.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::ResourceExt;
+use sealkit_core::api::SealingKey;
+use sealkit_core::api::identity::StoredIdentity;
+
+use super::decide::Held;
+use crate::kubernetes;
+use crate::object::Key;
+use crate::watch::{Change, List};
+
+/// What the watches showed, and what the answers to our own writes did.
+#[derive(Default)]
+pub(super) struct KeyReader {
+    /// Identity Secrets by name.
+    pub(super) held: BTreeMap<String, Held>,
+    /// SealingKeys by name.
+    pub(super) sealing_keys: BTreeMap<String, SealingKey>,
+    /// Were both listed once?
+    listed: (bool, bool),
+}
+
+impl KeyReader {
+    /// Was everything seen once?
+    pub(super) fn is_complete(&self) -> bool {
+        self.listed == (true, true)
+    }
+
+    /// Takes in what the watch of identity Secrets shows.
+    pub(super) fn secret(&mut self, change: Change<Secret>) {
+        match change {
+            Change::Seen(secret) => self.insert_secret(secret),
+            Change::Gone(key) => drop(self.held.remove(&key.name)),
+            Change::Listed(list) => {
+                self.held
+                    .retain(|name, held| !lacks(&list, &held.namespace, name));
+                self.listed.0 = true;
+            }
+        }
+    }
+
+    /// Takes in what the watch of SealingKeys shows.
+    pub(super) fn sealing_key(&mut self, change: Change<SealingKey>) {
+        match change {
+            Change::Seen(key) => self.insert_sealing_key(key),
+            Change::Gone(key) => drop(self.sealing_keys.remove(&key.name)),
+            Change::Listed(list) => {
+                self.sealing_keys.retain(|name, _| !lacks(&list, "", name));
+                self.listed.1 = true;
+            }
+        }
+    }
+
+    /// Reads an identity Secret; one that holds no identity is logged and left out.
+    pub(super) fn insert_secret(&mut self, mut secret: Secret) {
+        let name = secret.name_any();
+        if let Some(stored) = StoredIdentity::read(&secret) {
+            let held = Held {
+                secret: name.clone(),
+                namespace: secret.namespace().unwrap_or_default(),
+                uid: secret.uid().unwrap_or_default(),
+                resource_version: secret.resource_version().unwrap_or_default(),
+                stored,
+            };
+            insert_newer(&mut self.held, name, held);
+        } else {
+            tracing::warn!(
+                secret = name,
+                "holds no single age identity under the key `identity`"
+            );
+            self.held.remove(&name);
+        }
+        kubernetes::wipe(&mut secret);
+    }
+
+    /// Takes in a SealingKey.
+    pub(super) fn insert_sealing_key(&mut self, key: SealingKey) {
+        insert_newer(&mut self.sealing_keys, key.name_any(), key);
+    }
+}
+
+fn lacks(list: &List, namespace: &str, name: &str) -> bool {
+    list.lacks(&Key {
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+    })
+}
+
+/// What has a version.
+trait Versioned {
+    fn uid_and_version(&self) -> (&str, &str);
+
+    /// The same object, as it was before? Versions of one resource are numbers that grow.
+    fn is_older_than(&self, other: &Self) -> bool {
+        let ((uid, version), (other_uid, other_version)) =
+            (self.uid_and_version(), other.uid_and_version());
+        let versions = (version.parse::<u64>(), other_version.parse::<u64>());
+        uid == other_uid && matches!(versions, (Ok(version), Ok(other)) if version < other)
+    }
+}
+
+impl Versioned for Held {
+    fn uid_and_version(&self) -> (&str, &str) {
+        (&self.uid, &self.resource_version)
+    }
+}
+
+impl Versioned for SealingKey {
+    fn uid_and_version(&self) -> (&str, &str) {
+        let meta = &self.metadata;
+        (
+            meta.uid.as_deref().unwrap_or_default(),
+            meta.resource_version.as_deref().unwrap_or_default(),
+        )
+    }
+}
+
+/// A watch runs behind the answers to our own writes: what it shows of before is not taken for
+/// the present. A SealingKey would lose its fingerprint, and get another identity.
+fn insert_newer<T: Versioned>(known: &mut BTreeMap<String, T>, name: String, new: T) {
+    if known.get(&name).is_none_or(|old| !new.is_older_than(old)) {
+        known.insert(name, new);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sealkit_core::api::{Algorithm, KeyState, SealingKeySpec};
+
+    use super::*;
+
+    fn key(uid: &str, version: &str) -> SealingKey {
+        let spec = SealingKeySpec {
+            algorithm: Algorithm::Hybrid,
+            state: KeyState::Active,
+        };
+        let mut key = SealingKey::new("a", spec);
+        key.metadata.uid = Some(uid.to_owned());
+        key.metadata.resource_version = Some(version.to_owned());
+        key
+    }
+
+    #[test]
+    fn what_a_watch_shows_of_before_is_not_taken_over() {
+        let mut reader = KeyReader::default();
+        for (uid, version, kept) in [
+            ("u", "10", "10"),
+            ("u", "9", "10"),
+            ("u", "11", "11"),
+            ("made anew", "5", "5"),
+        ] {
+            reader.sealing_key(Change::Seen(key(uid, version)));
+            assert_eq!(reader.sealing_keys["a"].resource_version().unwrap(), kept);
+        }
+        reader.sealing_key(Change::Gone(Key::of(&key("made anew", "5").metadata)));
+        assert!(reader.sealing_keys.is_empty());
+    }
+}

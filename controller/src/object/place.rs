@@ -1,0 +1,84 @@
+//! Where objects are: in the whole cluster, or in the namespaces that are served.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::core::NamespaceResourceScope;
+use kube::{Api, Client};
+
+use crate::queue::Grouped;
+use crate::settings::Settings;
+
+/// Namespace and name of an object.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl Key {
+    /// That of an object with this metadata.
+    pub fn of(metadata: &ObjectMeta) -> Self {
+        Self {
+            namespace: metadata.namespace.clone().unwrap_or_default(),
+            name: metadata.name.clone().unwrap_or_default(),
+        }
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// Namespaces take turns.
+impl Grouped for Key {
+    fn group(&self) -> &str {
+        &self.namespace
+    }
+}
+
+/// The whole cluster, or one namespace of it: what one watch covers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Namespaces {
+    /// The whole cluster.
+    All,
+    /// This namespace.
+    One(String),
+}
+
+impl Namespaces {
+    /// Is the object in there?
+    pub fn covers(&self, key: &Key) -> bool {
+        match self {
+            Self::All => true,
+            Self::One(namespace) => *namespace == key.namespace,
+        }
+    }
+}
+
+/// The objects of a kind in these namespaces.
+pub fn api<K>(client: &Client, namespaces: &Namespaces) -> Api<K>
+where
+    K: kube::Resource<Scope = NamespaceResourceScope>,
+    K::DynamicType: Default,
+{
+    match namespaces {
+        Namespaces::All => Api::all(client.clone()),
+        Namespaces::One(namespace) => Api::namespaced(client.clone(), namespace),
+    }
+}
+
+/// What is served: each namespace for itself, or the whole cluster at once.
+pub fn served(settings: &Settings) -> Vec<Namespaces> {
+    let namespaces: BTreeSet<&String> = settings.watch_namespaces.iter().collect();
+    if namespaces.is_empty() {
+        return vec![Namespaces::All];
+    }
+    let one = |namespace: &String| Namespaces::One(namespace.clone());
+    namespaces.into_iter().map(one).collect()
+}

@@ -1,0 +1,236 @@
+//! Objects as the server sends them, read leniently and cheaply.
+
+use std::borrow::Cow;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource;
+use kube::core::object::HasStatus;
+use sealkit_core::api::RECONCILE_REQUESTED_AT;
+use sealkit_core::sealed::{json_size, limits, memory_size};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::{Kind, Origin};
+
+/// Bytes of a request annotation that is heard; longer ones are no timestamps.
+const REQUEST_BYTES: usize = 64;
+
+/// An object of the kind `K` as the server sends it: whatever its spec holds, it can be read, so
+/// that one bad object never stops the watch.
+#[derive(Deserialize)]
+#[serde(bound = "K: HasStatus, K::Status: DeserializeOwned")]
+pub struct Raw<K: HasStatus> {
+    /// Metadata.
+    pub metadata: ObjectMeta,
+    /// The spec, not read yet: as text it takes little, and whoever only looks whether there is
+    /// work needs no more.
+    #[serde(default = "nothing")]
+    spec: Box<RawValue>,
+    /// The status, if it is one of ours.
+    #[serde(default, deserialize_with = "lenient_status")]
+    pub status: Option<K::Status>,
+    #[serde(skip)]
+    kind: PhantomData<fn() -> K>,
+}
+
+fn nothing() -> Box<RawValue> {
+    RawValue::NULL.to_owned()
+}
+
+fn lenient_status<'de, D: Deserializer<'de>, S: DeserializeOwned>(
+    deserializer: D,
+) -> Result<Option<S>, D::Error> {
+    Ok(serde_json::from_value(Value::deserialize(deserializer)?).ok())
+}
+
+/// What was asked of an object: a spec, and perhaps another look at it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// The generation of the spec.
+    pub generation: i64,
+    /// The annotation that asks for a reconcile.
+    pub requested_at: Option<String>,
+}
+
+impl<K: HasStatus> Raw<K> {
+    /// The generation of the spec.
+    pub fn generation(&self) -> i64 {
+        self.metadata.generation.unwrap_or_default()
+    }
+
+    /// The UID, or empty.
+    pub fn uid(&self) -> &str {
+        self.metadata.uid.as_deref().unwrap_or_default()
+    }
+
+    /// Is it being deleted?
+    pub fn is_terminating(&self) -> bool {
+        self.metadata.deletion_timestamp.is_some()
+    }
+
+    /// What is asked of it now.
+    pub fn asked(&self) -> Asked {
+        let annotations = self.metadata.annotations.as_ref();
+        let requested_at = annotations
+            .and_then(|all| all.get(RECONCILE_REQUESTED_AT))
+            // It is kept in memory and echoed in the status.
+            .filter(|text| text.len() <= REQUEST_BYTES);
+        Asked {
+            generation: self.generation(),
+            requested_at: requested_at.cloned(),
+        }
+    }
+
+    /// It, as somebody's origin.
+    pub fn origin(&self, kind: Kind) -> Origin {
+        Origin::of(kind, &self.metadata)
+    }
+
+    /// Reads the spec.
+    pub fn spec(&self) -> Spec {
+        let text = self.spec.get();
+        Spec {
+            // What is too deep is none.
+            value: serde_json::from_str(text).unwrap_or_default(),
+            text_size: text.len(),
+        }
+    }
+
+    /// Bytes that its spec takes once it is read, roughly.
+    pub fn spec_size(&self) -> usize {
+        memory_size(self.spec.get())
+    }
+
+    /// Bytes that it takes in memory, roughly, while its spec is text.
+    fn waiting_size(&self) -> usize
+    where
+        K::Status: Serialize,
+    {
+        /// A field of the metadata or the status is about so much larger than its JSON.
+        const GROWTH: usize = 3;
+        let parts = json_size(&self.metadata) + json_size(&self.status);
+        self.spec.get().len() + parts * GROWTH
+    }
+}
+
+impl<K: HasStatus> Clone for Raw<K>
+where
+    K::Status: Clone,
+{
+    fn clone(&self) -> Self {
+        Self {
+            metadata: self.metadata.clone(),
+            spec: self.spec.clone(),
+            status: self.status.clone(),
+            kind: PhantomData,
+        }
+    }
+}
+
+/// Its name only: a spec may be a megabyte.
+impl<K: HasStatus> std::fmt::Debug for Raw<K> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let ObjectMeta {
+            namespace, name, ..
+        } = &self.metadata;
+        write!(f, "Raw({namespace:?}, {name:?})")
+    }
+}
+
+impl<K: HasStatus + Resource<DynamicType = ()>> Resource for Raw<K> {
+    type DynamicType = ();
+    type Scope = K::Scope;
+
+    fn kind((): &()) -> Cow<'_, str> {
+        K::kind(&())
+    }
+
+    fn group((): &()) -> Cow<'_, str> {
+        K::group(&())
+    }
+
+    fn version((): &()) -> Cow<'_, str> {
+        K::version(&())
+    }
+
+    fn plural((): &()) -> Cow<'_, str> {
+        K::plural(&())
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}
+
+/// A spec as it was read, not judged yet.
+pub struct Spec {
+    /// The spec.
+    pub value: Value,
+    text_size: usize,
+}
+
+impl Spec {
+    /// Bytes as compact JSON, or what is certainly as far from the limit.
+    pub fn json_size(&self) -> usize {
+        // Text can be longer than it must be, and shorter only where there are numbers.
+        if self.text_size < limits::OBJECT_BYTES / 8 {
+            self.text_size
+        } else {
+            json_size(&self.value)
+        }
+    }
+}
+
+/// The memory in which objects wait for their turn with their specs; those that do not fit are read
+/// again when it comes.
+pub struct WaitingRoom {
+    used: Arc<AtomicUsize>,
+    bytes: usize,
+}
+
+/// An object that waits for its turn with its spec, or has it. Its memory counts as long as it
+/// lives.
+pub struct Waiting<K: HasStatus> {
+    /// The object.
+    pub object: Arc<Raw<K>>,
+    bytes: usize,
+    used: Arc<AtomicUsize>,
+}
+
+impl WaitingRoom {
+    /// With room for so many bytes.
+    pub fn new(bytes: usize) -> Self {
+        let used = Arc::default();
+        Self { used, bytes }
+    }
+
+    /// Nothing where too much waits already.
+    pub fn enter<K: HasStatus>(&self, object: Raw<K>) -> Option<Waiting<K>>
+    where
+        K::Status: Serialize,
+    {
+        let bytes = object.waiting_size();
+        let fits = self.used.fetch_add(bytes, Ordering::Relaxed) + bytes <= self.bytes;
+        let waiting = Waiting {
+            object: Arc::new(object),
+            bytes,
+            used: self.used.clone(),
+        };
+        fits.then_some(waiting)
+    }
+}
+
+impl<K: HasStatus> Drop for Waiting<K> {
+    fn drop(&mut self) {
+        self.used.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}

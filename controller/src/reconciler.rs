@@ -1,0 +1,298 @@
+//! The frame of all reconcilers: workers that take from the queue, measure, survive a panic and try
+//! again. What a kind does is in its own folder.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use kube::Client;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::keys::KeysReceiver;
+use crate::kubernetes::ApiFailure;
+use crate::object::{Key, Namespaces};
+use crate::queue::{Lane, Queue, Work, drained, pause};
+use crate::settings::Rules;
+use crate::telemetry::{Events, Health, KindLane, KindResult, Metrics, kind_label};
+
+/// What keeps the objects of one kind as they should be.
+pub trait Reconciler: Send + Sync + 'static {
+    /// The kind in metrics, logs and readiness.
+    const KIND: &'static str;
+    /// What triggers bring along.
+    type Payload: Send + 'static;
+
+    /// What waits for its turn.
+    fn queue(&self) -> &Queue<Key, Self::Payload>;
+
+    /// Objects worked on at once.
+    fn workers(&self) -> usize;
+
+    /// Starts the watches that fill the queue, once what they need is known. They never end.
+    fn triggers(self: &Arc<Self>) -> impl Future<Output = JoinSet<()>> + Send;
+
+    /// Observes, decides, acts. What became of it, for metrics; the error is that of the API server
+    /// where the outcome could not be written down.
+    fn reconcile(
+        &self,
+        work: Work<Key, Self::Payload>,
+    ) -> impl Future<Output = Result<&'static str, ApiFailure>> + Send;
+
+    /// Notes that a reconcile failed, or panicked: what it did counts as not done. Nothing where
+    /// the object is gone.
+    fn failed(&self, key: &Key) -> Option<Retry>;
+
+    /// Sets the gauges that are read from memory, but for those of the queue.
+    fn gauges(&self, metrics: &Metrics);
+}
+
+/// What all reconcilers work with; made once.
+#[derive(Clone)]
+pub struct Context {
+    /// The API server.
+    pub client: Client,
+    /// Where to watch: each for itself.
+    pub served: Vec<Namespaces>,
+    /// What objects are held to.
+    pub rules: Arc<Rules>,
+    /// The keys in force.
+    pub keys: KeysReceiver,
+    /// What people see in `kubectl describe`.
+    pub events: Events,
+    /// What the probes answer from.
+    pub health: Arc<Health>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+}
+
+/// When a failed reconcile is tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// Failures in a row, this one included.
+    pub failures: u32,
+    /// No later than this.
+    pub latest: Option<Instant>,
+}
+
+/// A part of the controller that runs until it is told to stop.
+pub trait Part: Send + Sync {
+    /// Its name in logs.
+    fn name(&self) -> &'static str;
+
+    /// Runs until [`Part::stop`]; ends by itself only where something is wrong.
+    fn run(self: Arc<Self>, metrics: Arc<Metrics>) -> BoxFuture<'static, ()>;
+
+    /// Hands out no more work; writes under way are finished.
+    fn stop(&self);
+
+    /// Sets the gauges that are read from memory.
+    fn scrape(&self, metrics: &Metrics);
+}
+
+impl<R: Reconciler> Part for R {
+    fn name(&self) -> &'static str {
+        R::KIND
+    }
+
+    fn run(self: Arc<Self>, metrics: Arc<Metrics>) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            let triggers = self.triggers().await;
+            let mut workers = JoinSet::new();
+            for _ in 0..self.workers() {
+                workers.spawn(work(self.clone(), metrics.clone()));
+            }
+            drained(workers, triggers).await;
+        })
+    }
+
+    fn stop(&self) {
+        self.queue().close();
+    }
+
+    fn scrape(&self, metrics: &Metrics) {
+        for lane in [Lane::Fresh, Lane::Background] {
+            let depth = i64::try_from(self.queue().depth(lane)).unwrap_or(i64::MAX);
+            let label = lane_label::<R>(lane);
+            metrics.queue_depth.get_or_create(&label).set(depth);
+        }
+        self.gauges(metrics);
+    }
+}
+
+/// One worker: until the queue is closed.
+async fn work<R: Reconciler>(reconciler: Arc<R>, metrics: Arc<Metrics>) {
+    while let Some(work) = reconciler.queue().next().await {
+        let key = work.key.clone();
+        let waited = work.due.elapsed().as_secs_f64();
+        let label = lane_label::<R>(work.lane);
+        metrics.queue_wait.get_or_create(&label).observe(waited);
+        let start = Instant::now();
+        let result = AssertUnwindSafe(reconciler.reconcile(work))
+            .catch_unwind()
+            .await;
+        let duration = metrics
+            .reconcile_duration
+            .get_or_create(&kind_label(R::KIND))
+            .clone();
+        duration.observe(start.elapsed().as_secs_f64());
+        let failure = match &result {
+            Ok(Ok(_)) => None,
+            Ok(Err(failure)) => Some(failure),
+            // Its place was logged by the panic hook.
+            Err(_) => Some(&ApiFailure::Unreachable),
+        };
+        let label = KindResult {
+            kind: R::KIND,
+            result: match &result {
+                Ok(Ok(outcome)) => outcome,
+                Ok(Err(_)) => "ApiFailure",
+                Err(_) => "Panic",
+            },
+        };
+        metrics.reconcile_total.get_or_create(&label).inc();
+        if let Some(failure) = failure {
+            retry(&*reconciler, &key, failure, result.is_err());
+        }
+        reconciler.queue().done(&key);
+    }
+}
+
+fn retry<R: Reconciler>(reconciler: &R, key: &Key, failure: &ApiFailure, panicked: bool) {
+    let Some(Retry { failures, latest }) = reconciler.failed(key) else {
+        return;
+    };
+    // 409: somebody changed the object meanwhile; look again at once, at first.
+    let is_conflict = failure.code() == 409;
+    let wait = if is_conflict && failures == 1 {
+        Duration::ZERO
+    } else {
+        pause(failures)
+    };
+    let (kind, Key { namespace, name }) = (R::KIND, key);
+    if panicked {
+        tracing::error!(
+            kind,
+            namespace,
+            name,
+            "the reconcile panicked, will be retried"
+        );
+    } else if !is_conflict || failures > 1 {
+        tracing::warn!(kind, namespace, name, %failure, "will be retried");
+    }
+    let due = Instant::now() + wait;
+    let due = latest.map_or(due, |latest| due.min(latest.max(Instant::now())));
+    reconciler
+        .queue()
+        .push(key.clone(), Lane::Background, due, None);
+}
+
+fn lane_label<R: Reconciler>(lane: Lane) -> KindLane {
+    KindLane {
+        kind: R::KIND,
+        lane: lane.name(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// Panics at the first reconcile of `bad`, and counts.
+    struct Fake {
+        queue: Queue<Key, ()>,
+        done: Mutex<HashMap<String, u32>>,
+        /// Ends a watch when it is told something.
+        watch_ends: tokio::sync::Notify,
+    }
+
+    fn fake() -> Arc<Fake> {
+        Arc::new(Fake {
+            queue: Queue::new(2),
+            done: Mutex::default(),
+            watch_ends: tokio::sync::Notify::new(),
+        })
+    }
+
+    impl Reconciler for Fake {
+        const KIND: &'static str = "Fake";
+        type Payload = ();
+
+        fn queue(&self) -> &Queue<Key, ()> {
+            &self.queue
+        }
+
+        fn workers(&self) -> usize {
+            2
+        }
+
+        async fn triggers(self: &Arc<Self>) -> JoinSet<()> {
+            let mut watches = JoinSet::new();
+            let this = self.clone();
+            watches.spawn(async move { this.watch_ends.notified().await });
+            watches
+        }
+
+        async fn reconcile(&self, work: Work<Key, ()>) -> Result<&'static str, ApiFailure> {
+            let count = {
+                let mut done = self.done.lock().unwrap();
+                let count = done.entry(work.key.name.clone()).or_default();
+                *count += 1;
+                *count
+            };
+            assert!(work.key.name != "bad" || count > 1, "injected");
+            Ok("Done")
+        }
+
+        fn failed(&self, _: &Key) -> Option<Retry> {
+            let latest = Some(Instant::now() + Duration::from_millis(10));
+            Some(Retry {
+                failures: 1,
+                latest,
+            })
+        }
+
+        fn gauges(&self, _: &Metrics) {}
+    }
+
+    fn push(fake: &Fake, name: &str) {
+        let key = Key {
+            namespace: "shop".into(),
+            name: name.into(),
+        };
+        fake.queue.push(key, Lane::Fresh, Instant::now(), None);
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_retried_and_the_others_go_on() {
+        let fake = fake();
+        let running = tokio::spawn(Part::run(fake.clone(), Arc::default()));
+        push(&fake, "bad");
+        for index in 0..8 {
+            push(&fake, &format!("good-{index}"));
+        }
+        let is_done = || {
+            let done = fake.done.lock().unwrap();
+            done.len() == 9 && done["bad"] == 2
+        };
+        while !is_done() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert!(!running.is_finished());
+        Part::stop(&*fake);
+        running.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_watch_that_ends_ends_the_part() {
+        let fake = fake();
+        let running = tokio::spawn(Part::run(fake.clone(), Arc::default()));
+        fake.watch_ends.notify_one();
+        running.await.unwrap();
+    }
+}

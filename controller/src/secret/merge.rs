@@ -1,0 +1,435 @@
+//! What to do with a Secret of somebody else that keys are merged into: a pure decision.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
+use serde_json::{Value, json};
+
+use super::Written;
+use super::desired::{Desired, MERGED_ANNOTATION};
+use super::plan;
+use crate::object::Origin;
+
+/// Field manager that all sources merged under once: see [`upgrade`].
+const FORMER_FIELD_MANAGER: &str = "sealkit-merge";
+
+/// Field manager of what a source merges into Secrets of others. Each has its own: what one applies
+/// is not what another one left out, and an object that is made again owns what it owned.
+pub(super) fn field_manager(origin: &Origin) -> String {
+    format!("{FORMER_FIELD_MANAGER}-{}", origin.digest())
+}
+
+/// What to do with a Secret of somebody else.
+#[derive(Debug, PartialEq)]
+pub(super) enum MergePlan {
+    /// Nothing: it is right.
+    InSync(Written),
+    /// Merge this patch, then look again: it makes ours what was ours under the former field manager.
+    Upgrade(Value),
+    /// Apply this on the server's side, without force.
+    Apply(Value),
+    /// Leave it.
+    Conflict(String),
+}
+
+/// Decides. A key, label or annotation that is there and that we do not manage is a conflict even
+/// if it has our value: applying would succeed exactly then, and tell whoever may write the source
+/// that a guess of somebody else's value was right.
+pub(super) fn plan_merge(existing: &Secret, desired: &Desired) -> MergePlan {
+    // Not for us to touch.
+    if let Some(why) = refusal(existing, desired) {
+        return MergePlan::Conflict(why);
+    }
+    // Ours from before each source had a field manager of its own.
+    if let Some(patch) = upgrade(existing, &desired.origin) {
+        return MergePlan::Upgrade(patch);
+    }
+    // Something that we want is somebody else's.
+    if let Some(theirs) = taken(existing, desired) {
+        let name = &desired.name;
+        return MergePlan::Conflict(format!(
+            "the {theirs} of the Secret {name} belongs to somebody else, nothing was merged"
+        ));
+    }
+    // Right as it is.
+    if is_merged(existing, desired) {
+        return MergePlan::InSync(Written::of(&existing.metadata));
+    }
+    // Only if nobody changed it meanwhile.
+    MergePlan::Apply(applied(existing, desired))
+}
+
+/// Why nothing is merged into this Secret, whatever it holds.
+fn refusal(existing: &Secret, desired: &Desired) -> Option<String> {
+    let name = &desired.name;
+    if let Some(why) = plan::never_a_target(existing, desired) {
+        return Some(why);
+    }
+    if plan::is_made_from(existing, desired) {
+        return Some(format!(
+            "the Secret {name} was made from this resource under another creationPolicy: \
+             delete it, or keep that policy"
+        ));
+    }
+    (!desired.is_allowed(existing)).then(|| {
+        let wanted = desired.wanted_consent();
+        format!("the Secret {name} does not consent to a merge: annotate it with {wanted}")
+    })
+}
+
+/// The first key, label or annotation that we want and somebody else manages.
+fn taken(existing: &Secret, desired: &Desired) -> Option<String> {
+    let ours = owned_names(existing, desired, &["f:data"]);
+    let exists = |key: &&String| {
+        existing
+            .data
+            .as_ref()
+            .is_some_and(|all| all.contains_key(*key))
+    };
+    let mut keys = desired.data.keys().filter(exists);
+    if let Some(key) = keys.find(|key| !ours.contains(*key)) {
+        return Some(format!("key {key}"));
+    }
+    let meta = &existing.metadata;
+    let metadata = [
+        ("label", "f:labels", &meta.labels, &desired.labels),
+        (
+            "annotation",
+            "f:annotations",
+            &meta.annotations,
+            &desired.annotations,
+        ),
+    ];
+    metadata
+        .into_iter()
+        .find_map(|(word, field, present, wanted)| {
+            let ours = owned_names(existing, desired, &["f:metadata", field]);
+            let exists =
+                |name: &&String| present.as_ref().is_some_and(|all| all.contains_key(*name));
+            let mut names = wanted.keys().filter(exists);
+            let name = names.find(|name| !ours.contains(*name))?;
+            Some(format!("{word} {name}"))
+        })
+}
+
+/// Does the Secret hold what we merge, and nothing that we merged once and no longer want?
+fn is_merged(existing: &Secret, desired: &Desired) -> bool {
+    let meta = &existing.metadata;
+    let has = |present: Option<&BTreeMap<String, String>>, wanted: &BTreeMap<String, String>| {
+        wanted
+            .iter()
+            .all(|(name, value)| present.and_then(|all| all.get(name)) == Some(value))
+    };
+    let has_value = |(key, wanted): (&String, &zeroize::Zeroizing<Vec<u8>>)| {
+        let value = existing.data.as_ref().and_then(|data| data.get(key));
+        value.is_some_and(|value| value.0 == **wanted)
+    };
+    owned_names(existing, desired, &["f:data"]).len() == desired.data.len()
+        && desired.data.iter().all(has_value)
+        && has(meta.labels.as_ref(), &desired.all_labels())
+        && has(
+            meta.annotations.as_ref(),
+            &desired.marked(meta.annotations.as_ref()),
+        )
+}
+
+/// All that we apply: what is missing in it and was applied before goes.
+fn applied(existing: &Secret, desired: &Desired) -> Value {
+    let meta = &existing.metadata;
+    let current = Written::of(meta);
+    json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": desired.name,
+            "namespace": desired.origin.namespace,
+            "uid": current.uid,
+            "resourceVersion": current.resource_version,
+            "labels": desired.all_labels(),
+            "annotations": desired.marked(meta.annotations.as_ref()),
+        },
+        "data": desired.encoded(),
+    })
+}
+
+/// Once all sources shared one field manager and one marker. What the marker says is this source's
+/// goes over to its own field manager, as a whole: nothing is removed, not for a moment. The former
+/// marks go with the next apply, which does not name them.
+fn upgrade(existing: &Secret, origin: &Origin) -> Option<Value> {
+    let meta = &existing.metadata;
+    let marker = meta.annotations.as_ref()?.get(MERGED_ANNOTATION)?;
+    let mut entries = meta.managed_fields.clone()?;
+    let mut former = entries
+        .iter_mut()
+        .filter(|entry| is_applied_by(entry, FORMER_FIELD_MANAGER));
+    let former = former
+        .next()
+        .filter(|_| marker.starts_with(&origin.lineage()))?;
+    former.manager = Some(field_manager(origin));
+    let current = Written::of(meta);
+    Some(json!({"metadata": {
+        "uid": current.uid,
+        "resourceVersion": current.resource_version,
+        "managedFields": entries,
+    }}))
+}
+
+fn is_applied_by(entry: &ManagedFieldsEntry, manager: &str) -> bool {
+    entry.manager.as_deref() == Some(manager)
+        && entry.operation.as_deref() == Some("Apply")
+        && entry.subresource.as_deref().is_none_or(str::is_empty)
+}
+
+/// The names under a path of fields that our field manager applied.
+fn owned_names(existing: &Secret, desired: &Desired, path: &[&str]) -> BTreeSet<String> {
+    let manager = field_manager(&desired.origin);
+    let entries = existing.metadata.managed_fields.iter().flatten();
+    let ours = entries.filter(|entry| is_applied_by(entry, &manager));
+    let fields = ours.filter_map(|entry| {
+        let all = &entry.fields_v1.as_ref()?.0;
+        path.iter()
+            .try_fold(all, |fields, field| fields.get(*field))?
+            .as_object()
+    });
+    fields
+        .flat_map(|fields| fields.keys())
+        .filter_map(|field| field.strip_prefix("f:"))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::ByteString;
+
+    use super::super::desired::{ALLOW_ANNOTATION, Consent, Ownership, Revision, tests};
+    use super::*;
+
+    fn desired() -> Desired {
+        Desired {
+            revision: Revision {
+                generation: 3,
+                content: "c1".into(),
+            },
+            ownership: Ownership::Merge,
+            labels: BTreeMap::new(),
+            ..tests::desired()
+        }
+    }
+
+    fn marks() -> (String, String) {
+        let marks = desired().marks();
+        (marks.source, marks.generation)
+    }
+
+    /// A Secret with these keys, of which `owned` were applied by us.
+    fn theirs(data: &[(&str, &str)], owned: &[&str]) -> Secret {
+        let fields: BTreeMap<String, Value> = owned
+            .iter()
+            .map(|key| (format!("f:{key}"), json!({})))
+            .collect();
+        let mut secret: Secret = serde_json::from_value(json!({
+            "metadata": {
+                "name": "credentials", "namespace": "shop", "uid": "s1", "resourceVersion": "9",
+                "annotations": {ALLOW_ANNOTATION: "SealedSecret/db"},
+                "managedFields": [
+                    {"manager": "kubectl", "operation": "Update", "fieldsV1": {"f:data": {"f:K": {}}}},
+                    {"manager": field_manager(&desired().origin), "operation": "Apply", "fieldsV1": {"f:data": fields}},
+                ],
+            },
+        }))
+        .unwrap();
+        let bytes = |value: &str| ByteString(value.as_bytes().to_vec());
+        secret.data = Some(
+            data.iter()
+                .map(|(k, v)| ((*k).to_owned(), bytes(v)))
+                .collect(),
+        );
+        secret
+    }
+
+    #[test]
+    fn a_missing_key_is_applied_with_preconditions() {
+        let MergePlan::Apply(body) = plan_merge(&theirs(&[("other", "x")], &[]), &desired()) else {
+            panic!()
+        };
+        assert_eq!(body["data"], json!({"K": "dg=="}));
+        assert_eq!(body["metadata"]["uid"], "s1");
+        assert_eq!(body["metadata"]["resourceVersion"], "9");
+        let (source, generation) = marks();
+        assert_eq!(body["metadata"]["annotations"][generation], "3");
+        assert_eq!(
+            body["metadata"]["annotations"][source],
+            "SealedSecret/shop/db/u1"
+        );
+    }
+
+    #[test]
+    fn a_key_of_somebody_else_is_a_conflict_whatever_its_value() {
+        for value in ["v", "other"] {
+            let plan = plan_merge(&theirs(&[("K", value)], &[]), &desired());
+            assert!(
+                matches!(&plan, MergePlan::Conflict(why) if why.contains("key K")),
+                "{plan:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn metadata_of_somebody_else_is_a_conflict_whatever_its_value() {
+        for value in ["v", "other"] {
+            let mut label = theirs(&[], &[]);
+            label.metadata.labels = Some([("tier".into(), value.into())].into());
+            let mut annotation = theirs(&[], &[]);
+            let annotations = annotation.metadata.annotations.as_mut().unwrap();
+            annotations.insert("note".into(), value.into());
+            let wish = Desired {
+                labels: [("tier".into(), "v".into())].into(),
+                annotations: [("note".into(), "v".into())].into(),
+                ..desired()
+            };
+            for (secret, told) in [(label, "label tier"), (annotation, "annotation note")] {
+                let plan = plan_merge(&secret, &wish);
+                assert!(
+                    matches!(&plan, MergePlan::Conflict(why) if why.contains(told)),
+                    "{plan:?}"
+                );
+            }
+        }
+        let mut ours = theirs(&[], &[]);
+        ours.metadata.labels = Some([("tier".into(), "old".into())].into());
+        let managed = &mut ours.metadata.managed_fields.as_mut().unwrap()[1];
+        managed.fields_v1.as_mut().unwrap().0["f:metadata"] = json!({"f:labels": {"f:tier": {}}});
+        let wish = Desired {
+            labels: [("tier".into(), "new".into())].into(),
+            ..desired()
+        };
+        assert!(matches!(plan_merge(&ours, &wish), MergePlan::Apply(_)));
+    }
+
+    #[test]
+    fn what_was_applied_is_in_sync_until_it_drifts() {
+        let mut secret = theirs(&[("K", "v"), ("other", "x")], &["K"]);
+        let meta = &mut secret.metadata;
+        meta.labels = Some(desired().all_labels());
+        meta.annotations
+            .as_mut()
+            .unwrap()
+            .extend(desired().marked(None));
+        assert!(matches!(
+            plan_merge(&secret, &desired()),
+            MergePlan::InSync(_)
+        ));
+        let mut drifted = secret.clone();
+        drifted.data.as_mut().unwrap().remove("K");
+        assert!(matches!(
+            plan_merge(&drifted, &desired()),
+            MergePlan::Apply(_)
+        ));
+        let mut dropped = desired();
+        dropped.data.clear();
+        let MergePlan::Apply(body) = plan_merge(&secret, &dropped) else {
+            panic!()
+        };
+        assert_eq!(body["data"], json!({}));
+        let mut later = desired();
+        later.revision.generation = 4;
+        assert!(matches!(plan_merge(&secret, &later), MergePlan::InSync(_)));
+        later.revision.content = "c2".into();
+        assert!(
+            matches!(plan_merge(&secret, &later), MergePlan::Apply(_)),
+            "each generation writes"
+        );
+    }
+
+    #[test]
+    fn nothing_is_merged_without_consent_or_into_our_own() {
+        let mut secret = theirs(&[], &[]);
+        secret.metadata.annotations = None;
+        assert!(matches!(
+            plan_merge(&secret, &desired()),
+            MergePlan::Conflict(_)
+        ));
+        let consents = Desired {
+            consent: Consent::Given,
+            ..desired()
+        };
+        assert!(matches!(
+            plan_merge(&secret, &consents),
+            MergePlan::Apply(_)
+        ));
+        let owner = Desired {
+            ownership: Ownership::Owner,
+            ..desired()
+        };
+        let mut ours: Secret = serde_json::from_value(owner.manifest()).unwrap();
+        ours.metadata
+            .annotations
+            .as_mut()
+            .unwrap()
+            .insert(ALLOW_ANNOTATION.into(), "SealedSecret/db".into());
+        assert!(matches!(
+            plan_merge(&ours, &desired()),
+            MergePlan::Conflict(_)
+        ));
+    }
+
+    /// Two resources whose names differ, with consent for both.
+    #[test]
+    fn sources_neither_take_nor_drop_the_keys_of_each_other() {
+        let mut other = desired();
+        other.origin.name = "other".into();
+        other.consent = Consent::Given;
+        let shared = theirs(&[("K", "v")], &["K"]);
+        assert!(
+            matches!(plan_merge(&shared, &other), MergePlan::Conflict(why) if why.contains("key K"))
+        );
+        other.data = BTreeMap::from([("L".into(), b"w".to_vec().into())]);
+        let MergePlan::Apply(body) = plan_merge(&shared, &other) else {
+            panic!()
+        };
+        assert_eq!(
+            body["data"],
+            json!({"L": "dw=="}),
+            "applied by another manager: K stays"
+        );
+        assert_ne!(
+            field_manager(&other.origin),
+            field_manager(&desired().origin)
+        );
+        assert!(body["metadata"]["annotations"].get(marks().0).is_none());
+    }
+
+    #[test]
+    fn what_was_applied_under_the_former_manager_goes_over_to_its_source() {
+        let mut secret = theirs(&[("K", "v")], &["K"]);
+        let meta = &mut secret.metadata;
+        meta.managed_fields.as_mut().unwrap()[1].manager = Some(FORMER_FIELD_MANAGER.into());
+        let annotations = meta.annotations.as_mut().unwrap();
+        annotations.insert(MERGED_ANNOTATION.into(), "SealedSecret/shop/db/u0".into());
+        let MergePlan::Upgrade(patch) = plan_merge(&secret, &desired()) else {
+            panic!()
+        };
+        let entries: Vec<ManagedFieldsEntry> =
+            serde_json::from_value(patch["metadata"]["managedFields"].clone()).unwrap();
+        assert_eq!(
+            entries[0],
+            secret.metadata.managed_fields.as_ref().unwrap()[0]
+        );
+        assert_eq!(patch["metadata"]["resourceVersion"], "9");
+        secret.metadata.managed_fields = Some(entries);
+        assert!(
+            matches!(plan_merge(&secret, &desired()), MergePlan::Apply(_)),
+            "K is ours"
+        );
+
+        let mut other = desired();
+        other.origin.name = "other".into();
+        other.consent = Consent::Given;
+        assert!(
+            matches!(plan_merge(&secret, &other), MergePlan::Conflict(_)),
+            "not its keys"
+        );
+    }
+}

@@ -1,0 +1,288 @@
+//! The one way a Secret is watched and written: created, patched to exactly what its source says, or replaced
+//! where Kubernetes allows no patch; or keys added to a Secret of somebody else. Every write of an
+//! existing Secret carries its resourceVersion, so that a writer that lost its lease cannot do harm;
+//! a create has nothing to carry, and is taken back if the source is not as it was.
+
+mod desired;
+mod freeze;
+mod merge;
+mod plan;
+mod watch;
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{DeleteParams, Preconditions};
+use kube::{Api, Client};
+use sealkit_core::manifest;
+
+use crate::kubernetes::{self, ApiFailure};
+
+pub use desired::{Consent, Desired, MANAGED_LABEL, Ownership, Revision};
+pub use freeze::Freeze;
+use merge::{MergePlan, field_manager, plan_merge};
+use plan::{Plan, is_newer, plan};
+pub use watch::{SecretListener, SecretWatch};
+
+/// What was done to a Secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Op {
+    /// It was not there.
+    Create,
+    /// It differed.
+    Patch,
+    /// It differed in what Kubernetes lets nobody change.
+    Replace,
+    /// Keys were added to, or removed from, a Secret of somebody else.
+    Merge,
+    /// It was right.
+    None,
+}
+
+impl Op {
+    /// The word in metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Patch => "patch",
+            Self::Replace => "replace",
+            Self::Merge => "merge",
+            Self::None => "none",
+        }
+    }
+}
+
+/// Why a Secret was not written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WriteError {
+    /// There is one that belongs to somebody else.
+    Conflict(String),
+    /// There is none to merge into.
+    Missing,
+    /// The API server refused or did not answer.
+    Api(ApiFailure),
+}
+
+impl From<ApiFailure> for WriteError {
+    fn from(failure: ApiFailure) -> Self {
+        Self::Api(failure)
+    }
+}
+
+/// A Secret as it was written or found right: another UID or resourceVersion means that somebody
+/// changed it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Its UID.
+    pub uid: String,
+    /// Its resourceVersion.
+    pub resource_version: String,
+}
+
+impl Written {
+    /// That of an object with this metadata.
+    pub fn of(metadata: &ObjectMeta) -> Self {
+        Self {
+            uid: metadata.uid.clone().unwrap_or_default(),
+            resource_version: metadata.resource_version.clone().unwrap_or_default(),
+        }
+    }
+}
+
+/// How often a write is planned anew because somebody changed the Secret meanwhile, or because
+/// what was planned is one step of several.
+const TRIES: usize = 3;
+
+/// Writes Secrets.
+#[derive(Clone)]
+pub struct Secrets {
+    client: Client,
+    freeze: Arc<Freeze>,
+}
+
+impl Secrets {
+    /// By this client; one for all reconcilers.
+    pub fn new(client: Client, freeze: Arc<Freeze>) -> Self {
+        Self { client, freeze }
+    }
+
+    /// Writes a Secret. `recorded` is what the source's status says of the last write: without it
+    /// the Secret is first created blindly, which saves a read for new objects. For
+    /// [`Ownership::Merge`] it is not needed, and of a merge it must not be: what was only merged
+    /// into never became ours.
+    pub async fn write(
+        &self,
+        desired: &Desired,
+        recorded: Option<&Written>,
+    ) -> Result<(Written, Op), WriteError> {
+        if recorded.is_none() && desired.ownership != Ownership::Merge {
+            match self.create_once(desired).await {
+                Err(failure) if failure.is_already_exists() => {}
+                result => return Ok((result?, Op::Create)),
+            }
+        }
+        let mut tries = 1;
+        loop {
+            match self.write_existing(desired, recorded).await {
+                // Somebody changed the Secret between the read and the write.
+                Err(WriteError::Api(failure)) if failure.is_outdated() && tries < TRIES => {
+                    tries += 1;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Reads, plans, writes.
+    async fn write_existing(
+        &self,
+        desired: &Desired,
+        recorded: Option<&Written>,
+    ) -> Result<(Written, Op), WriteError> {
+        let existing = self.api(desired).get_opt(&desired.name).await;
+        let Some(mut existing) = existing.map_err(ApiFailure::from)? else {
+            if desired.ownership == Ownership::Merge {
+                return Err(WriteError::Missing);
+            }
+            return Ok((self.create_once(desired).await?, Op::Create));
+        };
+        if is_newer(&existing, desired) && !self.is_current(desired).await? {
+            kubernetes::wipe(&mut existing);
+            return Err(outdated().into());
+        }
+        if desired.ownership == Ownership::Merge {
+            let plan = plan_merge(&existing, desired);
+            kubernetes::wipe(&mut existing);
+            return self.merge(desired, plan).await;
+        }
+        let plan = plan(
+            &existing,
+            desired,
+            recorded.map(|written| written.uid.as_str()),
+        );
+        kubernetes::wipe(&mut existing);
+        match plan {
+            Plan::InSync(written) => Ok((written, Op::None)),
+            Plan::Conflict(why) => Err(WriteError::Conflict(why)),
+            Plan::Patch(mut patch) => {
+                let meta = kubernetes::merge_patch(&self.client, &path(desired), &patch).await;
+                manifest::wipe(&mut patch);
+                Ok((Written::of(&meta?.metadata), Op::Patch))
+            }
+            Plan::Replace {
+                uid,
+                resource_version,
+            } => {
+                let old = Written {
+                    uid,
+                    resource_version,
+                };
+                Ok((self.replace(desired, old).await?, Op::Replace))
+            }
+        }
+    }
+
+    /// Deletes exactly this Secret and creates the wanted one.
+    async fn replace(&self, desired: &Desired, old: Written) -> Result<Written, ApiFailure> {
+        // The server judges the new Secret before the old one goes: one that it refuses must not
+        // cost the last good one. Validation and admission run before the name is looked up.
+        let trial = format!("{}?dryRun=All", collection(desired));
+        match self.create(desired, &trial).await {
+            Err(failure) if !failure.is_already_exists() => return Err(failure),
+            _ => {}
+        }
+        self.delete(desired, old).await?;
+        self.create_once(desired).await
+    }
+
+    async fn merge(&self, desired: &Desired, plan: MergePlan) -> Result<(Written, Op), WriteError> {
+        let mut body = match plan {
+            MergePlan::InSync(written) => return Ok((written, Op::None)),
+            MergePlan::Conflict(why) => return Err(WriteError::Conflict(why)),
+            MergePlan::Upgrade(patch) => {
+                kubernetes::merge_patch(&self.client, &path(desired), &patch).await?;
+                // What was planned is outdated by now: the caller plans anew.
+                return Err(outdated().into());
+            }
+            MergePlan::Apply(body) => body,
+        };
+        let manager = field_manager(&desired.origin);
+        let path = format!("{}?fieldManager={manager}", path(desired));
+        let meta = kubernetes::apply(&self.client, &path, &body).await;
+        manifest::wipe(&mut body);
+        match meta {
+            Ok(meta) => Ok((Written::of(&meta.metadata), Op::Merge)),
+            Err(failure) if failure.is_field_conflict() => Err(WriteError::Conflict(format!(
+                "somebody else manages fields of the Secret {}: {failure}",
+                desired.name
+            ))),
+            Err(failure) => Err(failure.into()),
+        }
+    }
+
+    /// Is the source still what the Secret is wanted from? A process that lost its lease while it
+    /// slept wakes with old values, and the versions that it reads then are the newest ones.
+    async fn is_current(&self, desired: &Desired) -> Result<bool, ApiFailure> {
+        let origin = &desired.origin;
+        match kubernetes::read(&self.client, &origin.path()).await {
+            Ok(meta) => Ok(meta.metadata.uid.as_ref() == Some(&origin.uid)
+                && meta.metadata.generation == Some(desired.revision.generation)),
+            Err(ApiFailure::Status { code: 404, .. }) => Ok(false),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Creates the Secret of a source that is still the same. A process that was frozen asks before
+    /// and after: the freeze may come between the question and the create.
+    async fn create_once(&self, desired: &Desired) -> Result<Written, ApiFailure> {
+        if self.freeze.suspected() && !self.is_current(desired).await? {
+            return Err(outdated());
+        }
+        let written = self.create(desired, &collection(desired)).await?;
+        if self.freeze.suspected() && !self.is_current(desired).await? {
+            // Exactly what was made: whoever leads now may have taken it over meanwhile.
+            self.delete(desired, written).await?;
+            return Err(outdated());
+        }
+        Ok(written)
+    }
+
+    async fn create(&self, desired: &Desired, path: &str) -> Result<Written, ApiFailure> {
+        let mut body = desired.manifest();
+        let meta = kubernetes::create(&self.client, path, &body).await;
+        manifest::wipe(&mut body);
+        Ok(Written::of(&meta?.metadata))
+    }
+
+    async fn delete(&self, desired: &Desired, exactly: Written) -> Result<(), ApiFailure> {
+        let params = DeleteParams::default().preconditions(Preconditions {
+            uid: Some(exactly.uid),
+            resource_version: Some(exactly.resource_version),
+        });
+        self.api(desired).delete(&desired.name, &params).await?;
+        Ok(())
+    }
+
+    fn api(&self, desired: &Desired) -> Api<Secret> {
+        Api::namespaced(self.client.clone(), &desired.origin.namespace)
+    }
+}
+
+/// Where Secrets of the namespace are created.
+fn collection(desired: &Desired) -> String {
+    format!("/api/v1/namespaces/{}/secrets", desired.origin.namespace)
+}
+
+/// Where the Secret is patched.
+fn path(desired: &Desired) -> String {
+    format!("{}/{}", collection(desired), desired.name)
+}
+
+fn outdated() -> ApiFailure {
+    ApiFailure::Status {
+        code: 409,
+        reason: "Conflict".to_owned(),
+        fields: Vec::new(),
+    }
+}

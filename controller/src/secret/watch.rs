@@ -1,0 +1,136 @@
+//! The one watch on the Secrets that Sealkit wrote: metadata only, shared by all reconcilers.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::Secret;
+use kube::Client;
+use kube::core::PartialObjectMeta;
+use kube::runtime::watcher;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::{MANAGED_LABEL, Written};
+use crate::object::{Key, Namespaces, api};
+use crate::telemetry::{Health, Metrics};
+use crate::watch::{Change, changes};
+
+/// What the watch is called in logs, metrics and readiness.
+const NAME: &str = "Secret";
+
+/// Who wants to know of changed Secrets. A source whose Secret has another name than its own keeps
+/// an index of its own.
+pub trait SecretListener: Send + Sync {
+    /// A Secret is as `current` now, or gone. Called without any lock held, also where nothing
+    /// changed: after an interrupted watch everything is told again.
+    fn secret_changed(&self, key: &Key, current: Option<&Written>);
+}
+
+/// UID and resourceVersion of every labelled Secret in the namespaces that are served.
+pub struct SecretWatch {
+    client: Client,
+    health: Arc<Health>,
+    metrics: Arc<Metrics>,
+    served: Vec<Namespaces>,
+    current: Mutex<HashMap<Key, Written>>,
+    listeners: Mutex<Vec<Weak<dyn SecretListener>>>,
+    /// Namespaces of `served` whose first list is complete.
+    listed: watch::Sender<usize>,
+}
+
+impl SecretWatch {
+    /// A watch that has seen nothing yet.
+    pub fn new(
+        client: Client,
+        served: Vec<Namespaces>,
+        health: Arc<Health>,
+        metrics: Arc<Metrics>,
+    ) -> Arc<Self> {
+        health.expect(NAME);
+        Arc::new(Self {
+            client,
+            health,
+            metrics,
+            served,
+            current: Mutex::default(),
+            listeners: Mutex::default(),
+            listed: watch::Sender::new(0),
+        })
+    }
+
+    /// From now on the listener is told.
+    pub fn tell(&self, listener: Weak<dyn SecretListener>) {
+        lock(&self.listeners).push(listener);
+    }
+
+    /// The Secret as it was last seen.
+    pub fn current(&self, key: &Key) -> Option<Written> {
+        lock(&self.current).get(key).cloned()
+    }
+
+    /// Returns once every Secret was seen.
+    pub async fn listed(&self) {
+        let mut listed = self.listed.subscribe();
+        // The sender lives as long as we do.
+        let _ = listed.wait_for(|count| *count >= self.served.len()).await;
+    }
+
+    /// Watches without end.
+    pub async fn run(self: Arc<Self>) {
+        let mut watches = JoinSet::new();
+        for namespaces in self.served.clone() {
+            watches.spawn(self.clone().watch(namespaces));
+        }
+        self.listed().await;
+        self.health.ready(NAME);
+        // One that ends takes the others with it.
+        watches.join_next().await;
+    }
+
+    async fn watch(self: Arc<Self>, namespaces: Namespaces) {
+        let config = watcher::Config::default().labels(&format!("{MANAGED_LABEL}=true"));
+        let api = api::<PartialObjectMeta<Secret>>(&self.client, &namespaces);
+        let stream = watcher::watcher(api, config);
+        let mut changes = changes(stream, NAME, namespaces, self.health.clone(), &self.metrics);
+        let mut first = true;
+        while let Some(change) = changes.next().await {
+            match change {
+                Change::Seen(secret) => {
+                    let (key, seen) = (Key::of(&secret.metadata), Written::of(&secret.metadata));
+                    lock(&self.current).insert(key.clone(), seen.clone());
+                    self.changed(&key, Some(&seen));
+                }
+                Change::Gone(key) => self.gone(&key),
+                Change::Listed(list) => {
+                    let gone: Vec<Key> = {
+                        let current = lock(&self.current);
+                        let gone = current.keys().filter(|key| list.lacks(key));
+                        gone.cloned().collect()
+                    };
+                    gone.iter().for_each(|key| self.gone(key));
+                    if std::mem::take(&mut first) {
+                        self.listed.send_modify(|count| *count += 1);
+                    }
+                }
+            }
+        }
+    }
+
+    fn gone(&self, key: &Key) {
+        lock(&self.current).remove(key);
+        self.changed(key, None);
+    }
+
+    fn changed(&self, key: &Key, current: Option<&Written>) {
+        let listeners = lock(&self.listeners).clone();
+        for listener in listeners.iter().filter_map(Weak::upgrade) {
+            listener.secret_changed(key, current);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // No code that can panic runs under these locks.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
