@@ -5,9 +5,9 @@ use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use sealkit_tests::canary::unique_value;
-use sealkit_tests::controller::Flags;
+use sealkit_tests::controller::{Controller, Flags};
 use sealkit_tests::namespace::{Namespace, data};
-use sealkit_tests::plane::{LEASE, Own};
+use sealkit_tests::plane::{LEASE, Own, SYSTEM, unique};
 use sealkit_tests::secret_watch::SecretWatch;
 use sealkit_tests::wait::{holds_for, wait_until, wait_within};
 use serde_json::{Value, json};
@@ -46,6 +46,81 @@ fn the_second_waits_and_takes_over_when_the_first_is_killed() {
         second.metric("sealkit_target_writes_total", "").to_string(),
         "1"
     );
+}
+
+/// How often the API server was asked for a list of Secrets of one namespace: as the keys are read.
+fn lists_of_identities(plane: &Own) -> f64 {
+    let metrics = plane
+        .servers
+        .kubectl(&["get", "--raw", "/metrics"])
+        .unwrap();
+    let words = [
+        "apiserver_request_total{",
+        "resource=\"secrets\"",
+        "scope=\"namespace\"",
+        "verb=\"LIST\"",
+    ];
+    let lines = metrics
+        .lines()
+        .filter(|line| words.iter().all(|word| line.contains(word)));
+    let counts = lines.map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap());
+    counts.sum()
+}
+
+/// A replica whose keys cannot be read would be a leader that opens nothing.
+#[test]
+fn a_waiting_replica_is_ready_once_it_could_take_over_and_reads_no_keys_anew() {
+    let plane = Own::take();
+    let mut first = plane.leading_controller();
+    let shop = plane.namespace("shop");
+    let kubectl = |args: &[&str]| plane.servers.kubectl(args).unwrap();
+    let unique = unique("waiting");
+    kubectl(&["create", "serviceaccount", &unique, "-n", SYSTEM]);
+    let subject = format!("--serviceaccount={SYSTEM}:{unique}");
+    let bind = |kind: &str, role: &str, name: &str| {
+        let name = format!("{unique}-{name}");
+        kubectl(&["create", kind, &name, "-n", SYSTEM, role, &subject]);
+    };
+    let hour = Some(Duration::from_hours(1));
+    let kubeconfig = plane
+        .servers
+        .service_account_kubeconfig(SYSTEM, &unique, hour)
+        .unwrap();
+    let mut second = Controller::start(&kubeconfig, &plane.logs(), &Flags::default());
+    let not_ready = |controller: &Controller, parts: &str| {
+        controller.get("/readyz") == Some((503, format!("not ready, waiting for: {parts}")))
+    };
+    wait_until("neither lease nor keys", || {
+        not_ready(&second, "Lease, SealingKey")
+    });
+    bind("rolebinding", "--role=sealkit-controller", "lease");
+    wait_until("the lease", || not_ready(&second, "SealingKey"));
+    holds_for(Duration::from_secs(2), "no keys, not ready", || {
+        not_ready(&second, "SealingKey")
+    });
+    bind(
+        "clusterrolebinding",
+        "--clusterrole=sealkit-controller",
+        "keys",
+    );
+    wait_until("ready", || {
+        second.get("/readyz").is_some_and(|(code, _)| code == 200)
+    });
+    assert!(!second.is_leading());
+
+    let before = lists_of_identities(&plane);
+    first.process.kill().unwrap();
+    second.wait_leading();
+    let value = unique_value();
+    shop.seal("db", &value);
+    shop.wait_ready("db");
+    shop.wait_value("db", &value);
+    let lists = lists_of_identities(&plane) - before;
+    assert!(lists < 0.5, "keys were read {lists} times more");
+    drop(second);
+    for (kind, name) in [("rolebinding", "lease"), ("clusterrolebinding", "keys")] {
+        kubectl(&["delete", kind, &format!("{unique}-{name}"), "-n", SYSTEM]);
+    }
 }
 
 #[test]

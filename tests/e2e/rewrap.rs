@@ -501,7 +501,10 @@ fn a_restart_answers_again_and_keeps_the_cap() {
                 .all(|one| one["status"]["observedGeneration"] == 1)
     });
     holds_for(Duration::from_secs(2), "ten stay", || left().len() == 10);
-    let depth = again.metric("sealkit_queue_depth", "lane=\"rewrap\"");
+    let depth = again.metric(
+        "sealkit_queue_depth",
+        "kind=\"RewrapRequest\",lane=\"fresh\"",
+    );
     assert!(depth < 0.5, "{depth}");
     plane.api.delete(&requests_path(&shop.name)).unwrap();
 }

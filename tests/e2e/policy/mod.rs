@@ -3,6 +3,7 @@
 mod adopt;
 mod merge;
 mod orphan;
+mod shared;
 
 use sealkit_tests::namespace::{Namespace, data};
 use serde_json::{Value, json};
