@@ -12,10 +12,9 @@ use sealkit_core::sealed::{
 };
 use zeroize::Zeroizing;
 
-use crate::args::GlobalArgs;
 use crate::error::{CommandError, Result};
 use crate::files::{self, SMALL_FILE};
-use crate::terminal::{Terminal, shown};
+use crate::terminal::{Session, Terminal, shown};
 
 /// First bytes of age files, binary and armored.
 const AGE_FILES: [&[u8]; 2] = [
@@ -24,7 +23,8 @@ const AGE_FILES: [&[u8]; 2] = [
 ];
 
 /// The keys of `-i`, or an empty ring where none is given.
-pub(crate) fn ring(global: &GlobalArgs, terminal: Terminal) -> Result<KeyRing> {
+pub(crate) fn ring(session: Session<'_>) -> Result<KeyRing> {
+    let Session { global, terminal } = session;
     let mut identities = Vec::new();
     for path in global.identities() {
         let bytes = files::read(path, SMALL_FILE)?;

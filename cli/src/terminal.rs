@@ -15,6 +15,15 @@ const ERROR: Style = AnsiColor::Red.on_default().bold();
 const WARNING: Style = AnsiColor::Yellow.on_default().bold();
 const NOTE: Style = AnsiColor::Cyan.on_default();
 
+/// One run of the command: the flags that every verb knows, and whom it talks to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Session<'a> {
+    /// The flags.
+    pub global: &'a GlobalArgs,
+    /// The person, or the program, at the other end.
+    pub terminal: Terminal,
+}
+
 /// How much is said, and in which form.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Terminal {

@@ -5,7 +5,7 @@ use super::Cluster;
 use crate::args::{ClusterArgs, GlobalArgs, WriteClusterArgs};
 use crate::error::{CommandError, Result};
 use crate::recipients::config::Config;
-use crate::terminal::{Terminal, safe};
+use crate::terminal::{Session, safe};
 
 /// The cluster to read from.
 pub(crate) fn connect(args: &ClusterArgs, global: &GlobalArgs) -> Result<Cluster> {
@@ -32,10 +32,10 @@ pub(crate) fn connect(args: &ClusterArgs, global: &GlobalArgs) -> Result<Cluster
 pub(crate) fn connect_to_write(
     args: &WriteClusterArgs,
     config: Option<&Config>,
-    global: &GlobalArgs,
-    terminal: Terminal,
+    session: Session<'_>,
     what: &str,
 ) -> Result<(Cluster, Option<String>)> {
+    let Session { global, terminal } = session;
     let context = match (&args.cluster, config) {
         (None, _) => None,
         (Some(name), None) => {

@@ -15,12 +15,12 @@ use std::rc::Rc;
 
 use sealkit_core::keys::{KeyError, Recipient, RecipientSet};
 
-use crate::args::{GlobalArgs, RecipientArgs};
+use crate::args::RecipientArgs;
 use crate::cluster::Cluster;
 use crate::cluster::kubeconfig;
 use crate::error::{CommandError, Result};
 use crate::git::repository::Location;
-use crate::terminal::{Terminal, safe, shown};
+use crate::terminal::{Session, safe, shown};
 use config::{Config, FILE_NAME};
 use known::{Group, short_list};
 use recipient_file::read_recipient_file;
@@ -39,8 +39,7 @@ pub(crate) struct Chosen {
 /// Chooses recipients, each set once.
 pub(crate) struct Chooser<'a> {
     args: &'a RecipientArgs,
-    global: &'a GlobalArgs,
-    terminal: Terminal,
+    session: Session<'a>,
     chosen: HashMap<Origin, Rc<Chosen>>,
 }
 
@@ -53,11 +52,10 @@ enum Origin {
 
 impl<'a> Chooser<'a> {
     /// As the flags say.
-    pub fn new(args: &'a RecipientArgs, global: &'a GlobalArgs, terminal: Terminal) -> Self {
+    pub fn new(args: &'a RecipientArgs, session: Session<'a>) -> Self {
         Self {
             args,
-            global,
-            terminal,
+            session,
             chosen: HashMap::new(),
         }
     }
@@ -77,7 +75,7 @@ impl<'a> Chooser<'a> {
             (Origin::Flags, _) => self.chosen_by_flags()?,
             _ => self.chosen_by_context()?,
         };
-        self.terminal.detail(format_args!(
+        self.session.terminal.detail(format_args!(
             "sealing to {}",
             short_list(&chosen.set.fingerprints())
         ));
@@ -120,16 +118,16 @@ impl<'a> Chooser<'a> {
     }
 
     fn chosen_by_context(&self) -> Result<Chosen> {
-        if !kubeconfig::is_configured(self.global)? {
+        if !kubeconfig::is_configured(self.session.global)? {
             return Err(CommandError::usage("no recipient to seal to")
                 .hint("in a repository: `seal init` writes .sealkit.yaml with the keys of your clusters")
                 .hint("with a public key: -r AGE1… or -R FILE")
                 .hint("with a cluster: a kubeconfig whose current context runs Sealkit, or --context NAME"));
         }
-        let cluster = Cluster::connect(self.global, None)?;
-        let key = cluster.newest_key(self.terminal)?;
+        let cluster = Cluster::connect(self.session.global, None)?;
+        let key = cluster.newest_key(self.session.terminal)?;
         let fingerprint = key.recipient.fingerprint();
-        self.terminal.note(format_args!(
+        self.session.terminal.note(format_args!(
             "sealed to the key {} of {}",
             fingerprint.short(),
             cluster.title()

@@ -7,7 +7,6 @@ use age::secrecy::ExposeSecret as _;
 use clap::Args;
 use sealkit_core::keys::{Identity, KeyType, Recipient};
 
-use crate::args::GlobalArgs;
 use crate::cluster::Cluster;
 use crate::error::{CommandError, Result};
 use crate::files::{self, Access};
@@ -17,7 +16,7 @@ use crate::identities::{ask, encrypt, key_file, write_key_file};
 use crate::recipients::config::{Config, FILE_NAME};
 use crate::recipients::recipient_file::{read_recipient_file, recipient_file};
 use crate::recipients::trust::trust_quietly;
-use crate::terminal::{Terminal, print, safe, shown};
+use crate::terminal::{Session, Terminal, print, safe, shown};
 
 /// Flags of `seal init`.
 #[derive(Args, Debug)]
@@ -63,7 +62,8 @@ struct Entry {
 }
 
 /// Writes everything or, where a file is in the way, nothing.
-pub(super) fn run(args: &InitArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
+pub(super) fn run(args: &InitArgs, session: Session<'_>) -> Result<()> {
+    let terminal = session.terminal;
     let here = Location::of(Path::new("-"))?;
     let folder = here.real.parent().unwrap_or(&here.real).to_owned();
     let repository = root_of(&folder);
@@ -75,7 +75,7 @@ pub(super) fn run(args: &InitArgs, global: &GlobalArgs, terminal: Terminal) -> R
         folder
     });
     let config = root.join(FILE_NAME);
-    let entries = entries(args, global, terminal)?;
+    let entries = entries(args, session)?;
     let key_type = key_type(&entries)?;
     let path = |name: &str| root.join(KEYS).join(format!("{name}.pub"));
     let mut outputs: Vec<(PathBuf, String)> = entries
@@ -125,7 +125,8 @@ pub(super) fn run(args: &InitArgs, global: &GlobalArgs, terminal: Terminal) -> R
     Ok(())
 }
 
-fn entries(args: &InitArgs, global: &GlobalArgs, terminal: Terminal) -> Result<Vec<Entry>> {
+fn entries(args: &InitArgs, session: Session<'_>) -> Result<Vec<Entry>> {
+    let Session { global, terminal } = session;
     let mut entries: Vec<Entry> = Vec::new();
     for text in &args.cluster_keys {
         let (name, file) = text

@@ -22,7 +22,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use crate::args::GlobalArgs;
 use crate::error::{CommandError, Result};
 use crate::report::Verdict;
-use crate::terminal::Terminal;
+use crate::terminal::{Session, Terminal};
 use completions::CompletionsArgs;
 use doctor::DoctorArgs;
 use edit::EditArgs;
@@ -128,28 +128,29 @@ Examples:
 /// Runs the verb.
 pub(super) fn run(cli: &Cli, terminal: Terminal) -> Result<Verdict> {
     let global = &cli.global;
+    let session = Session { global, terminal };
     let Some(command) = &cli.command else {
-        return seal::run(&cli.seal, global, terminal).map(|()| Verdict::Clean);
+        return seal::run(&cli.seal, session).map(|()| Verdict::Clean);
     };
     if cli.seal != SealArgs::default() {
         return Err(CommandError::usage("flags of sealing stand before a verb")
             .hint("put the verb's own flags after it; see `seal --help`"));
     }
     match command {
-        Command::Init(args) => init::run(args, global, terminal)?,
-        Command::Open(args) => open::run(args, global, terminal)?,
-        Command::Verify(args) => return verify::run(args, global, terminal),
-        Command::Set(args) => set::run(args, global, terminal)?,
-        Command::Edit(args) => edit::run(args, global, terminal)?,
-        Command::Unset(args) => unset::run(args, global, terminal)?,
-        Command::Reseal(args) => return reseal::run(args, global, terminal),
-        Command::Status(args) => status::run(args, global, terminal)?,
-        Command::Doctor(args) => return doctor::run(args, global, terminal),
+        Command::Init(args) => init::run(args, session)?,
+        Command::Open(args) => open::run(args, session)?,
+        Command::Verify(args) => return verify::run(args, session),
+        Command::Set(args) => set::run(args, session)?,
+        Command::Edit(args) => edit::run(args, session)?,
+        Command::Unset(args) => unset::run(args, session)?,
+        Command::Reseal(args) => return reseal::run(args, session),
+        Command::Status(args) => status::run(args, session)?,
+        Command::Doctor(args) => return doctor::run(args, session),
         Command::Diff(args) => return git::diff(args),
         Command::Git(command) => git::run(command, terminal)?,
         Command::MergeDriver(args) => return git::merge_driver(args, terminal),
         Command::Textconv(args) => git::textconv(args)?,
-        Command::Keys(command) => return keys::run(command, global, terminal),
+        Command::Keys(command) => return keys::run(command, session),
         Command::Completions(args) => completions::run(args, Cli::command())?,
         Command::Man(args) => man::run(args, Cli::command(), terminal)?,
         Command::Version => version::run(global.output)?,

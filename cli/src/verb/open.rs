@@ -7,13 +7,13 @@ use sealkit_core::manifest::{Document, to_json, to_yaml};
 use sealkit_core::names::printable;
 use zeroize::Zeroizing;
 
-use crate::args::{GlobalArgs, Output};
+use crate::args::Output;
 use crate::error::{CommandError, Result};
 use crate::git::repository::Location;
 use crate::identities;
 use crate::sealing::opened::{Plain, open, rebuild};
 use crate::sealing::stream::read_inputs;
-use crate::terminal::{Terminal, print, shown};
+use crate::terminal::{Session, print, shown};
 
 /// Flags of `seal open`.
 #[derive(Args, Debug)]
@@ -40,7 +40,8 @@ pub(super) struct OpenArgs {
 }
 
 /// Opens every SealedSecret that is read; prints nothing unless all of them open.
-pub(super) fn run(args: &OpenArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
+pub(super) fn run(args: &OpenArgs, session: Session<'_>) -> Result<()> {
+    let Session { global, terminal } = session;
     if global.identities().next().is_none() {
         return Err(CommandError::usage("no private key to open with")
             .hint("give one with -i FILE or SEALKIT_IDENTITY_FILE"));
@@ -48,7 +49,7 @@ pub(super) fn run(args: &OpenArgs, global: &GlobalArgs, terminal: Terminal) -> R
     refuse_work_tree()?;
     let paths: Vec<_> = args.files.iter().chain(&args.paths).cloned().collect();
     let inputs = read_inputs(&paths)?;
-    let ring = identities::ring(global, terminal)?;
+    let ring = identities::ring(session)?;
     let mut opened = Vec::new();
     for input in &inputs {
         for document in &input.documents {

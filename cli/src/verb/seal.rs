@@ -10,7 +10,7 @@ use sealkit_core::manifest::{Document, SecretManifest};
 use sealkit_core::names;
 use sealkit_core::sealed::Scope;
 
-use crate::args::{GlobalArgs, Output, RecipientArgs};
+use crate::args::{Output, RecipientArgs};
 use crate::cluster::kubeconfig;
 use crate::error::{CommandError, Result};
 use crate::files;
@@ -25,7 +25,7 @@ use crate::sealing::placement::Placement;
 use crate::sealing::seal_manifest;
 use crate::sealing::stream::{Input, read_inputs};
 use crate::sealing::template_file;
-use crate::terminal::{Terminal, print, safe, shown};
+use crate::terminal::{Session, print, safe, shown};
 
 /// Flags of sealing.
 #[derive(Args, Clone, Debug, Default, PartialEq)]
@@ -77,7 +77,8 @@ fn scopes() -> impl TypedValueParser<Value = Scope> {
 }
 
 /// Seals what is read, and writes nothing unless all of it can be written.
-pub(super) fn run(args: &SealArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
+pub(super) fn run(args: &SealArgs, session: Session<'_>) -> Result<()> {
+    let terminal = session.terminal;
     let inputs = read_inputs(&args.files)?;
     let destination = Destination::new(args.write.as_deref(), args.all_documents)?;
     let secrets = inputs
@@ -91,7 +92,7 @@ pub(super) fn run(args: &SealArgs, global: &GlobalArgs, terminal: Terminal) -> R
         ))
         .on("--name"));
     }
-    let mut sealer = Sealer::new(args, global, terminal)?;
+    let mut sealer = Sealer::new(args, session)?;
     let mut outputs = BTreeMap::<Option<PathBuf>, Vec<Piece>>::new();
     for input in &inputs {
         for document in &input.documents {
@@ -121,8 +122,7 @@ pub(super) fn run(args: &SealArgs, global: &GlobalArgs, terminal: Terminal) -> R
 
 struct Sealer<'a> {
     args: &'a SealArgs,
-    global: &'a GlobalArgs,
-    terminal: Terminal,
+    session: Session<'a>,
     chooser: Chooser<'a>,
     configs: Configs,
     acceptance: Acceptance,
@@ -133,15 +133,14 @@ struct Sealer<'a> {
 }
 
 impl<'a> Sealer<'a> {
-    fn new(args: &'a SealArgs, global: &'a GlobalArgs, terminal: Terminal) -> Result<Self> {
+    fn new(args: &'a SealArgs, session: Session<'a>) -> Result<Self> {
         let template = args.template.as_deref().map(template_file::read);
         Ok(Self {
             args,
-            global,
-            terminal,
-            chooser: Chooser::new(&args.to, global, terminal),
+            session,
+            chooser: Chooser::new(&args.to, session),
             configs: Configs::default(),
-            acceptance: Acceptance::new(args.to.accept_recipients, terminal),
+            acceptance: Acceptance::new(args.to.accept_recipients, session.terminal),
             template: template.transpose()?,
             context_namespace: None,
         })
@@ -157,7 +156,7 @@ impl<'a> Sealer<'a> {
         if !document.is_secret() {
             return if self.args.all_documents {
                 let piece = Piece::Other(Passed::new(document, input));
-                Ok((destination.path("", self.global.output), piece))
+                Ok((destination.path("", self.session.global.output), piece))
             } else if document.is_sealed_secret() {
                 Err(CommandError::input("is sealed already")
                     .hint("pass sealed and other documents through with --all-documents"))
@@ -177,7 +176,7 @@ impl<'a> Sealer<'a> {
                 "{shown:?} is not the name of a Secret"
             )));
         }
-        let path = destination.path(&name, self.global.output);
+        let path = destination.path(&name, self.session.global.output);
         let place = path
             .as_deref()
             .or(input.path.as_deref())
@@ -223,7 +222,8 @@ impl<'a> Sealer<'a> {
             .zip(place)
             .and_then(|(config, place)| config.rule(place));
         if let Some(rule) = rule {
-            self.terminal
+            self.session
+                .terminal
                 .detail(format_args!("the rule for {} holds", safe(&rule.path)));
         }
         let scope = rule
@@ -233,7 +233,7 @@ impl<'a> Sealer<'a> {
     }
 
     fn namespace(&mut self, manifest: &SecretManifest, scope: Scope) -> Result<String> {
-        let given = self.global.namespace.as_deref().unwrap_or_default();
+        let given = self.session.global.namespace.as_deref().unwrap_or_default();
         if !given.is_empty() && !names::is_dns_label(given) {
             return Err(CommandError::usage("not the name of a namespace").on(safe(given)));
         }
@@ -257,14 +257,14 @@ impl<'a> Sealer<'a> {
             return Ok(given.to_owned());
         }
         if self.context_namespace.is_none() {
-            let (namespace, context) =
-                kubeconfig::current_namespace(self.global)?.ok_or_else(|| {
+            let (namespace, context) = kubeconfig::current_namespace(self.session.global)?
+                .ok_or_else(|| {
                     CommandError::input(format_args!(
                         "scope {scope} binds the namespace, and none is given"
                     ))
                     .hint("give it with -n NAME")
                 })?;
-            self.terminal.note(format_args!(
+            self.session.terminal.note(format_args!(
                 "sealed for namespace {}, that of context {}",
                 names::printable(&namespace),
                 names::printable(&context)
@@ -282,8 +282,8 @@ impl<'a> Sealer<'a> {
         let mut updates = Vec::new();
         for (path, pieces) in outputs {
             let Some(path) = path else {
-                let form = self.global.output.unwrap_or(Output::Yaml);
-                print(output::stream(&pieces, form, self.terminal)?)?;
+                let form = self.session.global.output.unwrap_or(Output::Yaml);
+                print(output::stream(&pieces, form, self.session.terminal)?)?;
                 continue;
             };
             let by_name = if path.extension().is_some_and(|end| end == "json") {
@@ -291,8 +291,9 @@ impl<'a> Sealer<'a> {
             } else {
                 Output::Yaml
             };
-            let form = self.global.output.unwrap_or(by_name);
-            let update = output::update(Location::of(&path)?, &pieces, form, self.terminal)?;
+            let form = self.session.global.output.unwrap_or(by_name);
+            let update =
+                output::update(Location::of(&path)?, &pieces, form, self.session.terminal)?;
             for difference in &update.differences {
                 self.acceptance
                     .accept(difference)
@@ -307,7 +308,7 @@ impl<'a> Sealer<'a> {
         for (path, Update { place, text, .. }) in &updates {
             files::replace_unsynced(&place.real, text.as_bytes())
                 .map_err(|error| error.on(shown(path)))?;
-            self.terminal.done("sealed", path);
+            self.session.terminal.done("sealed", path);
         }
         files::sync_folders(
             updates

@@ -9,7 +9,7 @@ use sealkit_core::manifest::{INPUT_BYTES, SecretManifest};
 use sealkit_core::names;
 use zeroize::Zeroizing;
 
-use crate::args::{GlobalArgs, RecipientArgs};
+use crate::args::RecipientArgs;
 use crate::error::{CommandError, Result};
 use crate::files;
 use crate::git::repository::Location;
@@ -22,7 +22,7 @@ use crate::sealing::merging::merge_into;
 use crate::sealing::piece::Piece;
 use crate::sealing::placement::placement;
 use crate::sealing::seal_manifest;
-use crate::terminal::{Terminal, safe, shown};
+use crate::terminal::{Session, Terminal, safe, shown};
 
 /// Flags of `seal set`.
 #[derive(Args, Debug)]
@@ -53,7 +53,8 @@ pub(super) struct SetArgs {
 }
 
 /// Seals values into an object that is there. Only their lines and envelopes change.
-pub(super) fn run(args: &SetArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
+pub(super) fn run(args: &SetArgs, session: Session<'_>) -> Result<()> {
+    let Session { global, terminal } = session;
     let place = Location::of(&args.path)?;
     let on_file = |error: CommandError| error.on(shown(&args.path));
     let (text, documents) = read(&args.path)?;
@@ -63,7 +64,7 @@ pub(super) fn run(args: &SetArgs, global: &GlobalArgs, terminal: Terminal) -> Re
     let placement = placement(document).map_err(on_file)?;
     // Before anybody types a value: what cannot be done should not ask for one.
     let config = Configs::default().at(&place)?;
-    let mut chooser = Chooser::new(&args.to, global, terminal);
+    let mut chooser = Chooser::new(&args.to, session);
     let chosen = chooser.choose(config.as_deref(), Some(&place))?;
     let mut acceptance = Acceptance::new(args.to.accept_recipients, terminal);
     acceptance.compare(&chosen, place.root.as_deref())?;

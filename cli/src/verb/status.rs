@@ -8,11 +8,11 @@ use sealkit_core::api::SealingKey;
 use sealkit_core::names::printable;
 use serde_json::json;
 
-use crate::args::{ClusterArgs, GlobalArgs};
+use crate::args::ClusterArgs;
 use crate::cluster::{ObjectState, age_in_days, connect, is_ready};
 use crate::error::Result;
 use crate::report::{structured, table};
-use crate::terminal::{Terminal, print, safe};
+use crate::terminal::{Session, print, safe};
 
 /// Flags of `seal status`.
 #[derive(Args, Debug)]
@@ -32,7 +32,8 @@ pub(super) struct StatusArgs {
 const SHOWN: usize = 20;
 
 /// Prints which key seals what, how old keys are, and what is not ready.
-pub(super) fn run(args: &StatusArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
+pub(super) fn run(args: &StatusArgs, session: Session<'_>) -> Result<()> {
+    let Session { global, terminal } = session;
     let cluster = connect(&args.cluster, global)?;
     let keys = cluster.sealing_keys()?;
     let mut objects = cluster.objects(global.namespace.as_deref())?;

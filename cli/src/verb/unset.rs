@@ -4,13 +4,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::args::GlobalArgs;
 use crate::error::{CommandError, Result};
 use crate::files;
 use crate::git::repository::Location;
 use crate::sealing::held::{find_object, read};
 use crate::sealing::merging::without;
-use crate::terminal::{Terminal, shown};
+use crate::terminal::{Session, shown};
 
 /// Flags of `seal unset`.
 #[derive(Args, Debug)]
@@ -28,7 +27,8 @@ pub(super) struct UnsetArgs {
 }
 
 /// Takes values out of an object.
-pub(super) fn run(args: &UnsetArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
+pub(super) fn run(args: &UnsetArgs, session: Session<'_>) -> Result<()> {
+    let Session { global, terminal } = session;
     let place = Location::of(&args.path)?;
     let on_file = |error: CommandError| error.on(shown(&args.path));
     let (text, documents) = read(&args.path)?;

@@ -11,7 +11,7 @@ use crate::args::GlobalArgs;
 use crate::error::{CommandError, Result};
 use crate::recipients::config::Config;
 use crate::report::{Verdict, structured};
-use crate::terminal::{Terminal, print, safe};
+use crate::terminal::{Session, print, safe};
 
 /// Flags of `seal doctor`.
 #[derive(Args, Debug)]
@@ -32,7 +32,8 @@ pub(super) struct DoctorArgs {
 }
 
 /// Looks at the repository at hand and at its clusters. Troubles are findings.
-pub(super) fn run(args: &DoctorArgs, global: &GlobalArgs, terminal: Terminal) -> Result<Verdict> {
+pub(super) fn run(args: &DoctorArgs, session: Session<'_>) -> Result<Verdict> {
+    let Session { global, terminal } = session;
     let mut report = Report::default();
     let config = repository::look(&mut report, global)?;
     if !args.offline {
@@ -44,7 +45,7 @@ pub(super) fn run(args: &DoctorArgs, global: &GlobalArgs, terminal: Terminal) ->
             cluster::look(&mut report, &title, context.as_deref(), named, args, global);
         }
     }
-    report.print(global, terminal)?;
+    report.print(session)?;
     Ok(Verdict::clean_if(report.troubles.is_empty()))
 }
 
@@ -163,7 +164,8 @@ impl Report {
         }
     }
 
-    fn print(&self, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
+    fn print(&self, session: Session<'_>) -> Result<()> {
+        let Session { global, terminal } = session;
         if let Some(form) = global.output {
             let whole = json!({
                 "troubles": self.troubles, "notes": self.notes, "good": self.good,

@@ -13,7 +13,7 @@ use crate::error::{CommandError, Result};
 use crate::git::repository::Location;
 use crate::recipients::config::Config;
 use crate::sealing::placement::Placement;
-use crate::terminal::{Terminal, safe};
+use crate::terminal::{Session, safe};
 
 /// The cluster whose Secret shows the values: one that the path is for, and no other.
 pub(crate) fn cluster(
@@ -54,9 +54,9 @@ pub(crate) fn open(
     cluster: &Cluster,
     document: &Document,
     placement: &Placement,
-    global: &GlobalArgs,
-    terminal: Terminal,
+    session: Session<'_>,
 ) -> Result<Opened> {
+    let Session { global, terminal } = session;
     let namespace = Some(placement.namespace.as_str()).filter(|name| !name.is_empty());
     let namespace = namespace.or(global.namespace.as_deref()).ok_or_else(|| {
         CommandError::usage("the object names no namespace to look in").hint("give -n NAME")

@@ -16,7 +16,7 @@ use sealkit_core::sealed::SealedObject;
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
-use crate::args::{GlobalArgs, RecipientArgs};
+use crate::args::RecipientArgs;
 use crate::error::{CommandError, Result};
 use crate::files;
 use crate::git::repository::Location;
@@ -30,7 +30,7 @@ use crate::sealing::merging::{merge_into, without};
 use crate::sealing::piece::Piece;
 use crate::sealing::placement::{Placement, placement};
 use crate::sealing::seal_manifest;
-use crate::terminal::{Terminal, ask_yes, shown};
+use crate::terminal::{Session, Terminal, ask_yes, shown};
 use editor::{PrivateFolder, Signals, edit};
 
 /// Flags of `seal edit`.
@@ -57,7 +57,8 @@ pub(super) struct EditArgs {
 type Values = BTreeMap<String, Zeroizing<Vec<u8>>>;
 
 /// Opens, lets a person change, seals what changed. Everything else keeps its ciphertext.
-pub(super) fn run(args: &EditArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
+pub(super) fn run(args: &EditArgs, session: Session<'_>) -> Result<()> {
+    let Session { global, terminal } = session;
     let place = Location::of(&args.path)?;
     let on_file = |error: CommandError| error.on(shown(&args.path));
     let (_, documents) = read(&args.path)?;
@@ -65,15 +66,14 @@ pub(super) fn run(args: &EditArgs, global: &GlobalArgs, terminal: Terminal) -> R
     let (_, document) = find_object(&documents, namespace, name).map_err(on_file)?;
     let placement = placement(document).map_err(on_file)?;
     let config = Configs::default().at(&place)?;
-    let chosen =
-        Chooser::new(&args.to, global, terminal).choose(config.as_deref(), Some(&place))?;
+    let chosen = Chooser::new(&args.to, session).choose(config.as_deref(), Some(&place))?;
     let mut acceptance = Acceptance::new(args.to.accept_recipients, terminal);
     acceptance.compare(&chosen, place.root.as_deref())?;
     let opened = if global.identities().next().is_some() {
-        with_keys(document, global, terminal).map_err(on_file)?
+        with_keys(document, session).map_err(on_file)?
     } else {
         let cluster = live::cluster(global, config.as_deref(), &place).map_err(on_file)?;
-        live::open(&cluster, document, &placement, global, terminal).map_err(on_file)?
+        live::open(&cluster, document, &placement, session).map_err(on_file)?
     };
 
     let edited = edited(&opened, &placement, terminal)?;
@@ -136,8 +136,8 @@ struct Opened {
     unreadable: Vec<String>,
 }
 
-fn with_keys(document: &Document, global: &GlobalArgs, terminal: Terminal) -> Result<Opened> {
-    let ring = identities::ring(global, terminal)?;
+fn with_keys(document: &Document, session: Session<'_>) -> Result<Opened> {
+    let ring = identities::ring(session)?;
     let object = SealedObject::parse(&document.object)
         .map_err(|error| CommandError::input(format_args!("{}: {}", error.code(), error.detail)))?;
     let opened = identities::open_object(&object, &ring).map_err(|error| {

@@ -13,7 +13,7 @@ use sealkit_core::manifest::{read_documents, to_json, wipe};
 use serde_json::{Value, json};
 use zeroize::{Zeroize as _, Zeroizing};
 
-use crate::args::{GlobalArgs, WriteClusterArgs};
+use crate::args::WriteClusterArgs;
 use crate::cluster::connect_to_write;
 use crate::error::{CommandError, Result};
 use crate::files::{self, SMALL_FILE};
@@ -22,7 +22,7 @@ use crate::recipients::acceptance::Acceptance;
 use crate::recipients::config::Config;
 use crate::recipients::known::{Group, short_list};
 use crate::recipients::{Chosen, given};
-use crate::terminal::{Terminal, print, shown};
+use crate::terminal::{Session, print, shown};
 
 /// Flags of `seal keys backup`.
 #[derive(Args, Debug)]
@@ -74,7 +74,8 @@ const KEPT: [&str; 3] = [
 const CLUSTER: &str = "sealkit.dev/cluster-uid";
 
 /// Reads the identities of the cluster and encrypts them to the recovery key.
-pub(super) fn run(args: &BackupArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
+pub(super) fn run(args: &BackupArgs, session: Session<'_>) -> Result<()> {
+    let terminal = session.terminal;
     let (here, config) = Config::here()?;
     let recipients = if args.recipients_files.is_empty() {
         let keys = config.as_ref().map(Config::recovery).transpose()?;
@@ -111,8 +112,7 @@ pub(super) fn run(args: &BackupArgs, global: &GlobalArgs, terminal: Terminal) ->
     let (cluster, _) = connect_to_write(
         &args.cluster,
         config.as_ref(),
-        global,
-        terminal,
+        session,
         "private keys are read from",
     )?;
     let uid = cluster.uid()?;
@@ -165,14 +165,15 @@ pub(super) fn run(args: &BackupArgs, global: &GlobalArgs, terminal: Terminal) ->
 }
 
 /// Puts the identities of a backup into a cluster. What is there stays.
-pub(super) fn restore(args: &RestoreArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
+pub(super) fn restore(args: &RestoreArgs, session: Session<'_>) -> Result<()> {
+    let Session { global, terminal } = session;
     if global.identities().next().is_none() {
         return Err(
             CommandError::usage("no private key to open the backup with")
                 .hint("give the recovery key with -i FILE or SEALKIT_IDENTITY_FILE"),
         );
     }
-    let ring = identities::ring(global, terminal)?;
+    let ring = identities::ring(session)?;
     let bytes = files::read(&args.path, SMALL_FILE * 16)?;
     let on_file = |error: CommandError| error.on(shown(&args.path));
     let text = decrypt(&bytes, ring.iter()).map_err(on_file)?;
@@ -189,8 +190,7 @@ pub(super) fn restore(args: &RestoreArgs, global: &GlobalArgs, terminal: Termina
     let (cluster, _) = connect_to_write(
         &args.cluster,
         config.as_ref(),
-        global,
-        terminal,
+        session,
         "private keys are written to",
     )?;
     let uid = cluster.uid()?;

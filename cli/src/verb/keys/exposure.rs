@@ -12,14 +12,13 @@ use serde::Serialize;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use crate::args::GlobalArgs;
 use crate::error::{CommandError, Result};
 use crate::git::history::{Blob, Commit, History};
 use crate::git::repository::Location;
 use crate::identities;
 use crate::report::{Verdict, structured, table};
 use crate::sealed_text::{Sealed, sealed_secrets, spelled, title, values};
-use crate::terminal::{Terminal, print, safe};
+use crate::terminal::{Session, Terminal, print, safe};
 
 /// Flags of `seal keys exposure`.
 #[derive(Args, Debug)]
@@ -85,9 +84,10 @@ struct Occurrence {
 }
 
 /// Lists what the key can read. What may be in use is a finding.
-pub(super) fn run(args: &ExposureArgs, global: &GlobalArgs, terminal: Terminal) -> Result<Verdict> {
+pub(super) fn run(args: &ExposureArgs, session: Session<'_>) -> Result<Verdict> {
+    let Session { global, terminal } = session;
     let leaked = Leaked::new(args)?;
-    let ring = identities::ring(global, terminal)?;
+    let ring = identities::ring(session)?;
     let exposed = Exposed::scan(&leaked, &ring, terminal)?;
     if let Some(form) = global.output {
         print(structured(&exposed.json(), form)?)?;

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::args::{ClusterArgs, GlobalArgs};
+use crate::args::ClusterArgs;
 use crate::cluster::connect;
 use crate::error::Result;
 use crate::recipients::recipient_file::{recipient_file, write_recipient_file};
-use crate::terminal::{Terminal, print};
+use crate::terminal::{Session, print};
 
 /// Flags of `seal keys fetch`.
 #[derive(Args, Debug)]
@@ -22,7 +22,8 @@ pub(crate) struct FetchArgs {
 }
 
 /// Prints the file, or writes it over another recipient file at most.
-pub(super) fn run(args: &FetchArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
+pub(super) fn run(args: &FetchArgs, session: Session<'_>) -> Result<()> {
+    let Session { global, terminal } = session;
     let cluster = connect(&args.cluster, global)?;
     let key = cluster.newest_key(terminal)?;
     let text = recipient_file(&cluster, &key);

@@ -13,10 +13,10 @@ mod usage;
 
 use clap::Subcommand;
 
-use crate::args::{ClusterArgs, GlobalArgs};
+use crate::args::ClusterArgs;
 use crate::error::Result;
 use crate::report::Verdict;
-use crate::terminal::Terminal;
+use crate::terminal::Session;
 use backup::{BackupArgs, RestoreArgs};
 use exposure::ExposureArgs;
 use fetch::FetchArgs;
@@ -96,23 +96,20 @@ Examples:
 }
 
 /// Runs one of the verbs.
-pub(super) fn run(
-    command: &KeysCommand,
-    global: &GlobalArgs,
-    terminal: Terminal,
-) -> Result<Verdict> {
+pub(super) fn run(command: &KeysCommand, session: Session<'_>) -> Result<Verdict> {
+    let Session { global, terminal } = session;
     match command {
-        KeysCommand::Exposure(args) => return exposure::run(args, global, terminal),
-        KeysCommand::Revoke(args) => return revoke::run(args, global, terminal),
+        KeysCommand::Exposure(args) => return exposure::run(args, session),
+        KeysCommand::Revoke(args) => return revoke::run(args, session),
         KeysCommand::Generate(args) => generate::run(args, terminal),
         KeysCommand::List(args) => list::run(args, global),
-        KeysCommand::Fetch(args) => fetch::run(args, global, terminal),
-        KeysCommand::Usage(args) => usage::run(args, global, terminal),
-        KeysCommand::Rotate(args) => rotate::run(args, global, terminal),
-        KeysCommand::Trust(args) => trust::run(args, global, terminal),
-        KeysCommand::Retire(args) => retire::run(args, global, terminal),
-        KeysCommand::Backup(args) => backup::run(args, global, terminal),
-        KeysCommand::Restore(args) => backup::restore(args, global, terminal),
+        KeysCommand::Fetch(args) => fetch::run(args, session),
+        KeysCommand::Usage(args) => usage::run(args, session),
+        KeysCommand::Rotate(args) => rotate::run(args, session),
+        KeysCommand::Trust(args) => trust::run(args, session),
+        KeysCommand::Retire(args) => retire::run(args, session),
+        KeysCommand::Backup(args) => backup::run(args, session),
+        KeysCommand::Restore(args) => backup::restore(args, session),
     }
     .map(|()| Verdict::Clean)
 }

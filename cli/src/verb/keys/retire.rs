@@ -5,11 +5,11 @@ use kube::ResourceExt as _;
 use sealkit_core::api::{KeyState, SealingKey};
 use sealkit_core::names::printable;
 
-use crate::args::{GlobalArgs, WriteClusterArgs};
+use crate::args::WriteClusterArgs;
 use crate::cluster::{Cluster, connect_to_write};
 use crate::error::{CommandError, Result};
 use crate::recipients::config::Config;
-use crate::terminal::{Terminal, safe};
+use crate::terminal::{Session, Terminal, safe};
 
 /// Flags of `seal keys retire`.
 #[derive(Args, Debug)]
@@ -23,15 +23,11 @@ pub(crate) struct RetireArgs {
 }
 
 /// Ends a key that was superseded: the cluster revokes it once nothing needs it.
-pub(super) fn run(args: &RetireArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
+pub(super) fn run(args: &RetireArgs, session: Session<'_>) -> Result<()> {
+    let terminal = session.terminal;
     let (_, config) = Config::here()?;
-    let (cluster, _) = connect_to_write(
-        &args.cluster,
-        config.as_ref(),
-        global,
-        terminal,
-        "a key is ended in",
-    )?;
+    let (cluster, _) =
+        connect_to_write(&args.cluster, config.as_ref(), session, "a key is ended in")?;
     let keys = cluster.sealing_keys()?;
     let key = find(&keys, &args.key)?;
     let name = key.name_any();

@@ -14,14 +14,14 @@ use serde_json::json;
 use super::exposure::{Exposed, Leaked};
 use super::retire::{end, find};
 use super::usage::claims;
-use crate::args::{GlobalArgs, WriteClusterArgs};
+use crate::args::WriteClusterArgs;
 use crate::cluster::{Cluster, connect_to_write};
 use crate::error::{CommandError, Result};
 use crate::identities;
 use crate::recipients::config::Config;
 use crate::recipients::recipient_file::read_recipient_file;
 use crate::report::{Verdict, structured, table};
-use crate::terminal::{Terminal, print, quoted};
+use crate::terminal::{Session, Terminal, print, quoted};
 
 /// Flags of `seal keys revoke`.
 #[derive(Args, Debug)]
@@ -50,16 +50,11 @@ struct Step {
 }
 
 /// Walks the way as far as it is done. A key that is not revoked yet is a finding.
-pub(super) fn run(args: &RevokeArgs, global: &GlobalArgs, terminal: Terminal) -> Result<Verdict> {
+pub(super) fn run(args: &RevokeArgs, session: Session<'_>) -> Result<Verdict> {
+    let Session { global, terminal } = session;
     let (_, config) = Config::here()?;
     let config = config.as_ref();
-    let (cluster, _) = connect_to_write(
-        &args.cluster,
-        config,
-        global,
-        terminal,
-        "a key is revoked in",
-    )?;
+    let (cluster, _) = connect_to_write(&args.cluster, config, session, "a key is revoked in")?;
     let keys = cluster.sealing_keys()?;
     let key = find(&keys, &args.key)?;
     let name = key.name_any();
@@ -70,7 +65,7 @@ pub(super) fn run(args: &RevokeArgs, global: &GlobalArgs, terminal: Terminal) ->
         printable(&name),
         fingerprint.short()
     ));
-    let ring = identities::ring(global, terminal)?;
+    let ring = identities::ring(session)?;
     let mut steps = Vec::new();
     let mut exposed = None;
     let way: [&mut dyn FnMut() -> Result<Step>; 3] = [

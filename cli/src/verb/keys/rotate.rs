@@ -5,7 +5,7 @@ use sealkit_core::api::Algorithm;
 use sealkit_core::names::printable;
 use serde_json::json;
 
-use crate::args::{GlobalArgs, WriteClusterArgs};
+use crate::args::WriteClusterArgs;
 use crate::cluster::connect_to_write;
 use crate::error::Result;
 use crate::recipients::acceptance::Acceptance;
@@ -15,7 +15,7 @@ use crate::recipients::known::Known;
 use crate::recipients::recipient_file::RecipientFile;
 use crate::recipients::trust::trust_quietly;
 use crate::report::structured;
-use crate::terminal::{Terminal, print, quoted, safe};
+use crate::terminal::{Session, print, quoted, safe};
 
 /// Flags of `seal keys rotate`.
 #[derive(Args, Debug)]
@@ -32,13 +32,13 @@ pub(crate) struct RotateArgs {
 }
 
 /// A new key in the cluster, and its public half in the recipient file of the repository.
-pub(super) fn run(args: &RotateArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
+pub(super) fn run(args: &RotateArgs, session: Session<'_>) -> Result<()> {
+    let Session { global, terminal } = session;
     let (here, config) = Config::here()?;
     let (cluster, name) = connect_to_write(
         &args.cluster,
         config.as_ref(),
-        global,
-        terminal,
+        session,
         "a new key is made in",
     )?;
     // What is in the way is found before there is a new key: other keys than this clone knows too,

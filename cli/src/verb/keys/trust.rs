@@ -1,13 +1,13 @@
 //! `seal keys trust`: tells a cluster whom it may seal to beside itself when it rewraps.
 
-use crate::args::{GlobalArgs, WriteClusterArgs};
+use crate::args::WriteClusterArgs;
 use crate::cluster::{connect_to_write, manifest};
 use crate::error::{CommandError, Result};
 use crate::recipients::acceptance::Acceptance;
 use crate::recipients::config::Config;
 use crate::recipients::trust::{Wish, write};
 use crate::report::structured;
-use crate::terminal::{Terminal, print};
+use crate::terminal::{Session, print};
 use clap::Args;
 
 /// Flags of `seal keys trust`.
@@ -29,14 +29,15 @@ pub(crate) struct TrustArgs {
 }
 
 /// Writes the recovery keys and the keys of all other clusters of `.sealkit.yaml`.
-pub(super) fn run(args: &TrustArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
+pub(super) fn run(args: &TrustArgs, session: Session<'_>) -> Result<()> {
+    let Session { global, terminal } = session;
     let (here, config) = Config::here()?;
     let config = config.ok_or_else(|| {
         CommandError::usage("no .sealkit.yaml that could say whom to trust")
             .hint("make one with `seal init`")
     })?;
     let what = "recipients are named to";
-    let (cluster, name) = connect_to_write(&args.cluster, Some(&config), global, terminal, what)?;
+    let (cluster, name) = connect_to_write(&args.cluster, Some(&config), session, what)?;
     let mut acceptance = Acceptance::new(args.accept_recipients, terminal);
     acceptance.compare_all(&config, here.root.as_deref())?;
     let wish = Wish::of(&config, name.as_deref())?;

@@ -10,13 +10,13 @@ use sealkit_core::names::printable;
 use sealkit_core::sealed::SealedObject;
 use serde_json::{Value, json};
 
-use crate::args::{ClusterArgs, GlobalArgs};
+use crate::args::ClusterArgs;
 use crate::cluster::connect;
 use crate::error::Result;
 use crate::files;
 use crate::files::tree::Tree;
 use crate::report::{structured, table};
-use crate::terminal::{Terminal, print};
+use crate::terminal::{Session, Terminal, print};
 
 /// Flags of `seal keys usage`.
 #[derive(Args, Debug)]
@@ -101,7 +101,8 @@ fn fingerprints(bytes: &[u8]) -> BTreeSet<String> {
 }
 
 /// Counts, by fingerprint.
-pub(super) fn run(args: &UsageArgs, global: &GlobalArgs, terminal: Terminal) -> Result<()> {
+pub(super) fn run(args: &UsageArgs, session: Session<'_>) -> Result<()> {
+    let Session { global, terminal } = session;
     let cluster = connect(&args.cluster, global)?;
     let mut usages: BTreeMap<String, Usage> = BTreeMap::new();
     for key in cluster.sealing_keys()? {

@@ -11,7 +11,7 @@ use sealkit_core::keys::{Fingerprint, KeyRing, RecipientSet};
 use sealkit_core::manifest::INPUT_BYTES;
 use serde_json::json;
 
-use crate::args::{GlobalArgs, WriteClusterArgs};
+use crate::args::WriteClusterArgs;
 use crate::cluster::connect_to_write;
 use crate::error::{CommandError, Result};
 use crate::files;
@@ -24,7 +24,7 @@ use crate::recipients::config::Config;
 use crate::recipients::known::short_list;
 use crate::recipients::wanted::Wanted;
 use crate::report::{Finding, Scanned, Verdict, print_findings, structured};
-use crate::terminal::{Terminal, print};
+use crate::terminal::{Session, Terminal, print};
 
 use file::{Job, Outcome};
 use through_cluster::Through;
@@ -63,13 +63,14 @@ pub(super) struct ResealArgs {
 /// Looks at everything below the paths, and seals anew what is not as its rule says. Each file is
 /// replaced as a whole or not at all, so that a run that was interrupted is finished by the next.
 /// What is not as it should be, and stays so, is a finding.
-pub(super) fn run(args: &ResealArgs, global: &GlobalArgs, terminal: Terminal) -> Result<Verdict> {
+pub(super) fn run(args: &ResealArgs, session: Session<'_>) -> Result<Verdict> {
+    let terminal = session.terminal;
     let mode = match (args.check, args.dry_run) {
         (true, _) => Mode::Check,
         (_, true) => Mode::DryRun,
         _ => Mode::Write,
     };
-    let means = means(args, global, terminal)?;
+    let means = means(args, session)?;
     let tree = Tree::below(&args.paths)?;
     let jobs = jobs(&tree.files, args, terminal)?;
     if mode == Mode::Write {
@@ -102,7 +103,7 @@ pub(super) fn run(args: &ResealArgs, global: &GlobalArgs, terminal: Terminal) ->
     };
     bar.finish_and_clear();
     files::sync_folders(total.written.iter().map(|place| place.real.as_path()));
-    let verdict = total.report(mode, &means, global, terminal)?;
+    let verdict = total.report(mode, &means, session)?;
     result.map(|()| verdict)
 }
 
@@ -116,8 +117,9 @@ enum Means {
     Cluster(Box<Through>),
 }
 
-fn means(args: &ResealArgs, global: &GlobalArgs, terminal: Terminal) -> Result<Means> {
-    let ring = identities::ring(global, terminal)?;
+fn means(args: &ResealArgs, session: Session<'_>) -> Result<Means> {
+    let global = session.global;
+    let ring = identities::ring(session)?;
     let named = global.context.is_some() || args.cluster.cluster.is_some();
     match (ring.is_empty(), named) {
         (false, false) => Ok(Means::Keys(ring)),
@@ -126,7 +128,7 @@ fn means(args: &ResealArgs, global: &GlobalArgs, terminal: Terminal) -> Result<M
             let (_, config) = Config::here()?;
             let what = "envelopes are resealed by";
             let (cluster, _) =
-                connect_to_write(&args.cluster, config.as_ref(), global, terminal, what)?;
+                connect_to_write(&args.cluster, config.as_ref(), session, what)?;
             Ok(Means::Cluster(Box::new(Through::new(cluster, global)?)))
         }
         (false, true) => Err(CommandError::usage("a private key and a cluster to reseal with")
@@ -228,13 +230,8 @@ impl Total {
         }
     }
 
-    fn report(
-        mut self,
-        mode: Mode,
-        means: &Means,
-        global: &GlobalArgs,
-        terminal: Terminal,
-    ) -> Result<Verdict> {
+    fn report(mut self, mode: Mode, means: &Means, session: Session<'_>) -> Result<Verdict> {
+        let Session { global, terminal } = session;
         for list in [&mut self.dropped, &mut self.added] {
             list.sort_unstable();
             list.dedup();

@@ -15,7 +15,6 @@ use sealkit_core::names::printable;
 use sealkit_core::sealed::{EnvelopeId, SealedObject};
 use serde_json::Value;
 
-use crate::args::GlobalArgs;
 use crate::error::Result;
 use crate::files;
 use crate::files::tree::{Found, Tree, is_broken_secret, is_manifest};
@@ -27,7 +26,7 @@ use crate::recipients::wanted::Wanted;
 use crate::report::{Finding, Scanned, Verdict, print_findings};
 use crate::sealed_text::{Sealed, may_hold_sealed, plain, spelled, title, values};
 use crate::sealing::template_file;
-use crate::terminal::{Terminal, safe};
+use crate::terminal::{Session, Terminal, safe};
 use baseline::{Baseline, Place};
 use index::{Index, Standing};
 
@@ -59,12 +58,13 @@ pub(super) struct VerifyArgs {
 }
 
 /// Looks at everything below the paths.
-pub(super) fn run(args: &VerifyArgs, global: &GlobalArgs, terminal: Terminal) -> Result<Verdict> {
+pub(super) fn run(args: &VerifyArgs, session: Session<'_>) -> Result<Verdict> {
+    let Session { global, terminal } = session;
     // A hook asks for no passphrase, and finds no fault in what is not its own.
     let ring = if args.staged {
         KeyRing::default()
     } else {
-        identities::ring(global, terminal)?
+        identities::ring(session)?
     };
     let mut verifier = Verifier {
         ring,
