@@ -48,7 +48,7 @@ fn parser_hints(error: &clap::Error) -> Vec<String> {
         ContextKind::SuggestedValue,
     ];
     let list = |kind| match error.get(kind) {
-        Some(ContextValue::String(one)) => one.clone(),
+        Some(ContextValue::String(text)) => text.clone(),
         Some(ContextValue::Strings(several)) => several.join(", "),
         _ => String::new(),
     };
@@ -56,7 +56,7 @@ fn parser_hints(error: &clap::Error) -> Vec<String> {
     for meant in suggestions
         .into_iter()
         .map(list)
-        .filter(|it| !it.is_empty())
+        .filter(|list| !list.is_empty())
     {
         hints.push(format!("did you mean {meant}?"));
     }

@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 /// A value is itself wherever it stands: its envelope and its ciphertext, the latter as a digest.
-pub(crate) type Sealed = (String, [u8; 16]);
+pub(crate) type ValueId = (String, [u8; 16]);
 
 /// The SealedSecrets of a file; nothing where it cannot be read, which a file of another program
 /// may be.
@@ -43,7 +43,7 @@ fn contains(bytes: &[u8], word: &[u8]) -> bool {
 }
 
 /// The values of an object: each under its key, as itself.
-pub(crate) fn values(document: &Document) -> BTreeMap<String, Sealed> {
+pub(crate) fn values(document: &Document) -> BTreeMap<String, ValueId> {
     let values = document.object.pointer("/spec/encryptedData");
     let values = values.and_then(Value::as_object);
     let sealed = values.into_iter().flatten().filter_map(|(key, value)| {
@@ -79,7 +79,7 @@ pub(crate) struct PrivateKey {
 
 impl PrivateKey {
     /// What is wrong with it.
-    pub fn told(&self) -> String {
+    pub fn message(&self) -> String {
         format!(
             "a private key in line {}: whoever reads the file opens what is sealed to it",
             self.line
@@ -134,7 +134,7 @@ pub(crate) fn plain(document: &Document) -> Option<[u8; 32]> {
 
 /// All texts that look like sealed values, whatever file they stand in: patches, templates, files
 /// that cannot be read. With the line of each, from 1.
-pub(crate) fn spelled(bytes: &[u8]) -> Vec<(usize, Sealed)> {
+pub(crate) fn spelled(bytes: &[u8]) -> Vec<(usize, ValueId)> {
     let mut found = Vec::new();
     for (number, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
         let mut rest = line;
@@ -210,7 +210,10 @@ mod tests {
         let value = "sk1.4be1c07d92aa6f03.AB-_9";
         let text =
             format!("x: {value}\n- \"{value}\" {value}, sk1.short sk1.\nsk1.4be1c07d92aa6f0g.A\n");
-        let lines: Vec<usize> = spelled(text.as_bytes()).iter().map(|it| it.0).collect();
+        let lines: Vec<usize> = spelled(text.as_bytes())
+            .iter()
+            .map(|value| value.0)
+            .collect();
         assert_eq!(lines, [1, 2, 2]);
         let object = format!(
             "kind: SealedSecret\napiVersion: sealkit.dev/v1beta1\nspec: {{encryptedData: {{K: {value}}}}}\n"

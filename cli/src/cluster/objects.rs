@@ -93,9 +93,9 @@ pub(crate) enum Leader {
 }
 
 /// Sealed values by key.
-type Sealed = BTreeMap<String, String>;
+type SealedValues = BTreeMap<String, String>;
 /// Opened values by key.
-type Opened = BTreeMap<String, Zeroizing<Vec<u8>>>;
+type LiveValues = BTreeMap<String, Zeroizing<Vec<u8>>>;
 
 impl Cluster {
     /// All SealedSecrets, or those of a namespace.
@@ -130,7 +130,7 @@ impl Cluster {
     }
 
     /// What a SealedSecret that is Ready holds: its sealed values, and those of its Secret.
-    pub fn live_values(&self, namespace: &str, name: &str) -> Result<(Sealed, Opened)> {
+    pub fn live_values(&self, namespace: &str, name: &str) -> Result<(SealedValues, LiveValues)> {
         let kind = ApiResource::erase::<SealedSecret>(&());
         let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, &kind);
         let on =
@@ -193,10 +193,10 @@ impl Cluster {
         let renewed: Option<Timestamp> =
             field("renewTime").and_then(|time| time.as_str()?.parse().ok());
         let seconds = field("leaseDurationSeconds")
-            .and_then(|it| it.as_i64())
+            .and_then(|seconds| seconds.as_i64())
             .unwrap_or(15);
-        let held =
-            field("holderIdentity").is_some_and(|it| it.as_str().is_some_and(|it| !it.is_empty()));
+        let held = field("holderIdentity")
+            .is_some_and(|holder| holder.as_str().is_some_and(|name| !name.is_empty()));
         // Clocks differ a little.
         let alive =
             renewed.is_some_and(|at| Timestamp::now().duration_since(at).as_secs() <= seconds * 4);

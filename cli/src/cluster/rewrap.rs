@@ -68,7 +68,7 @@ type Leaving = RefCell<tokio::task::JoinSet<()>>;
 pub(crate) type Answer = std::result::Result<Value, Refused>;
 
 /// What became of one request.
-enum Outcome {
+enum RewrapAnswer {
     Answered(Answers),
     /// None of its envelopes will be answered.
     Refused(Refused),
@@ -112,8 +112,8 @@ impl Cluster {
                     Some(Ok((batch, outcome))) => {
                         for index in batch {
                             let answer = match &outcome {
-                                Outcome::Answered(all) => answer_of(&asks[index], all),
-                                Outcome::Refused(refused) => Err(refused.clone()),
+                                RewrapAnswer::Answered(all) => answer_of(&asks[index], all),
+                                RewrapAnswer::Refused(refused) => Err(refused.clone()),
                             };
                             answered(index, answer);
                         }
@@ -130,7 +130,12 @@ impl Cluster {
     }
 
     /// One request, until it is answered or refused.
-    async fn request(&self, asks: &[Ask], batch: &[usize], leaving: &Leaving) -> Result<Outcome> {
+    async fn request(
+        &self,
+        asks: &[Ask],
+        batch: &[usize],
+        leaving: &Leaving,
+    ) -> Result<RewrapAnswer> {
         let asked = ROOM.until(
             async |_| match self.try_request(asks, batch, leaving).await {
                 Ok(outcome) => Ok(Break(outcome)),
@@ -140,7 +145,7 @@ impl Cluster {
         );
         Ok(match asked.await? {
             Break(outcome) => outcome,
-            Continue(()) => Outcome::Refused(Refused(format!(
+            Continue(()) => RewrapAnswer::Refused(Refused(format!(
                 "namespace {} has too many RewrapRequests already: somebody else reseals, or \
                  requests were left behind, which end after ten minutes",
                 safe(&asks[batch[0]].namespace)
@@ -153,12 +158,12 @@ impl Cluster {
         asks: &[Ask],
         batch: &[usize],
         leaving: &Leaving,
-    ) -> std::result::Result<Outcome, Trouble> {
+    ) -> std::result::Result<RewrapAnswer, Trouble> {
         let namespace = &asks[batch[0]].namespace;
         // It becomes part of a path, and comes from a file.
         if !sealkit_core::names::is_dns_label(namespace) {
             let refused = format!("{} is no name of a namespace", printable(namespace));
-            return Ok(Outcome::Refused(Refused(refused)));
+            return Ok(RewrapAnswer::Refused(Refused(refused)));
         }
         let envelopes: Map<String, Value> = batch
             .iter()
@@ -180,7 +185,7 @@ impl Cluster {
         leaving.borrow_mut().spawn(async move {
             let _ = bounded(api.delete(&name, &DeleteParams::default())).await;
         });
-        answer.map(Outcome::Answered)
+        answer.map(RewrapAnswer::Answered)
     }
 
     /// Creates a request. It is as large as requests may be, and not sent back: only its metadata.
@@ -309,13 +314,13 @@ fn answered(object: &DynamicObject) -> Option<Answers> {
 
 fn answer_of(ask: &Ask, all: &Answers) -> Answer {
     let nothing = || Refused("the cluster said nothing of it".to_owned());
-    let one = all
+    let envelope = all
         .get(ask.id.as_str())
         .or_else(|| all.get(""))
         .ok_or_else(nothing)?;
-    match (&one.sealed_key, &one.error) {
+    match (&envelope.sealed_key, &envelope.error) {
         (Some(sealed_key), None) => {
-            Ok(json!({"recipients": one.recipients, "sealedKey": sealed_key}))
+            Ok(json!({"recipients": envelope.recipients, "sealedKey": sealed_key}))
         }
         (_, Some(error)) => Err(Refused(format!("the cluster says: {}", safe(error)))),
         (None, None) => Err(nothing()),
@@ -331,8 +336,8 @@ async fn bounded<T>(
 }
 
 /// What a refused creation means: for these envelopes, for now, or for all.
-fn refusal(namespace: &str, error: &kube::Error) -> std::result::Result<Outcome, Trouble> {
-    let refused = |text: String| Ok(Outcome::Refused(Refused(text)));
+fn refusal(namespace: &str, error: &kube::Error) -> std::result::Result<RewrapAnswer, Trouble> {
+    let refused = |text: String| Ok(RewrapAnswer::Refused(Refused(text)));
     let kube::Error::Api(status) = error else {
         return Err(Trouble::Failed(answer_error(error)));
     };

@@ -13,16 +13,16 @@ pub(super) struct Wait {
 }
 
 impl Wait {
-    /// Looks until that breaks off with what was waited for, or fails. `look` is told how long the
+    /// Looks until that breaks off with what was waited for, or fails. `observe` is told how long the
     /// wait has lasted, and continues with what there is so far; where time runs out, the last of
     /// that is returned, and the caller says what did not come in time.
     pub(super) async fn until<T, P, E>(
         self,
-        mut look: impl AsyncFnMut(Duration) -> Result<ControlFlow<T, P>, E>,
+        mut observe: impl AsyncFnMut(Duration) -> Result<ControlFlow<T, P>, E>,
     ) -> Result<ControlFlow<T, P>, E> {
         let began = Instant::now();
         loop {
-            match look(began.elapsed()).await? {
+            match observe(began.elapsed()).await? {
                 Break(found) => return Ok(Break(found)),
                 Continue(so_far) if began.elapsed() >= self.within => return Ok(Continue(so_far)),
                 Continue(_) => tokio::time::sleep(self.pause).await,

@@ -98,7 +98,7 @@ pub(crate) fn hook(root: &Path) -> Option<Hook> {
     let mut lines = text.lines().map(str::trim_start);
     let calls = lines.any(|line| !line.starts_with('#') && line.contains(CHECK));
     Some(Hook {
-        is_own: real(&folder).is_some_and(|it| Some(it) == real(&own)),
+        is_own: real(&folder).is_some_and(|folder| Some(folder) == real(&own)),
         is_ours: calls && is_executable(&path),
         path,
     })

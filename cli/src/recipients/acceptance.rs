@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::config::Config;
-use super::known::Known;
+use super::known::KnownClusters;
 use super::{Chosen, from_config};
 use crate::error::{CommandError, Result};
 use crate::terminal::Terminal;
@@ -13,7 +13,7 @@ use crate::terminal::Terminal;
 pub(crate) struct Acceptance {
     accepts: bool,
     terminal: Terminal,
-    known: HashMap<Option<PathBuf>, Known>,
+    known: HashMap<Option<PathBuf>, KnownClusters>,
 }
 
 impl Acceptance {
@@ -32,7 +32,7 @@ impl Acceptance {
         let known = self
             .known
             .entry(root.map(Path::to_owned))
-            .or_insert_with_key(|root| Known::load(root.as_deref()));
+            .or_insert_with_key(|root| KnownClusters::load(root.as_deref()));
         let difference = known.difference(&chosen.groups);
         if known.is_empty() {
             known.remember(&chosen.others);
@@ -66,7 +66,7 @@ impl Acceptance {
 
     /// Writes down what is known now.
     pub fn save(&self) {
-        if !self.known.values().all(Known::save) {
+        if !self.known.values().all(KnownClusters::save) {
             self.terminal
                 .detail("the recipients could not be noted in .git/sealkit");
         }

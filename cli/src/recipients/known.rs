@@ -21,13 +21,13 @@ pub(crate) struct Group {
 
 /// The memory of one clone. Without a repository it holds nothing and keeps nothing.
 #[derive(Debug, Default)]
-pub(crate) struct Known {
+pub(crate) struct KnownClusters {
     path: Option<PathBuf>,
     entries: BTreeMap<String, Vec<String>>,
     changed: bool,
 }
 
-impl Known {
+impl KnownClusters {
     /// Reads the memory of the clone at this root. A damaged file counts as empty: it is a memory,
     /// not a source of trust.
     pub fn load(root: Option<&std::path::Path>) -> Self {

@@ -79,12 +79,12 @@ pub(crate) struct Wish {
 
 impl Wish {
     /// Of all clusters but the one that is told, and of the recovery keys.
-    pub fn of(config: &Config, told: Option<&str>) -> Result<Self> {
+    pub fn of(config: &Config, itself: Option<&str>) -> Result<Self> {
         let mut wish = Self {
             entries: BTreeMap::new(),
             successors: BTreeMap::new(),
         };
-        for name in config.cluster_names().filter(|name| Some(*name) != told) {
+        for name in config.cluster_names().filter(|name| Some(*name) != itself) {
             let entry = format!("{name}.pub");
             wish.successors(&entry, &config.recipient_files(name)?)?;
             wish.entries.insert(entry, config.recipients(name)?);

@@ -59,11 +59,11 @@ pub(crate) fn clash(piece: &Piece, pieces: &[Piece], destination: &Destination) 
     };
     let same = |other: &SealedItem| {
         matches!(destination, Destination::Folder(_))
-            || (other.placement.name == item.placement.name
-                && other.placement.namespace == item.placement.namespace)
+            || (other.target.name == item.target.name
+                && other.target.namespace == item.target.namespace)
     };
     pieces
         .iter()
         .any(|other| matches!(other, Piece::Sealed(other) if same(other)))
-        .then(|| item.placement.title())
+        .then(|| item.target.title())
 }

@@ -24,10 +24,13 @@ pub(crate) fn find_object<'d>(
 ) -> Result<(usize, &'d Document)> {
     let meant = |document: &Document| {
         document.is_sealed_secret()
-            && namespace.is_none_or(|it| document.metadata("namespace") == it)
-            && name.is_none_or(|it| document.metadata("name") == it)
+            && namespace.is_none_or(|namespace| document.metadata("namespace") == namespace)
+            && name.is_none_or(|name| document.metadata("name") == name)
     };
-    let mut found = documents.iter().enumerate().filter(|(_, it)| meant(it));
+    let mut found = documents
+        .iter()
+        .enumerate()
+        .filter(|(_, document)| meant(document));
     let first = found.next().ok_or_else(|| {
         CommandError::input("no such SealedSecret in the file")
             .hint("a new one is sealed with -w: see `seal --help`")
@@ -35,9 +38,9 @@ pub(crate) fn find_object<'d>(
     if found.next().is_some() {
         let names: Vec<_> = documents
             .iter()
-            .filter(|it| it.is_sealed_secret())
+            .filter(|document| document.is_sealed_secret())
             .collect();
-        let names: Vec<_> = names.iter().map(|it| it.title()).collect();
+        let names: Vec<_> = names.iter().map(|document| document.title()).collect();
         return Err(
             CommandError::input("the file holds more than one SealedSecret").hint(format_args!(
                 "choose with --name and -n: {}",

@@ -70,7 +70,7 @@ pub(crate) fn merge_into(
     for (index, item) in places {
         let appended = || serde_json::to_value(&item.object).map_err(unwritable);
         let object = objects.get(&index).cloned().map_or_else(appended, Ok)?;
-        check_limits(&object, &item.placement.title(), terminal)?;
+        check_limits(&object, &item.target.title(), terminal)?;
     }
     if !new.is_empty() {
         if text.trim_start().starts_with('{') {
@@ -107,7 +107,9 @@ pub(crate) fn without(
     for key in keys {
         if !values.is_some_and(|values| values.contains_key(key)) {
             let there = values.into_iter().flat_map(serde_json::Map::keys);
-            let there: Vec<_> = there.map(|it| sealkit_core::names::printable(it)).collect();
+            let there: Vec<_> = there
+                .map(|key| sealkit_core::names::printable(key))
+                .collect();
             let key = sealkit_core::names::printable(key);
             return Err(
                 CommandError::input(format_args!("no key {key:?} in the SealedSecret")).hint(
@@ -151,7 +153,7 @@ impl<'a> Held<'a> {
     }
 
     fn find(&self, item: &SealedItem) -> Result<Option<usize>> {
-        let place = &item.placement;
+        let place = &item.target;
         let key = (place.namespace.clone(), place.name.clone());
         match self.objects.get(&key).map(Vec::as_slice) {
             None => Ok(None),
@@ -166,7 +168,7 @@ impl<'a> Held<'a> {
     fn put(&mut self, index: usize, item: &SealedItem) -> Result<()> {
         let found = self.documents[index].object.pointer("/spec/scope");
         let found = found.map_or("strict", |scope| scope.as_str().unwrap_or_default());
-        let sealed = item.placement.scope.name();
+        let sealed = item.target.scope.name();
         if found != sealed {
             let found = sealkit_core::names::printable(found);
             return Err(CommandError::input(format_args!(
@@ -210,7 +212,7 @@ fn difference(document: &Document, item: &SealedItem) -> Option<String> {
         (hints != now).then(|| {
             format!(
                 "{}: the new values are sealed to {}, envelope {} of the file to {}",
-                item.placement.title(),
+                item.target.title(),
                 short(&now),
                 sealkit_core::names::printable(id),
                 sealkit_core::names::printable(&short(&hints)),
@@ -228,7 +230,7 @@ fn check_template(document: &Document, item: &SealedItem, terminal: Terminal) ->
         .unwrap_or_default();
     let empty = SecretTemplate::default();
     let given = item.object.spec.template.as_ref().unwrap_or(&empty);
-    let title = item.placement.title();
+    let title = item.target.title();
     if (!given.data.is_empty() && given.data != held.data)
         || (given.include_raw.is_some() && given.include_raw != held.include_raw)
     {

@@ -6,8 +6,8 @@ pub(crate) mod merging;
 pub(crate) mod opened;
 pub(crate) mod output;
 pub(crate) mod piece;
-pub(crate) mod placement;
 pub(crate) mod stream;
+pub(crate) mod target;
 pub(crate) mod template_file;
 
 use sealkit_core::api::rules::{self, is_refused_metadata, is_refused_type};
@@ -24,12 +24,12 @@ use serde_json::Value;
 
 use crate::error::{CommandError, Result};
 use crate::terminal::Terminal;
-use placement::Placement;
+use target::SealTarget;
 
 /// A Secret, sealed.
 pub(crate) struct SealedItem {
     /// Where it goes.
-    pub placement: Placement,
+    pub target: SealTarget,
     /// The new envelope and the values under it.
     pub sealed: Sealed,
     /// The whole resource.
@@ -41,7 +41,7 @@ pub(crate) struct SealedItem {
 /// Seals a Secret.
 pub(crate) fn seal_manifest(
     manifest: &SecretManifest,
-    placement: Placement,
+    target: SealTarget,
     recipients: &RecipientSet,
     render: bool,
     given: Option<&SecretTemplate>,
@@ -54,8 +54,8 @@ pub(crate) fn seal_manifest(
         return Err(CommandError::input(format_args!("Secrets of type {refused} are not sealed"))
             .hint("the controller writes no Secrets of this type: whoever can would gain more than a Secret"));
     }
-    let context = Context::new(placement.scope, &placement.namespace, &placement.name)
-        .map_err(CommandError::input)?;
+    let context =
+        Context::new(target.scope, &target.namespace, &target.name).map_err(CommandError::input)?;
     let sealed =
         seal(&manifest.values, &context, recipients, render).map_err(|error| match error {
             SealError::TooLarge { .. } => {
@@ -64,9 +64,9 @@ pub(crate) fn seal_manifest(
             SealError::Age => CommandError::bug(&error),
             SealError::KeyName(_) => CommandError::input(&error),
         })?;
-    let object = resource(manifest, &placement, &sealed, given);
+    let object = resource(manifest, &target, &sealed, given);
     Ok(SealedItem {
-        placement,
+        target,
         sealed,
         object,
         render,
@@ -75,7 +75,7 @@ pub(crate) fn seal_manifest(
 
 fn resource(
     manifest: &SecretManifest,
-    placement: &Placement,
+    target: &SealTarget,
     sealed: &Sealed,
     given: Option<&SecretTemplate>,
 ) -> SealedSecret {
@@ -84,7 +84,7 @@ fn resource(
         sealed_key: sealed.envelope.sealed_key.clone(),
     };
     let spec = SealedSecretSpec {
-        scope: Some(match placement.scope {
+        scope: Some(match target.scope {
             Scope::Strict => ScopeSpec::Strict,
             Scope::NamespaceWide => ScopeSpec::NamespaceWide,
             Scope::ClusterWide => ScopeSpec::ClusterWide,
@@ -94,9 +94,9 @@ fn resource(
         template: template(manifest, given),
         ..Default::default()
     };
-    let mut object = SealedSecret::new(&placement.name, spec);
+    let mut object = SealedSecret::new(&target.name, spec);
     object.metadata.namespace =
-        Some(placement.namespace.clone()).filter(|namespace| !namespace.is_empty());
+        Some(target.namespace.clone()).filter(|namespace| !namespace.is_empty());
     object
 }
 

@@ -87,7 +87,7 @@ pub(crate) fn rebuild(document: &Document, opened: Opened, decode: bool) -> Resu
     if let Some(scope) = document
         .object
         .pointer("/spec/scope")
-        .filter(|it| *it != "strict")
+        .filter(|scope| *scope != "strict")
     {
         let annotations = metadata
             .entry("annotations")
@@ -108,7 +108,7 @@ pub(crate) fn rebuild(document: &Document, opened: Opened, decode: bool) -> Resu
         .pointer("/spec/template")
         .map_or_else(
             || Ok(SecretTemplate::default()),
-            |it| serde_json::from_value(it.clone()),
+            |template| serde_json::from_value(template.clone()),
         )
         .map_err(|_| CommandError::input("spec.template is malformed"))?;
     let values = template_file::rendered(&spec, opened.values)

@@ -30,7 +30,7 @@ pub(crate) fn stream(pieces: &[Piece], form: Output, terminal: Terminal) -> Resu
         objects.push(match piece {
             Piece::Sealed(item) => {
                 let object = serde_json::to_value(&item.object).map_err(unwritable)?;
-                check_limits(&object, &item.placement.title(), terminal)?;
+                check_limits(&object, &item.target.title(), terminal)?;
                 object
             }
             Piece::Other(passed) => passed.object.clone(),

@@ -58,7 +58,7 @@ pub(crate) fn rendered(
 ) -> std::result::Result<BTreeMap<String, Zeroizing<Vec<u8>>>, String> {
     let readable = values.iter().filter(|(_, value)| value.render);
     let readable: Vec<String> = readable.map(|(key, _)| printable(key)).collect();
-    let told = |error: TemplateError| {
+    let message = |error: TemplateError| {
         let names = if readable.is_empty() {
             "none".to_owned()
         } else {
@@ -69,5 +69,5 @@ pub(crate) fn rendered(
     let mut templates = rules::texts(template).map_err(|fault| fault.message)?;
     templates
         .secret_data(values, template.include_raw.unwrap_or(true))
-        .map_err(told)
+        .map_err(message)
 }

@@ -54,13 +54,13 @@ pub(super) fn run(args: &OpenArgs, session: Session<'_>) -> Result<()> {
     for input in &inputs {
         for document in &input.documents {
             let subject = input.subject(document);
-            let one = open(document, &ring).map_err(|error| error.on(&subject))?;
-            if !one.hint_mismatch.is_empty() {
+            let object = open(document, &ring).map_err(|error| error.on(&subject))?;
+            if !object.hint_mismatch.is_empty() {
                 terminal.warning(format_args!(
                     "HintMismatch: the recipients shown are not those of the envelope, seal it anew, {subject}"
                 ));
             }
-            opened.push((&**document, one, subject));
+            opened.push((&**document, object, subject));
         }
     }
     if let Some(key) = &args.key {
@@ -79,7 +79,7 @@ pub(super) fn run(args: &OpenArgs, session: Session<'_>) -> Result<()> {
     let kept_nowhere = |pointer: &str| {
         let found =
             |(document, ..): &&(&Document, _, _)| document.object.pointer(pointer).is_some();
-        opened.iter().any(|it| found(&it))
+        opened.iter().any(|object| found(&object))
     };
     if kept_nowhere("/spec/target") || kept_nowhere("/spec/template/data") {
         terminal.note(

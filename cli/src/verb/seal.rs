@@ -21,9 +21,9 @@ use crate::recipients::config::{Config, Configs};
 use crate::sealing::destination::{Destination, clash};
 use crate::sealing::output::{self, Update};
 use crate::sealing::piece::{Passed, Piece};
-use crate::sealing::placement::Placement;
 use crate::sealing::seal_manifest;
 use crate::sealing::stream::{Input, read_inputs};
+use crate::sealing::target::SealTarget;
 use crate::sealing::template_file;
 use crate::terminal::{Session, print, safe, shown};
 
@@ -84,7 +84,7 @@ pub(super) fn run(args: &SealArgs, session: Session<'_>) -> Result<()> {
     let secrets = inputs
         .iter()
         .flat_map(|input| &input.documents)
-        .filter(|one| one.is_secret());
+        .filter(|document| document.is_secret());
     let secrets = secrets.count();
     if args.name.is_some() && secrets > 1 {
         return Err(CommandError::usage(format_args!(
@@ -190,13 +190,13 @@ impl<'a> Sealer<'a> {
         let namespace = self.namespace(&manifest, scope)?;
         let chosen = self.chooser.choose(config.as_deref(), place.as_ref())?;
         self.acceptance.compare(&chosen, around.root.as_deref())?;
-        let placement = Placement {
+        let target = SealTarget {
             scope,
             namespace,
             name,
         };
         let given = self.template.as_ref();
-        let item = seal_manifest(&manifest, placement, &chosen.set, self.args.render, given)?;
+        let item = seal_manifest(&manifest, target, &chosen.set, self.args.render, given)?;
         Ok((path, Piece::Sealed(Box::new(item))))
     }
 

@@ -20,8 +20,8 @@ use crate::recipients::config::Configs;
 use crate::sealing::held::{find_object, read};
 use crate::sealing::merging::merge_into;
 use crate::sealing::piece::Piece;
-use crate::sealing::placement::placement;
 use crate::sealing::seal_manifest;
+use crate::sealing::target::SealTarget;
 use crate::terminal::{Session, Terminal, safe, shown};
 
 /// Flags of `seal set`.
@@ -61,7 +61,7 @@ pub(super) fn run(args: &SetArgs, session: Session<'_>) -> Result<()> {
     let namespace = global.namespace.as_deref();
     let (_, document) =
         find_object(&documents, namespace, args.name.as_deref()).map_err(on_file)?;
-    let placement = placement(document).map_err(on_file)?;
+    let target = SealTarget::of(document).map_err(on_file)?;
     // Before anybody types a value: what cannot be done should not ask for one.
     let config = Configs::default().at(&place)?;
     let mut chooser = Chooser::new(&args.to, session);
@@ -72,7 +72,7 @@ pub(super) fn run(args: &SetArgs, session: Session<'_>) -> Result<()> {
         values: values(&args.keys, terminal)?,
         ..SecretManifest::default()
     };
-    let item = seal_manifest(&manifest, placement, &chosen.set, args.render, None)?;
+    let item = seal_manifest(&manifest, target, &chosen.set, args.render, None)?;
     // Whoever was asked for a value may have taken a while.
     let now = files::read_text(&args.path, INPUT_BYTES)?;
     let (text, documents) = if now == text {

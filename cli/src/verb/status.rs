@@ -77,7 +77,7 @@ fn users<'a>(
     objects.iter().filter(move |object| {
         fingerprint
             .as_ref()
-            .is_some_and(|one| object.sealed_to.contains(one))
+            .is_some_and(|fingerprint| object.sealed_to.contains(fingerprint))
     })
 }
 

@@ -26,7 +26,7 @@ const NOT_FOR_EVERYBODY: [(&str, &str, &str); 4] = [
 ];
 
 /// Looks at a cluster; `named` is its name in the config, with the config.
-pub(crate) fn look(
+pub(crate) fn observe(
     report: &mut Report,
     place: &str,
     context: Option<&str>,

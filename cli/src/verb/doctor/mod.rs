@@ -35,14 +35,14 @@ pub(super) struct DoctorArgs {
 pub(super) fn run(args: &DoctorArgs, session: Session<'_>) -> Result<Verdict> {
     let Session { global, terminal } = session;
     let mut report = Report::default();
-    let config = repository::look(&mut report, global)?;
+    let config = repository::observe(&mut report, global)?;
     if !args.offline {
         for (name, context) in clusters(config.as_ref(), global, &mut report) {
             let title = name.as_ref().or(context.as_ref());
             let title = title.map_or_else(|| "cluster".to_owned(), |title| safe(title));
             terminal.detail(format_args!("looking at {title}"));
             let named = name.as_deref().zip(config.as_ref());
-            cluster::look(&mut report, &title, context.as_deref(), named, args, global);
+            cluster::observe(&mut report, &title, context.as_deref(), named, args, global);
         }
     }
     report.print(session)?;
@@ -145,7 +145,7 @@ impl Report {
     }
 
     fn has(&self, code: &str) -> bool {
-        self.troubles.iter().any(|one| one.code == code)
+        self.troubles.iter().any(|trouble| trouble.code == code)
     }
 
     /// A check: trouble, or good.

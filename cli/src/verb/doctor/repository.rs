@@ -24,7 +24,7 @@ pub(super) const KEY_FILE: &str =
     "put the public key there (`seal keys fetch -w FILE`), or take the file out of .sealkit.yaml";
 
 /// Looks at the repository at hand; its config, if it has a good one.
-pub(crate) fn look(report: &mut Report, global: &GlobalArgs) -> Result<Option<Config>> {
+pub(crate) fn observe(report: &mut Report, global: &GlobalArgs) -> Result<Option<Config>> {
     identity_files(report, global);
     let here = Location::of(Path::new("-"))?;
     let Some(root) = &here.root else {

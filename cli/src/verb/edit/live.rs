@@ -6,13 +6,13 @@ use sealkit_core::manifest::Document;
 use sealkit_core::sealed::SealedObject;
 use serde_json::Value;
 
-use super::Opened;
+use super::OpenValues;
 use crate::args::GlobalArgs;
 use crate::cluster::Cluster;
 use crate::error::{CommandError, Result};
 use crate::git::repository::Location;
 use crate::recipients::config::Config;
-use crate::sealing::placement::Placement;
+use crate::sealing::target::SealTarget;
 use crate::terminal::{Session, safe};
 
 /// The cluster whose Secret shows the values: one that the path is for, and no other.
@@ -53,11 +53,11 @@ pub(crate) fn cluster(
 pub(crate) fn open(
     cluster: &Cluster,
     document: &Document,
-    placement: &Placement,
+    target: &SealTarget,
     session: Session<'_>,
-) -> Result<Opened> {
+) -> Result<OpenValues> {
     let Session { global, terminal } = session;
-    let namespace = Some(placement.namespace.as_str()).filter(|name| !name.is_empty());
+    let namespace = Some(target.namespace.as_str()).filter(|name| !name.is_empty());
     let namespace = namespace.or(global.namespace.as_deref()).ok_or_else(|| {
         CommandError::usage("the object names no namespace to look in").hint("give -n NAME")
     })?;
@@ -70,7 +70,7 @@ pub(crate) fn open(
         .into_iter()
         .flatten()
         .collect();
-    let (live, mut values) = cluster.live_values(namespace, &placement.name)?;
+    let (live, mut values) = cluster.live_values(namespace, &target.name)?;
     let is_same = |key: &String| {
         file.get(key)
             .is_some_and(|text| live.get(key) == text.as_str().map(str::to_owned).as_ref())
@@ -84,13 +84,13 @@ pub(crate) fn open(
     terminal.note(format_args!(
         "values are those of the live Secret {}/{}, {}",
         safe(namespace),
-        safe(&placement.name),
+        safe(&target.name),
         cluster.title()
     ));
     if document.object.pointer("/spec/template/data").is_some() {
         terminal.note("the object has templates: --render lets them read what you change");
     }
-    Ok(Opened {
+    Ok(OpenValues {
         values,
         render: BTreeMap::new(),
         unreadable,

@@ -28,8 +28,8 @@ use crate::sealed_text;
 use crate::sealing::held::{find_object, read};
 use crate::sealing::merging::{merge_into, without};
 use crate::sealing::piece::Piece;
-use crate::sealing::placement::{Placement, placement};
 use crate::sealing::seal_manifest;
+use crate::sealing::target::SealTarget;
 use crate::terminal::{Session, Terminal, ask_yes, shown};
 use editor::{PrivateFolder, Signals, edit};
 
@@ -64,7 +64,7 @@ pub(super) fn run(args: &EditArgs, session: Session<'_>) -> Result<()> {
     let (_, documents) = read(&args.path)?;
     let (namespace, name) = (global.namespace.as_deref(), args.name.as_deref());
     let (_, document) = find_object(&documents, namespace, name).map_err(on_file)?;
-    let placement = placement(document).map_err(on_file)?;
+    let target = SealTarget::of(document).map_err(on_file)?;
     let config = Configs::default().at(&place)?;
     let chosen = Chooser::new(&args.to, session).choose(config.as_deref(), Some(&place))?;
     let mut acceptance = Acceptance::new(args.to.accept_recipients, terminal);
@@ -73,10 +73,10 @@ pub(super) fn run(args: &EditArgs, session: Session<'_>) -> Result<()> {
         with_keys(document, session).map_err(on_file)?
     } else {
         let cluster = live::cluster(global, config.as_deref(), &place).map_err(on_file)?;
-        live::open(&cluster, document, &placement, session).map_err(on_file)?
+        live::open(&cluster, document, &target, session).map_err(on_file)?
     };
 
-    let edited = edited(&opened, &placement, terminal)?;
+    let edited = edited(&opened, &target, terminal)?;
     let was = |key: &String| opened.values.get(key);
     let removed: Vec<String> = opened
         .values
@@ -103,7 +103,7 @@ pub(super) fn run(args: &EditArgs, session: Session<'_>) -> Result<()> {
         if values.is_empty() {
             continue;
         }
-        let piece = sealed(values, placement.clone(), &chosen.set, render == 1)?;
+        let piece = sealed(values, target.clone(), &chosen.set, render == 1)?;
         let (merged, differences) =
             merge_into(&text, documents, &[piece], terminal).map_err(on_file)?;
         for difference in &differences {
@@ -128,7 +128,7 @@ pub(super) fn run(args: &EditArgs, session: Session<'_>) -> Result<()> {
 }
 
 /// The values of an object, as far as they could be read.
-struct Opened {
+struct OpenValues {
     values: Values,
     /// May templates read it? Where that is known.
     render: BTreeMap<String, bool>,
@@ -136,7 +136,7 @@ struct Opened {
     unreadable: Vec<String>,
 }
 
-fn with_keys(document: &Document, session: Session<'_>) -> Result<Opened> {
+fn with_keys(document: &Document, session: Session<'_>) -> Result<OpenValues> {
     let ring = identities::ring(session)?;
     let object = SealedObject::parse(&document.object)
         .map_err(|error| CommandError::input(format_args!("{}: {}", error.code(), error.detail)))?;
@@ -144,7 +144,7 @@ fn with_keys(document: &Document, session: Session<'_>) -> Result<Opened> {
         CommandError::unopened(format_args!("{}: {}", error.code(), error.detail))
     })?;
     let render = opened.values.iter();
-    Ok(Opened {
+    Ok(OpenValues {
         render: render
             .map(|(key, value)| (key.clone(), value.render))
             .collect(),
@@ -159,7 +159,7 @@ fn with_keys(document: &Document, session: Session<'_>) -> Result<Opened> {
 
 fn sealed(
     values: Values,
-    placement: Placement,
+    target: SealTarget,
     recipients: &RecipientSet,
     render: bool,
 ) -> Result<Piece> {
@@ -167,17 +167,17 @@ fn sealed(
         values,
         ..SecretManifest::default()
     };
-    let item = seal_manifest(&manifest, placement, recipients, render, None)?;
+    let item = seal_manifest(&manifest, target, recipients, render, None)?;
     Ok(Piece::Sealed(Box::new(item)))
 }
 
 /// The values as a person left them.
-fn edited(opened: &Opened, placement: &Placement, terminal: Terminal) -> Result<Values> {
+fn edited(opened: &OpenValues, target: &SealTarget, terminal: Terminal) -> Result<Values> {
     // Before there is plaintext anywhere.
     let mut signals = Signals::caught()?;
     let folder = PrivateFolder::new()?;
     let path = folder.path().join("values.yaml");
-    std::fs::write(&path, shown_values(opened, placement)?.as_bytes())
+    std::fs::write(&path, shown_values(opened, target)?.as_bytes())
         .map_err(|_| CommandError::input("the private folder cannot be written to"))?;
     loop {
         edit(&path, &folder, &mut signals)?;
@@ -203,7 +203,7 @@ const HEADING: &str = "\
 # stringData holds texts, data holds bytes as base64. What you leave as it is keeps its ciphertext.
 ";
 
-fn shown_values(opened: &Opened, placement: &Placement) -> Result<Zeroizing<String>> {
+fn shown_values(opened: &OpenValues, target: &SealTarget) -> Result<Zeroizing<String>> {
     use base64::Engine as _;
     let (mut texts, mut bytes) = (Map::new(), Map::new());
     for (key, value) in &opened.values {
@@ -216,7 +216,7 @@ fn shown_values(opened: &Opened, placement: &Placement) -> Result<Zeroizing<Stri
     }
     let mut manifest = json!({
         "apiVersion": "v1", "kind": "Secret",
-        "metadata": {"name": placement.name, "namespace": placement.namespace},
+        "metadata": {"name": target.name, "namespace": target.namespace},
         "stringData": Value::Object(texts),
     });
     if !bytes.is_empty() {
@@ -238,6 +238,8 @@ fn parsed(text: &[u8]) -> Result<Values> {
         [document] => SecretManifest::from_document(document).map_err(CommandError::input),
         _ => Err(CommandError::input("the file holds more than one document")),
     };
-    documents.iter_mut().for_each(|it| wipe(&mut it.object));
+    documents
+        .iter_mut()
+        .for_each(|document| wipe(&mut document.object));
     Ok(manifest?.values)
 }

@@ -59,7 +59,9 @@ pub(crate) fn merge_driver(args: &MergeDriverArgs, terminal: Terminal) -> Result
     }
     // Lines that merge can still say what nobody meant.
     let documents = read_documents(text.as_bytes()).unwrap_or_default();
-    let mut sealed = documents.iter().filter(|it| it.is_sealed_secret());
+    let mut sealed = documents
+        .iter()
+        .filter(|document| document.is_sealed_secret());
     let valid = !documents.is_empty()
         && sealed.all(|document| SealedObject::parse(&document.object).is_ok());
     let meant = aligned.is_none_or(|aligned| aligned.is_said_by(&documents));
@@ -123,7 +125,7 @@ impl Aligned {
         }
         let named: Vec<BTreeMap<(String, String), usize>> = documents
             .iter()
-            .map(|it| by_name(it))
+            .map(|documents| by_name(documents))
             .collect::<Option<_>>()?;
         let wanted = path.and_then(wanted);
         let mut edits = [const { BTreeMap::new() }; 3];
@@ -134,8 +136,8 @@ impl Aligned {
                 continue;
             };
             let places = [*base, *ours, *theirs];
-            let versions: Vec<Version<'_>> = (0..3)
-                .map(|side| Version::of(&documents[side][places[side]]))
+            let versions: Vec<Side<'_>> = (0..3)
+                .map(|side| Side::of(&documents[side][places[side]]))
                 .collect::<Option<_>>()?;
             let [base, ours, theirs] = versions.as_slice() else {
                 return None;
@@ -172,7 +174,11 @@ impl Aligned {
     /// The text of one side, where the other has changed nothing but values and envelopes: it says
     /// all that both mean.
     fn whole(&self, before: &[String; 3]) -> Option<&str> {
-        let named: Vec<_> = self.documents.iter().map(|it| by_name(it)).collect();
+        let named: Vec<_> = self
+            .documents
+            .iter()
+            .map(|documents| by_name(documents))
+            .collect();
         let [Some(base), Some(ours), Some(theirs)] = named.as_slice() else {
             return None;
         };
@@ -196,7 +202,7 @@ impl Aligned {
         let mut edits = BTreeMap::new();
         for (name, old) in by_name(base)? {
             let index = indices.get(&name)?;
-            let (old, new) = (Version::of(&base[old])?, Version::of(&documents[*index])?);
+            let (old, new) = (Side::of(&base[old])?, Side::of(&documents[*index])?);
             let mut edit = SealedEdit::default();
             for key in old.values.keys().chain(new.values.keys()) {
                 let value = old.values.get(key);
@@ -223,7 +229,7 @@ impl Aligned {
             && named.is_some_and(|named| {
                 self.values.iter().all(|(name, values)| {
                     let object = named.get(name).map(|index| &documents[*index].object);
-                    object.and_then(|it| it.pointer("/spec/encryptedData")) == Some(values)
+                    object.and_then(|object| object.pointer("/spec/encryptedData")) == Some(values)
                 })
             })
     }
@@ -253,12 +259,12 @@ fn wanted(path: &Path) -> Option<Vec<String>> {
 }
 
 /// Values and envelopes of one side.
-struct Version<'a> {
+struct Side<'a> {
     values: BTreeMap<&'a str, &'a str>,
     envelopes: BTreeMap<&'a str, SealedEnvelope>,
 }
 
-impl<'a> Version<'a> {
+impl<'a> Side<'a> {
     fn of(document: &'a Document) -> Option<Self> {
         let section = |name: &str| document.object.get("spec")?.get(name)?.as_object();
         let values = section("encryptedData")?.iter();
@@ -268,7 +274,9 @@ impl<'a> Version<'a> {
                 .map(|(key, value)| Some((key.as_str(), value.as_str()?)))
                 .collect::<Option<_>>()?,
             envelopes: envelopes
-                .map(|(id, it)| Some((id.as_str(), serde_json::from_value(it.clone()).ok()?)))
+                .map(|(id, envelope)| {
+                    Some((id.as_str(), serde_json::from_value(envelope.clone()).ok()?))
+                })
                 .collect::<Option<_>>()?,
         })
     }
@@ -283,9 +291,9 @@ struct Merged {
 impl Merged {
     /// Nothing where an envelope has two wraps and nothing decides between them.
     fn new(
-        base: &Version<'_>,
-        ours: &Version<'_>,
-        theirs: &Version<'_>,
+        base: &Side<'_>,
+        ours: &Side<'_>,
+        theirs: &Side<'_>,
         wanted: Option<&[String]>,
     ) -> Option<Self> {
         let sides = [base, ours, theirs];
@@ -293,11 +301,11 @@ impl Merged {
         let mut conflicts = Vec::new();
         let keys: BTreeSet<&str> = sides
             .iter()
-            .flat_map(|it| it.values.keys().copied())
+            .flat_map(|side| side.values.keys().copied())
             .collect();
         let mut used = BTreeSet::new();
         for key in keys {
-            let at = |side: &Version<'_>| side.values.get(key).map(|text| (*text).to_owned());
+            let at = |side: &Side<'_>| side.values.get(key).map(|text| (*text).to_owned());
             let (old, left, right) = (at(base), at(ours), at(theirs));
             let merged = if left == right || right == old {
                 left.clone()
@@ -318,7 +326,7 @@ impl Merged {
         }
         let used = used.iter().filter_map(|text| text.split('.').nth(1));
         for id in used.collect::<BTreeSet<_>>() {
-            let at = |side: &Version<'_>| side.envelopes.get(id).cloned();
+            let at = |side: &Side<'_>| side.envelopes.get(id).cloned();
             let (old, left, right) = (at(base), at(ours), at(theirs));
             let merged = match (left, right) {
                 (Some(left), Some(right)) if left != right => {
@@ -328,7 +336,9 @@ impl Merged {
                         left
                     } else {
                         // Two rotations: the one that the config wants.
-                        let fits = |it: &SealedEnvelope| Some(it.recipients.as_slice()) == wanted;
+                        let fits = |envelope: &SealedEnvelope| {
+                            Some(envelope.recipients.as_slice()) == wanted
+                        };
                         match (fits(&left), fits(&right)) {
                             (true, _) => left,
                             (false, true) => right,
@@ -336,7 +346,7 @@ impl Merged {
                         }
                     }
                 }
-                (Some(one), _) | (None, Some(one)) => one,
+                (Some(envelope), _) | (None, Some(envelope)) => envelope,
                 // Only the old version had it.
                 (None, None) => old?,
             };

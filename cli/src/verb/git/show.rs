@@ -100,7 +100,9 @@ pub(crate) fn diff(DiffArgs { old, new }: &DiffArgs) -> Result<Verdict> {
     };
     let (old, new) = (read(old)?, read(new)?);
     let text = |documents: &[Document]| -> BTreeMap<String, Map<String, Value>> {
-        let sealed = documents.iter().filter(|it| it.is_sealed_secret());
+        let sealed = documents
+            .iter()
+            .filter(|document| document.is_sealed_secret());
         sealed
             .map(|document| {
                 let mut facts = Map::new();
@@ -125,7 +127,7 @@ pub(crate) fn diff(DiffArgs { old, new }: &DiffArgs) -> Result<Verdict> {
                 let sign = match (before.get(name), after.get(name)) {
                     (None, Some(_)) => '+',
                     (Some(_), None) => '-',
-                    (Some(one), Some(other)) if one != other => '~',
+                    (Some(before), Some(after)) if before != after => '~',
                     _ => return None,
                 };
                 Some(format!("  {sign} {}\n", printable(name)))

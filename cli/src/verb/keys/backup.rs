@@ -180,9 +180,9 @@ pub(super) fn restore(args: &RestoreArgs, session: Session<'_>) -> Result<()> {
     let mut kept = read_backup(&text).map_err(on_file)?;
     terminal.detail(format_args!("{} private keys in the backup", kept.len()));
     if args.check {
-        for one in &kept {
-            let (name, fingerprint) = (&one.name, one.fingerprint.short());
-            terminal.note(format_args!("{name} {fingerprint}, {}", one.state));
+        for identity in &kept {
+            let (name, fingerprint) = (&identity.name, identity.fingerprint.short());
+            terminal.note(format_args!("{name} {fingerprint}, {}", identity.state));
         }
         return Ok(());
     }
@@ -200,7 +200,7 @@ pub(super) fn restore(args: &RestoreArgs, session: Session<'_>) -> Result<()> {
     let held: Vec<_> = held.iter().map(Identity::fingerprint).collect();
     let other = kept
         .iter()
-        .any(|one| one.cluster.as_ref().is_some_and(|it| *it != uid));
+        .any(|kept| kept.cluster.as_ref().is_some_and(|cluster| *cluster != uid));
     if other && !held.is_empty() && !args.other_cluster {
         return Err(CommandError::input(
             "the backup is of another cluster, and this one has keys of its own",
@@ -210,15 +210,18 @@ pub(super) fn restore(args: &RestoreArgs, session: Session<'_>) -> Result<()> {
             "it would open what is sealed for the other; if that is meant, pass --other-cluster",
         ));
     }
-    for one in &mut kept {
-        if held.contains(&one.fingerprint) {
-            terminal.note(format_args!("{} is there already", one.fingerprint.short()));
+    for identity in &mut kept {
+        if held.contains(&identity.fingerprint) {
+            terminal.note(format_args!(
+                "{} is there already",
+                identity.fingerprint.short()
+            ));
             continue;
         }
-        let made = cluster.create_identity(&args.system_namespace, &one.secret);
-        wipe(&mut one.secret);
+        let made = cluster.create_identity(&args.system_namespace, &identity.secret);
+        wipe(&mut identity.secret);
         made?;
-        terminal.note(format_args!("{} is restored", one.fingerprint.short()));
+        terminal.note(format_args!("{} is restored", identity.fingerprint.short()));
     }
     Ok(())
 }
@@ -284,7 +287,9 @@ fn identity_of(secret: &Value) -> Option<Identity> {
 }
 
 fn encrypt(text: &[u8], recipients: &RecipientSet) -> Option<Vec<u8>> {
-    let recipients = recipients.iter().map(|one| one as &dyn age::Recipient);
+    let recipients = recipients
+        .iter()
+        .map(|recipient| recipient as &dyn age::Recipient);
     let encryptor = age::Encryptor::with_recipients(recipients).ok()?;
     let armored = ArmoredWriter::wrap_output(Vec::new(), Format::AsciiArmor).ok()?;
     let mut writer = encryptor.wrap_output(armored).ok()?;

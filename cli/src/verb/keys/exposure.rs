@@ -17,7 +17,7 @@ use crate::git::history::{Blob, Commit, History};
 use crate::git::repository::Location;
 use crate::identities;
 use crate::report::{Verdict, structured, table};
-use crate::sealed_text::{Sealed, sealed_secrets, spelled, title, values};
+use crate::sealed_text::{ValueId, sealed_secrets, spelled, title, values};
 use crate::terminal::{Session, Terminal, print, safe};
 
 /// Flags of `seal keys exposure`.
@@ -125,15 +125,17 @@ impl Exposed {
 
         let now = Now::read(&history, &head)?;
         let mut findings = Vec::new();
-        let mut worst: HashMap<&Sealed, (Fate, &Occurrence)> = HashMap::new();
+        let mut worst: HashMap<&ValueId, (Fate, &Occurrence)> = HashMap::new();
         for ((sealed, _, _), occurrence) in &seen.values {
             if !seen.exposed.contains(&sealed.0) {
                 continue;
             }
             let state = now.fate(&history, sealed, occurrence, ring)?;
-            let one = worst.entry(sealed).or_insert((state, occurrence));
-            if (state, &occurrence.object, &occurrence.path) < (one.0, &one.1.object, &one.1.path) {
-                *one = (state, occurrence);
+            let known = worst.entry(sealed).or_insert((state, occurrence));
+            if (state, &occurrence.object, &occurrence.path)
+                < (known.0, &known.1.object, &known.1.path)
+            {
+                *known = (state, occurrence);
             }
         }
         for (sealed, (state, occurrence)) in worst {
@@ -150,7 +152,10 @@ impl Exposed {
             (a.state, &a.path, &a.object, &a.key).cmp(&(b.state, &b.path, &b.object, &b.key))
         });
         Ok(Self {
-            guessed: ring.is_empty() && findings.iter().any(|one| one.state == Fate::SealedAnew),
+            guessed: ring.is_empty()
+                && findings
+                    .iter()
+                    .any(|finding| finding.state == Fate::SealedAnew),
             versions: ids.len(),
             findings,
         })
@@ -158,13 +163,13 @@ impl Exposed {
 
     /// How many of the values may be in use.
     pub(super) fn in_use(&self) -> usize {
-        let in_use = |one: &&Finding| one.state <= Fate::SealedAnew;
+        let in_use = |finding: &&Finding| finding.state <= Fate::SealedAnew;
         self.findings.iter().filter(in_use).count()
     }
 
     /// How many stand nowhere any more.
     pub(super) fn gone(&self) -> usize {
-        let gone = |one: &&Finding| one.state == Fate::Gone;
+        let gone = |finding: &&Finding| finding.state == Fate::Gone;
         self.findings.iter().filter(gone).count()
     }
 
@@ -198,15 +203,15 @@ fn shown(findings: &[Finding]) -> String {
     }
     let heading = ["STATE", "FILE", "OBJECT", "KEY", "FIRST", "LAST"];
     let mut rows = vec![heading.map(str::to_owned).to_vec()];
-    for one in findings {
+    for finding in findings {
         let short = |id: &str| id.get(..12).unwrap_or(id).to_owned();
         rows.push(vec![
-            one.state.words().to_owned(),
-            safe(&one.path),
-            safe(&one.object),
-            printable(&one.key),
-            short(&one.first),
-            short(&one.last),
+            finding.state.words().to_owned(),
+            safe(&finding.path),
+            safe(&finding.object),
+            printable(&finding.key),
+            short(&finding.first),
+            short(&finding.last),
         ]);
     }
     table(&rows)
@@ -281,7 +286,7 @@ fn is_classic(envelope: &Value) -> bool {
 #[derive(Default)]
 struct Seen {
     /// By value, object and key: a value may have stood in several places.
-    values: HashMap<(Sealed, String, String), Occurrence>,
+    values: HashMap<(ValueId, String, String), Occurrence>,
     exposed: HashSet<String>,
 }
 
@@ -317,7 +322,7 @@ impl Seen {
         }
     }
 
-    fn insert(&mut self, id: &str, blob: &Blob, sealed: Sealed, object: String, key: String) {
+    fn insert(&mut self, id: &str, blob: &Blob, sealed: ValueId, object: String, key: String) {
         let place = (sealed, object.clone(), key.clone());
         let occurrence = self.values.entry(place).or_insert_with(|| Occurrence {
             blob: id.to_owned(),
@@ -338,9 +343,9 @@ impl Seen {
 /// What HEAD holds.
 struct Now {
     /// All values, and a file in which each stands.
-    values: HashMap<Sealed, String>,
+    values: HashMap<ValueId, String>,
     /// Values at the tips of all branches.
-    branches: HashSet<Sealed>,
+    branches: HashSet<ValueId>,
     /// The files that hold a key of an object.
     keys: HashMap<(String, String), Vec<Document>>,
 }
@@ -384,7 +389,7 @@ impl Now {
     fn fate(
         &self,
         history: &History,
-        sealed: &Sealed,
+        sealed: &ValueId,
         old: &Occurrence,
         ring: &KeyRing,
     ) -> Result<Fate> {

@@ -45,7 +45,7 @@ pub(super) fn find<'a>(keys: &'a [SealingKey], named: &str) -> Result<&'a Sealin
         let status = key.status.as_ref();
         let fingerprint = status.and_then(|status| status.fingerprint.as_deref());
         key.name_any() == named
-            || (named.len() >= 8 && fingerprint.is_some_and(|it| it.starts_with(named)))
+            || (named.len() >= 8 && fingerprint.is_some_and(|text| text.starts_with(named)))
     };
     let mut meant = keys.iter().filter(is_meant);
     match (meant.next(), meant.next()) {

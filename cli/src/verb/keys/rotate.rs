@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::recipients::acceptance::Acceptance;
 use crate::recipients::config::Config;
 use crate::recipients::from_config;
-use crate::recipients::known::Known;
+use crate::recipients::known::KnownClusters;
 use crate::recipients::recipient_file::RecipientFile;
 use crate::recipients::trust::trust_quietly;
 use crate::report::structured;
@@ -73,7 +73,7 @@ pub(super) fn run(args: &RotateArgs, session: Session<'_>) -> Result<()> {
             file.path.strip_prefix(config.root()).unwrap_or(&file.path),
         );
         // Whoever rotates knows the new recipients.
-        let mut known = Known::load(here.root.as_deref());
+        let mut known = KnownClusters::load(here.root.as_deref());
         known.remember(&from_config(config, std::slice::from_ref(name))?.groups);
         known.save();
         trust_quietly(&cluster, config, name, terminal);

@@ -67,7 +67,10 @@ pub(crate) fn claims(paths: &[PathBuf], terminal: Terminal) -> Result<BTreeMap<S
             count_file(&mut claims, in_file);
             continue;
         };
-        for document in documents.iter().filter(|it| it.is_sealed_secret()) {
+        for document in documents
+            .iter()
+            .filter(|document| document.is_sealed_secret())
+        {
             if let Ok(object) = SealedObject::parse(&document.object) {
                 // Those that values refer to.
                 let hints = object.hints().flat_map(|(_, hints)| hints);

@@ -31,7 +31,7 @@ pub(super) struct Job {
 
 /// What one file was found to be, and what was done.
 #[derive(Default)]
-pub(crate) struct Outcome {
+pub(crate) struct FileOutcome {
     /// SealedSecrets in it.
     pub(super) objects: usize,
     /// Envelopes that were not as they should be.
@@ -47,7 +47,7 @@ pub(crate) struct Outcome {
 }
 
 /// A file as it was read, and envelopes that a cluster is to be asked for.
-pub(crate) struct Open {
+pub(crate) struct OpenFile {
     pub(super) text: String,
     pub(super) documents: Vec<Document>,
     /// Documents, by index, and envelopes.
@@ -57,14 +57,19 @@ pub(crate) struct Open {
 impl Job {
     /// Looks at the file, and writes it where private keys do the work. Where a cluster does, the
     /// file stays open.
-    pub(super) fn look(&self, means: &Means, mode: Mode) -> (Outcome, Option<Open>) {
-        let mut outcome = Outcome::default();
-        let open = self.try_look(means, mode, &mut outcome);
+    pub(super) fn observe(&self, means: &Means, mode: Mode) -> (FileOutcome, Option<OpenFile>) {
+        let mut outcome = FileOutcome::default();
+        let open = self.try_observe(means, mode, &mut outcome);
         let open = outcome.settle(open);
         (outcome, open.flatten())
     }
 
-    fn try_look(&self, means: &Means, mode: Mode, outcome: &mut Outcome) -> Result<Option<Open>> {
+    fn try_observe(
+        &self,
+        means: &Means,
+        mode: Mode,
+        outcome: &mut FileOutcome,
+    ) -> Result<Option<OpenFile>> {
         let place = &self.file.place;
         let text = files::read_text(&place.given, INPUT_BYTES)?;
         let documents = match read_documents(text.as_bytes()) {
@@ -122,7 +127,7 @@ impl Job {
                 outcome.changed += asks.len();
                 return Ok(None);
             }
-            return Ok(Some(Open {
+            return Ok(Some(OpenFile {
                 text,
                 documents,
                 asks,
@@ -163,7 +168,7 @@ impl Job {
         wanted: &RecipientSet,
         ring: &KeyRing,
         mode: Mode,
-        outcome: &mut Outcome,
+        outcome: &mut FileOutcome,
     ) -> SealedEdit {
         let place = &self.file.place;
         let unwrapped = match identities::unwrap_object(object, ring) {
@@ -181,16 +186,16 @@ impl Job {
         };
         let mut envelopes = BTreeMap::new();
         let mut before = Vec::new();
-        for (id, one) in unwrapped {
-            if one.is_current(wanted) {
+        for (id, envelope) in unwrapped {
+            if envelope.is_current(wanted) {
                 continue;
             }
             if mode == Mode::Check {
-                outcome.needs_reseal(place, document, id, "is sealed to", one.to(), wanted);
+                outcome.needs_reseal(place, document, id, "is sealed to", envelope.to(), wanted);
                 continue;
             }
-            before.push(one.to().to_vec());
-            match one.seal_to(wanted) {
+            before.push(envelope.to().to_vec());
+            match envelope.seal_to(wanted) {
                 Ok(envelope) => {
                     envelopes.insert(id.to_string(), envelope);
                 }
@@ -220,7 +225,7 @@ pub(super) fn enter_again(place: &Location, document: &Document, ids: &[Envelope
     let values = values.and_then(Value::as_object).into_iter().flatten();
     let under = |value: &Value| {
         let id = value.as_str().and_then(|text| text.split('.').nth(1));
-        id.is_some_and(|id| ids.iter().any(|one| one.as_str() == id))
+        id.is_some_and(|id| ids.iter().any(|meant| meant.as_str() == id))
     };
     let mut keys: Vec<String> = values
         .filter(|(_, value)| under(value))
@@ -248,10 +253,12 @@ fn missing(to: &[Fingerprint], wanted: &RecipientSet) -> Vec<Fingerprint> {
 /// Those who are wanted and are not among these.
 pub(super) fn missing_from(to: &[Fingerprint], wanted: &RecipientSet) -> Vec<Fingerprint> {
     let wanted = wanted.fingerprints().into_iter();
-    wanted.filter(|one| !to.contains(one)).collect()
+    wanted
+        .filter(|fingerprint| !to.contains(fingerprint))
+        .collect()
 }
 
-impl Outcome {
+impl FileOutcome {
     pub(super) fn find(
         &mut self,
         place: &Location,
@@ -290,7 +297,8 @@ impl Outcome {
         }
         // More than it grows by: what it had stays counted.
         let grown = envelopes.values();
-        let grown = grown.map(|one| one.sealed_key.len() + one.recipients.len() * 35);
+        let grown =
+            grown.map(|envelope| envelope.sealed_key.len() + envelope.recipients.len() * 35);
         if compact_size(&document.object) + grown.sum::<usize>() > limits::OBJECT_BYTES {
             let detail = "with more recipients it may become too large to be opened";
             self.find(place, Some(document), "TooLarge", detail.to_owned());

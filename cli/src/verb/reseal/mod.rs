@@ -26,7 +26,7 @@ use crate::recipients::wanted::Wanted;
 use crate::report::{Finding, Scanned, Verdict, print_findings, structured};
 use crate::terminal::{Session, Terminal, print};
 
-use file::{Job, Outcome};
+use file::{FileOutcome, Job};
 use through_cluster::Through;
 
 /// Flags of `seal reseal`.
@@ -81,7 +81,7 @@ pub(super) fn run(args: &ResealArgs, session: Session<'_>) -> Result<Verdict> {
     }
     let mut total = Total::default();
     let bar = terminal.progress(jobs.len());
-    let done = |job: &Job, outcome: Outcome| {
+    let done = |job: &Job, outcome: FileOutcome| {
         bar.inc(1);
         if outcome.changed > 0 && mode != Mode::Check {
             let what = if mode == Mode::Write {
@@ -97,7 +97,7 @@ pub(super) fn run(args: &ResealArgs, session: Session<'_>) -> Result<Verdict> {
     let result = match &means {
         Means::Cluster(through) if mode == Mode::Write => through.reseal(&jobs, &means, done),
         _ => {
-            let work = |job: &Job| job.look(&means, mode).0;
+            let work = |job: &Job| job.observe(&means, mode).0;
             parallel::for_each(&jobs, work, done)
         }
     };
@@ -172,7 +172,7 @@ fn jobs(files: &[Found], args: &ResealArgs, terminal: Terminal) -> Result<Vec<Jo
         let set = chosen.map(|chosen| -> Result<_> {
             let known = sets
                 .iter()
-                .find(|(one, _)| std::rc::Rc::ptr_eq(one, &chosen));
+                .find(|(known, _)| std::rc::Rc::ptr_eq(known, &chosen));
             if let Some((_, set)) = known {
                 return Ok(Arc::clone(set));
             }
@@ -212,7 +212,7 @@ struct Total {
 }
 
 impl Total {
-    fn add(&mut self, job: &Job, outcome: Outcome) {
+    fn add(&mut self, job: &Job, outcome: FileOutcome) {
         self.scanned.files += usize::from(outcome.objects > 0);
         self.scanned.objects += outcome.objects;
         self.changed += outcome.changed;

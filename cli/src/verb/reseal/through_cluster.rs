@@ -8,7 +8,7 @@ use sealkit_core::keys::{Fingerprint, RecipientSet};
 use sealkit_core::sealed::{Claim, EnvelopeId, SealedEnvelope};
 use serde_json::Value;
 
-use super::file::{Job, Open, Outcome, enter_again, missing_from};
+use super::file::{FileOutcome, Job, OpenFile, enter_again, missing_from};
 use super::{Means, Mode};
 use crate::args::GlobalArgs;
 use crate::cluster::{Answer, Ask, Cluster, Refused};
@@ -74,7 +74,7 @@ impl Through {
         &self,
         jobs: &[Job],
         means: &Means,
-        mut done: impl FnMut(&Job, Outcome) -> Result<()> + Send,
+        mut done: impl FnMut(&Job, FileOutcome) -> Result<()> + Send,
     ) -> Result<()> {
         let mut rest = jobs;
         while !rest.is_empty() {
@@ -98,12 +98,12 @@ impl Through {
         &self,
         jobs: &[Job],
         means: &Means,
-        done: &mut (impl FnMut(&Job, Outcome) -> Result<()> + Send),
+        done: &mut (impl FnMut(&Job, FileOutcome) -> Result<()> + Send),
     ) -> Result<()> {
         let mut files = Vec::new();
-        let look = |job: &Job| job.look(means, Mode::Write);
-        parallel::for_each(jobs, look, |_, looked| {
-            files.push(looked);
+        let observe = |job: &Job| job.observe(means, Mode::Write);
+        parallel::for_each(jobs, observe, |_, observed| {
+            files.push(observed);
             Ok::<_, CommandError>(())
         })?;
         let mut asks = Vec::new();
@@ -138,7 +138,7 @@ impl Through {
                 });
             }
             drop(finished);
-            let teller = scope.spawn(move || {
+            let publisher = scope.spawn(move || {
                 let mut outcomes = outcomes.into_iter();
                 outcomes.try_for_each(|(job, outcome)| done(job, outcome))
             });
@@ -156,20 +156,20 @@ impl Through {
             // What was answered of the rest is worth keeping where the cluster went away.
             works.into_iter().for_each(|work| send(&sender, work));
             drop(sender);
-            let told = teller.join();
-            told.unwrap_or_else(|_| Err(CommandError::bug("writing broke off")))?;
+            let published = publisher.join();
+            published.unwrap_or_else(|_| Err(CommandError::bug("writing broke off")))?;
             asked
         })
     }
 
-    fn asks<'a>(&'a self, job: &'a Job, open: &'a Open) -> impl Iterator<Item = Ask> + 'a {
+    fn asks<'a>(&'a self, job: &'a Job, open: &'a OpenFile) -> impl Iterator<Item = Ask> + 'a {
         let recipients = job
             .wanted
             .as_ref()
             .map_or(0, |set| set.fingerprints().len());
         open.asks.iter().map(move |(index, id)| {
             let document = &open.documents[*index];
-            let namespace = Some(document.metadata("namespace")).filter(|it| !it.is_empty());
+            let namespace = Some(document.metadata("namespace")).filter(|name| !name.is_empty());
             let namespace = namespace.map_or_else(|| self.namespace.clone(), ToString::to_string);
             let envelope = document.object.pointer(&format!("/spec/envelopes/{id}"));
             let envelope = envelope.cloned().unwrap_or_default();
@@ -200,8 +200,8 @@ fn send<'a>(sender: &Sender<Work<'a>>, work: Option<Work<'a>>) {
 /// A file, and what the cluster said of its envelopes.
 struct Work<'a> {
     job: &'a Job,
-    outcome: Outcome,
-    open: Option<Open>,
+    outcome: FileOutcome,
+    open: Option<OpenFile>,
     answers: Vec<Option<Answer>>,
 }
 
@@ -211,7 +211,7 @@ impl Work<'_> {
     }
 
     /// What came of the answers.
-    fn finish(mut self) -> Outcome {
+    fn finish(mut self) -> FileOutcome {
         let mut outcome = std::mem::take(&mut self.outcome);
         if let (Some(open), Some(wanted)) = (&self.open, &self.job.wanted) {
             let written = self.write(open, wanted, &mut outcome);
@@ -220,7 +220,12 @@ impl Work<'_> {
         outcome
     }
 
-    fn write(&self, open: &Open, wanted: &RecipientSet, outcome: &mut Outcome) -> Result<()> {
+    fn write(
+        &self,
+        open: &OpenFile,
+        wanted: &RecipientSet,
+        outcome: &mut FileOutcome,
+    ) -> Result<()> {
         let place = &self.job.file.place;
         let mut new: BTreeMap<usize, (BTreeMap<_, _>, Vec<_>)> = BTreeMap::new();
         for ((index, id), answer) in open.asks.iter().zip(&self.answers) {

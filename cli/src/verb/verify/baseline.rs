@@ -16,7 +16,7 @@ use crate::files;
 use crate::git::history::{Commit, History};
 use crate::recipients::config::{Config, FILE_NAME};
 use crate::sealed_text::{
-    Sealed, may_hold_sealed, private_keys, sealed_secrets, spelled, title, values,
+    ValueId, may_hold_sealed, private_keys, sealed_secrets, spelled, title, values,
 };
 use crate::terminal::{Terminal, safe};
 
@@ -24,11 +24,11 @@ use crate::terminal::{Terminal, safe};
 pub(super) struct Baseline {
     history: History,
     /// Values of the revision, and where each stands. Empty where only its text was found.
-    values: HashMap<Sealed, Vec<Spot>>,
+    values: HashMap<ValueId, Vec<Spot>>,
     /// Envelopes of the revision.
     envelopes: HashSet<String>,
     /// Values of all that came before, and where each stood last.
-    earlier: HashMap<Sealed, Commit>,
+    earlier: HashMap<ValueId, Commit>,
     /// Keys of each object.
     keys: HashMap<String, HashSet<String>>,
     /// Files of the revision that may hold sealed values, with a digest of each.
@@ -43,7 +43,7 @@ pub(super) struct Baseline {
 
 /// Where a value stands.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place<'a> {
+pub(super) struct SeenAt<'a> {
     /// Path in the repository.
     pub path: &'a str,
     /// Namespace and name of the object.
@@ -70,7 +70,7 @@ pub(super) enum Against {
 
 impl Against {
     /// Code and words of a finding.
-    pub fn told(&self, what: &str, sealed: &Sealed) -> (&'static str, String) {
+    pub fn message(&self, what: &str, sealed: &ValueId) -> (&'static str, String) {
         match self {
             Self::Rollback(commit) => {
                 let commit = commit.id.get(..12).unwrap_or_default();
@@ -97,7 +97,7 @@ impl Baseline {
         let history = History::open(root)?;
         let commit = history.commit(revision)?;
         let blobs = history.blobs(&[&commit])?;
-        let mut earlier: HashMap<Sealed, Commit> = HashMap::new();
+        let mut earlier: HashMap<ValueId, Commit> = HashMap::new();
         let ids: Vec<&str> = blobs.keys().map(String::as_str).collect();
         let bar = terminal.progress(ids.len());
         history.read(&ids, |index, bytes| {
@@ -165,7 +165,7 @@ impl Baseline {
     }
 
     /// What the revision says of a value; of its place too, where that is known.
-    pub fn judge(&self, sealed: &Sealed, place: Option<Place<'_>>) -> Option<Against> {
+    pub fn judge(&self, sealed: &ValueId, place: Option<SeenAt<'_>>) -> Option<Against> {
         let Some(spots) = self.values.get(sealed) else {
             return match self.earlier.get(sealed) {
                 Some(commit) => Some(Against::Rollback(commit.clone())),
@@ -235,7 +235,7 @@ impl Baseline {
         let known = known.transpose()?.unwrap_or_default();
         let new = successors(now)?.into_iter();
         said.extend(
-            new.filter(|one| !known.contains(one))
+            new.filter(|successor| !known.contains(successor))
                 .map(|(who, old, key)| {
                     format!(
                         "{who} says that {} takes the place of {}",
@@ -264,9 +264,11 @@ fn successors(config: &Config) -> Result<HashSet<(String, Fingerprint, Fingerpri
 }
 
 /// The values of a file, read and spelled.
-fn all_values(bytes: &[u8]) -> HashSet<Sealed> {
+fn all_values(bytes: &[u8]) -> HashSet<ValueId> {
     let documents = sealed_secrets(bytes).unwrap_or_default();
-    let read = documents.iter().flat_map(|it| values(it).into_values());
+    let read = documents
+        .iter()
+        .flat_map(|document| values(document).into_values());
     let spelled = spelled(bytes).into_iter().map(|(_, sealed)| sealed);
     read.chain(spelled).collect()
 }

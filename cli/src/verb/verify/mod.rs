@@ -1,7 +1,7 @@
 //! `seal verify`: what can be known of sealed files, with or without a key.
 
 mod baseline;
-mod index;
+mod staged_config;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -24,11 +24,11 @@ use crate::recipients::config::{Config, FILE_NAME};
 use crate::recipients::known::short_list;
 use crate::recipients::wanted::Wanted;
 use crate::report::{Finding, Scanned, Verdict, print_findings};
-use crate::sealed_text::{Sealed, may_hold_sealed, plain, spelled, title, values};
+use crate::sealed_text::{ValueId, may_hold_sealed, plain, spelled, title, values};
 use crate::sealing::template_file;
 use crate::terminal::{Session, Terminal, safe};
-use baseline::{Baseline, Place};
-use index::{Index, Standing};
+use baseline::{Baseline, SeenAt};
+use staged_config::{Index, Standing};
 
 /// Flags of `seal verify`.
 #[derive(Args, Debug)]
@@ -72,7 +72,7 @@ pub(super) fn run(args: &VerifyArgs, session: Session<'_>) -> Result<Verdict> {
         wanted: Wanted::default(),
         next: Wanted::default(),
         base: None,
-        judged: HashSet::new(),
+        compared: HashSet::new(),
         standing: Standing::default(),
         findings: Vec::new(),
         scanned: Scanned::default(),
@@ -118,7 +118,7 @@ struct Verifier {
     /// The revision that is compared with, and the root of the repository.
     base: Option<(Baseline, PathBuf)>,
     /// Values of objects, which the revision was asked about.
-    judged: HashSet<Sealed>,
+    compared: HashSet<ValueId>,
     /// What was committed before, where only the next commit matters.
     standing: Standing,
     findings: Vec<Finding>,
@@ -160,15 +160,15 @@ impl Verifier {
         let object = title(document);
         let mut findings = Vec::new();
         for (key, sealed) in values(document) {
-            let spot = Place {
+            let spot = SeenAt {
                 path: &path,
                 object: &object,
                 key: &key,
             };
             let what = format!("the value of {}", printable(&key));
             let against = base.judge(&sealed, Some(spot));
-            findings.extend(against.map(|it| it.told(&what, &sealed)));
-            self.judged.insert(sealed);
+            findings.extend(against.map(|against| against.message(&what, &sealed)));
+            self.compared.insert(sealed);
         }
         for key in base.gone(document) {
             let (key, title) = (printable(&key), document.title());
@@ -183,7 +183,7 @@ impl Verifier {
         let new: Vec<Fingerprint> = next
             .into_iter()
             .flatten()
-            .filter(|it| !wanted.contains(it))
+            .filter(|fingerprint| !wanted.contains(fingerprint))
             .collect();
         if !new.is_empty() {
             let detail = format!("its path is for {} too, from now on", short_list(&new));
@@ -222,7 +222,7 @@ impl Verifier {
             let bytes = files::read(&path, INPUT_BYTES)?;
             if !is_manifest(&path) {
                 let new = self.standing.new_private_keys(&bytes);
-                findings.extend(new.map(|key| (name.clone(), "PrivateKey", key.told())));
+                findings.extend(new.map(|key| (name.clone(), "PrivateKey", key.message())));
             }
             if !may_hold_sealed(&bytes) || base.has(&name, &bytes) {
                 continue;
@@ -234,10 +234,11 @@ impl Verifier {
                 findings.push((name.clone(), "Unreadable", detail));
             }
             for (line, sealed) in spelled(&bytes) {
-                if !self.judged.contains(&sealed)
+                if !self.compared.contains(&sealed)
                     && let Some(against) = base.judge(&sealed, None)
                 {
-                    let (code, detail) = against.told(&format!("a value in line {line}"), &sealed);
+                    let (code, detail) =
+                        against.message(&format!("a value in line {line}"), &sealed);
                     findings.push((name.clone(), code, detail));
                 }
             }
@@ -277,8 +278,8 @@ impl Verifier {
     /// Private keys in plain text, in any file.
     fn private_keys(&mut self, path: &Path, bytes: &[u8]) {
         let new = self.standing.new_private_keys(bytes);
-        let told: Vec<String> = new.map(|key| key.told()).collect();
-        for detail in told {
+        let messages: Vec<String> = new.map(|key| key.message()).collect();
+        for detail in messages {
             self.find(path, None, "PrivateKey", detail);
         }
     }
@@ -308,7 +309,7 @@ impl Verifier {
             if document.is_sealed_secret() {
                 self.scanned.objects += 1;
                 self.sealed_secret(place, document)?;
-            } else if plain(document).is_some_and(|it| !self.standing.plain.contains(&it)) {
+            } else if plain(document).is_some_and(|digest| !self.standing.plain.contains(&digest)) {
                 let detail = "a Secret in plain text: whoever reads the file reads its values";
                 self.find(path, Some(document), "PlaintextSecret", detail.to_owned());
             }
@@ -389,7 +390,7 @@ impl Verifier {
                 .pointer(&format!("/spec/envelopes/{id}/sealedKey"));
             if text
                 .and_then(Value::as_str)
-                .is_some_and(|it| self.standing.envelopes.contains(it))
+                .is_some_and(|text| self.standing.envelopes.contains(text))
             {
                 continue;
             }
@@ -401,7 +402,9 @@ impl Verifier {
                     short_list(&sorted),
                     short_list(&wanted)
                 );
-                let new = sorted.iter().any(|one| !wanted.contains(one));
+                let new = sorted
+                    .iter()
+                    .any(|fingerprint| !wanted.contains(fingerprint));
                 let code = if self.base.is_some() && new {
                     "NewRecipient"
                 } else {

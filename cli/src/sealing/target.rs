@@ -1,0 +1,53 @@
+//! Where an object goes: the scope that its values are bound to, its namespace and its name.
+
+use sealkit_core::manifest::Document;
+use sealkit_core::names;
+use sealkit_core::sealed::Scope;
+
+use crate::error::{CommandError, Result};
+
+/// Where an object goes: what its values are bound to, and its names.
+#[derive(Clone, Debug)]
+pub(crate) struct SealTarget {
+    /// What the values are bound to.
+    pub scope: Scope,
+    /// Namespace, or empty where the scope does not need it and nobody gave it.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+}
+
+impl SealTarget {
+    /// Scope and names of an object that is there.
+    pub fn of(document: &Document) -> Result<Self> {
+        let scope = document.object.pointer("/spec/scope");
+        let scope = scope.map_or(Some(Scope::default()), |word| word.as_str()?.parse().ok());
+        let scope = scope.ok_or_else(|| {
+            CommandError::input(
+                "the scope of the SealedSecret is none of strict, namespace-wide and cluster-wide",
+            )
+        })?;
+        let (namespace, name) = (document.metadata("namespace"), document.metadata("name"));
+        if !names::is_dns_subdomain(name)
+            || !(namespace.is_empty() || names::is_dns_label(namespace))
+        {
+            return Err(CommandError::input(
+                "the SealedSecret has a name that Kubernetes refuses",
+            ));
+        }
+        Ok(Self {
+            scope,
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        })
+    }
+
+    /// Namespace and name for messages.
+    pub fn title(&self) -> String {
+        if self.namespace.is_empty() {
+            self.name.clone()
+        } else {
+            format!("{}/{}", self.namespace, self.name)
+        }
+    }
+}
