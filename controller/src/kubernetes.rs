@@ -5,14 +5,12 @@ use http::Request;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
 use kube::core::PartialObjectMeta;
+use sealkit_core::api::METADATA_ONLY;
 use serde_json::Value;
 use zeroize::Zeroize;
 
 /// kubectl's copy of the manifest that it applied.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
-/// Answers of writes: names and versions, never the data just written.
-const METADATA_ONLY: &str =
-    "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
 
 /// The cause that the server gives for a field of another manager; told as the reason, since the
 /// server's own, `Conflict`, also means an old resourceVersion.
@@ -209,7 +207,7 @@ async fn send(
 }
 
 /// Overwrites what a Secret holds, kubectl's copy of the whole manifest included.
-pub fn wipe(secret: &mut Secret) {
+pub fn wipe_secret(secret: &mut Secret) {
     for value in secret.data.iter_mut().flat_map(|data| data.values_mut()) {
         value.0.zeroize();
     }

@@ -73,7 +73,7 @@ impl KeyReader {
             );
             self.held.remove(&name);
         }
-        kubernetes::wipe(&mut secret);
+        kubernetes::wipe_secret(&mut secret);
     }
 
     /// Takes in a SealingKey.

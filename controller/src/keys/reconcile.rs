@@ -237,7 +237,7 @@ impl KeyReconciler {
         let fingerprint = identity.fingerprint();
         let mut secret = identity_secret(&identity, name, &sealing_key, created_at);
         let created = self.secrets.create(&PostParams::default(), &secret).await;
-        kubernetes::wipe(&mut secret);
+        kubernetes::wipe_secret(&mut secret);
         match created.map_err(ApiFailure::from) {
             Ok(created) => self.seen.insert_secret(created),
             Err(failure) => {

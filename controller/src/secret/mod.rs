@@ -148,12 +148,12 @@ impl Secrets {
             return Ok((self.create_once(desired).await?, Op::Create));
         };
         if is_newer(&existing, desired) && !self.is_current(desired).await? {
-            kubernetes::wipe(&mut existing);
+            kubernetes::wipe_secret(&mut existing);
             return Err(outdated().into());
         }
         if desired.ownership == Ownership::Merge {
             let plan = plan_merge(&existing, desired);
-            kubernetes::wipe(&mut existing);
+            kubernetes::wipe_secret(&mut existing);
             return self.merge(desired, plan).await;
         }
         let plan = plan(
@@ -161,7 +161,7 @@ impl Secrets {
             desired,
             recorded.map(|written| written.uid.as_str()),
         );
-        kubernetes::wipe(&mut existing);
+        kubernetes::wipe_secret(&mut existing);
         match plan {
             Plan::InSync(written) => Ok((written, Op::None)),
             Plan::Conflict(why) => Err(WriteError::Conflict(why)),

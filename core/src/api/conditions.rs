@@ -1,3 +1,5 @@
+//! Conditions of our resources: their types, and the reasons that programs read.
+
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

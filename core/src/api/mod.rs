@@ -3,6 +3,7 @@
 
 mod conditions;
 pub mod identity;
+pub mod readiness;
 mod rewrap_request;
 pub mod rules;
 mod sealed_secret;
@@ -29,6 +30,10 @@ pub use sealing_key::{Algorithm, KeyState, SealingKey, SealingKeySpec, SealingKe
 pub const GROUP: &str = "sealkit.dev";
 /// The served version.
 pub const VERSION: &str = "v1beta1";
+/// The `Accept` header of requests whose answer needs no more than metadata: no Secret comes back
+/// over the wire, and nothing large is made for nobody.
+pub const METADATA_ONLY: &str =
+    "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
 /// The namespace of the controller unless told otherwise.
 pub const CONTROLLER_NAMESPACE: &str = "sealkit-system";
 /// The lease of the leading replica, in the controller's namespace.

@@ -1,3 +1,5 @@
+//! RewrapRequest: envelopes to be sealed to the successors of their recipients.
+
 #![allow(
     clippy::duplicated_attributes,
     reason = "each printer column has a name and a path"

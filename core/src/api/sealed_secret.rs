@@ -1,3 +1,5 @@
+//! SealedSecret: encrypted values, and the Secret that is made of them.
+
 #![allow(
     clippy::duplicated_attributes,
     reason = "each printer column has a name and a path"

@@ -1,3 +1,5 @@
+//! SealingKey: the public face of one of the cluster's key pairs.
+
 #![allow(
     clippy::duplicated_attributes,
     reason = "each printer column has a name and a path"

@@ -1,3 +1,5 @@
+//! How a key pair is named.
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -22,6 +24,12 @@ impl Fingerprint {
     /// The first 16 hex characters, for people.
     pub fn short(&self) -> String {
         self.to_string()[..16].to_owned()
+    }
+
+    /// Several, for people: short ones, with commas between them.
+    pub fn short_list<'a>(fingerprints: impl IntoIterator<Item = &'a Self>) -> String {
+        let short: Vec<String> = fingerprints.into_iter().map(Self::short).collect();
+        short.join(", ")
     }
 }
 

@@ -20,7 +20,7 @@ use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::KeyError;
-use super::recipient::check_x25519_point;
+use super::classic::check_x25519_point;
 
 pub(super) const STANZA_TAG: &str = "mlkem768x25519";
 /// Bytes of a public key: `ek_PQ` (1184) and `ek_T` (32).

@@ -1,3 +1,5 @@
+//! Private keys, and the files that hold them.
+
 use std::str::FromStr;
 
 use age_core::format::{FileKey, Stanza};

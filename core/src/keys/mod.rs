@@ -1,6 +1,7 @@
 //! Key pairs: age recipients and identities of the two accepted types, their fingerprints, and
 //! the ring of identities that one cluster or person holds.
 
+mod classic;
 mod fingerprint;
 mod hybrid;
 mod identity;

@@ -1,3 +1,5 @@
+//! Public keys, sets of them for one envelope, and the files that hold them.
+
 use std::collections::HashSet;
 use std::fmt;
 use std::str::FromStr;
@@ -5,8 +7,8 @@ use std::str::FromStr;
 use age_core::format::{FileKey, Stanza};
 use age_core::primitives::{bech32_decode, bech32_encode};
 use bech32::Hrp;
-use x25519_dalek::PublicKey;
 
+use super::classic::check_x25519_point;
 use super::hybrid::{PUBLIC_SIZE, PublicPart};
 use super::{Fingerprint, KeyError, KeyType};
 
@@ -204,20 +206,4 @@ pub(super) fn key_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
         .enumerate()
         .map(|(index, line)| (index + 1, line.trim()))
         .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
-}
-
-/// An X25519 public key that is canonical (below 2²⁵⁵ − 19, top bit 0) and of full order.
-pub(super) fn check_x25519_point(bytes: &[u8]) -> Result<PublicKey, KeyError> {
-    let bytes: [u8; 32] = bytes.try_into().map_err(|_| KeyError::NotARecipient)?;
-    let top = bytes[31];
-    let at_least_p =
-        bytes[0] >= 0xed && bytes[1..31].iter().all(|byte| *byte == 0xff) && top == 0x7f;
-    if top & 0x80 != 0 || at_least_p {
-        return Err(KeyError::NonCanonical);
-    }
-    // RFC 7748 section 6.1: a low-order point yields zero under every clamped scalar.
-    if x25519_dalek::x25519([7; 32], bytes) == [0; 32] {
-        return Err(KeyError::LowOrder);
-    }
-    Ok(PublicKey::from(bytes))
 }

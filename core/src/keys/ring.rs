@@ -1,3 +1,5 @@
+//! The private keys that one cluster or person holds.
+
 use std::collections::BTreeMap;
 
 use super::{Fingerprint, Identity, KeyError};

@@ -1,3 +1,5 @@
+//! `sealkit-recipients`: whom a cluster may reseal to beside its own keys.
+
 use std::collections::BTreeMap;
 
 use super::recipient::key_lines;

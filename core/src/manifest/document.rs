@@ -1,3 +1,5 @@
+//! Kubernetes manifests as they stand in files: streams of YAML or JSON, Lists in Lists.
+
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};

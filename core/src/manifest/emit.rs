@@ -1,3 +1,5 @@
+//! Writing YAML that every reader takes for the same, YAML 1.1 readers too.
+
 use serde::Serialize;
 use zeroize::Zeroize;
 

@@ -1,3 +1,5 @@
+//! The Secret manifest: what is sealed.
+
 use std::collections::BTreeMap;
 
 use base64::Engine as _;

@@ -1,3 +1,5 @@
+//! Envelopes: what their public text claims and what their plaintext holds.
+
 use std::fmt;
 use std::str::FromStr;
 

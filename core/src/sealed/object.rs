@@ -1,3 +1,5 @@
+//! The public text of a SealedSecret, checked by every rule that public text can break.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
@@ -14,7 +16,6 @@ pub struct SealedObject {
     pub(super) context: Context,
     pub(super) envelopes: BTreeMap<EnvelopeId, CheckedEnvelope>,
     pub(super) values: BTreeMap<String, CheckedValue>,
-    place: (String, String),
 }
 
 /// Fields of `spec`: those of the format, and those that the resource adds around them.
@@ -103,23 +104,16 @@ impl SealedObject {
             })?;
             envelopes.insert(id, CheckedEnvelope::parse(id, entry)?);
         }
-        let place = (namespace.to_owned(), name.to_owned());
         Ok(Self {
             context,
             envelopes,
             values,
-            place,
         })
     }
 
     /// What its values are bound to.
     pub fn context(&self) -> &Context {
         &self.context
-    }
-
-    /// Namespace and name where it was found, bound or not.
-    pub fn place(&self) -> (&str, &str) {
-        (&self.place.0, &self.place.1)
     }
 
     /// The keys of its values.

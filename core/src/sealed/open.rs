@@ -1,3 +1,5 @@
+//! Opening: from the public text and private keys to the values.
+
 use std::collections::BTreeMap;
 
 use zeroize::Zeroizing;

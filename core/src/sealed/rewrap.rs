@@ -1,3 +1,5 @@
+//! Sealing an envelope to other recipients, without touching a value.
+
 use std::collections::BTreeSet;
 
 use super::envelope::EnvelopePlaintext;

@@ -1,3 +1,5 @@
+//! The rules of the format, each with a name and a code, and the error that names one.
+
 use std::fmt;
 
 /// The result of opening an object that does not open, in the order of work.

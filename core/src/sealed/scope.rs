@@ -1,3 +1,5 @@
+//! What sealed values are bound to.
+
 use std::fmt;
 use std::str::FromStr;
 

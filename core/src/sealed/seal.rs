@@ -1,3 +1,5 @@
+//! Sealing values under one new envelope; needs public keys only.
+
 use std::collections::BTreeMap;
 
 use zeroize::Zeroizing;

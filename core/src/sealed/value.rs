@@ -1,3 +1,5 @@
+//! One sealed value: its text and its encryption.
+
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use chacha20poly1305::aead::AeadInPlace;

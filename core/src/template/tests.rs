@@ -1,3 +1,5 @@
+//! Tables of templates: what they render, and what stops them.
+
 use super::*;
 
 fn render_with(text: &str, values: &[(&str, &[u8])]) -> Result<String, TemplateErrorKind> {

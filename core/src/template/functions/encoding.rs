@@ -1,3 +1,5 @@
+//! Base64, JSON and YAML in templates.
+
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use gtmpl_ng::{NumberKind, Value};

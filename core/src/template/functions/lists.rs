@@ -1,3 +1,5 @@
+//! Lists and maps in templates.
+
 use std::collections::HashMap;
 
 use gtmpl_ng::Value;

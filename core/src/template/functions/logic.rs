@@ -1,3 +1,5 @@
+//! Defaults and conditions in templates.
+
 use gtmpl_ng::{NumberKind, Value};
 
 use super::{Result, exactly, refusal};

@@ -1,3 +1,5 @@
+//! Numbers in templates.
+
 use gtmpl_ng::{NumberKind, Value};
 
 use super::{Result, exactly, refusal};

@@ -1,3 +1,5 @@
+//! `print`, `printf` and their kin in templates.
+
 use gtmpl_ng::{Value, funcs};
 
 use super::{Result, exactly, refusal, text_of};

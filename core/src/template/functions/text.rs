@@ -1,3 +1,5 @@
+//! Text in templates, regular expressions among it.
+
 use std::collections::HashSet;
 
 use gtmpl_ng::Value;

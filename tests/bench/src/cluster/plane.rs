@@ -9,6 +9,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::PartialObjectMeta;
 use kube::{Client, Config};
 use sealkit_rig::{ControlPlane, Options};
+pub use sealkit_core::api::METADATA_ONLY;
 use serde_json::Value;
 
 use crate::{Result, progress};
@@ -19,9 +20,6 @@ pub const NAMESPACE: &str = "bench";
 /// Objects that are created at once.
 const AT_ONCE: usize = 32;
 
-/// Answers without the objects' content.
-pub const METADATA_ONLY: &str =
-    "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
 const LISTS_OF_METADATA: &str =
     "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
 
