@@ -4,16 +4,23 @@ SHELL := bash
 .DEFAULT_GOAL := help
 CARGO ?= cargo
 STAGE = @tests/stage "$(1)" $(2)
+# The Go modules that the interop tests run, by their names in the rig's cache.
+INTEROP = $(foreach module,$(notdir $(wildcard tests/interop/go/*)),--tools interop-$(module)=tests/interop/go/$(module))
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: build ## see the main job run on a real control plane
+demo: ## see the main job run on a real control plane
+	tests/build -p sealkit-cli -p sealkit-controller --bins
 	tests/demo/run
+
+record: ## record a real session for the README, write docs/demo.svg
+	tests/build -p sealkit-cli -p sealkit-controller --bins
+	tests/demo/record
 
 test: ## everything that CI checks
 	$(call STAGE,format,$(CARGO) fmt --all --check)
-	$(call STAGE,build,$(CARGO) build --locked --workspace --bins)
+	$(call STAGE,build,tests/build $(INTEROP) --workspace --bins)
 	$(call STAGE,clippy,$(CARGO) clippy --locked --workspace --all-targets -- -D warnings)
 	$(call STAGE,generated files,tests/generated --check)
 	$(call STAGE,licences and bans,tests/deny)
@@ -39,7 +46,7 @@ install: release ## install seal, also as kubectl-seal, into PREFIX/bin (default
 	install -D target/release/seal "$${PREFIX:-$$HOME/.local}/bin/seal"
 	ln -sf seal "$${PREFIX:-$$HOME/.local}/bin/kubectl-seal"
 
-generate: ## write the generated files anew (CRDs)
+generate: ## write the generated files anew (CRDs, docs/flags.md)
 	tests/generated --write
 
 bench: ## measure against peers and limits, write docs/benchmarks.md
@@ -61,4 +68,4 @@ rig-down: ## stop it
 clean: ## remove build results (caches outside the tree stay)
 	$(CARGO) clean
 
-.PHONY: help demo test check build release install generate bench soak fuzz rig-up rig-down clean
+.PHONY: help demo record test check build release install generate bench soak fuzz rig-up rig-down clean

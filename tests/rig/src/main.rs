@@ -33,6 +33,12 @@ enum Action {
     Assets,
     /// Print the path of kubectl, building it if needed
     KubectlPath,
+    /// Build the control plane and further Go modules, unless they are in the cache
+    Tools {
+        /// Name in the cache and folder of a Go module
+        #[arg(value_name = "LABEL=FOLDER")]
+        modules: Vec<String>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -47,6 +53,7 @@ fn main() -> ExitCode {
         Action::KubectlPath => {
             Assets::find_or_build().map(|assets| println!("{}", assets.kubectl.display()))
         }
+        Action::Tools { modules } => tools(&modules),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -55,6 +62,17 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn tools(modules: &[String]) -> Result<(), RigError> {
+    Assets::find_or_build()?;
+    for module in modules {
+        let (label, folder) = module.split_once('=').ok_or_else(|| {
+            RigError::Setup(format!("{module}: must be a label, =, and a folder"))
+        })?;
+        sealkit_rig::go_tools(Path::new(folder), label)?;
+    }
+    Ok(())
 }
 
 fn up(dir: &Path) -> Result<(), RigError> {
