@@ -37,7 +37,9 @@ pub(crate) fn connect_to_write(
 ) -> Result<(Cluster, Option<String>)> {
     let Session { global, terminal } = session;
     let context = match (&args.cluster, config) {
+        // By --context, or the one at hand.
         (None, _) => None,
+        // A name that nothing explains.
         (Some(name), None) => {
             return Err(CommandError::usage(
                 "no .sealkit.yaml that could say what cluster this is",
@@ -45,6 +47,7 @@ pub(crate) fn connect_to_write(
             .on(safe(name))
             .hint("name the kubeconfig context: --context NAME"));
         }
+        // By the config, which may leave it to --context.
         (Some(name), Some(config)) => config.context(name)?,
     };
     if let (Some(name), None, None) = (&args.cluster, context, &global.context) {

@@ -74,6 +74,16 @@ enum RewrapAnswer {
     Refused(Refused),
 }
 
+impl RewrapAnswer {
+    /// The answer to one of its envelopes.
+    fn to(&self, ask: &Ask) -> Answer {
+        match self {
+            Self::Answered(all) => answer_of(ask, all),
+            Self::Refused(refused) => Err(refused.clone()),
+        }
+    }
+}
+
 /// Why a request was not answered this time.
 enum Trouble {
     /// There are too many in the namespace.
@@ -84,49 +94,49 @@ enum Trouble {
 impl Cluster {
     /// Asks for all of them; `answered` hears of each, by its index, as answers come. The error is
     /// what ended the work before its end.
-    pub fn rewrap(&self, asks: &[Ask], mut answered: impl FnMut(usize, Answer)) -> Result<()> {
-        let work = async {
-            // Taken away behind the back of those that are under way.
-            let leaving = RefCell::new(tokio::task::JoinSet::new());
-            let failed = Cell::new(false);
-            let requests = futures::stream::iter(batches(asks))
-                .map(|batch| {
-                    let (leaving, failed) = (&leaving, &failed);
-                    async move {
-                        // What is under way comes to its end; nothing more is begun.
-                        if failed.get() {
-                            return None;
-                        }
-                        let outcome = self.request(asks, &batch, leaving).await;
-                        failed.set(failed.get() || outcome.is_err());
-                        Some(outcome.map(|outcome| (batch, outcome)))
-                    }
-                })
-                .buffer_unordered(AT_ONCE);
-            futures::pin_mut!(requests);
-            let mut result = Ok(());
-            while let Some(one) = requests.next().await {
-                match one {
-                    None => {}
-                    Some(Err(error)) => result = result.and(Err(error)),
-                    Some(Ok((batch, outcome))) => {
-                        for index in batch {
-                            let answer = match &outcome {
-                                RewrapAnswer::Answered(all) => answer_of(&asks[index], all),
-                                RewrapAnswer::Refused(refused) => Err(refused.clone()),
-                            };
-                            answered(index, answer);
-                        }
+    pub fn rewrap(&self, asks: &[Ask], answered: impl FnMut(usize, Answer)) -> Result<()> {
+        self.runtime
+            .block_on(self.rewrap_all(asks, answered))
+            .map_err(|error| error.on(self.title()))
+    }
+
+    async fn rewrap_all(
+        &self,
+        asks: &[Ask],
+        mut answered: impl FnMut(usize, Answer),
+    ) -> Result<()> {
+        // Taken away behind the back of those that are under way.
+        let leaving = RefCell::new(tokio::task::JoinSet::new());
+        let failed = Cell::new(false);
+        let request = async |batch: Vec<usize>| {
+            // What is under way comes to its end; nothing more is begun.
+            if failed.get() {
+                return None;
+            }
+            let answer = self.request(asks, &batch, &leaving).await;
+            failed.set(failed.get() || answer.is_err());
+            Some(answer.map(|answer| (batch, answer)))
+        };
+        let requests = futures::stream::iter(batches(asks))
+            .map(request)
+            .buffer_unordered(AT_ONCE);
+        futures::pin_mut!(requests);
+        let mut result = Ok(());
+        while let Some(finished) = requests.next().await {
+            match finished {
+                // Not begun any more.
+                None => {}
+                Some(Err(error)) => result = result.and(Err(error)),
+                Some(Ok((batch, answer))) => {
+                    for index in batch {
+                        answered(index, answer.to(&asks[index]));
                     }
                 }
             }
-            let mut leaving = leaving.take();
-            while leaving.join_next().await.is_some() {}
-            result
-        };
-        self.runtime
-            .block_on(work)
-            .map_err(|error: CommandError| error.on(self.title()))
+        }
+        let mut leaving = leaving.take();
+        while leaving.join_next().await.is_some() {}
+        result
     }
 
     /// One request, until it is answered or refused.

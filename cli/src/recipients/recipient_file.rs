@@ -14,10 +14,8 @@ use crate::terminal::{safe, shown};
 
 /// Reads a file of recipients.
 pub(crate) fn read_recipient_file(path: &Path) -> Result<Vec<Recipient>> {
-    let text = files::read(path, SMALL_FILE)?;
-    let text = std::str::from_utf8(&text)
-        .map_err(|_| CommandError::input("not text in UTF-8").on(shown(path)))?;
-    parse_recipient_file(text).map_err(|error| CommandError::input(error).on(shown(path)))
+    let text = files::read_text(path, SMALL_FILE)?;
+    parse_recipient_file(&text).map_err(|error| CommandError::input(error).on(shown(path)))
 }
 
 /// The text of a recipient file with the key of a cluster.

@@ -119,7 +119,6 @@ impl Wish {
         old: &BTreeMap<String, String>,
         replace: bool,
     ) -> Result<BTreeMap<String, String>> {
-        let mut data = old.clone();
         let before = TrustedRecipients::parse(old).map_err(|error| {
             CommandError::cluster(format_args!(
                 "ConfigMap {} is malformed, {error}",
@@ -127,29 +126,10 @@ impl Wish {
             ))
             .hint("mend it with kubectl")
         })?;
-        let keys_of = |entry: &str| -> Vec<Recipient> {
-            let named = old.iter().filter(|(name, _)| {
-                *name == entry || (entry == RECOVERY && name.starts_with(RECOVERY))
-            });
-            let keys = named.filter_map(|(_, text)| parse_recipient_file(text).ok());
-            keys.flatten().collect()
-        };
+        let mut data = old.clone();
         for (entry, keys) in &self.entries {
-            let lost: Vec<Fingerprint> = keys_of(entry)
-                .iter()
-                .filter(|key| !keys.contains(key))
-                .map(Recipient::fingerprint)
-                .filter(|lost| !self.successors.contains_key(lost))
-                .collect();
-            if !lost.is_empty() && !replace {
-                return Err(CommandError::input(format_args!(
-                    "entry {} of ConfigMap {} holds {}, which no recipient file of this repository supersedes",
-                    safe(entry),
-                    TrustedRecipients::NAME,
-                    short_list(&lost)
-                ))
-                .hint("if another repository wrote it: give your cluster another name in .sealkit.yaml")
-                .hint("if it is the key that this file had before: --replace"));
+            if !replace {
+                self.check_entry(old, entry, keys)?;
             }
             let mut text = String::new();
             for key in keys {
@@ -159,16 +139,18 @@ impl Wish {
         }
         let mut successors: BTreeMap<Fingerprint, &Recipient> =
             before.successors().map(|(old, new)| (*old, new)).collect();
-        for (old, (entry, new)) in &self.successors {
-            let held = keys_of(entry);
-            let borne_out = match successors.get(old) {
-                None => held.iter().any(|key| key.fingerprint() == *old),
+        for (superseded, (entry, new)) in &self.successors {
+            let held = keys_of(old, entry);
+            let is_borne_out = match successors.get(superseded) {
+                // It stood where the file stands now.
+                None => held.iter().any(|key| key.fingerprint() == *superseded),
+                // It is said already, or the one that came between stood there.
                 Some(next) => *next == new || held.contains(*next),
             };
-            if borne_out || replace {
-                successors.insert(*old, new);
+            if is_borne_out || replace {
+                successors.insert(*superseded, new);
                 if entry == RECOVERY {
-                    data.remove(&format!("{RECOVERY}{}.pub", old.short()));
+                    data.remove(&format!("{RECOVERY}{}.pub", superseded.short()));
                 }
             }
         }
@@ -185,6 +167,41 @@ impl Wish {
         })?;
         Ok(data)
     }
+
+    /// An entry may be written over if each key that it loses is superseded by a file of ours.
+    fn check_entry(
+        &self,
+        old: &BTreeMap<String, String>,
+        entry: &str,
+        keys: &[Recipient],
+    ) -> Result<()> {
+        let lost: Vec<Fingerprint> = keys_of(old, entry)
+            .iter()
+            .filter(|key| !keys.contains(key))
+            .map(Recipient::fingerprint)
+            .filter(|lost| !self.successors.contains_key(lost))
+            .collect();
+        if lost.is_empty() {
+            return Ok(());
+        }
+        Err(CommandError::input(format_args!(
+            "entry {} of ConfigMap {} holds {}, which no recipient file of this repository supersedes",
+            safe(entry),
+            TrustedRecipients::NAME,
+            short_list(&lost)
+        ))
+        .hint("if another repository wrote it: give your cluster another name in .sealkit.yaml")
+        .hint("if it is the key that this file had before: --replace"))
+    }
+}
+
+/// The keys of an entry; those of recovery are spread over several.
+fn keys_of(data: &BTreeMap<String, String>, entry: &str) -> Vec<Recipient> {
+    let named = data
+        .iter()
+        .filter(|(name, _)| *name == entry || (entry == RECOVERY && name.starts_with(RECOVERY)));
+    let keys = named.filter_map(|(_, text)| parse_recipient_file(text).ok());
+    keys.flatten().collect()
 }
 
 #[cfg(test)]

@@ -92,25 +92,14 @@ impl Doctor<'_> {
     }
 
     fn keys(&self, report: &mut Report, keys: &[SealingKey], named: Option<(&str, &Config)>) {
-        let (place, context) = (self.place, &self.context);
         for key in keys.iter().filter(|key| !is_ready(key)) {
-            let conditions = key.status.iter().flat_map(|status| &status.conditions);
-            let said = conditions.last().map(|last| safe(&last.message));
-            let detail = format!(
-                "SealingKey {} is not Ready: {}",
-                printable(&key.name_any()),
-                said.unwrap_or_default()
-            );
-            let mend = [format!(
-                "kubectl --context {context} describe sealingkey {}",
-                quoted(&key.name_any())
-            )];
-            report.trouble(place, "KeyNotReady", detail, &mend);
+            self.not_ready(report, key);
         }
         let active = |key: &&SealingKey| {
             let state = key.status.as_ref().and_then(|status| status.state);
             state == Some(KeyState::Active) && is_ready(key)
         };
+        let (place, context) = (self.place, &self.context);
         let Some(newest) = keys.iter().find(active) else {
             let detail = "no sealing key is Active and Ready: nothing can be sealed".to_owned();
             let mend = [format!("seal keys list --context {context}")];
@@ -125,36 +114,58 @@ impl Doctor<'_> {
             || format!("the key is {days} days old"),
             &rotate,
         );
-        let recipient = newest
-            .status
-            .as_ref()
-            .and_then(|status| status.recipient.as_ref());
+        if let Some((name, config)) = named {
+            self.recipient_file(report, newest, name, config);
+        }
+    }
+
+    fn not_ready(&self, report: &mut Report, key: &SealingKey) {
+        let conditions = key.status.iter().flat_map(|status| &status.conditions);
+        let said = conditions.last().map(|last| safe(&last.message));
+        let detail = format!(
+            "SealingKey {} is not Ready: {}",
+            printable(&key.name_any()),
+            said.unwrap_or_default()
+        );
+        let mend = [format!(
+            "kubectl --context {} describe sealingkey {}",
+            self.context,
+            quoted(&key.name_any())
+        )];
+        report.trouble(self.place, "KeyNotReady", detail, &mend);
+    }
+
+    /// Does the repository seal to the key that the cluster wants?
+    fn recipient_file(
+        &self,
+        report: &mut Report,
+        newest: &SealingKey,
+        name: &str,
+        config: &Config,
+    ) {
+        let status = newest.status.as_ref();
+        let recipient = status.and_then(|status| status.recipient.as_ref());
         let recipient: Option<Recipient> = recipient.and_then(|text| text.parse().ok());
-        let (Some((name, config)), Some(recipient)) = (named, recipient) else {
-            return;
-        };
-        let Ok(files) = config.recipients(name) else {
+        // What cannot be read is found elsewhere.
+        let (Some(recipient), Ok(recipients)) = (recipient, config.recipients(name)) else {
             return;
         };
         let file = config.recipient_files(name).unwrap_or_default();
         let file = file.first().map(|path| {
-            quoted(
-                &path
-                    .strip_prefix(config.root())
-                    .unwrap_or(path)
-                    .to_string_lossy(),
-            )
+            let path = path.strip_prefix(config.root()).unwrap_or(path);
+            quoted(&path.to_string_lossy())
         });
+        let context = &self.context;
         let mend = [format!(
             "seal keys fetch --context {context} -w {}, then `seal reseal --context {context}`",
             file.unwrap_or_default()
         )];
         report.check(
-            place,
-            files.contains(&recipient),
+            self.place,
+            recipients.contains(&recipient),
             "OutOfDate",
             || {
-                let prints: Vec<_> = files.iter().map(Recipient::fingerprint).collect();
+                let prints: Vec<_> = recipients.iter().map(Recipient::fingerprint).collect();
                 format!(
                     "the cluster seals to {}, the repository to {}",
                     recipient.fingerprint().short(),

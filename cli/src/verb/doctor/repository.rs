@@ -7,9 +7,9 @@ use sealkit_core::sealed::SealedObject;
 
 use super::Report;
 use crate::args::GlobalArgs;
-use crate::error::Result;
+use crate::error::{CommandError, Result};
 use crate::files;
-use crate::files::tree::Tree;
+use crate::files::tree::{Found, Tree};
 use crate::git::command::git;
 use crate::git::repository::Location;
 use crate::git::setup::hook;
@@ -165,15 +165,9 @@ fn private_keys(report: &mut Report, root: &Path) {
 /// What files claim, against the rules of their paths.
 fn files_of(report: &mut Report, root: &Path) -> Result<()> {
     let mut wanted = Wanted::default();
-    let (mut stale, mut ruleless, mut broken, mut good) = (0, 0, 0, 0);
-    let mut first_error = None;
+    let mut counts = Counts::default();
     for file in Tree::below(&[root.to_owned()])?.files {
-        let is_config = file
-            .place
-            .real
-            .file_name()
-            .is_some_and(|name| name == FILE_NAME);
-        if is_config && file.place.real.parent() != Some(root) {
+        if is_nested_config(&file, root) {
             let detail = format!("a second config: {}", shown(&file.place.given));
             let mend = [format!(
                 "move its rules to {}",
@@ -182,63 +176,98 @@ fn files_of(report: &mut Report, root: &Path) -> Result<()> {
             report.trouble(PLACE, "NestedConfig", detail, &mend);
             continue;
         }
-        let bytes = match files::read(&file.place.given, INPUT_BYTES) {
-            Ok(bytes) => bytes,
-            Err(error) => {
-                report.note(PLACE, &format!("not looked at: {error}"));
-                continue;
-            }
-        };
-        for document in read_documents(&bytes).unwrap_or_default() {
-            if !document.is_sealed_secret() {
-                continue;
-            }
+        match files::read(&file.place.given, INPUT_BYTES) {
+            Ok(bytes) => counts.take_in(&file, &bytes, &mut wanted),
+            Err(error) => report.note(PLACE, &format!("not looked at: {error}")),
+        }
+    }
+    counts.report(report);
+    Ok(())
+}
+
+fn is_nested_config(file: &Found, root: &Path) -> bool {
+    let real = &file.place.real;
+    real.file_name().is_some_and(|name| name == FILE_NAME) && real.parent() != Some(root)
+}
+
+/// SealedSecrets, by what is right or wrong with them.
+#[derive(Default)]
+struct Counts {
+    good: usize,
+    /// Sealed to others than their path is for.
+    stale: usize,
+    /// Where no rule speaks of their path.
+    ruleless: usize,
+    /// Not to be opened by anybody.
+    broken: usize,
+    first_error: Option<CommandError>,
+}
+
+impl Counts {
+    fn take_in(&mut self, file: &Found, bytes: &[u8], wanted: &mut Wanted) {
+        let documents = read_documents(bytes).unwrap_or_default();
+        for document in documents
+            .iter()
+            .filter(|document| document.is_sealed_secret())
+        {
             let Ok(object) = SealedObject::parse(&document.object) else {
-                broken += 1;
+                self.broken += 1;
                 continue;
             };
             match wanted.at(&file.place) {
                 Err(error) => {
-                    first_error.get_or_insert(error);
+                    self.first_error.get_or_insert(error);
                 }
-                Ok(None) => ruleless += 1,
+                Ok(None) => self.ruleless += 1,
                 Ok(Some(chosen)) => {
                     let to = chosen.set.fingerprints();
-                    let is_stale = object.hints().any(|(_, hints)| hints != to);
-                    *(if is_stale { &mut stale } else { &mut good }) += 1;
+                    if object.hints().any(|(_, hints)| hints != to) {
+                        self.stale += 1;
+                    } else {
+                        self.good += 1;
+                    }
                 }
             }
         }
     }
-    report.good += usize::from(good > 0);
-    // Errors for every file beside a second config, and for every one that a key is for.
-    let is_known = report.has("NestedConfig") || report.has("BadKeyFile");
-    if let Some(error) = first_error.filter(|_| !is_known) {
-        report.failed(PLACE, "BadRule", &error, CONFIG);
+
+    fn report(self, report: &mut Report) {
+        let Self {
+            good,
+            stale,
+            ruleless,
+            broken,
+            first_error,
+        } = self;
+        report.good += usize::from(good > 0);
+        // Errors for every file beside a second config, and for every one that a key is for.
+        let is_known = report.has("NestedConfig") || report.has("BadKeyFile");
+        if let Some(error) = first_error.filter(|_| !is_known) {
+            report.failed(PLACE, "BadRule", &error, CONFIG);
+        }
+        let check = ["seal reseal --check".to_owned()];
+        let reseal = ["seal reseal --context NAME (or -i RECOVERY_KEY)".to_owned()];
+        report.check(
+            PLACE,
+            stale == 0,
+            "NeedsReseal",
+            || format!("{stale} SealedSecrets are not sealed to whom their path is for"),
+            &reseal,
+        );
+        report.check(
+            PLACE,
+            ruleless == 0,
+            "NoRule",
+            || format!("{ruleless} SealedSecrets lie where no rule of {FILE_NAME} says whom for"),
+            &check,
+        );
+        let verify = ["seal verify".to_owned()];
+        report.check(
+            PLACE,
+            broken == 0,
+            "Broken",
+            || format!("{broken} SealedSecrets cannot be opened as they are"),
+            &verify,
+        );
     }
-    let check = ["seal reseal --check".to_owned()];
-    let reseal = ["seal reseal --context NAME (or -i RECOVERY_KEY)".to_owned()];
-    report.check(
-        PLACE,
-        stale == 0,
-        "NeedsReseal",
-        || format!("{stale} SealedSecrets are not sealed to whom their path is for"),
-        &reseal,
-    );
-    report.check(
-        PLACE,
-        ruleless == 0,
-        "NoRule",
-        || format!("{ruleless} SealedSecrets lie where no rule of {FILE_NAME} says whom for"),
-        &check,
-    );
-    let verify = ["seal verify".to_owned()];
-    report.check(
-        PLACE,
-        broken == 0,
-        "Broken",
-        || format!("{broken} SealedSecrets cannot be opened as they are"),
-        &verify,
-    );
-    Ok(())
 }

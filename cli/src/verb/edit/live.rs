@@ -33,9 +33,12 @@ pub(crate) fn cluster(
         contexts.extend(config.context(&name)?.map(str::to_owned));
     }
     match (&global.context, contexts.as_slice()) {
+        // The config names no context for the path.
         (_, []) => Err(nothing()),
+        // The only one, or the one that is named.
         (None, [context]) => Cluster::connect(global, Some(context)),
         (Some(context), _) if contexts.contains(context) => Cluster::connect(global, Some(context)),
+        // One of several, or none of them.
         (named, _) => {
             let listed: Vec<String> = contexts.iter().map(|context| safe(context)).collect();
             let what = match named {

@@ -136,13 +136,10 @@ impl Aligned {
                 continue;
             };
             let places = [*base, *ours, *theirs];
-            let versions: Vec<Side<'_>> = (0..3)
+            let sides: Vec<Side<'_>> = (0..3)
                 .map(|side| Side::of(&documents[side][places[side]]))
                 .collect::<Option<_>>()?;
-            let [base, ours, theirs] = versions.as_slice() else {
-                return None;
-            };
-            let merged = Merged::new(base, ours, theirs, wanted.as_deref())?;
+            let merged = Merged::new(&sides.try_into().ok()?, wanted.as_deref())?;
             conflicts.extend(merged.conflicts);
             for (side, edit) in merged.edits.into_iter().enumerate() {
                 edits[side].insert(places[side], edit);
@@ -283,6 +280,7 @@ impl<'a> Side<'a> {
 }
 
 /// What each of the three versions of an object has to say, so that only conflicts differ.
+#[derive(Default)]
 struct Merged {
     edits: [SealedEdit; 3],
     conflicts: Vec<String>,
@@ -290,71 +288,82 @@ struct Merged {
 
 impl Merged {
     /// Nothing where an envelope has two wraps and nothing decides between them.
-    fn new(
-        base: &Side<'_>,
-        ours: &Side<'_>,
-        theirs: &Side<'_>,
-        wanted: Option<&[String]>,
-    ) -> Option<Self> {
-        let sides = [base, ours, theirs];
-        let mut edits: [SealedEdit; 3] = std::array::from_fn(|_| SealedEdit::default());
-        let mut conflicts = Vec::new();
+    fn new(sides: &[Side<'_>; 3], wanted: Option<&[String]>) -> Option<Self> {
+        let mut merged = Self::default();
         let keys: BTreeSet<&str> = sides
             .iter()
             .flat_map(|side| side.values.keys().copied())
             .collect();
         let mut used = BTreeSet::new();
         for key in keys {
-            let at = |side: &Side<'_>| side.values.get(key).map(|text| (*text).to_owned());
-            let (old, left, right) = (at(base), at(ours), at(theirs));
-            let merged = if left == right || right == old {
-                left.clone()
-            } else if left == old {
-                right.clone()
-            } else {
-                conflicts.push(format!("the value of {}", printable(key)));
-                for (edit, value) in edits.iter_mut().zip([&old, &left, &right]) {
-                    edit.values.insert(key.to_owned(), value.clone());
-                }
-                used.extend([old, left, right].into_iter().flatten());
-                continue;
-            };
-            for edit in &mut edits {
-                edit.values.insert(key.to_owned(), merged.clone());
-            }
-            used.extend(merged);
+            used.extend(merged.value(key, sides));
         }
         let used = used.iter().filter_map(|text| text.split('.').nth(1));
         for id in used.collect::<BTreeSet<_>>() {
-            let at = |side: &Side<'_>| side.envelopes.get(id).cloned();
-            let (old, left, right) = (at(base), at(ours), at(theirs));
-            let merged = match (left, right) {
-                (Some(left), Some(right)) if left != right => {
-                    if old.as_ref() == Some(&left) {
-                        right
-                    } else if old.as_ref() == Some(&right) {
-                        left
-                    } else {
-                        // Two rotations: the one that the config wants.
-                        let fits = |envelope: &SealedEnvelope| {
-                            Some(envelope.recipients.as_slice()) == wanted
-                        };
-                        match (fits(&left), fits(&right)) {
-                            (true, _) => left,
-                            (false, true) => right,
-                            (false, false) => return None,
-                        }
+            merged.envelope(id, sides, wanted)?;
+        }
+        Some(merged)
+    }
+
+    /// Merges the value of a key. Returns the values that some version says in the end.
+    fn value(&mut self, key: &str, sides: &[Side<'_>; 3]) -> Vec<String> {
+        let at = |side: &Side<'_>| side.values.get(key).map(|text| (*text).to_owned());
+        let [base, ours, theirs] = sides.each_ref().map(at);
+        let said = if ours == theirs || theirs == base {
+            // Both sides say it, or only ours changed it.
+            [ours.clone(), ours.clone(), ours]
+        } else if ours == base {
+            // Only theirs changed it.
+            [theirs.clone(), theirs.clone(), theirs]
+        } else {
+            // Both sides changed it, and a person decides.
+            self.conflicts
+                .push(format!("the value of {}", printable(key)));
+            [base, ours, theirs]
+        };
+        for (edit, value) in self.edits.iter_mut().zip(&said) {
+            edit.values.insert(key.to_owned(), value.clone());
+        }
+        said.into_iter().flatten().collect()
+    }
+
+    /// Merges an envelope that some value needs.
+    fn envelope(
+        &mut self,
+        id: &str,
+        sides: &[Side<'_>; 3],
+        wanted: Option<&[String]>,
+    ) -> Option<()> {
+        let at = |side: &Side<'_>| side.envelopes.get(id).cloned();
+        let [base, ours, theirs] = sides.each_ref().map(at);
+        let envelope = match (ours, theirs) {
+            (Some(ours), Some(theirs)) if ours != theirs => {
+                if base.as_ref() == Some(&ours) {
+                    // Only theirs was rewrapped.
+                    theirs
+                } else if base.as_ref() == Some(&theirs) {
+                    // Only ours was.
+                    ours
+                } else {
+                    // Two rotations: the one that the config wants.
+                    let fits =
+                        |envelope: &SealedEnvelope| Some(envelope.recipients.as_slice()) == wanted;
+                    match (fits(&ours), fits(&theirs)) {
+                        (true, _) => ours,
+                        (false, true) => theirs,
+                        (false, false) => return None,
                     }
                 }
-                (Some(envelope), _) | (None, Some(envelope)) => envelope,
-                // Only the old version had it.
-                (None, None) => old?,
-            };
-            for edit in &mut edits {
-                edit.envelopes.insert(id.to_owned(), merged.clone());
-                edit.kept.insert(id.to_owned());
             }
+            // Both sides have the same, or one side has it.
+            (Some(envelope), _) | (None, Some(envelope)) => envelope,
+            // Only the old version had it.
+            (None, None) => base?,
+        };
+        for edit in &mut self.edits {
+            edit.envelopes.insert(id.to_owned(), envelope.clone());
+            edit.kept.insert(id.to_owned());
         }
-        Some(Self { edits, conflicts })
+        Some(())
     }
 }

@@ -14,15 +14,16 @@ use serde_json::{Value, json};
 use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::args::WriteClusterArgs;
-use crate::cluster::connect_to_write;
+use crate::cluster::{Cluster, connect_to_write};
 use crate::error::{CommandError, Result};
 use crate::files::{self, SMALL_FILE};
+use crate::git::repository::Location;
 use crate::identities;
 use crate::recipients::acceptance::Acceptance;
 use crate::recipients::config::Config;
 use crate::recipients::known::{Group, short_list};
 use crate::recipients::{Chosen, given};
-use crate::terminal::{Session, print, shown};
+use crate::terminal::{Session, Terminal, print, shown};
 
 /// Flags of `seal keys backup`.
 #[derive(Args, Debug)]
@@ -75,10 +76,41 @@ const CLUSTER: &str = "sealkit.dev/cluster-uid";
 
 /// Reads the identities of the cluster and encrypts them to the recovery key.
 pub(super) fn run(args: &BackupArgs, session: Session<'_>) -> Result<()> {
-    let terminal = session.terminal;
     let (here, config) = Config::here()?;
+    let recipients = recipients(args, config.as_ref())?;
+    if args.recipients_files.is_empty() {
+        // All private keys go to whom the config names: as careful as with any value.
+        accept(args, &recipients, &here, session.terminal)?;
+    }
+    let (cluster, _) = connect_to_write(
+        &args.cluster,
+        config.as_ref(),
+        session,
+        "private keys are read from",
+    )?;
+    let secrets = secrets(args, &cluster)?;
+    let count = secrets.len();
+    let file = encrypted(secrets, &recipients)?;
+    let Some(path) = args.write.as_ref().filter(|path| path.as_os_str() != "-") else {
+        return print(file);
+    };
+    // Ciphertext, but of all keys: for its owner, and never over another backup.
+    files::create(path, &file, files::Access::Private)?;
+    let terminal = session.terminal;
+    terminal.done("wrote", path);
+    let to = short_list(&recipients.fingerprints());
+    terminal.note(format_args!("encrypted to {to}"));
+    terminal.note(format_args!(
+        "{count} private keys of {}; try it: `seal keys restore --check -i RECOVERY_KEY`",
+        cluster.title()
+    ));
+    Ok(())
+}
+
+/// Whom the backup is encrypted to: the keys of `-R`, else the recovery keys of the config.
+fn recipients(args: &BackupArgs, config: Option<&Config>) -> Result<RecipientSet> {
     let recipients = if args.recipients_files.is_empty() {
-        let keys = config.as_ref().map(Config::recovery).transpose()?;
+        let keys = config.map(Config::recovery).transpose()?;
         keys.unwrap_or_default()
     } else {
         given(&[], &args.recipients_files)?
@@ -90,47 +122,36 @@ pub(super) fn run(args: &BackupArgs, session: Session<'_>) -> Result<()> {
                 .hint("or make one for the repository: `seal init`"),
         );
     }
-    let set = RecipientSet::new(recipients).map_err(CommandError::input)?;
-    let fingerprints = set.fingerprints();
-    if args.recipients_files.is_empty() {
-        // All private keys go to whom the config names: as careful as with any value.
-        let label = "recovery".to_owned();
-        let groups = vec![Group {
-            label,
-            fingerprints: fingerprints.clone(),
-        }];
-        let chosen = Chosen {
-            set: set.clone(),
-            groups,
-            others: Vec::new(),
-        };
-        let mut acceptance = Acceptance::new(args.accept_recipients, terminal);
-        acceptance.compare(&chosen, here.root.as_deref())?;
-        acceptance.save();
-    }
-    let recipients = set;
-    let (cluster, _) = connect_to_write(
-        &args.cluster,
-        config.as_ref(),
-        session,
-        "private keys are read from",
-    )?;
+    RecipientSet::new(recipients).map_err(CommandError::input)
+}
+
+/// Compares the recovery keys with those that this clone knows.
+fn accept(
+    args: &BackupArgs,
+    recipients: &RecipientSet,
+    here: &Location,
+    terminal: Terminal,
+) -> Result<()> {
+    let groups = vec![Group {
+        label: "recovery".to_owned(),
+        fingerprints: recipients.fingerprints(),
+    }];
+    let chosen = Chosen {
+        set: recipients.clone(),
+        groups,
+        others: Vec::new(),
+    };
+    let mut acceptance = Acceptance::new(args.accept_recipients, terminal);
+    acceptance.compare(&chosen, here.root.as_deref())?;
+    acceptance.save();
+    Ok(())
+}
+
+/// The identity Secrets of the cluster, as a backup holds them. They hold private keys: wipe them.
+fn secrets(args: &BackupArgs, cluster: &Cluster) -> Result<Vec<Value>> {
     let uid = cluster.uid()?;
     let mut secrets = cluster.identities(&args.system_namespace)?;
-    let mut kept: Vec<Value> = Vec::new();
-    for secret in &secrets {
-        let annotations = KEPT.iter().filter_map(|name| {
-            let text = secret.pointer("/metadata/annotations")?.get(*name)?;
-            Some(((*name).to_owned(), text.clone()))
-        });
-        let mut annotations: serde_json::Map<String, Value> = annotations.collect();
-        annotations.insert(CLUSTER.to_owned(), uid.clone().into());
-        kept.push(json!({
-            "apiVersion": "v1", "kind": "Secret", "type": IDENTITY_TYPE,
-            "metadata": {"name": secret.pointer("/metadata/name"), "annotations": annotations},
-            "data": secret.get("data"),
-        }));
-    }
+    let kept: Vec<Value> = secrets.iter().map(|secret| kept(secret, &uid)).collect();
     secrets.iter_mut().for_each(wipe);
     if kept.is_empty() {
         return Err(
@@ -142,26 +163,33 @@ pub(super) fn run(args: &BackupArgs, session: Session<'_>) -> Result<()> {
                 )),
         );
     }
-    let count = kept.len();
+    Ok(kept)
+}
+
+/// What a backup keeps of an identity Secret, with the UID of the cluster that it is of.
+fn kept(secret: &Value, uid: &str) -> Value {
+    let annotations = KEPT.iter().filter_map(|name| {
+        let text = secret.pointer("/metadata/annotations")?.get(*name)?;
+        Some(((*name).to_owned(), text.clone()))
+    });
+    let mut annotations: serde_json::Map<String, Value> = annotations.collect();
+    annotations.insert(CLUSTER.to_owned(), uid.into());
+    json!({
+        "apiVersion": "v1", "kind": "Secret", "type": IDENTITY_TYPE,
+        "metadata": {"name": secret.pointer("/metadata/name"), "annotations": annotations},
+        "data": secret.get("data"),
+    })
+}
+
+/// The Secrets as an age file; they are wiped.
+fn encrypted(secrets: Vec<Value>, recipients: &RecipientSet) -> Result<Vec<u8>> {
     let mut list = json!({"apiVersion": "v1", "kind": "List"});
-    list["items"] = Value::Array(kept);
+    list["items"] = Value::Array(secrets);
     let text = to_json(&[&list]).map(Zeroizing::new);
     wipe(&mut list);
     let text = text.map_err(|_| CommandError::bug("the backup cannot be written"))?;
-    let file = encrypt(text.as_bytes(), &recipients)
-        .ok_or_else(|| CommandError::bug("the backup cannot be encrypted"))?;
-    let Some(path) = args.write.as_ref().filter(|path| path.as_os_str() != "-") else {
-        return print(file);
-    };
-    // Ciphertext, but of all keys: for its owner, and never over another backup.
-    files::create(path, &file, files::Access::Private)?;
-    terminal.done("wrote", path);
-    terminal.note(format_args!("encrypted to {}", short_list(&fingerprints)));
-    terminal.note(format_args!(
-        "{count} private keys of {}; try it: `seal keys restore --check -i RECOVERY_KEY`",
-        cluster.title()
-    ));
-    Ok(())
+    encrypt(text.as_bytes(), recipients)
+        .ok_or_else(|| CommandError::bug("the backup cannot be encrypted"))
 }
 
 /// Puts the identities of a backup into a cluster. What is there stays.

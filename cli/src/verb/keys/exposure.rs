@@ -393,6 +393,7 @@ impl Now {
         old: &Occurrence,
         ring: &KeyRing,
     ) -> Result<Fate> {
+        // It stands there as it was.
         if self.values.contains_key(sealed) {
             return Ok(Fate::Exposed);
         }
@@ -402,6 +403,7 @@ impl Now {
         let Some(present) = self.keys.get(&(old.object.clone(), old.key.clone())) else {
             return Ok(Fate::Gone);
         };
+        // Its key has another ciphertext: only who opens both can compare the values.
         if ring.is_empty() {
             return Ok(Fate::SealedAnew);
         }
@@ -420,8 +422,10 @@ impl Now {
         let mut fate = Fate::Replaced;
         for document in present {
             match opened(document, &old.key, ring) {
+                // It may be any value.
                 None => return Ok(Fate::SealedAnew),
                 Some(now) if now == before => fate = Fate::SameValue,
+                // Another value; the next document may have the old one.
                 Some(_) => {}
             }
         }

@@ -49,9 +49,9 @@ struct Step {
     next: Option<String>,
 }
 
-/// Walks the way as far as it is done. A key that is not revoked yet is a finding.
+/// Goes as far as everything is done. A key that is not revoked yet is a finding.
 pub(super) fn run(args: &RevokeArgs, session: Session<'_>) -> Result<Verdict> {
-    let Session { global, terminal } = session;
+    let terminal = session.terminal;
     let (_, config) = Config::here()?;
     let config = config.as_ref();
     let (cluster, _) = connect_to_write(&args.cluster, config, session, "a key is revoked in")?;
@@ -66,66 +66,87 @@ pub(super) fn run(args: &RevokeArgs, session: Session<'_>) -> Result<Verdict> {
         fingerprint.short()
     ));
     let ring = identities::ring(session)?;
-    let mut steps = Vec::new();
+    let mut way = Way::default();
+    way.step(|| rotated(&cluster, &name, fingerprint, config, terminal))?;
+    way.step(|| resealed(&cluster, fingerprint, args, terminal))?;
     let mut exposed = None;
-    let way: [&mut dyn FnMut() -> Result<Step>; 3] = [
-        &mut || rotated(&cluster, &name, fingerprint, config, terminal),
-        &mut || resealed(&cluster, fingerprint, args, terminal),
-        &mut || {
-            let found = Exposed::scan(&Leaked::key(fingerprint), &ring, terminal)?;
-            let step = changed(&found);
-            exposed = Some(found);
-            Ok(step)
-        },
-    ];
-    for step in way {
-        let step = step()?;
-        let done = step.done;
-        steps.push(step);
-        if !done {
-            break;
-        }
-    }
-    let ready = steps.iter().all(|step| step.done);
+    way.step(|| {
+        let found = Exposed::scan(&Leaked::key(fingerprint), &ring, terminal)?;
+        let step = changed(&found);
+        exposed = Some(found);
+        Ok(step)
+    })?;
     let mut refusal = None;
-    if ready {
-        let already =
-            key.status.as_ref().and_then(|status| status.state) == Some(KeyState::Revoked);
-        let ended = if already {
-            Ok(())
-        } else {
-            end(&cluster, &name, terminal)
-        };
-        let done = ended.is_ok();
-        steps.push(Step {
-            name: "revoke",
-            done,
-            found: if done {
-                "the cluster opens nothing with it"
-            } else {
-                "the cluster refuses"
-            }
-            .to_owned(),
-            next: None,
-        });
+    let ready = way.is_done();
+    way.step(|| {
+        let ended = revoked(&cluster, key, terminal);
+        let step = Step::revoked(ended.is_ok());
         refusal = ended.err();
+        Ok(step)
+    })?;
+    way.print(exposed.as_ref(), session)?;
+    refusal.map_or(Ok(Verdict::clean_if(ready)), Err)
+}
+
+/// The steps so far.
+#[derive(Default)]
+struct Way(Vec<Step>);
+
+impl Way {
+    fn is_done(&self) -> bool {
+        self.0.iter().all(|step| step.done)
     }
-    if let Some(form) = global.output {
-        let exposed = exposed.as_ref().map(Exposed::json);
-        print(structured(
-            &json!({"steps": steps, "exposure": exposed}),
-            form,
-        )?)?;
-    } else {
-        if let Some(exposed) = exposed.as_ref().filter(|exposed| exposed.in_use() > 0) {
+
+    /// Takes the next step, unless one before it is not done.
+    fn step(&mut self, step: impl FnOnce() -> Result<Step>) -> Result<()> {
+        if self.is_done() {
+            self.0.push(step()?);
+        }
+        Ok(())
+    }
+
+    fn print(&self, exposed: Option<&Exposed>, session: Session<'_>) -> Result<()> {
+        let Session { global, terminal } = session;
+        if let Some(form) = global.output {
+            let exposed = exposed.map(Exposed::json);
+            let whole = json!({"steps": self.0, "exposure": exposed});
+            return print(structured(&whole, form)?);
+        }
+        if let Some(exposed) = exposed.filter(|exposed| exposed.in_use() > 0) {
             exposed.show(terminal)?;
         }
-        print(shown(&steps))?;
-        if let Some(next) = steps.last().and_then(|step| step.next.as_ref()) {
+        print(shown(&self.0))?;
+        if let Some(next) = self.0.last().and_then(|step| step.next.as_ref()) {
             terminal.note(format_args!("next: {next}; then run this again"));
         }
+        Ok(())
     }
-    refusal.map_or(Ok(Verdict::clean_if(ready)), Err)
+}
+
+impl Step {
+    /// The last one.
+    fn revoked(done: bool) -> Self {
+        let found = if done {
+            "the cluster opens nothing with it"
+        } else {
+            "the cluster refuses"
+        };
+        Self {
+            name: "revoke",
+            done,
+            found: found.to_owned(),
+            next: None,
+        }
+    }
+}
+
+/// Has the cluster revoke the key, unless it has.
+fn revoked(cluster: &Cluster, key: &SealingKey, terminal: Terminal) -> Result<()> {
+    let state = key.status.as_ref().and_then(|status| status.state);
+    if state == Some(KeyState::Revoked) {
+        return Ok(());
+    }
+    end(cluster, &key.name_any(), terminal)
 }
 
 fn fingerprint(key: &SealingKey) -> Result<Fingerprint> {

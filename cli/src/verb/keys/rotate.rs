@@ -6,8 +6,9 @@ use sealkit_core::names::printable;
 use serde_json::json;
 
 use crate::args::WriteClusterArgs;
-use crate::cluster::connect_to_write;
+use crate::cluster::{Cluster, NewestKey, connect_to_write};
 use crate::error::Result;
+use crate::git::repository::Location;
 use crate::recipients::acceptance::Acceptance;
 use crate::recipients::config::Config;
 use crate::recipients::from_config;
@@ -15,7 +16,7 @@ use crate::recipients::known::KnownClusters;
 use crate::recipients::recipient_file::RecipientFile;
 use crate::recipients::trust::trust_quietly;
 use crate::report::structured;
-use crate::terminal::{Session, print, quoted, safe};
+use crate::terminal::{Session, Terminal, print, quoted, safe};
 
 /// Flags of `seal keys rotate`.
 #[derive(Args, Debug)]
@@ -35,12 +36,8 @@ pub(crate) struct RotateArgs {
 pub(super) fn run(args: &RotateArgs, session: Session<'_>) -> Result<()> {
     let Session { global, terminal } = session;
     let (here, config) = Config::here()?;
-    let (cluster, name) = connect_to_write(
-        &args.cluster,
-        config.as_ref(),
-        session,
-        "a new key is made in",
-    )?;
+    let what = "a new key is made in";
+    let (cluster, name) = connect_to_write(&args.cluster, config.as_ref(), session, what)?;
     // What is in the way is found before there is a new key: other keys than this clone knows too,
     // since the cluster is told of all of them.
     let mut acceptance = Acceptance::new(args.accept_recipients, terminal);
@@ -49,8 +46,13 @@ pub(super) fn run(args: &RotateArgs, session: Session<'_>) -> Result<()> {
         acceptance.save();
     }
     let before = cluster.newest_key(terminal)?;
-    let file = match (&config, &name) {
-        (Some(config), Some(name)) => Some(RecipientFile::find(config, name, &before)?),
+    let entry = match (&config, &name) {
+        (Some(config), Some(name)) => Some(Entry {
+            file: RecipientFile::find(config, name, &before)?,
+            config,
+            name,
+        }),
+        // Nothing says which file is the cluster's.
         _ => None,
     };
     let algorithm = if args.classic {
@@ -61,25 +63,12 @@ pub(super) fn run(args: &RotateArgs, session: Session<'_>) -> Result<()> {
     let made = cluster.make_key(algorithm)?;
     terminal.detail(format_args!("SealingKey {} is made", printable(&made)));
     let key = cluster.wait_for_key(&made)?;
-    if let (Some(config), Some(name), Some(file)) = (&config, &name, &file) {
-        file.replace(&before, &key).map_err(|error| {
-            error.hint(format_args!(
-                "the cluster has the new key already: `seal keys fetch --context {} -w FILE`",
-                safe(cluster.context())
-            ))
-        })?;
-        terminal.done(
-            "wrote",
-            file.path.strip_prefix(config.root()).unwrap_or(&file.path),
-        );
-        // Whoever rotates knows the new recipients.
-        let mut known = KnownClusters::load(here.root.as_deref());
-        known.remember(&from_config(config, std::slice::from_ref(name))?.groups);
-        known.save();
-        trust_quietly(&cluster, config, name, terminal);
+    if let Some(entry) = &entry {
+        entry.put(&before, &key, &cluster, &here, terminal)?;
     }
+    let path = entry.map(|entry| entry.file.path);
     if let Some(form) = global.output {
-        let file = file.map(|file| file.path.to_string_lossy().into_owned());
+        let file = path.map(|path| path.to_string_lossy().into_owned());
         return print(structured(
             &json!({
                 "sealingKey": key.name, "fingerprint": key.recipient.fingerprint().to_string(),
@@ -88,12 +77,61 @@ pub(super) fn run(args: &RotateArgs, session: Session<'_>) -> Result<()> {
             form,
         )?);
     }
+    say_what_is_next(&before, &key, &cluster, path.is_some(), terminal);
+    Ok(())
+}
+
+/// The cluster as the repository knows it.
+struct Entry<'a> {
+    config: &'a Config,
+    /// Its name in the config.
+    name: &'a String,
+    /// The file that has its present key.
+    file: RecipientFile,
+}
+
+impl Entry<'_> {
+    /// Puts the new key into the recipient file, into what this clone knows, and into the list of
+    /// whom the cluster trusts.
+    fn put(
+        &self,
+        before: &NewestKey,
+        key: &NewestKey,
+        cluster: &Cluster,
+        here: &Location,
+        terminal: Terminal,
+    ) -> Result<()> {
+        let Self { config, name, file } = self;
+        file.replace(before, key).map_err(|error| {
+            error.hint(format_args!(
+                "the cluster has the new key already: `seal keys fetch --context {} -w FILE`",
+                safe(cluster.context())
+            ))
+        })?;
+        let path = file.path.strip_prefix(config.root());
+        terminal.done("wrote", path.unwrap_or(&file.path));
+        // Whoever rotates knows the new recipients.
+        let mut known = KnownClusters::load(here.root.as_deref());
+        known.remember(&from_config(config, std::slice::from_ref(*name))?.groups);
+        known.save();
+        trust_quietly(cluster, config, name, terminal);
+        Ok(())
+    }
+}
+
+fn say_what_is_next(
+    before: &NewestKey,
+    key: &NewestKey,
+    cluster: &Cluster,
+    has_file: bool,
+    terminal: Terminal,
+) {
     terminal.note(format_args!(
         "new values are sealed to {} now; {} opens what is sealed to it, and nobody seals to it any more",
         key.recipient.fingerprint().short(),
         before.recipient.fingerprint().short(),
     ));
-    if file.is_some() {
+    if has_file {
         terminal.note(format_args!(
             "next: `seal reseal --context {}` (or -i RECOVERY_KEY), commit, and when nothing needs \
              the old key: `seal keys retire {}`",
@@ -105,5 +143,4 @@ pub(super) fn run(args: &RotateArgs, session: Session<'_>) -> Result<()> {
             "next: put the public key where the repository keeps it: `seal keys fetch -w FILE`",
         );
     }
-    Ok(())
 }

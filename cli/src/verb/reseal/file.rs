@@ -8,6 +8,7 @@ use sealkit_core::manifest::{Document, INPUT_BYTES, SealedEdit, edit_sealed, rea
 use sealkit_core::sealed::{Code, EnvelopeId, SealedEnvelope, SealedObject, compact_size, limits};
 use serde_json::Value;
 
+use super::through_cluster::Through;
 use super::{Means, Mode};
 use crate::error::{CommandError, Result};
 use crate::files;
@@ -84,41 +85,23 @@ impl Job {
         let mut edits = BTreeMap::new();
         let mut asks = Vec::new();
         for (index, document) in documents.iter().enumerate() {
-            if !document.is_sealed_secret() {
+            let Some((object, wanted)) = self.object(document, outcome) else {
                 continue;
-            }
-            outcome.objects += 1;
-            let Some(wanted) = &self.wanted else {
-                let detail = "no rule of .sealkit.yaml says whom it should be sealed to";
-                outcome.find(place, Some(document), "NoRule", detail.to_owned());
-                continue;
-            };
-            let object = match SealedObject::parse(&document.object) {
-                Ok(object) => object,
-                Err(error) => {
-                    outcome.find(place, Some(document), error.code().name(), error.detail);
-                    continue;
-                }
             };
             match means {
+                // Nothing can be opened: what differs is a finding.
                 Means::Claims => outcome.claims(place, document, &object, wanted),
+                // Sealed anew at once.
                 Means::Keys(ring) => {
                     let edit = self.with_keys(document, &object, wanted, ring, mode, outcome);
                     if !edit.envelopes.is_empty() {
                         edits.insert(index, edit);
                     }
                 }
+                // Asked for later, many at once.
                 Means::Cluster(through) => {
-                    for (id, hints) in stale(&object, wanted) {
-                        if let Some(why) = through.cannot_open(id, hints) {
-                            outcome.unopened = true;
-                            let code = Code::NoMatchingKey.name();
-                            let detail = why + &enter_again(place, document, &[id]);
-                            outcome.find(place, Some(document), code, detail);
-                        } else {
-                            asks.push((index, id));
-                        }
-                    }
+                    let ids = self.to_ask(through, document, &object, wanted, outcome);
+                    asks.extend(ids.into_iter().map(|id| (index, id)));
                 }
             }
         }
@@ -137,6 +120,55 @@ impl Job {
             self.write(&text, &documents, &edits, mode)?;
         }
         Ok(None)
+    }
+
+    /// A SealedSecret that can be resealed, and whom it should be sealed to.
+    fn object(
+        &self,
+        document: &Document,
+        outcome: &mut FileOutcome,
+    ) -> Option<(SealedObject, &RecipientSet)> {
+        if !document.is_sealed_secret() {
+            return None;
+        }
+        let place = &self.file.place;
+        outcome.objects += 1;
+        let Some(wanted) = &self.wanted else {
+            let detail = "no rule of .sealkit.yaml says whom it should be sealed to";
+            outcome.find(place, Some(document), "NoRule", detail.to_owned());
+            return None;
+        };
+        match SealedObject::parse(&document.object) {
+            Ok(object) => Some((object, wanted)),
+            Err(error) => {
+                outcome.find(place, Some(document), error.code().name(), error.detail);
+                None
+            }
+        }
+    }
+
+    /// The envelopes of an object that the cluster is to be asked for: those that it can open.
+    fn to_ask(
+        &self,
+        through: &Through,
+        document: &Document,
+        object: &SealedObject,
+        wanted: &RecipientSet,
+        outcome: &mut FileOutcome,
+    ) -> Vec<EnvelopeId> {
+        let place = &self.file.place;
+        let mut ids = Vec::new();
+        for (id, hints) in stale(object, wanted) {
+            if let Some(why) = through.cannot_open(id, hints) {
+                outcome.unopened = true;
+                let code = Code::NoMatchingKey.name();
+                let detail = why + &enter_again(place, document, &[id]);
+                outcome.find(place, Some(document), code, detail);
+            } else {
+                ids.push(id);
+            }
+        }
+        ids
     }
 
     /// Replaces the file, if there is anything to replace.

@@ -11,7 +11,7 @@ use sealkit_core::keys::{Fingerprint, KeyRing, RecipientSet};
 use sealkit_core::manifest::INPUT_BYTES;
 use serde_json::json;
 
-use crate::args::WriteClusterArgs;
+use crate::args::{Output, WriteClusterArgs};
 use crate::cluster::connect_to_write;
 use crate::error::{CommandError, Result};
 use crate::files;
@@ -122,8 +122,11 @@ fn means(args: &ResealArgs, session: Session<'_>) -> Result<Means> {
     let ring = identities::ring(session)?;
     let named = global.context.is_some() || args.cluster.cluster.is_some();
     match (ring.is_empty(), named) {
+        // A key alone.
         (false, false) => Ok(Means::Keys(ring)),
+        // No key, and none is needed.
         (true, _) if args.check => Ok(Means::Claims),
+        // A cluster alone.
         (true, true) => {
             let (_, config) = Config::here()?;
             let what = "envelopes are resealed by";
@@ -131,6 +134,7 @@ fn means(args: &ResealArgs, session: Session<'_>) -> Result<Means> {
                 connect_to_write(&args.cluster, config.as_ref(), session, what)?;
             Ok(Means::Cluster(Box::new(Through::new(cluster, global)?)))
         }
+        // Both, or neither.
         (false, true) => Err(CommandError::usage("a private key and a cluster to reseal with")
             .hint("choose: the key alone (-i FILE), or the cluster alone, without -i and SEALKIT_IDENTITY_FILE")),
         (true, false) => Err(CommandError::usage("nothing to reseal with")
@@ -231,43 +235,11 @@ impl Total {
     }
 
     fn report(mut self, mode: Mode, means: &Means, session: Session<'_>) -> Result<Verdict> {
-        let Session { global, terminal } = session;
-        for list in [&mut self.dropped, &mut self.added] {
-            list.sort_unstable();
-            list.dedup();
+        let terminal = session.terminal;
+        if mode != Mode::Check {
+            self.note_recipients(mode, terminal);
         }
-        if !self.added.is_empty() && mode != Mode::Check {
-            terminal.note(format_args!("newly sealed to {}", short_list(&self.added)));
-        }
-        if !self.dropped.is_empty() && mode != Mode::Check {
-            let would = if mode == Mode::DryRun {
-                "would be "
-            } else {
-                ""
-            };
-            terminal.warning(format_args!(
-                "{would}no longer sealed to {}; whoever has these keys can still read the same values from \
-                 Git's history: change the values if that matters",
-                short_list(&self.dropped)
-            ));
-        }
-        if let Some(form) = global.output {
-            let written = self
-                .written
-                .iter()
-                .map(|place| place.given.to_string_lossy());
-            print(structured(
-                &json!({
-                    "files": written.collect::<Vec<_>>(),
-                    "envelopes": self.changed,
-                    "findings": self.findings,
-                    "scanned": self.scanned,
-                }),
-                form,
-            )?)?;
-        } else {
-            print_findings(&self.findings, self.scanned, None)?;
-        }
+        self.print(session.global.output)?;
         terminal.detail(format_args!(
             "{} envelopes in {} files, of {} SealedSecrets in {} files{}",
             self.changed,
@@ -293,5 +265,47 @@ impl Total {
             .hint("or seal their values anew"));
         }
         Ok(Verdict::clean_if(self.findings.is_empty()))
+    }
+
+    /// Who can open more than before, and who less.
+    fn note_recipients(&mut self, mode: Mode, terminal: Terminal) {
+        for list in [&mut self.dropped, &mut self.added] {
+            list.sort_unstable();
+            list.dedup();
+        }
+        if !self.added.is_empty() {
+            terminal.note(format_args!("newly sealed to {}", short_list(&self.added)));
+        }
+        if !self.dropped.is_empty() {
+            let would = if mode == Mode::DryRun {
+                "would be "
+            } else {
+                ""
+            };
+            terminal.warning(format_args!(
+                "{would}no longer sealed to {}; whoever has these keys can still read the same values from \
+                 Git's history: change the values if that matters",
+                short_list(&self.dropped)
+            ));
+        }
+    }
+
+    fn print(&self, output: Option<Output>) -> Result<()> {
+        let Some(form) = output else {
+            return print_findings(&self.findings, self.scanned, None);
+        };
+        let written = self
+            .written
+            .iter()
+            .map(|place| place.given.to_string_lossy());
+        print(structured(
+            &json!({
+                "files": written.collect::<Vec<_>>(),
+                "envelopes": self.changed,
+                "findings": self.findings,
+                "scanned": self.scanned,
+            }),
+            form,
+        )?)
     }
 }

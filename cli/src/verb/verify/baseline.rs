@@ -168,13 +168,16 @@ impl Baseline {
     pub fn judge(&self, sealed: &ValueId, place: Option<SeenAt<'_>>) -> Option<Against> {
         let Some(spots) = self.values.get(sealed) else {
             return match self.earlier.get(sealed) {
+                // It was there once.
                 Some(commit) => Some(Against::Rollback(commit.clone())),
+                // It never was: its envelope must be new too.
                 None => self
                     .envelopes
                     .contains(&sealed.0)
                     .then_some(Against::Reused),
             };
         };
+        // The revision has it; where, matters for values of objects alone.
         let place = place?;
         // A file that is new may be one that was renamed, or copied as a whole.
         let is_new = !self.files.contains_key(place.path);
