@@ -15,7 +15,7 @@ mod open;
 mod report;
 mod repository;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -48,7 +48,7 @@ enum What {
     Cli,
     /// A rotation over a repository, against its bare cryptography
     Repository,
-    /// A rotation through the cluster, against bare clients
+    /// A rotation through the cluster, against bare clients and kubeseal
     Rewrap,
     /// The controller, against that of Sealed Secrets and a bare client
     Controller,
@@ -58,6 +58,12 @@ enum What {
     Memory,
     /// All of them
     All,
+    /// Check that a report says how this program measures
+    Method {
+        /// Such as docs/benchmarks.md
+        #[arg(long, value_name = "FILE")]
+        check: PathBuf,
+    },
     /// The bare client, started by `controller`
     #[command(hide = true)]
     Bare(cluster::BareArguments),
@@ -109,6 +115,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     }
     let (name, parts): (_, &[Part]) = match &arguments.what {
         What::Bare(bare) => return cluster::bare(bare),
+        What::Method { check } => return check_method(check),
         What::Open => ("open", &[Part::Open]),
         What::Cli => ("cli", &[Part::Cli]),
         What::Repository => ("repository", &[Part::Repository]),
@@ -143,6 +150,17 @@ fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
+fn check_method(path: &Path) -> Result<()> {
+    if report::has_method(&std::fs::read_to_string(path)?) {
+        return Ok(());
+    }
+    let path = path.display();
+    Err(format!(
+        "{path} does not end with tests/bench/src/method.md: run make bench, or copy the text"
+    )
+    .into())
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part {
     Open,
@@ -161,7 +179,7 @@ fn measure(parts: &[Part], scale: &Scale) -> Result<Vec<Figure>> {
         _ if scale.no_build => Some(Binaries::find()?),
         _ => Some(Binaries::build()?),
     };
-    let peers = if matches!(parts, [Part::Memory | Part::Rewrap]) {
+    let peers = if matches!(parts, [Part::Memory]) {
         None
     } else {
         Some(Peers::build()?)
@@ -174,7 +192,9 @@ fn measure(parts: &[Part], scale: &Scale) -> Result<Vec<Figure>> {
             (Part::Repository, Some(ours), Some(peers)) => {
                 repository::run(scale.objects * 5 / 2, scale.runs, ours, peers)?
             }
-            (Part::Rewrap, Some(ours), _) => repository::rewrap(scale.objects / 2, ours)?,
+            (Part::Rewrap, Some(ours), Some(peers)) => {
+                repository::rewrap(scale.objects / 2, ours, peers)?
+            }
             (Part::Controller, Some(ours), Some(peers)) => cluster::speed(scale, ours, peers)?,
             (Part::Hostile, Some(ours), Some(peers)) => cluster::hostile(scale, ours, peers)?,
             (Part::Memory, Some(ours), _) => cluster::memory(scale, ours)?,

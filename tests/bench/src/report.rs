@@ -162,12 +162,23 @@ impl std::fmt::Display for Quantity {
 impl std::fmt::Display for Target {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::TimesLess(times) => write!(f, "≥ {times} × less"),
-            Self::AtMostShare(share) => write!(f, "≤ {share} × peer"),
-            Self::AtLeastShare(share) => write!(f, "≥ {share} × peer"),
+            Self::TimesLess(times) => write!(f, "≥ {} × less", plain(*times)),
+            Self::AtMostShare(share) => write!(f, "≤ {} × peer", plain(*share)),
+            Self::AtLeastShare(share) => write!(f, "≥ {} × peer", plain(*share)),
             Self::AtMost(limit) => write!(f, "≤ {limit}"),
         }
     }
+}
+
+/// A number as people write it: at most two decimals, none that says nothing.
+fn plain(number: f64) -> String {
+    let text = format!("{number:.2}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// Does the document end with the method that this program follows?
+pub fn has_method(document: &str) -> bool {
+    document.ends_with(METHOD)
 }
 
 /// All figures of a run.
@@ -259,3 +270,21 @@ Every figure stands against a peer or a limit measured in the same run, on the s
 ";
 
 const METHOD: &str = include_str!("method.md");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_read_as_people_write_them() {
+        for (target, text) in [
+            (Target::AtMostShare(1.2 * 41.6 / 41.6), "≤ 1.2 × peer"),
+            (Target::AtMostShare(1.0 / 3.0), "≤ 0.33 × peer"),
+            (Target::AtLeastShare(5.0), "≥ 5 × peer"),
+            (Target::TimesLess(200.0), "≥ 200 × less"),
+            (Target::AtMost(Quantity::Seconds(0.05)), "≤ 50.0 ms"),
+        ] {
+            assert_eq!(target.to_string(), text);
+        }
+    }
+}
