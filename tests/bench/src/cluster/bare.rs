@@ -110,8 +110,13 @@ async fn write(client: &Client, object: &SealedSecret, value: &str) -> Result<()
             "message": "the Secret holds what this resource says",
         })
     };
+    let (namespace, name) = place(object);
     let status = json!({
+        "apiVersion": "sealkit.dev/v1beta1",
+        "kind": "SealedSecret",
         "metadata": {
+            "name": name,
+            "namespace": namespace,
             "uid": object.metadata.uid,
             "resourceVersion": object.metadata.resource_version,
         },
@@ -127,10 +132,9 @@ async fn write(client: &Client, object: &SealedSecret, value: &str) -> Result<()
             "needsReseal": false,
         },
     });
-    let (namespace, name) = place(object);
     let path =
         format!("/apis/sealkit.dev/v1beta1/namespaces/{namespace}/sealedsecrets/{name}/status");
-    let request = Request::patch(path).header("content-type", "application/merge-patch+json");
+    let request = Request::put(path).header("content-type", "application/json");
     send(client, request, &status).await.map(drop)
 }
 

@@ -8,8 +8,8 @@ use http::Request;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::PartialObjectMeta;
 use kube::{Client, Config};
-use sealkit_rig::{ControlPlane, Options};
 pub use sealkit_core::api::METADATA_ONLY;
+use sealkit_rig::{ControlPlane, Options};
 use serde_json::Value;
 
 use crate::{Result, progress};

@@ -3,7 +3,7 @@
 
 use std::fs::{self, File};
 use std::net::{IpAddr, UdpSocket};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use serde_json::{Map, json};
 
 use super::{PART, Tree, VALUES, start};
 use crate::binaries::{Binaries, Peers};
-use crate::clock::wall_of;
+use crate::clock::{median, wall_of};
 use crate::cluster::{NAMESPACE, PEER_SYSTEM, Plane, SealedSecrets};
 use crate::report::Figure;
 use crate::{Result, progress};
@@ -48,9 +48,30 @@ pub fn run(files: usize, ours: &Binaries, peers: &Peers) -> Result<Vec<Figure>> 
     Ok(figures)
 }
 
-/// A Secret with the values of our own files.
-fn secret() -> String {
-    let values = (0..VALUES).map(|index| {
+/// `sops set` of one value in a file of so many keys: the median of some runs.
+pub fn set(keys: usize, runs: usize, peers: &Peers) -> Result<Duration> {
+    progress(format_args!("  sops set in a file of {keys} keys"));
+    let sops = Sops::new(peers)?;
+    fs::write(sops.path("secret.yaml"), secret(keys))?;
+    sops.for_cluster(&Identity::generate(KeyType::Classic))?;
+    let sealed = sops.run(&["encrypt", "secret.yaml"])?;
+    let mut walls = Vec::new();
+    for _ in 0..runs {
+        fs::write(sops.path("sealed.yaml"), &sealed)?;
+        let change = [
+            "set",
+            "sealed.yaml",
+            "[\"stringData\"][\"key-0\"]",
+            "\"new\"",
+        ];
+        walls.push(wall_of(|| sops.run(&change).map(drop))?);
+    }
+    Ok(median(walls))
+}
+
+/// A Secret of so many values, like those of our own files.
+fn secret(values: usize) -> String {
+    let values = (0..values).map(|index| {
         (
             format!("key-{index}"),
             json!(format!("correct horse battery staple {index}")),
@@ -74,7 +95,7 @@ fn own_address() -> Option<IpAddr> {
 }
 
 /// Its controller does the work, asked through the API server. Nothing where that cannot reach it.
-fn kubeseal(files: usize, peers: &Peers) -> Result<Option<Duration>> {
+pub fn kubeseal(files: usize, peers: &Peers) -> Result<Option<Duration>> {
     let Some(address) = own_address() else {
         return Ok(None);
     };
@@ -86,7 +107,7 @@ fn kubeseal(files: usize, peers: &Peers) -> Result<Option<Duration>> {
     let (certificate, _process) = SealedSecrets::serve(peers, &plane, address)?;
     let folder = tempfile::tempdir()?;
     let path = |name: &str| folder.path().join(name);
-    fs::write(path("secret.json"), secret())?;
+    fs::write(path("secret.json"), secret(VALUES))?;
     let kubeseal = |arguments: &[&str], input: &Path, output: &Path| -> Result<bool> {
         let mut command = Command::new(&peers.kubeseal);
         command
@@ -137,46 +158,66 @@ fn kubeseal(files: usize, peers: &Peers) -> Result<Option<Duration>> {
 /// The data key of each file is sealed to another recipient.
 fn sops(files: usize, peers: &Peers) -> Result<Duration> {
     progress("  sops updatekeys");
-    let folder = tempfile::tempdir()?;
-    let path = |name: &str| folder.path().join(name);
-    // Classic keys: those that it knows.
-    let [old, new, recovery] = std::array::from_fn(|_| Identity::generate(KeyType::Classic));
-    fs::write(
-        path("key"),
-        format!("{}\n", recovery.to_secret_text().as_str()),
-    )?;
-    let config = |cluster: &Identity| -> Result<()> {
-        let (cluster, recovery) = (cluster.recipient(), recovery.recipient());
-        let rule = format!(
-            "creation_rules:\n- encrypted_regex: ^(data|stringData)$\n  age: {cluster},{recovery}\n"
-        );
-        Ok(fs::write(path(".sops.yaml"), rule)?)
-    };
-    config(&old)?;
-    fs::write(path("secret.yaml"), secret())?;
-    let sops = |arguments: &[&str]| -> Result<Vec<u8>> {
-        let mut command = Command::new(&peers.sops);
-        command
-            .args(arguments)
-            .current_dir(folder.path())
-            .env("SOPS_AGE_KEY_FILE", path("key"))
-            .stderr(Stdio::null());
-        let output = command.output()?;
-        let done = output.status.success();
-        done.then_some(output.stdout)
-            .ok_or_else(|| format!("sops {arguments:?} failed").into())
-    };
-    let sealed = sops(&["encrypt", "secret.yaml"])?;
+    let sops = Sops::new(peers)?;
+    let [old, new] = std::array::from_fn(|_| Identity::generate(KeyType::Classic));
+    sops.for_cluster(&old)?;
+    fs::write(sops.path("secret.yaml"), secret(VALUES))?;
+    let sealed = sops.run(&["encrypt", "secret.yaml"])?;
     let names: Vec<String> = (0..files)
         .map(|index| format!("s{index:05}.yaml"))
         .collect();
     for name in &names {
-        fs::write(path(name), &sealed)?;
+        fs::write(sops.path(name), &sealed)?;
     }
-    config(&new)?;
+    sops.for_cluster(&new)?;
     wall_of(|| {
         names
             .iter()
-            .try_for_each(|name| sops(&["updatekeys", "-y", name]).map(drop))
+            .try_for_each(|name| sops.run(&["updatekeys", "-y", name]).map(drop))
     })
+}
+
+/// `sops` in a folder of its own, with a recovery key of the classic type, which it knows.
+struct Sops<'a> {
+    folder: tempfile::TempDir,
+    recovery: Identity,
+    peers: &'a Peers,
+}
+
+impl<'a> Sops<'a> {
+    fn new(peers: &'a Peers) -> Result<Self> {
+        let sops = Self {
+            folder: tempfile::tempdir()?,
+            recovery: Identity::generate(KeyType::Classic),
+            peers,
+        };
+        let key = format!("{}\n", sops.recovery.to_secret_text().as_str());
+        fs::write(sops.path("key"), key)?;
+        Ok(sops)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// From now on files are for this cluster, and for the recovery key.
+    fn for_cluster(&self, cluster: &Identity) -> Result<()> {
+        let (cluster, recovery) = (cluster.recipient(), self.recovery.recipient());
+        let rule = format!(
+            "creation_rules:\n- encrypted_regex: ^(data|stringData)$\n  age: {cluster},{recovery}\n"
+        );
+        Ok(fs::write(self.path(".sops.yaml"), rule)?)
+    }
+
+    fn run(&self, arguments: &[&str]) -> Result<Vec<u8>> {
+        let output = Command::new(&self.peers.sops)
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .env("SOPS_AGE_KEY_FILE", self.path("key"))
+            .stderr(Stdio::null())
+            .output()?;
+        let done = output.status.success();
+        done.then_some(output.stdout)
+            .ok_or_else(|| format!("sops {arguments:?} failed").into())
+    }
 }
