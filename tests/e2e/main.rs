@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod canary;
-mod care;
 mod conflict;
 mod crash;
 mod deploy;
@@ -13,6 +12,7 @@ mod keys;
 mod limits;
 mod namespaced;
 mod opening;
+mod operations;
 mod outage;
 mod policy;
 mod probes;

@@ -166,14 +166,14 @@ fn the_controller_may_do_what_its_manifest_says_and_no_more() {
             "shop",
             &["get", "list", "watch"],
         ),
-        ("sealedsecrets/status.sealkit.dev", "shop", &["patch"]),
+        ("sealedsecrets/status.sealkit.dev", "shop", &["update"]),
         ("sealedsecrets/finalizers.sealkit.dev", "shop", &["update"]),
         (
             "sealingkeys.sealkit.dev",
             "",
             &["get", "list", "watch", "create", "patch"],
         ),
-        ("sealingkeys/status.sealkit.dev", "", &["patch"]),
+        ("sealingkeys/status.sealkit.dev", "", &["update"]),
         (
             "secrets",
             "shop",

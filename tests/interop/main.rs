@@ -1,6 +1,6 @@
 //! Interop tests: other implementations of age, of the sealed format, of YAML and of status
 //! readers must agree with ours. The peers are built once into the rig's cache, from the pinned
-//! manifests under `go` and `tests/reader`.
+//! manifests under `go` and `tests/second_reader`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

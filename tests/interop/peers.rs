@@ -20,7 +20,7 @@ pub fn go(module: &str, tool: &str) -> Command {
 
 /// Python with what the independent reader needs, in the reader's folder.
 pub fn python() -> Command {
-    let folder = tree("tests/reader");
+    let folder = tree("tests/second_reader");
     let mut python = Command::new(python_venv(&folder.join("requirements.txt")).unwrap());
     python
         .current_dir(folder)

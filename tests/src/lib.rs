@@ -11,7 +11,7 @@
 pub mod api;
 pub mod canary;
 pub mod controller;
-pub mod history;
+
 pub mod namespace;
 pub mod plane;
 pub mod program;
@@ -20,5 +20,6 @@ pub mod repository;
 pub mod rewrap;
 pub mod sealing;
 pub mod secret_watch;
+pub mod status_history;
 pub mod status_rules;
 pub mod wait;

@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::task::JoinHandle;
 
 use crate::api::{ApiClient, runtime};
-use crate::history::{History, Version};
+use crate::status_history::{History, Version};
 use crate::wait::wait_until;
 
 /// Records as long as it lives.

@@ -1,5 +1,5 @@
 //! The rules of every status that the controller writes, as a pure function of one object. The
-//! design's list, in its order; `docs/design/status.md` says who reads what.
+//! design's list, in its order; `docs/status.md` says who reads what.
 
 use serde_json::Value;
 
