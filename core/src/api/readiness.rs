@@ -53,7 +53,7 @@ impl Readiness {
         };
         if is_true(&ready) {
             Self::Ready
-        } else if current(ConditionType::Stalled).filter(is_true).is_some() {
+        } else if current(ConditionType::Stalled).as_ref().is_some_and(is_true) {
             Self::Stalled(why)
         } else {
             Self::Waiting(why)

@@ -170,7 +170,7 @@ pub struct SealedSecretStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<TargetStatus>,
     /// Fingerprints of this cluster's keys that really opened the envelopes.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub sealed_to: Vec<String>,
     /// Is an envelope not sealed to the newest key, classic while that key is hybrid, or under
     /// hints that do not say what is true?
