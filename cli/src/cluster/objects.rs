@@ -7,7 +7,8 @@ use base64::prelude::BASE64_STANDARD;
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, ListParams, PostParams};
-use sealkit_core::api::{ConditionStatus, SealedSecret, SealedSecretStatus};
+use sealkit_core::api::readiness::Readiness;
+use sealkit_core::api::{LEASE, SealedSecret, SealedSecretStatus};
 use sealkit_core::manifest::wipe;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
@@ -17,8 +18,6 @@ use crate::error::{CommandError, Result};
 
 /// Objects of one page of a list: each may have more than a megabyte.
 const PAGE: u32 = 50;
-/// Lease of the leading controller.
-const LEASE: &str = "seal-controller";
 
 /// What is said of one SealedSecret.
 #[derive(Clone, Debug)]
@@ -44,7 +43,9 @@ impl ObjectState {
         let status = object.data.get("status").cloned().unwrap_or_default();
         // A status that is none of ours says nothing.
         let status: SealedSecretStatus = serde_json::from_value(status).unwrap_or_default();
-        let looked = status.observed_generation == object.metadata.generation;
+        let (generation, observed) = (object.metadata.generation, status.observed_generation);
+        let readiness = Readiness::of(generation, observed, &status.conditions);
+        let looked = observed == generation;
         let ready = status
             .conditions
             .last()
@@ -59,7 +60,7 @@ impl ObjectState {
         Self {
             namespace: object.namespace().unwrap_or_default(),
             name: object.name_any(),
-            ready: looked && ready.is_some_and(|ready| ready.status == ConditionStatus::True),
+            ready: readiness.is_ready(),
             reason: text(|ready| &ready.reason),
             message: text(|ready| &ready.message),
             sealed_to: status.sealed_to,

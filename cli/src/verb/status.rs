@@ -90,7 +90,9 @@ fn shown_keys(keys: &[SealingKey], objects: &[ObjectState]) -> String {
         let fingerprint = status.fingerprint.as_deref().map(printable);
         rows.push(vec![
             printable(&key.name_any()),
-            status.state.map_or_else(dash, |state| format!("{state:?}")),
+            status
+                .state
+                .map_or_else(dash, |state| state.name().to_owned()),
             if is_ready(key) { "True" } else { "False" }.to_owned(),
             age_in_days(key).map_or_else(dash, |days| format!("{days}d")),
             fingerprint.map_or_else(dash, |text| text.chars().take(16).collect()),
@@ -165,7 +167,7 @@ fn as_json(keys: &[SealingKey], objects: &[ObjectState]) -> serde_json::Value {
             let status = key.status.clone().unwrap_or_default();
             json!({
                 "name": key.name_any(), "ready": is_ready(key),
-                "state": status.state.map(|state| format!("{state:?}")),
+                "state": status.state.map(|state| state.name().to_owned()),
                 "fingerprint": status.fingerprint,
                 "createdAt": status.created_at.map(|time| time.to_string()),
                 "objects": users(key, objects).count(),

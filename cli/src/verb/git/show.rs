@@ -6,9 +6,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 use sealkit_core::manifest::{Document, INPUT_BYTES, read_documents, to_yaml};
-use sealkit_core::names::printable;
+use sealkit_core::names::{digest, printable};
 use serde_json::{Map, Value, json};
-use sha2::{Digest as _, Sha256};
 
 use crate::error::{CommandError, Result};
 use crate::files;
@@ -59,11 +58,7 @@ fn shortened(document: &Document) -> Value {
             .unwrap_or_default()
     };
     // Of public text: it tells equal from changed, and nothing of the value.
-    let short = |text: &str| {
-        let digest = Sha256::digest(text);
-        let hex = digest[..16].iter().map(|byte| format!("{byte:02x}"));
-        hex.collect::<String>()
-    };
+    let short = |text: &str| digest(text.as_bytes());
     let values = section(&mut object, "encryptedData");
     let values = values.into_iter().map(|(key, value)| {
         let text = value.as_str().unwrap_or_default();

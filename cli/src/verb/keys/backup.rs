@@ -7,8 +7,12 @@ use age::armor::{ArmoredReader, ArmoredWriter, Format};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use clap::Args;
-use sealkit_core::api::IDENTITY_TYPE;
-use sealkit_core::keys::{Identity, RecipientSet, parse_identity_file};
+use sealkit_core::api::KeyState;
+use sealkit_core::api::identity::{
+    CREATED_ANNOTATION, IDENTITY_KEY, IDENTITY_TYPE, SEALING_KEY_ANNOTATION, STATE_ANNOTATION,
+    read_identity,
+};
+use sealkit_core::keys::{Identity, RecipientSet};
 use sealkit_core::manifest::{read_documents, to_json, wipe};
 use serde_json::{Value, json};
 use zeroize::{Zeroize as _, Zeroizing};
@@ -66,11 +70,7 @@ pub(crate) struct RestoreArgs {
 }
 
 /// Annotations of an identity that a restored one needs to be what it was.
-const KEPT: [&str; 3] = [
-    "sealkit.dev/state",
-    "sealkit.dev/created-at",
-    "sealkit.dev/sealing-key",
-];
+const KEPT: [&str; 3] = [STATE_ANNOTATION, CREATED_ANNOTATION, SEALING_KEY_ANNOTATION];
 /// In the file: the cluster that it is of.
 const CLUSTER: &str = "sealkit.dev/cluster-uid";
 
@@ -288,7 +288,7 @@ fn read_backup(text: &[u8]) -> Result<Vec<Kept>> {
             let all = secret.pointer("/metadata/annotations")?;
             Some(all.get(name)?.as_str()?.to_owned())
         };
-        let (state, cluster) = (annotation(KEPT[0]), annotation(CLUSTER));
+        let (state, cluster) = (annotation(STATE_ANNOTATION), annotation(CLUSTER));
         if let Some(all) = secret
             .pointer_mut("/metadata/annotations")
             .and_then(Value::as_object_mut)
@@ -298,7 +298,7 @@ fn read_backup(text: &[u8]) -> Result<Vec<Kept>> {
         kept.push(Kept {
             name,
             fingerprint: identity.fingerprint(),
-            state: state.unwrap_or_else(|| "DecryptOnly".to_owned()),
+            state: state.unwrap_or_else(|| KeyState::DecryptOnly.name().to_owned()),
             cluster,
             secret,
         });
@@ -308,10 +308,8 @@ fn read_backup(text: &[u8]) -> Result<Vec<Kept>> {
 
 /// The identity of an identity Secret.
 fn identity_of(secret: &Value) -> Option<Identity> {
-    let encoded = secret.pointer("/data/identity")?.as_str()?;
-    let text = Zeroizing::new(BASE64_STANDARD.decode(encoded).ok()?);
-    let mut identities = parse_identity_file(std::str::from_utf8(&text).ok()?).ok()?;
-    (identities.len() == 1).then(|| identities.remove(0))
+    let encoded = secret.get("data")?.get(IDENTITY_KEY)?.as_str()?;
+    read_identity(&Zeroizing::new(BASE64_STANDARD.decode(encoded).ok()?))
 }
 
 fn encrypt(text: &[u8], recipients: &RecipientSet) -> Option<Vec<u8>> {

@@ -31,7 +31,7 @@ pub(super) fn run(args: &ClusterArgs, global: &GlobalArgs) -> Result<()> {
         let status = key.status.clone().unwrap_or_default();
         let name = key.name_any();
         let algorithm = KeyType::from(key.spec.algorithm).name();
-        let state = status.state.map(|state| format!("{state:?}"));
+        let state = status.state.map(|state| state.name().to_owned());
         let ready = is_ready(key);
         let created = status.created_at.map(|time| time.to_string());
         // What cannot be read as a key is shown without the fingerprint that it claims.

@@ -113,7 +113,7 @@ pub(super) fn run(args: &UsageArgs, session: Session<'_>) -> Result<()> {
         if let Some(fingerprint) = status.fingerprint {
             let usage = usages.entry(fingerprint).or_default();
             usage.name = Some(key.name_any());
-            usage.state = status.state.map(|state| format!("{state:?}"));
+            usage.state = status.state.map(|state| state.name().to_owned());
         }
     }
     for fingerprint in cluster.sealed_to()? {
