@@ -53,7 +53,10 @@ impl Readiness {
         };
         if is_true(&ready) {
             Self::Ready
-        } else if current(ConditionType::Stalled).as_ref().is_some_and(is_true) {
+        } else if current(ConditionType::Stalled)
+            .as_ref()
+            .is_some_and(is_true)
+        {
             Self::Stalled(why)
         } else {
             Self::Waiting(why)

@@ -13,6 +13,7 @@ mod rule;
 mod scope;
 mod seal;
 mod value;
+mod view;
 
 pub use envelope::{Claim, EnvelopeId, SealedEnvelope};
 pub use object::{SealedObject, compact_size, content_fingerprint, json_size, memory_size};
@@ -21,6 +22,7 @@ pub use rewrap::{RewrapError, Successors, Unwrapped};
 pub use rule::{Code, OpenError, Rule};
 pub use scope::{Context, ContextError, Scope};
 pub use seal::{SealError, Sealed, seal};
+pub use view::{SealedView, age_file_text, envelope_id};
 
 /// For age's test kit, whose files hold no envelope, and for fuzzing. Not part of the API.
 #[doc(hidden)]

@@ -1,0 +1,111 @@
+//! A SealedSecret as it stands in a file, read as far as it can be: for whoever compares, lists or
+//! reports and must not stop at what is broken. Nothing is checked here; that does
+//! [`super::SealedObject::parse`].
+
+use serde_json::{Map, Value};
+
+/// The parts of a SealedSecret, wherever they are what they should be.
+#[derive(Clone, Copy, Debug)]
+pub struct SealedView<'a> {
+    spec: Option<&'a Map<String, Value>>,
+}
+
+impl<'a> SealedView<'a> {
+    /// Of the whole object.
+    pub fn of(object: &'a Value) -> Self {
+        Self {
+            spec: object.get("spec").and_then(Value::as_object),
+        }
+    }
+
+    fn part(self, name: &str) -> Option<&'a Value> {
+        self.spec?.get(name)
+    }
+
+    /// `spec.scope`, whatever it is.
+    pub fn scope(self) -> Option<&'a Value> {
+        self.part("scope")
+    }
+
+    /// `spec.template`, whatever it is.
+    pub fn template(self) -> Option<&'a Value> {
+        self.part("template")
+    }
+
+    /// `spec.target`, whatever it is.
+    pub fn target(self) -> Option<&'a Value> {
+        self.part("target")
+    }
+
+    /// `spec.encryptedData`, whatever it is.
+    pub fn encrypted_data(self) -> Option<&'a Value> {
+        self.part("encryptedData")
+    }
+
+    /// `spec.envelopes`, whatever it is.
+    pub fn envelopes_section(self) -> Option<&'a Value> {
+        self.part("envelopes")
+    }
+
+    /// The values that are texts, by key.
+    pub fn values(self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let entries = self.encrypted_data().and_then(Value::as_object);
+        let entries = entries.into_iter().flatten();
+        entries.filter_map(|(key, value)| Some((key.as_str(), value.as_str()?)))
+    }
+
+    /// The envelopes by id.
+    pub fn envelopes(self) -> impl Iterator<Item = (&'a str, &'a Value)> {
+        let entries = self.envelopes_section().and_then(Value::as_object);
+        let entries = entries.into_iter().flatten();
+        entries.map(|(id, envelope)| (id.as_str(), envelope))
+    }
+
+    /// The envelope of this id.
+    pub fn envelope(self, id: &str) -> Option<&'a Value> {
+        self.envelopes_section()?.get(id)
+    }
+}
+
+/// The age file of an envelope, as it is spelt.
+pub fn age_file_text(envelope: &Value) -> Option<&str> {
+    envelope.get("sealedKey")?.as_str()
+}
+
+/// The id of the envelope that the text of a value names.
+pub fn envelope_id(value: &str) -> Option<&str> {
+    value.split('.').nth(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_broken_hides_nothing_else() {
+        let object = json!({"spec": {
+            "scope": 7,
+            "encryptedData": {"a": "sk1.4be1c07d92aa6f03.AB", "b": 1, "c": "odd"},
+            "envelopes": {"4be1c07d92aa6f03": {"sealedKey": "AAAA"}, "x": []},
+        }});
+        let view = SealedView::of(&object);
+        let values: Vec<_> = view.values().collect();
+        assert_eq!(values, [("a", "sk1.4be1c07d92aa6f03.AB"), ("c", "odd")]);
+        assert_eq!(envelope_id(values[0].1), Some("4be1c07d92aa6f03"));
+        assert_eq!(envelope_id(values[1].1), None);
+        assert_eq!(view.envelopes().count(), 2);
+        let envelope = view.envelope("4be1c07d92aa6f03").unwrap();
+        assert_eq!(age_file_text(envelope), Some("AAAA"));
+        assert!(view.target().is_none() && view.scope() == Some(&json!(7)));
+        for broken in [
+            json!(null),
+            json!({"spec": []}),
+            json!({"spec": {"envelopes": "x"}}),
+        ] {
+            let view = SealedView::of(&broken);
+            assert_eq!(view.values().count() + view.envelopes().count(), 0);
+        }
+    }
+}
