@@ -305,17 +305,20 @@ mod tests {
         text
     }
 
+    /// Key, letter of the envelope, value.
+    type Entry = (&'static str, char, u8);
+    const A: Entry = ("a", 'a', 1);
+    const A2: Entry = ("a", 'b', 2);
+    const A3: Entry = ("a", 'c', 3);
+    const B: Entry = ("b", 'a', 9);
+    const B2: Entry = ("b", 'c', 8);
+
     type Object<'a> = (&'a [(&'a str, char, u8)], &'a [(char, &'a str)]);
 
     /// One line for each case: base, ours, theirs; what the merge says, or how many conflicts.
     #[test]
     fn what_both_sides_mean_is_said() {
         let wanted = ["old".to_owned()];
-        const A: (&str, char, u8) = ("a", 'a', 1);
-        const A2: (&str, char, u8) = ("a", 'b', 2);
-        const A3: (&str, char, u8) = ("a", 'c', 3);
-        const B: (&str, char, u8) = ("b", 'a', 9);
-        const B2: (&str, char, u8) = ("b", 'c', 8);
         let (one, two, three) = (('a', "old"), ('b', "old"), ('c', "old"));
         let base: Object<'_> = (&[A, B], &[one]);
         let table: [(&str, [Object<'_>; 3], Result<Object<'_>, usize>); 9] = [
