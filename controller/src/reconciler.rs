@@ -122,6 +122,11 @@ impl<R: Reconciler> Part for R {
     }
 }
 
+/// Runs to the end; nothing where it panicked. The panic hook logged its place.
+pub async fn caught<T>(running: impl Future<Output = T>) -> Option<T> {
+    AssertUnwindSafe(running).catch_unwind().await.ok()
+}
+
 /// One worker: until the queue is closed.
 async fn work<R: Reconciler>(reconciler: Arc<R>, metrics: Arc<Metrics>) {
     while let Some(work) = reconciler.queue().next().await {
@@ -130,31 +135,28 @@ async fn work<R: Reconciler>(reconciler: Arc<R>, metrics: Arc<Metrics>) {
         let label = lane_label::<R>(work.lane);
         metrics.queue_wait.get_or_create(&label).observe(waited);
         let start = Instant::now();
-        let result = AssertUnwindSafe(reconciler.reconcile(work))
-            .catch_unwind()
-            .await;
+        let result = caught(reconciler.reconcile(work)).await;
         let duration = metrics
             .reconcile_duration
             .get_or_create(&kind_label(R::KIND))
             .clone();
         duration.observe(start.elapsed().as_secs_f64());
         let failure = match &result {
-            Ok(Ok(_)) => None,
-            Ok(Err(failure)) => Some(failure),
-            // Its place was logged by the panic hook.
-            Err(_) => Some(&ApiFailure::Unreachable),
+            Some(Ok(_)) => None,
+            Some(Err(failure)) => Some(failure),
+            None => Some(&ApiFailure::Unreachable),
         };
         let label = KindResult {
             kind: R::KIND,
             result: match &result {
-                Ok(Ok(outcome)) => outcome,
-                Ok(Err(_)) => "ApiFailure",
-                Err(_) => "Panic",
+                Some(Ok(outcome)) => outcome,
+                Some(Err(_)) => "ApiFailure",
+                None => "Panic",
             },
         };
         metrics.reconcile_total.get_or_create(&label).inc();
         if let Some(failure) = failure {
-            retry(&*reconciler, &key, failure, result.is_err());
+            retry(&*reconciler, &key, failure, result.is_none());
         }
         reconciler.queue().done(&key);
     }

@@ -1,10 +1,8 @@
 //! From start to stop: keys, lease, reconcilers.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt;
 use kube::Client;
 use kube_lease_manager::LeaseManagerBuilder;
 use sealkit_core::api::LEASE;
@@ -14,7 +12,7 @@ use tokio::task::JoinSet;
 
 use crate::keys::{KeyReconciler, KeysReceiver, NAME as KEYS, Usage};
 use crate::object::served;
-use crate::reconciler::{Context, Part};
+use crate::reconciler::{Context, Part, caught};
 use crate::rewrap::RewrapRequests;
 use crate::sealed_secret::SealedSecrets;
 use crate::secret::{Freeze, SecretWatch, Secrets};
@@ -232,8 +230,7 @@ fn spawn(
     running: impl Future<Output = ()> + Send + 'static,
 ) {
     parts.spawn(async move {
-        // Its place was logged by the panic hook.
-        let _ = AssertUnwindSafe(running).catch_unwind().await;
+        caught(running).await;
         name
     });
 }
@@ -284,6 +281,8 @@ fn host_and_process() -> String {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt;
+
     use super::*;
 
     #[tokio::test]

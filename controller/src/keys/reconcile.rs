@@ -1,11 +1,10 @@
 //! Acts on what is decided about keys: makes key pairs, writes SealingKeys and their statuses.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt;
 use futures::stream::BoxStream;
-use futures::{FutureExt, StreamExt};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Patch, PatchParams, PostParams};
@@ -25,6 +24,7 @@ use super::reader::KeyReader;
 use super::{Keys, Leading, Users};
 use crate::kubernetes::{self, ApiFailure};
 use crate::object::{Namespaces, Origin, SEALING_KEY};
+use crate::reconciler::caught;
 use crate::status::{self, Outcome};
 use crate::telemetry::{Health, Metrics};
 use crate::watch::{Change, changes};
@@ -87,15 +87,15 @@ impl KeyReconciler {
                 continue;
             }
             // A fault of ours in one step is no reason to stop looking after keys.
-            let step = AssertUnwindSafe(self.step()).catch_unwind().await;
+            let step = caught(self.step()).await;
             health.ready(NAME);
             pause = match step {
-                Ok(Ok(())) => Duration::ZERO,
-                Ok(Err(failure)) => {
+                Some(Ok(())) => Duration::ZERO,
+                Some(Err(failure)) => {
                     tracing::warn!(%failure, "keys could not be brought up to date, will be retried");
                     longer(pause)
                 }
-                Err(_) => {
+                None => {
                     tracing::error!("the reconcile of keys panicked, will be retried");
                     longer(pause)
                 }
