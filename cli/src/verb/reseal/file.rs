@@ -8,7 +8,6 @@ use sealkit_core::manifest::{Document, INPUT_BYTES, SealedEdit, edit_sealed, rea
 use sealkit_core::sealed::{Code, EnvelopeId, SealedEnvelope, SealedObject, compact_size, limits};
 use serde_json::Value;
 
-use super::through_cluster::Through;
 use super::{Means, Mode};
 use crate::error::{CommandError, Result};
 use crate::files;
@@ -100,7 +99,7 @@ impl Job {
                 }
                 // Asked for later, many at once.
                 Means::Cluster(through) => {
-                    let ids = self.to_ask(through, document, &object, wanted, outcome);
+                    let ids = through.to_ask(place, document, &object, wanted, outcome);
                     asks.extend(ids.into_iter().map(|id| (index, id)));
                 }
             }
@@ -145,30 +144,6 @@ impl Job {
                 None
             }
         }
-    }
-
-    /// The envelopes of an object that the cluster is to be asked for: those that it can open.
-    fn to_ask(
-        &self,
-        through: &Through,
-        document: &Document,
-        object: &SealedObject,
-        wanted: &RecipientSet,
-        outcome: &mut FileOutcome,
-    ) -> Vec<EnvelopeId> {
-        let place = &self.file.place;
-        let mut ids = Vec::new();
-        for (id, hints) in stale(object, wanted) {
-            if let Some(why) = through.cannot_open(id, hints) {
-                outcome.unopened = true;
-                let code = Code::NoMatchingKey.name();
-                let detail = why + &enter_again(place, document, &[id]);
-                outcome.find(place, Some(document), code, detail);
-            } else {
-                ids.push(id);
-            }
-        }
-        ids
     }
 
     /// Replaces the file, if there is anything to replace.
@@ -242,7 +217,7 @@ impl Job {
 }
 
 /// The envelopes that claim other recipients than are wanted, with those that they claim.
-fn stale<'a>(
+pub(super) fn stale<'a>(
     object: &'a SealedObject,
     wanted: &RecipientSet,
 ) -> impl Iterator<Item = (EnvelopeId, &'a [Fingerprint])> + use<'a> {

@@ -5,16 +5,18 @@ use std::sync::Mutex;
 use std::sync::mpsc::{self, Receiver, Sender};
 
 use sealkit_core::keys::{Fingerprint, RecipientSet};
-use sealkit_core::sealed::{Claim, EnvelopeId, SealedEnvelope};
+use sealkit_core::manifest::Document;
+use sealkit_core::sealed::{Claim, Code, EnvelopeId, SealedEnvelope, SealedObject};
 use serde_json::Value;
 
-use super::file::{FileOutcome, Job, OpenFile, enter_again, missing_from};
+use super::file::{FileOutcome, Job, OpenFile, enter_again, missing_from, stale};
 use super::{Means, Mode};
 use crate::args::GlobalArgs;
 use crate::cluster::{Answer, Ask, Cluster, Refused};
 use crate::error::{CommandError, Result};
 use crate::files;
 use crate::files::parallel;
+use crate::git::repository::Location;
 use crate::recipients::known::short_list;
 
 /// Files that are open at once, and their bytes.
@@ -55,8 +57,32 @@ impl Through {
         })
     }
 
+    /// The envelopes of an object that the cluster is to be asked for: those that are not as they
+    /// should be, and that it can open.
+    pub(super) fn to_ask(
+        &self,
+        place: &Location,
+        document: &Document,
+        object: &SealedObject,
+        wanted: &RecipientSet,
+        outcome: &mut FileOutcome,
+    ) -> Vec<EnvelopeId> {
+        let mut ids = Vec::new();
+        for (id, hints) in stale(object, wanted) {
+            if let Some(why) = self.cannot_open(id, hints) {
+                outcome.unopened = true;
+                let code = Code::NoMatchingKey.name();
+                let detail = why + &enter_again(place, document, &[id]);
+                outcome.find(place, Some(document), code, detail);
+            } else {
+                ids.push(id);
+            }
+        }
+        ids
+    }
+
     /// Why the cluster need not be asked.
-    pub(super) fn cannot_open(&self, id: EnvelopeId, hints: &[Fingerprint]) -> Option<String> {
+    fn cannot_open(&self, id: EnvelopeId, hints: &[Fingerprint]) -> Option<String> {
         let opens = hints.iter().any(|hint| self.own.contains(hint));
         let keys: Vec<Fingerprint> = self.own.iter().copied().collect();
         (!opens).then(|| {
