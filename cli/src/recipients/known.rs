@@ -64,7 +64,7 @@ impl KnownClusters {
                     format!(
                         "{} is new to this clone, its recipients are {}",
                         safe(&group.label),
-                        short_list(&group.fingerprints)
+                        Fingerprint::short_list(&group.fingerprints)
                     )
                 });
             };
@@ -76,7 +76,7 @@ impl KnownClusters {
                 format!(
                     "the recipients of {} are {}, this clone knows {}",
                     safe(&group.label),
-                    short_list(&group.fingerprints),
+                    Fingerprint::short_list(&group.fingerprints),
                     before.join(", "),
                 )
             })
@@ -106,15 +106,6 @@ impl KnownClusters {
             .is_some_and(|folder| std::fs::create_dir_all(folder).is_ok())
             && files::replace(path, text.as_bytes()).is_ok()
     }
-}
-
-/// Fingerprints as people are shown them.
-pub(crate) fn short_list(fingerprints: &[Fingerprint]) -> String {
-    fingerprints
-        .iter()
-        .map(Fingerprint::short)
-        .collect::<Vec<_>>()
-        .join(", ")
 }
 
 fn texts(fingerprints: &[Fingerprint]) -> Vec<String> {

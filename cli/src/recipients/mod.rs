@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use sealkit_core::keys::{KeyError, Recipient, RecipientSet};
+use sealkit_core::keys::{Fingerprint, KeyError, Recipient, RecipientSet};
 
 use crate::args::RecipientArgs;
 use crate::cluster::Cluster;
@@ -22,7 +22,7 @@ use crate::error::{CommandError, Result};
 use crate::git::repository::Location;
 use crate::terminal::{Session, safe, shown};
 use config::{Config, FILE_NAME};
-use known::{Group, short_list};
+use known::Group;
 use recipient_file::read_recipient_file;
 
 /// The recipients for a path, and how they came about.
@@ -77,7 +77,7 @@ impl<'a> Chooser<'a> {
         };
         self.session.terminal.detail(format_args!(
             "sealing to {}",
-            short_list(&chosen.set.fingerprints())
+            Fingerprint::short_list(&chosen.set.fingerprints())
         ));
         let chosen = Rc::new(chosen);
         self.chosen.insert(origin, Rc::clone(&chosen));

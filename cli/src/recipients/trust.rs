@@ -9,7 +9,6 @@ use sealkit_core::keys::{
 };
 
 use super::config::Config;
-use super::known::short_list;
 use crate::cluster::{Cluster, TrustedMap};
 use crate::error::{CommandError, Result};
 use crate::files::{self, SMALL_FILE};
@@ -64,7 +63,7 @@ pub(crate) fn write(
     terminal.note(format_args!(
         "{} may reseal to {} beside its own key",
         cluster.title(),
-        short_list(&prints)
+        Fingerprint::short_list(&prints)
     ));
     Ok(())
 }
@@ -188,7 +187,7 @@ impl Wish {
             "entry {} of ConfigMap {} holds {}, which no recipient file of this repository supersedes",
             safe(entry),
             TrustedRecipients::NAME,
-            short_list(&lost)
+            Fingerprint::short_list(&lost)
         ))
         .hint("if another repository wrote it: give your cluster another name in .sealkit.yaml")
         .hint("if it is the key that this file had before: --replace"))

@@ -2,7 +2,7 @@
 
 use kube::ResourceExt as _;
 use sealkit_core::api::{KeyState, SealingKey};
-use sealkit_core::keys::Recipient;
+use sealkit_core::keys::{Fingerprint, Recipient};
 use sealkit_core::names::printable;
 
 use super::repository::KEY_FILE;
@@ -10,7 +10,6 @@ use super::{DoctorArgs, Report};
 use crate::args::GlobalArgs;
 use crate::cluster::{Cluster, Grant, Leader, age_in_days, is_ready};
 use crate::recipients::config::Config;
-use crate::recipients::known::short_list;
 use crate::recipients::trust::Wish;
 use crate::terminal::{quoted, safe};
 
@@ -169,7 +168,7 @@ impl Doctor<'_> {
                 format!(
                     "the cluster seals to {}, the repository to {}",
                     recipient.fingerprint().short(),
-                    short_list(&prints)
+                    Fingerprint::short_list(&prints)
                 )
             },
             &mend,

@@ -14,7 +14,6 @@ use crate::files;
 use crate::files::tree::{Found, is_broken_secret};
 use crate::git::repository::Location;
 use crate::identities;
-use crate::recipients::known::short_list;
 use crate::report::Finding;
 use crate::terminal::quoted;
 
@@ -344,7 +343,10 @@ impl FileOutcome {
         wanted: &RecipientSet,
     ) {
         self.changed += 1;
-        let (to, wanted) = (short_list(to), short_list(&wanted.fingerprints()));
+        let (to, wanted) = (
+            Fingerprint::short_list(to),
+            Fingerprint::short_list(&wanted.fingerprints()),
+        );
         let detail = format!("envelope {id} {verb} {to}, its path is for {wanted}");
         self.find(place, Some(document), "NeedsReseal", detail);
     }

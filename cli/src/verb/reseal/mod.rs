@@ -21,7 +21,6 @@ use crate::git::repository::Location;
 use crate::identities;
 use crate::recipients::acceptance::Acceptance;
 use crate::recipients::config::Config;
-use crate::recipients::known::short_list;
 use crate::recipients::wanted::Wanted;
 use crate::report::{Finding, Scanned, Verdict, print_findings, structured};
 use crate::terminal::{Session, Terminal, print};
@@ -274,7 +273,10 @@ impl Total {
             list.dedup();
         }
         if !self.added.is_empty() {
-            terminal.note(format_args!("newly sealed to {}", short_list(&self.added)));
+            terminal.note(format_args!(
+                "newly sealed to {}",
+                Fingerprint::short_list(&self.added)
+            ));
         }
         if !self.dropped.is_empty() {
             let would = if mode == Mode::DryRun {
@@ -285,7 +287,7 @@ impl Total {
             terminal.warning(format_args!(
                 "{would}no longer sealed to {}; whoever has these keys can still read the same values from \
                  Git's history: change the values if that matters",
-                short_list(&self.dropped)
+                Fingerprint::short_list(&self.dropped)
             ));
         }
     }

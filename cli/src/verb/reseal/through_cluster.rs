@@ -17,7 +17,6 @@ use crate::error::{CommandError, Result};
 use crate::files;
 use crate::files::parallel;
 use crate::git::repository::Location;
-use crate::recipients::known::short_list;
 
 /// Files that are open at once, and their bytes.
 const FILES: usize = 1024;
@@ -88,8 +87,8 @@ impl Through {
         (!opens).then(|| {
             format!(
                 "envelope {id} claims to be sealed to {}, the cluster has {}",
-                short_list(hints),
-                short_list(&keys)
+                Fingerprint::short_list(hints),
+                Fingerprint::short_list(&keys)
             )
         })
     }
@@ -315,8 +314,8 @@ fn check(
         };
         return Err(format!(
             "the cluster seals it to {}, its path is for {}: {what}, use a private key (-i FILE)",
-            short_list(&claim.to),
-            short_list(&wanted.fingerprints())
+            Fingerprint::short_list(&claim.to),
+            Fingerprint::short_list(&wanted.fingerprints())
         ));
     }
     serde_json::from_value(answer.clone()).map_err(|_| "the answer cannot be read".to_owned())

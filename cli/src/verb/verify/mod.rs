@@ -21,7 +21,6 @@ use crate::files::tree::{Found, Tree, is_broken_secret, is_manifest};
 use crate::git::repository::{Location, no_repository};
 use crate::identities;
 use crate::recipients::config::{Config, FILE_NAME};
-use crate::recipients::known::short_list;
 use crate::recipients::wanted::Wanted;
 use crate::report::{Finding, Scanned, Verdict, print_findings};
 use crate::sealed_text::{ValueId, may_hold_sealed, plain, spelled, title, values};
@@ -186,7 +185,10 @@ impl Verifier {
             .filter(|fingerprint| !wanted.contains(fingerprint))
             .collect();
         if !new.is_empty() {
-            let detail = format!("its path is for {} too, from now on", short_list(&new));
+            let detail = format!(
+                "its path is for {} too, from now on",
+                Fingerprint::short_list(&new)
+            );
             findings.push(("NewRecipient", detail));
         }
         for (code, detail) in findings {
@@ -399,8 +401,8 @@ impl Verifier {
             if sorted != wanted {
                 let detail = format!(
                     "envelope {id} {verb} {}, its path is for {}",
-                    short_list(&sorted),
-                    short_list(&wanted)
+                    Fingerprint::short_list(&sorted),
+                    Fingerprint::short_list(&wanted)
                 );
                 let new = sorted
                     .iter()
