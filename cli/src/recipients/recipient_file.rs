@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use sealkit_core::keys::{Recipient, SUPERSEDES, parse_recipient_file};
+use sealkit_core::keys::{Fingerprint, Recipient, SUPERSEDES, parse_recipient_file, superseded};
 use sealkit_core::names::printable;
 
 use super::config::Config;
@@ -12,10 +12,18 @@ use crate::files::{self, SMALL_FILE};
 use crate::git::repository::Location;
 use crate::terminal::{safe, shown};
 
-/// Reads a file of recipients.
+/// Reads a file of recipients. Its text is wiped: somebody may give a private key by mistake.
 pub(crate) fn read_recipient_file(path: &Path) -> Result<Vec<Recipient>> {
+    let text = files::read(path, SMALL_FILE)?;
+    let text = std::str::from_utf8(&text)
+        .map_err(|_| CommandError::input("not text in UTF-8").on(shown(path)))?;
+    parse_recipient_file(text).map_err(|error| CommandError::input(error).on(shown(path)))
+}
+
+/// Whose place the keys of a recipient file take, by its own words: old key and new one.
+pub(crate) fn read_superseded(path: &Path) -> Result<Vec<(Fingerprint, Recipient)>> {
     let text = files::read_text(path, SMALL_FILE)?;
-    parse_recipient_file(&text).map_err(|error| CommandError::input(error).on(shown(path)))
+    superseded(&text).map_err(CommandError::input)
 }
 
 /// The text of a recipient file with the key of a cluster.

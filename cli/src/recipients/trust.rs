@@ -4,14 +4,12 @@
 use std::collections::BTreeMap;
 
 use sealkit_core::api::CONTROLLER_NAMESPACE;
-use sealkit_core::keys::{
-    Fingerprint, Recipient, TrustedRecipients, parse_recipient_file, superseded,
-};
+use sealkit_core::keys::{Fingerprint, Recipient, TrustedRecipients, parse_recipient_file};
 
 use super::config::Config;
+use super::recipient_file::read_superseded;
 use crate::cluster::{Cluster, TrustedMap};
 use crate::error::{CommandError, Result};
-use crate::files::{self, SMALL_FILE};
 use crate::terminal::{Terminal, quoted, safe, shown};
 
 /// How the names of the entries of recovery keys begin.
@@ -99,9 +97,7 @@ impl Wish {
 
     fn successors(&mut self, entry: &str, paths: &[std::path::PathBuf]) -> Result<()> {
         for path in paths {
-            let text = files::read_text(path, SMALL_FILE)?;
-            let found =
-                superseded(&text).map_err(|error| CommandError::input(error).on(shown(path)))?;
+            let found = read_superseded(path).map_err(|error| error.on(shown(path)))?;
             let found = found.into_iter();
             self.successors
                 .extend(found.map(|(old, new)| (old, (entry.to_owned(), new))));

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 
-use sealkit_core::keys::{Fingerprint, superseded};
+use sealkit_core::keys::Fingerprint;
 use sealkit_core::manifest::Document;
 use sealkit_core::names::printable;
 use sha2::{Digest as _, Sha256};
@@ -15,6 +15,7 @@ use crate::error::{CommandError, Result};
 use crate::files;
 use crate::git::history::{Commit, History};
 use crate::recipients::config::{Config, FILE_NAME};
+use crate::recipients::recipient_file::read_superseded;
 use crate::sealed_text::{
     ValueId, may_hold_sealed, private_keys, sealed_secrets, spelled, title, values,
 };
@@ -255,13 +256,8 @@ impl Baseline {
 fn successors(config: &Config) -> Result<HashSet<(String, Fingerprint, Fingerprint)>> {
     let mut found = HashSet::new();
     for (who, path) in config.key_files()? {
-        let text = files::read_text(&path, files::SMALL_FILE)?;
-        let superseded = superseded(&text).map_err(CommandError::input)?;
-        found.extend(
-            superseded
-                .into_iter()
-                .map(|(old, new)| (who.clone(), old, new.fingerprint())),
-        );
+        let superseded = read_superseded(&path)?.into_iter();
+        found.extend(superseded.map(|(old, new)| (who.clone(), old, new.fingerprint())));
     }
     Ok(found)
 }
