@@ -2,7 +2,7 @@
 //!
 //! Nothing in here touches a network, a file or a cluster, and no result depends on a clock; only
 //! the bound on the time of a render reads one. Arrows point one way:
-//! [`keys`] ← [`sealed`] ← [`template`] ← [`api`], with [`manifest`] beside them. The sealed format
+//! [`keys`] ← [`sealed`] ← [`manifest`] ← [`template`] ← [`api`]. The sealed format
 //! knows no Kubernetes type, so another program can use it alone. The format itself is specified in
 //! `docs/design/format.md`.
 
