@@ -2,6 +2,7 @@
 //! only cluster of the config, and without a config the cluster at hand.
 
 pub(crate) mod acceptance;
+pub(crate) mod cluster_file;
 pub(crate) mod config;
 pub(crate) mod known;
 mod path_rule;

@@ -10,10 +10,10 @@ use crate::cluster::{Cluster, NewestKey, connect_to_write};
 use crate::error::Result;
 use crate::git::repository::Location;
 use crate::recipients::acceptance::Acceptance;
+use crate::recipients::cluster_file::ClusterFile;
 use crate::recipients::config::Config;
 use crate::recipients::from_config;
 use crate::recipients::known::KnownClusters;
-use crate::recipients::recipient_file::RecipientFile;
 use crate::recipients::trust::trust_quietly;
 use crate::report::structured;
 use crate::terminal::{Session, Terminal, print, quoted, safe};
@@ -48,7 +48,7 @@ pub(super) fn run(args: &RotateArgs, session: Session<'_>) -> Result<()> {
     let before = cluster.newest_key(terminal)?;
     let entry = match (&config, &name) {
         (Some(config), Some(name)) => Some(Entry {
-            file: RecipientFile::find(config, name, &before)?,
+            file: ClusterFile::find(config, name, &before)?,
             config,
             name,
         }),
@@ -87,7 +87,7 @@ struct Entry<'a> {
     /// Its name in the config.
     name: &'a String,
     /// The file that has its present key.
-    file: RecipientFile,
+    file: ClusterFile,
 }
 
 impl Entry<'_> {
