@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 /// Types of conditions that our resources have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum ConditionType {
-    /// Work is under way or retried. True or absent.
+    /// Work is in progress or will be retried. True or absent.
     Reconciling,
-    /// Only a change of spec or keys helps. True or absent.
+    /// Only a change of the spec or of keys helps. True or absent.
     Stalled,
-    /// Mirror of Ready, for recipes of other tools.
+    /// Mirrors Ready, for the recipes of other tools.
     Synced,
-    /// Is everything there, for the generation observed?
+    /// Whether the observed generation is fully reconciled.
     Ready,
 }
 
@@ -56,11 +56,11 @@ macro_rules! reasons {
 }
 
 reasons! {
-    /// The Secret holds what its SealedSecret says.
+    /// The Secret is in sync with its SealedSecret.
     Opened,
     /// Altered, moved or damaged.
     DecryptFailed,
-    /// An envelope's hints do not say whom it is sealed to.
+    /// An envelope's hints are not the recipients that it is sealed to.
     HintMismatch,
     /// Not sealed to the newest key.
     NeedsReseal,
@@ -78,23 +78,23 @@ reasons! {
     TargetWriteFailed,
     /// A template of `template.data` cannot be rendered.
     TemplateFailed,
-    /// A fault of the controller: its log says where. Tried again.
+    /// A bug in the controller: its log has the place in the code. It retries.
     ProcessingFailed,
-    /// There is no Secret to merge into.
+    /// No Secret exists to merge into.
     NotFound,
     /// The resource says `suspend: true`.
     Suspended,
-    /// The controller may not do it.
+    /// The controller lacks the right to write the Secret.
     AccessDenied,
-    /// Drift was put right.
+    /// Drift was corrected.
     Healed,
-    /// Each envelope was dealt with.
+    /// Each envelope has an answer.
     Rewrapped,
     /// Being retried.
     ProgressingWithRetry,
-    /// The key pair is there.
+    /// The key pair is available.
     KeyAvailable,
-    /// A key that objects need is not revoked.
+    /// A key is not revoked while objects need it.
     InUse,
     /// The algorithm is not among the allowed ones.
     AlgorithmNotAllowed,
@@ -109,7 +109,7 @@ pub struct Condition {
     pub type_: String,
     /// True, False or Unknown.
     pub status: ConditionStatus,
-    /// The generation of the spec that this is about.
+    /// The generation of the spec that this condition describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// When the status last changed.
@@ -117,6 +117,6 @@ pub struct Condition {
     pub last_transition_time: Timestamp,
     /// One word for programs.
     pub reason: String,
-    /// A sentence for people. Never holds a value.
+    /// A sentence for people. It never contains a value.
     pub message: String,
 }

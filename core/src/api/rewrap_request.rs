@@ -17,12 +17,12 @@ use super::{Condition, EnvelopeSpec};
 pub const REWRAP_ENVELOPES: usize = 200;
 /// Bytes of the envelopes of one request as compact JSON.
 pub const REWRAP_BYTES: usize = 400 * 1024;
-/// Requests of one namespace that are kept at once; what is over it is deleted unanswered.
+/// Requests of one namespace that are kept at once; further ones are deleted without an answer.
 pub const REWRAP_REQUESTS: usize = 10;
 
-/// Asks the cluster to seal envelopes to the successors of their recipients: its own newest key,
-/// and whom `sealkit-recipients` names. It reveals nothing, and no value is decrypted. Lives for
-/// ten minutes.
+/// Asks the controller to seal envelopes to the successors of their recipients: the cluster's
+/// newest key, and the recipients that the ConfigMap `sealkit-recipients` names. The answer reveals
+/// nothing, and the controller decrypts no value. It deletes a request after ten minutes.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "sealkit.dev",
@@ -50,11 +50,11 @@ pub const REWRAP_REQUESTS: usize = 10;
 )]
 #[serde(rename_all = "camelCase")]
 pub struct RewrapRequestSpec {
-    /// Envelopes by id: at most 200, and 409,600 bytes as JSON. Strict and namespace-wide ones
-    /// must be of this namespace.
+    /// Envelopes by id: at most 200, with at most 409,600 bytes as JSON. Strict and namespace-wide
+    /// ones must be sealed for this namespace.
     #[serde(default)]
     #[schemars(extend("maxProperties" = REWRAP_ENVELOPES, "x-kubernetes-map-type" = "atomic"))]
-    #[x_kube(validation = ("self == oldSelf", "a request cannot be changed: make another one"))]
+    #[x_kube(validation = ("self == oldSelf", "a request cannot be changed: create another one"))]
     pub envelopes: BTreeMap<String, EnvelopeSpec>,
 }
 
@@ -65,16 +65,16 @@ pub struct RewrapRequestStatus {
     /// The generation that was answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Stalled first where nothing could be answered, then Synced, Ready last.
+    /// Stalled first if the request could not be answered, then Synced, Ready last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
-    /// What became of each envelope, by id.
+    /// The result for each envelope, by id.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
     pub envelopes: BTreeMap<String, RewrappedEnvelope>,
 }
 
-/// What became of an envelope: it is there anew, or there is an error.
+/// The result for one envelope: the new envelope, or an error.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RewrappedEnvelope {
@@ -84,7 +84,7 @@ pub struct RewrappedEnvelope {
     /// Standard base64 of a binary age file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sealed_key: Option<String>,
-    /// Why there is none.
+    /// Why there is no new envelope.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! SealedSecret: encrypted values, and the Secret that is made of them.
+//! SealedSecret: encrypted values, and the Secret that is made from them.
 
 #![allow(
     clippy::duplicated_attributes,
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Condition;
 
-/// Encrypted values and the Secret that the controller of their cluster makes of them. Safe to
+/// Encrypted values, and the Secret that the controller of their cluster creates from them. Safe to
 /// commit: only holders of a recipient's private key can read the values.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
@@ -58,7 +58,7 @@ pub struct SealedSecretSpec {
     /// What the values are bound to. Absent means strict.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<ScopeSpec>,
-    /// Envelopes by id: each holds the data key of the values under it.
+    /// Envelopes by id. Each holds the data key of the values that name it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub envelopes: BTreeMap<String, EnvelopeSpec>,
     /// The sealed values by key.
@@ -67,10 +67,11 @@ pub struct SealedSecretSpec {
     /// How the Secret is written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<TargetSpec>,
-    /// What the Secret has beside the values.
+    /// What the Secret has besides the values.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<SecretTemplate>,
-    /// Leaves the Secret as it is, whatever else this resource says. It is not Ready meanwhile.
+    /// If true, the controller leaves the Secret as it is, whatever else this resource says.
+    /// A suspended resource is not Ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
 }
@@ -104,9 +105,10 @@ pub struct TargetSpec {
     /// Who owns the Secret. Absent means Owner.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub creation_policy: Option<CreationPolicy>,
-    /// Take over an existing Secret of this name that nobody owns. It must consent by the
-    /// annotation `sealkit.dev/allow: SealedSecret/<name>`, or its namespace by the controller's
-    /// `--adopt-namespaces`. From then on it is owned, and goes when the resource goes.
+    /// Take over an existing Secret of this name that has no controller owner. The Secret must
+    /// consent with the annotation `sealkit.dev/allow: SealedSecret/<name>`, or the controller's
+    /// `--adopt-namespaces` must name its namespace. The Secret then belongs to this resource: with
+    /// creationPolicy Owner, it is deleted with the resource.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adopt: Option<bool>,
 }
@@ -114,33 +116,33 @@ pub struct TargetSpec {
 /// Who owns the Secret.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum CreationPolicy {
-    /// This resource: the Secret goes when the resource goes.
+    /// This resource: the Secret is deleted with it.
     #[default]
     Owner,
-    /// Nobody: the Secret stays when the resource goes.
+    /// Nobody: the Secret stays when the resource is deleted.
     Orphan,
     /// Somebody else: the values are added to an existing Secret that consents.
     Merge,
 }
 
-/// What the Secret has beside the values.
+/// What the Secret has besides the values.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SecretTemplate {
     /// Type of the Secret. Absent means Opaque.
     #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
     pub type_: Option<String>,
-    /// Is the Secret immutable?
+    /// Whether the Secret is immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub immutable: Option<bool>,
     /// Labels and annotations of the Secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<TemplateMetadata>,
-    /// Go templates by key of the Secret. They read the values that were sealed with `--render`.
-    /// A sealed value wins over a template of its key.
+    /// Go templates by key of the Secret. They can read the values that were sealed with
+    /// `--render`. A sealed value takes precedence over a template of the same key.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub data: BTreeMap<String, String>,
-    /// Do the sealed values reach the Secret too? Absent means true.
+    /// Whether the Secret also holds the sealed values themselves. Absent means true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub include_raw: Option<bool>,
 }
@@ -156,11 +158,11 @@ pub struct TemplateMetadata {
     pub annotations: BTreeMap<String, String>,
 }
 
-/// What the controller saw and did.
+/// What the controller observed and did.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SealedSecretStatus {
-    /// The generation that the conditions are about.
+    /// The generation that the conditions describe.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// Reconciling or Stalled first, then Synced, Ready last.
@@ -169,19 +171,19 @@ pub struct SealedSecretStatus {
     /// The Secret as last written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<TargetStatus>,
-    /// Fingerprints of this cluster's keys that really opened the envelopes.
+    /// Fingerprints of this cluster's keys that opened the envelopes.
     #[serde(default)]
     pub sealed_to: Vec<String>,
-    /// Is an envelope not sealed to the newest key, classic while that key is hybrid, or under
-    /// hints that do not say what is true?
+    /// Whether an envelope is not sealed to the newest key, is classic although that key is hybrid,
+    /// or lists recipients other than those it is sealed to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub needs_reseal: Option<bool>,
-    /// The last handled value of annotation `sealkit.dev/reconcile-requested-at`.
+    /// The last value of the annotation `sealkit.dev/reconcile-requested-at` that was handled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,
 }
 
-/// The Secret as last written: equal at a restart means in sync.
+/// The Secret as last written. If it is unchanged when the controller restarts, it is in sync.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TargetStatus {
@@ -191,7 +193,8 @@ pub struct TargetStatus {
     pub uid: String,
     /// Its resourceVersion after the write.
     pub resource_version: String,
-    /// True where it belongs to somebody else and only keys were added (creationPolicy Merge).
+    /// True if the Secret belongs to somebody else and the controller only added keys to it
+    /// (creationPolicy Merge).
     #[serde(default, skip_serializing_if = "is_false")]
     pub merged: bool,
 }

@@ -1,4 +1,4 @@
-//! SealingKey: the public face of one of the cluster's key pairs.
+//! SealingKey: the public half of one of the cluster's key pairs.
 
 #![allow(
     clippy::duplicated_attributes,
@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 use super::Condition;
 use crate::keys::KeyType;
 
-/// The public face of one of the cluster's key pairs. Safe to read for everybody; the identity
-/// stays in a Secret of the controller's namespace.
+/// The public half of one of the cluster's key pairs. Everybody may read it; the private half stays
+/// in a Secret in the controller's namespace.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "sealkit.dev",
@@ -119,27 +119,27 @@ impl FromStr for KeyState {
     }
 }
 
-/// What the controller says of the key pair: a projection of the identity, healed when touched.
+/// What the controller reports about the key pair. It restores this status if somebody changes it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SealingKeyStatus {
-    /// The generation that the conditions are about.
+    /// The generation that the conditions describe.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// The public key, for sealing.
+    /// The public key to seal to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recipient: Option<String>,
     /// Its fingerprint, 32 hex characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<String>,
-    /// When the key pair was made.
+    /// When the key pair was created.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::Time>")]
     pub created_at: Option<Timestamp>,
-    /// The state in force: DecryptOnly where a newer key has superseded this one.
+    /// The state in force: DecryptOnly if a newer key has superseded this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<KeyState>,
-    /// Ready last.
+    /// Reconciling or Stalled first, then Synced, Ready last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
 }
