@@ -8,31 +8,31 @@ use sealkit_core::api::{Algorithm, CONTROLLER_NAMESPACE};
 use sealkit_core::keys::KeyType;
 use sealkit_core::sealed::Scope;
 
-/// Opens SealedSecrets into Secrets, in the cluster whose keys they are sealed to.
+/// Opens SealedSecrets into Secrets, in the cluster to whose keys they are sealed.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "seal-controller", version)]
 pub struct Settings {
-    /// Namespace of the controller: identities and the lease live here.
+    /// Namespace of the controller, which also holds the identities and the lease.
     #[arg(long, env = "SEALKIT_NAMESPACE", default_value = CONTROLLER_NAMESPACE)]
     pub namespace: String,
 
-    /// Address of /healthz, /readyz, /livez and /metrics.
+    /// Address on which to serve /healthz, /readyz, /livez and /metrics.
     #[arg(long, env = "SEALKIT_LISTEN", default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,
 
-    /// Objects of one namespace worked on at once; a third more in all.
+    /// Objects of one namespace to reconcile at once; across all namespaces, a third more.
     #[arg(long, env = "SEALKIT_CONCURRENCY", default_value_t = 32)]
     pub concurrency: usize,
 
-    /// Seconds that the lease of the leading replica lasts without renewal.
+    /// Seconds after which the leader's lease expires without renewal.
     #[arg(long, env = "SEALKIT_LEASE_SECONDS", default_value_t = 15)]
     pub lease_seconds: u64,
 
-    /// Name in the lease; by default the pod's name, or the host and process.
+    /// Name of this replica in the lease; by default its host name and process id.
     #[arg(long, env = "POD_NAME")]
     pub identity: Option<String>,
 
-    /// Types of keys that SealingKeys may ask for; the first is that of the first key.
+    /// Key types that SealingKeys may request; the controller's first key has the first type.
     #[arg(
         long,
         env = "SEALKIT_ALLOWED_ALGORITHMS",
@@ -42,11 +42,11 @@ pub struct Settings {
     )]
     pub allowed_algorithms: Vec<Algorithm>,
 
-    /// Seconds for which an object without a matching key counts as waiting for the key.
+    /// Seconds that an object waits for a matching key before it becomes Stalled.
     #[arg(long, env = "SEALKIT_KEY_GRACE_SECONDS", default_value_t = 60)]
     pub key_grace_seconds: u64,
 
-    /// Prefixes of labels and annotations that templates may not set: by default those on which
+    /// Prefixes of labels and annotations that templates may not set; by default those that make
     /// replicators copy a Secret into other namespaces.
     #[arg(
         long,
@@ -66,16 +66,16 @@ pub struct Settings {
     )]
     pub allowed_scopes: Vec<Scope>,
 
-    /// Namespaces in which existing Secrets may be adopted and merged into without an annotation
-    /// of their own.
+    /// Namespaces in which SealedSecrets may adopt and merge into existing Secrets that have no
+    /// consent annotation.
     #[arg(long, env = "SEALKIT_ADOPT_NAMESPACES", value_delimiter = ',')]
     pub adopt_namespaces: Vec<String>,
 
-    /// Serve these namespaces only, with rights in them alone; all of the cluster if none is named.
+    /// Namespaces to serve, with rights in them alone; by default the whole cluster.
     #[arg(long, env = "SEALKIT_WATCH_NAMESPACES", value_delimiter = ',')]
     pub watch_namespaces: Vec<String>,
 
-    /// Filter of log lines, as tracing's EnvFilter takes it.
+    /// Filter for log lines, in the syntax of tracing's EnvFilter.
     #[arg(long, env = "SEALKIT_LOG", default_value = "info")]
     pub log: String,
 }
