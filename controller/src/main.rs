@@ -15,7 +15,7 @@ async fn main() -> ExitCode {
         .install_default()
         .is_err()
     {
-        tracing::error!("a TLS provider is installed already");
+        tracing::error!("a TLS provider is already installed");
         return ExitCode::FAILURE;
     }
     match run::run(settings).await {

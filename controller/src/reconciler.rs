@@ -175,14 +175,9 @@ fn retry<R: Reconciler>(reconciler: &R, key: &Key, failure: &ApiFailure, panicke
     };
     let (kind, Key { namespace, name }) = (R::KIND, key);
     if panicked {
-        tracing::error!(
-            kind,
-            namespace,
-            name,
-            "the reconcile panicked, will be retried"
-        );
+        tracing::error!(kind, namespace, name, "reconcile panicked, will retry");
     } else if !is_conflict || failures > 1 {
-        tracing::warn!(kind, namespace, name, %failure, "will be retried");
+        tracing::warn!(kind, namespace, name, %failure, "reconcile failed, will retry");
     }
     let due = Instant::now() + wait;
     let due = latest.map_or(due, |latest| due.min(latest.max(Instant::now())));

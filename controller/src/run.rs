@@ -31,16 +31,18 @@ pub enum RunError {
     #[error("no cluster configuration: neither in-cluster files nor a usable kubeconfig")]
     NoCluster,
     /// The address of the probes is taken, or signals cannot be heard.
-    #[error("cannot serve health and metrics, or hear signals: {0}")]
+    #[error("cannot serve health and metrics, or handle signals: {0}")]
     Io(#[from] std::io::Error),
     /// The lease could not be read or made.
-    #[error("cannot use the lease {LEASE} (rights on leases in the controller's namespace?)")]
+    #[error(
+        "cannot use the lease {LEASE}: check the controller's rights on leases in its namespace"
+    )]
     Lease,
     /// Another replica took the lease.
     #[error("the lease was lost")]
     LeaseLost,
     /// What never ends has ended: another process does better than a part of this one.
-    #[error("{0} ended, nobody asked it to")]
+    #[error("{0} ended unexpectedly")]
     Ended(&'static str),
 }
 
@@ -200,7 +202,7 @@ impl Replica {
             ended = first_to_end(parts) => return Err(ended),
             ended = first_to_end(&mut working) => return Err(ended),
         }
-        tracing::info!("stopping, writes under way are finished");
+        tracing::info!("stopping, finishing writes in progress");
         reconcilers.iter().for_each(|part| part.stop());
         // What is not finished by then is dropped with the task.
         let finished = async { while working.join_next().await.is_some() {} };
@@ -268,7 +270,7 @@ async fn take_lease(
         if let Ok(manager) = manager {
             return Ok(manager.watch().await);
         }
-        tracing::warn!("the lease cannot be used yet, will be retried");
+        tracing::warn!("cannot use the lease yet, will retry");
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_secs(30));
     }

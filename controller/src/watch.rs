@@ -97,7 +97,7 @@ where
                     errors.inc();
                     // Only the kind of failure: the text of an API error may quote an object.
                     let failure = failure_of(error);
-                    tracing::warn!(kind = name, failure, "watch failed, will be retried");
+                    tracing::warn!(kind = name, failure, "watch failed, will retry");
                 })
                 .ok();
             futures::future::ready(event)

@@ -124,7 +124,7 @@ pub(super) fn decide(world: &World<'_>) -> (Vec<Action>, Keys) {
                     Some(Trouble::Unknown) => continue,
                     Some(Trouble::Refused(outcome)) => outcome.clone(),
                     None => {
-                        Outcome::Ready(Reason::KeyAvailable, "the key pair is there".to_owned())
+                        Outcome::Ready(Reason::KeyAvailable, "the key pair is available".to_owned())
                     }
                 };
                 let status = SealingKeyStatus {
@@ -290,8 +290,9 @@ fn requested_state(
         Users::Unknown => (KeyState::DecryptOnly, Some(Trouble::Unknown)),
         Users::Failing(objects) => {
             let message = format!(
-                "not revoked yet: whether {} objects need this key is not known, they cannot be \
-                 dealt with ({}); see the controller's log, or annotate {FORCE_REVOKE}: {fingerprint}",
+                "not revoked yet: the controller cannot reconcile {} objects ({}), so it does not \
+                 know whether they need this key; see its log, or force the revocation with the \
+                 annotation {FORCE_REVOKE}: {fingerprint}",
                 objects.len(),
                 first_of(&objects),
             );
@@ -300,8 +301,8 @@ fn requested_state(
         }
         Users::Known(users) => {
             let message = format!(
-                "not revoked: {} objects need this key ({}); reseal them, or annotate \
-                 {FORCE_REVOKE}: {fingerprint}",
+                "not revoked: {} objects need this key ({}); reseal them, or force the revocation \
+                 with the annotation {FORCE_REVOKE}: {fingerprint}",
                 users.len(),
                 first_of(&users),
             );
@@ -333,8 +334,8 @@ fn keys_without_identity(
                 .and_then(|fingerprint| names.get(&fingerprint));
             if let Some(owner) = owner {
                 let message = format!(
-                    "its fingerprint belongs to SealingKey {owner}: remove the annotation \
-                     {FINGERPRINT} to get a key pair of its own"
+                    "the fingerprint of this SealingKey belongs to SealingKey {owner}: remove the \
+                     annotation {FINGERPRINT} to get a new key pair"
                 );
                 Outcome::Stalled(Reason::InvalidSpec, message)
             } else {
@@ -344,10 +345,11 @@ fn keys_without_identity(
                 Outcome::Stalled(Reason::IdentityMissing, message)
             }
         } else if !world.allowed.contains(&algorithm) {
-            let message = "this algorithm is not in --allowed-algorithms".to_owned();
+            let message =
+                "the controller's --allowed-algorithms do not include this algorithm".to_owned();
             Outcome::Stalled(Reason::AlgorithmNotAllowed, message)
         } else if key.spec.state != KeyState::Active {
-            let message = "a new key begins as Active".to_owned();
+            let message = "a new key must begin as Active: set spec.state to Active".to_owned();
             Outcome::Stalled(Reason::InvalidSpec, message)
         } else {
             expected = true;

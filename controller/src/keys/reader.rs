@@ -69,7 +69,7 @@ impl KeyReader {
         } else {
             tracing::warn!(
                 secret = name,
-                "holds no single age identity under the key `identity`"
+                "ignoring an identity Secret: it must hold exactly one age identity under the key `identity`"
             );
             self.held.remove(&name);
         }

@@ -92,11 +92,11 @@ impl KeyReconciler {
             pause = match step {
                 Some(Ok(())) => Duration::ZERO,
                 Some(Err(failure)) => {
-                    tracing::warn!(%failure, "keys could not be brought up to date, will be retried");
+                    tracing::warn!(%failure, "could not reconcile keys, will retry");
                     longer(pause)
                 }
                 None => {
-                    tracing::error!("the reconcile of keys panicked, will be retried");
+                    tracing::error!("reconciling keys panicked, will retry");
                     longer(pause)
                 }
             };
@@ -187,7 +187,7 @@ impl KeyReconciler {
                         SEALING_KEY_ANNOTATION: sealing_key,
                     },
                 }});
-                tracing::info!(secret, %fingerprint, ?state, "identity annotated");
+                tracing::info!(secret, %fingerprint, ?state, "annotated an identity");
                 let patched = self
                     .secrets
                     .patch(&secret, &PatchParams::default(), &Patch::Merge(patch))
@@ -210,7 +210,7 @@ impl KeyReconciler {
                     .sealing_keys
                     .create(&PostParams::default(), &key)
                     .await?;
-                tracing::info!(sealing_key = key.name_any(), ?state, "SealingKey created");
+                tracing::info!(sealing_key = key.name_any(), ?state, "created a SealingKey");
                 self.seen.insert_sealing_key(key);
             }
             Action::WriteStatus {
@@ -241,7 +241,7 @@ impl KeyReconciler {
         match created.map_err(ApiFailure::from) {
             Ok(created) => self.seen.insert_secret(created),
             Err(failure) => {
-                let message = format!("the key pair could not be stored: {failure}");
+                let message = format!("could not store the key pair: {failure}");
                 let outcome = Outcome::Retrying(Reason::TargetWriteFailed, message);
                 let status = key.status.clone().unwrap_or_default();
                 if let Some(Action::WriteStatus {
@@ -254,7 +254,7 @@ impl KeyReconciler {
                 return Err(failure);
             }
         }
-        tracing::info!(sealing_key, %fingerprint, "new key pair");
+        tracing::info!(sealing_key, %fingerprint, "created a key pair");
         let mut metadata = self.precondition(&sealing_key);
         metadata["annotations"] = json!({FINGERPRINT: fingerprint.to_string()});
         let patch = Patch::Merge(json!({"metadata": metadata}));

@@ -303,9 +303,9 @@ pub async fn drained(mut workers: JoinSet<()>, mut watches: JoinSet<()>) {
             ended = workers.join_next() => match ended {
                 None => break,
                 Some(Ok(())) => {}
-                Some(Err(_)) => return tracing::error!("a worker ended"),
+                Some(Err(_)) => return tracing::error!("a worker ended unexpectedly"),
             },
-            Some(_) = watches.join_next() => return tracing::error!("a watch ended"),
+            Some(_) = watches.join_next() => return tracing::error!("a watch ended unexpectedly"),
         }
     }
 }

@@ -31,7 +31,7 @@ pub(super) fn answer(
 ) -> Result<BTreeMap<String, RewrappedEnvelope>, String> {
     if envelopes.len() > REWRAP_ENVELOPES || json_size(envelopes) > REWRAP_BYTES {
         return Err(format!(
-            "a request takes at most {REWRAP_ENVELOPES} envelopes and {REWRAP_BYTES} bytes of them"
+            "a request may have at most {REWRAP_ENVELOPES} envelopes with {REWRAP_BYTES} bytes in all"
         ));
     }
     let mut room = ANSWER_BYTES;
@@ -40,7 +40,7 @@ pub(super) fn answer(
             let size = json_size(&envelope);
             room = room
                 .checked_sub(size)
-                .ok_or("no room for it in this answer: ask for fewer at once")?;
+                .ok_or("this answer has no room left for it: request fewer envelopes at once")?;
             Ok(envelope)
         });
         let rewrapped = match rewrapped {
@@ -69,14 +69,14 @@ fn rewrap(
 ) -> Result<SealedEnvelope, String> {
     let id = id
         .parse()
-        .map_err(|()| format!("{:?} is no id of an envelope", printable(id)))?;
+        .map_err(|()| format!("{:?} is not an envelope id", printable(id)))?;
     let unwrapped = unwrap_envelope(id, entry, &keys.ring).map_err(|error| error.detail)?;
     if unwrapped
         .namespace()
         .is_some_and(|bound| bound != namespace)
     {
         return Err(format!(
-            "it is sealed for {}, the request is in namespace {namespace}",
+            "it is sealed for {}, but the request is in namespace {namespace}",
             unwrapped.sealed_for()
         ));
     }
@@ -95,10 +95,7 @@ fn rewrap(
         // Current: it was parsed, so this is it.
         Ok(None) => serde_json::from_value(entry.clone()).map_err(|_| "malformed".to_owned()),
         Err(error @ RewrapError::Unknown(_)) => Err(match &trusted.trouble {
-            None => format!(
-                "{error}: name them in ConfigMap {}",
-                TrustedRecipients::NAME
-            ),
+            None => format!("{error}: add them to ConfigMap {}", TrustedRecipients::NAME),
             Some(trouble) => format!("{error}: {trouble}"),
         }),
         Err(error) => Err(error.to_string()),

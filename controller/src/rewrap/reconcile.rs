@@ -117,16 +117,18 @@ impl RewrapRequests {
             let made =
                 tokio::task::spawn_blocking(move || answer(&namespace, &envelopes, &by, &trusted));
             // A panic ends in the answer.
-            let made = made
-                .await
-                .unwrap_or_else(|_| Err("the request could not be processed".to_owned()));
+            let made = made.await.unwrap_or_else(|_| {
+                Err("internal error in the controller, see its log".to_owned())
+            });
             // A key that was ended in the same second opens nothing, and is sealed to by nobody.
             let now = self.context.keys.borrow().clone();
             if now.is_some_and(|now| now.same(&keys)) {
                 return Ok(made);
             }
         }
-        Ok(Err("the keys of the cluster change, ask again".to_owned()))
+        Ok(Err(
+            "the cluster's keys are changing: send the request again".to_owned(),
+        ))
     }
 
     /// Read for each request: whoever was taken out of it is not sealed to from then on.
@@ -147,7 +149,7 @@ impl RewrapRequests {
             }
             Err(ApiFailure::Status { code: 403, .. }) => {
                 return Ok(trouble(format!(
-                    "the controller may not read ConfigMap {namespace}/{name}"
+                    "the controller has no right to read ConfigMap {namespace}/{name}"
                 )));
             }
             Err(failure) => return Err(failure),
@@ -159,7 +161,7 @@ impl RewrapRequests {
                 trouble: None,
             },
             Err(error) => trouble(format!(
-                "ConfigMap {namespace}/{name} is malformed, {error}"
+                "ConfigMap {namespace}/{name} is malformed: {error}"
             )),
         })
     }
@@ -171,9 +173,9 @@ fn summary(asked: usize, envelopes: &BTreeMap<String, RewrappedEnvelope>) -> Out
         .filter(|envelope| envelope.error.is_some())
         .count();
     let message = if refused == 0 {
-        format!("{asked} envelopes")
+        format!("{asked} envelopes answered")
     } else {
-        format!("{refused} of {asked} envelopes were not rewrapped, each says why")
+        format!("{refused} of {asked} envelopes were not rewrapped: status.envelopes says why")
     };
     Outcome::Ready(Reason::Rewrapped, message)
 }

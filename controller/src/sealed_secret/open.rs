@@ -89,7 +89,7 @@ pub(super) async fn open(
 ) -> Result<OpenedObject, Failure> {
     let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
     if namespace == own.namespace {
-        let message = "the controller's own namespace takes no SealedSecrets".to_owned();
+        let message = "SealedSecrets are not allowed in the controller's own namespace".to_owned();
         return Err(Failure::Terminal(Reason::InvalidSpec, message));
     }
     let has_templates = spec
@@ -110,7 +110,7 @@ pub(super) async fn open(
     let opened = tokio::time::timeout(OPEN_WITHIN, opened).await;
     drop(place);
     opened.ok().and_then(Result::ok).unwrap_or_else(|| {
-        let message = "a fault of the controller, whose log says where".to_owned();
+        let message = "internal error in the controller, see its log".to_owned();
         Err(Failure::Passing(Reason::ProcessingFailed, message))
     })
 }

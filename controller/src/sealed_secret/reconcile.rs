@@ -140,7 +140,7 @@ impl SealedSecrets {
         if spec.value.get("suspend") == Some(&Value::Bool(true)) {
             // Opened all the same: a key that only suspended objects need is needed.
             let opened = opened.ok().map(|opened| opened_by(&opened));
-            let message = "suspended: the Secret is left as it is".to_owned();
+            let message = "suspended: the controller leaves the Secret as it is".to_owned();
             return Done::without(Outcome::Stalled(Reason::Suspended, message), opened, None);
         }
         let opened = match opened {
@@ -156,7 +156,7 @@ impl SealedSecrets {
         match self.secrets.write(&desired, recorded).await {
             Ok(written) => {
                 self.count_write(written.1);
-                let message = "the Secret holds what this resource says".to_owned();
+                let message = "the Secret is in sync with this resource".to_owned();
                 Done {
                     outcome: Outcome::Ready(Reason::Opened, message),
                     written: Some(written),
@@ -351,7 +351,7 @@ impl SealedSecrets {
             healed.get_or_create(&kind_label(KIND)).inc();
             let target = change.new.target.as_ref();
             let version = target.map_or("", |target| &target.resource_version);
-            let message = "the Secret was put right";
+            let message = "corrected drift: the Secret is in sync with this resource again";
             publish(EventKind::Normal, Reason::Healed, version, message);
         } else if !outcome.is_ready()
             && !status::same(&change.old.conditions, &change.new.conditions)
@@ -367,7 +367,7 @@ impl SealedSecrets {
         let Some(opened) = &done.opened else { return };
         if opened.hint_mismatch {
             let message =
-                "the recipients listed in an envelope are not those it is sealed to: reseal it";
+                "an envelope lists recipients other than those it is sealed to: reseal it";
             publish(
                 EventKind::Warning,
                 Reason::HintMismatch,
@@ -375,7 +375,7 @@ impl SealedSecrets {
                 message,
             );
         } else if opened.needs_reseal && change.old.needs_reseal != Some(true) {
-            let message = "not sealed to the newest key: seal its values anew";
+            let message = "not sealed to the newest key: reseal it";
             publish(
                 EventKind::Warning,
                 Reason::NeedsReseal,
@@ -466,7 +466,7 @@ fn not_written(error: WriteError) -> (Outcome, Duration) {
         WriteError::Conflict(why) => (Outcome::Stalled(Reason::TargetConflict, why), LONGEST_PAUSE),
         // Nor is there one to watch.
         WriteError::Missing => {
-            let message = "there is no Secret of this name to merge into".to_owned();
+            let message = "no Secret of this name exists to merge into".to_owned();
             (Outcome::Retrying(Reason::NotFound, message), MISSING_PAUSE)
         }
         WriteError::Api(failure) => (write_failure(&failure), LONGEST_PAUSE),
@@ -474,7 +474,7 @@ fn not_written(error: WriteError) -> (Outcome, Duration) {
 }
 
 fn write_failure(failure: &ApiFailure) -> Outcome {
-    let message = format!("the Secret could not be written: {failure}");
+    let message = format!("could not write the Secret: {failure}");
     match failure.code() {
         403 => Outcome::Retrying(Reason::AccessDenied, message),
         // 400 and 422: what the API server will never take.

@@ -49,7 +49,7 @@ pub(super) fn plan_merge(existing: &Secret, desired: &Desired) -> MergePlan {
     if let Some(theirs) = taken(existing, desired) {
         let name = &desired.name;
         return MergePlan::Conflict(format!(
-            "the {theirs} of the Secret {name} belongs to somebody else, nothing was merged"
+            "{theirs} of the Secret {name} belongs to somebody else: nothing was merged"
         ));
     }
     // Right as it is.
@@ -69,7 +69,7 @@ fn refusal(existing: &Secret, desired: &Desired) -> Option<String> {
     if plan::is_made_from(existing, desired) {
         return Some(format!(
             "the Secret {name} was made from this resource under another creationPolicy: \
-             delete it, or keep that policy"
+             delete the Secret, or keep that policy"
         ));
     }
     (!desired.is_allowed(existing)).then(|| {

@@ -155,12 +155,12 @@ fn foreign(existing: &Secret, desired: &Desired, recorded_uid: Option<&str>) -> 
         return None;
     }
     if !desired.adopt {
-        let why = "exists that was not made from this resource, it is left alone";
+        let why = "already exists and was not made from this resource: it is left alone";
         return Some(format!("a Secret {name} {why}"));
     }
     (!desired.is_allowed(existing)).then(|| {
         let wanted = desired.wanted_consent();
-        format!("the Secret {name} does not consent to be adopted: annotate it with {wanted}")
+        format!("the Secret {name} does not consent to adoption: annotate it with {wanted}")
     })
 }
 
@@ -173,14 +173,14 @@ pub(super) fn never_a_target(existing: &Secret, desired: &Desired) -> Option<Str
     if let Some(other) = controllers.find(|owner| !desired.origin.is_lineage_of(owner)) {
         let (kind, owner) = (&other.kind, &other.name);
         return Some(format!(
-            "the Secret {name} belongs to {kind} {owner}, it is left alone"
+            "the Secret {name} has {kind} {owner} as its controller owner: it is left alone"
         ));
     }
     let refused = existing
         .type_
         .as_deref()
         .filter(|name| is_refused_type(name));
-    refused.map(|type_| format!("the Secret {name} is of type {type_}, it is left alone"))
+    refused.map(|type_| format!("the Secret {name} has type {type_}: it is left alone"))
 }
 
 /// Was it made from the source, or from one of its name that was there before?

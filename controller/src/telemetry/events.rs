@@ -59,7 +59,7 @@ impl Events {
                     match kubernetes::create(&client, &path, &event).await {
                         // There already: the same occasion, told before.
                         Ok(_) | Err(ApiFailure::Status { code: 409, .. }) => {}
-                        Err(failure) => tracing::debug!(%failure, "event not sent"),
+                        Err(failure) => tracing::debug!(%failure, "could not send an event"),
                     }
                 }
             });
@@ -100,7 +100,7 @@ impl Events {
             "regarding": origin.reference(),
         });
         if self.sender.try_send((namespace, event)).is_err() {
-            tracing::debug!("event dropped, too many wait");
+            tracing::debug!("dropped an event, too many are waiting");
         }
     }
 }

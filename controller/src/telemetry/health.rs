@@ -110,7 +110,7 @@ async fn ready(State((health, _)): Shared) -> impl IntoResponse {
 
 async fn live(State((health, _)): Shared) -> impl IntoResponse {
     let live = health.is_live(Timestamp::now().as_second());
-    probe((!live).then(|| "watches have failed for minutes".to_owned()))
+    probe((!live).then(|| "watches have been failing for minutes".to_owned()))
 }
 
 fn probe(fault: Option<String>) -> (StatusCode, String) {

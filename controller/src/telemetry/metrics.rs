@@ -88,38 +88,38 @@ impl Metrics {
         let mut registry = Registry::with_prefix("sealkit");
         registry.register(
             "reconcile_duration_seconds",
-            "Time of one look at an object",
+            "Duration of one reconcile",
             metrics.reconcile_duration.clone(),
         );
         registry.register(
             "reconcile",
-            "Looks at objects by result",
+            "Reconciles by result",
             metrics.reconcile_total.clone(),
         );
         registry.register("objects", "Objects by readiness", metrics.objects.clone());
         registry.register(
             "open_failures",
-            "Objects that did not open, by reason",
+            "Failed attempts to open an object, by reason",
             metrics.open_failures.clone(),
         );
         registry.register(
             "target_writes",
-            "Writes of Secrets",
+            "Writes of Secrets by operation",
             metrics.target_writes.clone(),
         );
         registry.register(
             "drift_healed",
-            "Secrets put right after somebody else's change",
+            "Secrets restored after somebody else changed them",
             metrics.drift_healed.clone(),
         );
         registry.register(
             "queue_depth",
-            "Objects waiting",
+            "Objects that wait in the queue, by kind and lane",
             metrics.queue_depth.clone(),
         );
         registry.register(
             "queue_wait_seconds",
-            "Time from due to picked up",
+            "Time from due to started, by kind and lane",
             metrics.queue_wait.clone(),
         );
         registry.register(
@@ -129,12 +129,12 @@ impl Metrics {
         );
         registry.register(
             "objects_needing_reseal",
-            "Objects not sealed to the newest key",
+            "Objects that are not sealed to the newest key",
             metrics.needing_reseal.clone(),
         );
         registry.register(
             "watch_errors",
-            "Errors of watches",
+            "Watch errors by kind",
             metrics.watch_errors.clone(),
         );
         registry.register(

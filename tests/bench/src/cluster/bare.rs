@@ -107,7 +107,7 @@ async fn write(client: &Client, object: &SealedSecret, value: &str) -> Result<()
             "observedGeneration": 1,
             "lastTransitionTime": "2026-01-01T00:00:00Z",
             "reason": "Opened",
-            "message": "the Secret holds what this resource says",
+            "message": "the Secret is in sync with this resource",
         })
     };
     let (namespace, name) = place(object);
@@ -178,7 +178,7 @@ fn event(object: &SealedSecret) -> Value {
         "type": "Normal",
         "reason": "Opened",
         "action": "Reconcile",
-        "note": "the Secret holds what this resource says",
+        "note": "the Secret is in sync with this resource",
         "reportingController": "sealkit.dev/seal-controller",
         "reportingInstance": "bare-client",
         "regarding": {
