@@ -12,7 +12,7 @@ fn bad_manifests_are_refused_and_nothing_is_lost() {
         "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n".to_owned() + &(1..9).map(level).collect::<String>();
     let deep = format!("{head}x: {}", "[".repeat(10_000));
     let table: Vec<(String, &str)> = vec![
-        (String::new(), "no document in it, stdin"),
+        (String::new(), "contains no document, stdin"),
         ("just words".into(), "document 1 is not a Kubernetes object"),
         ("a: b: c".into(), "not valid YAML at line 1"),
         ("{\"kind\": \"Secret\"".into(), "not valid YAML at line"),
@@ -21,11 +21,11 @@ fn bad_manifests_are_refused_and_nothing_is_lost() {
         (deep, "not valid YAML at line 4"),
         (
             format!("{head}stringData: {{a: x, a: y}}\n"),
-            "a key stands twice in one map",
+            "a map has the same key twice",
         ),
         (
             format!("{head}stringData: {{1: x, '1': y}}\n"),
-            "a key stands twice in one map",
+            "a map has the same key twice",
         ),
         (
             format!("{head}stringData: {{a: 12345}}\n"),
@@ -225,7 +225,7 @@ fn bad_keys_are_refused_and_not_repeated() {
         &["-r", &private],
         SECRET,
         2,
-        "this is a private key, a recipient (public key) is needed here, -r",
+        "this is a private key, but a recipient (public key) is needed here, -r",
     );
     assert!(!answer.stderr.contains(&private[15..]), "{}", answer.stderr);
     let answer = desk.refused(&["-R", "key"], SECRET, 3, "this is a private key");
@@ -252,7 +252,12 @@ fn bad_keys_are_refused_and_not_repeated() {
     );
     assert!(answer.stderr.contains("hint: use keys of one type"));
     desk.write("empty.pub", "# none\n");
-    desk.refused(&["-R", "empty.pub"], SECRET, 3, "no key in it, empty.pub");
+    desk.refused(
+        &["-R", "empty.pub"],
+        SECRET,
+        3,
+        "contains no key, empty.pub",
+    );
     desk.write("bad.pub", "# a\nage1x\n");
     desk.refused(
         &["-R", "bad.pub"],

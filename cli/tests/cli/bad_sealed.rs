@@ -48,7 +48,7 @@ fn bad_sealed_files_are_refused() {
         ),
         (
             good.replace(&value, &value[..value.len() - 7]),
-            "has no legal size",
+            "has an invalid size",
         ),
         (good.replace(&key, &format!("{key}AAAA")), "InvalidSpec"),
         (
@@ -61,11 +61,11 @@ fn bad_sealed_files_are_refused() {
         ),
         (
             good.replace("password:", "pass/word:"),
-            "is no key that Kubernetes allows",
+            "is not a key that Kubernetes allows",
         ),
         (
             good.replace("namespace: shop", "namespace: Shop"),
-            "is not the name of one",
+            "is not the name of a namespace",
         ),
     ];
     for (text, message) in &table {
@@ -118,7 +118,7 @@ fn bad_sealed_files_are_refused() {
     assert_eq!(
         desk.seal(&["open", "-i", "key", "cut.yaml"]).code,
         3,
-        "a cut value has no legal size"
+        "a cut value has an invalid size"
     );
 }
 

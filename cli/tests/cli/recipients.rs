@@ -212,7 +212,7 @@ fn configs_are_strict() {
         ),
         (
             format!("version: 1\nversion: 1\n{one}\n"),
-            "a key stands twice",
+            "a map has the same key twice",
         ),
         (
             "version: 1\nclusters: {a: {recipients: [nowhere.pub]}}\n".into(),

@@ -76,7 +76,7 @@ fn what_the_controller_would_refuse_is_refused_here() {
     let table = [
         ("data: {out: '{{ if }}'}\n", "template.data[out]: line 1"),
         ("data: {out: '{{ env \"HOME\" }}'}\n", "template.data[out]"),
-        ("data: {'a/b': x}\n", "no key that Kubernetes allows"),
+        ("data: {'a/b': x}\n", "not a key that Kubernetes allows"),
         (
             "type: kubernetes.io/service-account-token\n",
             "Secrets of type",

@@ -100,7 +100,7 @@ fn nothing_foreign_is_overwritten() {
         &seal("twice.yaml"),
         secret("other", &[("a", "b")]),
         3,
-        "a key stands twice in one map",
+        "a map has the same key twice",
     );
     // An object of ours with a foreign one beside it is updated; nothing is added to it.
     let mixed = format!("{}---\n{}", desk.read("config.yaml"), desk.sealed());
@@ -251,7 +251,7 @@ fn large_objects_are_warned_of_and_too_large_ones_refused() {
         &["-R", "key.pub", "-w", "big.yaml"],
         huge,
         3,
-        "too large to be sealed",
+        "too large to seal",
     );
 }
 

@@ -73,10 +73,9 @@ fn what_the_controller_would_refuse_is_found() {
         "type.yaml",
         &typed.replace("example.com/x", "helm.sh/release.v1"),
     );
-    assert!(
-        findings(&desk, &["type.yaml"])[0]
-            .contains("InvalidSpec: Secrets of type helm.sh/release.v1 are never made")
-    );
+    assert!(findings(&desk, &["type.yaml"])[0].contains(
+        "InvalidSpec: Sealkit never creates or seals Secrets of type helm.sh/release.v1"
+    ));
     let labels = typed.replace(
         "type: example.com/x",
         "metadata: {labels: {sealkit.dev/managed: 'x'}}",

@@ -97,7 +97,7 @@ pub fn check_template(
     let merges = policy == CreationPolicy::Merge;
     if merges && (template.type_.is_some() || template.immutable == Some(true)) {
         return refuse(
-            "type and immutable belong to whoever owns the Secret, creationPolicy Merge sets neither"
+            "creationPolicy Merge cannot set type or immutable: they belong to the Secret's owner"
                 .to_owned(),
         );
     }
@@ -106,7 +106,9 @@ pub fn check_template(
         .as_deref()
         .filter(|name| is_refused_type(name))
     {
-        return refuse(format!("Secrets of type {name} are never made"));
+        return refuse(format!(
+            "Sealkit never creates or seals Secrets of type {name}"
+        ));
     }
     let Some(metadata) = &template.metadata else {
         return Ok(());
@@ -168,16 +170,16 @@ mod tests {
             ),
             (
                 json!({"template": {"type": "helm.sh/release.v1"}}),
-                "Secrets of type",
+                "Sealkit never creates or seals Secrets of type helm.sh/release.v1",
             ),
             (json!({"template": {"type": "example.com/x"}}), ""),
             (
                 json!({"target": {"creationPolicy": "Merge"}, "template": {"type": "Opaque"}}),
-                "type and immutable belong to",
+                "creationPolicy Merge cannot set type or immutable",
             ),
             (
                 json!({"target": {"creationPolicy": "Merge"}, "template": {"immutable": true}}),
-                "type and immutable belong to",
+                "creationPolicy Merge cannot set type or immutable",
             ),
             (
                 json!({"target": {"creationPolicy": "Merge"}, "template": {"immutable": false}}),

@@ -62,7 +62,7 @@ pub enum KeyError {
     #[error("not an age recipient of type mlkem768x25519 (age1pq1…) or X25519 (age1…)")]
     NotARecipient,
     /// A private key where a public one belongs.
-    #[error("this is a private key, a recipient (public key) is needed here")]
+    #[error("this is a private key, but a recipient (public key) is needed here")]
     PrivateKeyGiven,
     /// Not an identity of an accepted type.
     #[error("not an age identity (AGE-SECRET-KEY-PQ-1… or AGE-SECRET-KEY-1…)")]
@@ -71,10 +71,10 @@ pub enum KeyError {
     #[error("wrong case: recipients are lower-case, identities upper-case")]
     WrongCase,
     /// A public key that would give everybody the same shared secret.
-    #[error("a low-order public key, refused because anybody could open what is sealed to it")]
+    #[error("a low-order public key: anybody could open what is sealed to it")]
     LowOrder,
     /// A public key with a second spelling.
-    #[error("a public key in non-canonical encoding")]
+    #[error("a public key that is not in canonical encoding")]
     NonCanonical,
     /// A line of a key file is wrong.
     #[error("line {line}: {cause}")]
@@ -85,15 +85,15 @@ pub enum KeyError {
         cause: Box<KeyError>,
     },
     /// A file without any key.
-    #[error("no key in it")]
+    #[error("contains no key")]
     Empty,
     /// Too many recipients for one envelope.
-    #[error("{0} recipients, one envelope takes at most 32")]
+    #[error("{0} recipients, but an envelope may have at most 32")]
     TooMany(usize),
     /// Two types of keys for one envelope.
     #[error("recipients of types mlkem768x25519 and X25519 can't share an envelope")]
     MixedTypes,
     /// Two different keys with one fingerprint: one of them was made to deceive.
-    #[error("two different keys have the fingerprint {0}, both are refused")]
+    #[error("two different keys have the fingerprint {0}: both are refused")]
     FingerprintCollision(Fingerprint),
 }

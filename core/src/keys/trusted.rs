@@ -31,10 +31,10 @@ pub enum TrustedCause {
     #[error(transparent)]
     Key(#[from] KeyError),
     /// Not `OLD=recipient`.
-    #[error("line {0}: must be FINGERPRINT=RECIPIENT, the fingerprint with all 32 characters")]
+    #[error("line {0}: must be FINGERPRINT=RECIPIENT, with all 32 characters of the fingerprint")]
     Line(usize),
     /// Two successors of one key.
-    #[error("two successors of {0}")]
+    #[error("{0} has two successors")]
     Twice(Fingerprint),
     /// Keys that follow each other in a circle.
     #[error("the successors of {0} lead back to it")]

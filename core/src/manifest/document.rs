@@ -79,7 +79,7 @@ pub enum ReadError {
     #[error("not text in UTF-8")]
     NotUtf8,
     /// Larger than any manifest.
-    #[error("larger than 64 MiB, or a document in it larger than 16 MiB")]
+    #[error("larger than 64 MiB, or contains a document larger than 16 MiB")]
     TooLarge,
     /// Not YAML or JSON.
     #[error("not valid YAML at line {line}, column {column}: {what}")]
@@ -98,7 +98,7 @@ pub enum ReadError {
     #[error("document {0} is a List whose items are not a list of objects")]
     BadList(usize),
     /// Nothing there.
-    #[error("no document in it")]
+    #[error("contains no document")]
     Empty,
 }
 
@@ -222,8 +222,8 @@ fn syntax_error(error: &serde_saphyr::Error) -> ReadError {
         cause = error.without_snippet();
     }
     let what = match cause {
-        Error::Message { msg, .. } if msg.contains(DUPLICATE) => "a key stands twice in one map",
-        Error::DuplicateMappingKey { .. } => "a key stands twice in one map",
+        Error::Message { msg, .. } if msg.contains(DUPLICATE) => "a map has the same key twice",
+        Error::DuplicateMappingKey { .. } => "a map has the same key twice",
         Error::Budget { .. }
         | Error::AliasReplayLimitExceeded { .. }
         | Error::AliasReplayCounterOverflow { .. }
@@ -231,7 +231,7 @@ fn syntax_error(error: &serde_saphyr::Error) -> ReadError {
         | Error::AliasExpansionLimitExceeded { .. } => {
             "too deep, too many nodes or too many aliases"
         }
-        Error::UnknownAnchor { .. } => "an alias to an anchor that is not there",
+        Error::UnknownAnchor { .. } => "an alias to an anchor that does not exist",
         _ => "malformed",
     };
     let (line, column) = error
@@ -367,7 +367,7 @@ mod tests {
     #[test]
     fn keys_equal_as_text_are_refused() {
         for text in ["a: 1\na: 2\n", "1: a\n'1': b\n", "x: {'y': 1, y: 2}\n"] {
-            assert_eq!(syntax(text), "a key stands twice in one map", "{text}");
+            assert_eq!(syntax(text), "a map has the same key twice", "{text}");
         }
     }
 

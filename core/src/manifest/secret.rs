@@ -54,7 +54,7 @@ pub enum SecretManifestError {
     NotBase64(String),
     /// A key that Kubernetes refuses.
     #[error(
-        "the key {0:?} is not allowed: letters, digits, '-', '_' and '.' only, up to 253, not beginning with '..'"
+        "the key {0:?} is not allowed: use 1 to 253 letters, digits, '-', '_' and '.', not beginning with '..'"
     )]
     KeyName(String),
     /// Nothing to seal.

@@ -56,13 +56,16 @@ impl AgeFile {
                     .is_ok_and(|mac| mac.len() == 32)
         });
         if mac_line.is_none() {
-            return reject(Rule::AgeHeader, "the age header does not end as it must");
+            return reject(
+                Rule::AgeHeader,
+                "the age header does not end with a valid MAC line",
+            );
         }
         let header_size = head.len() - rest.len() + 48;
         if bytes.len() - header_size > limits::PAYLOAD_BYTES {
             return reject(
                 Rule::SealedKeySize,
-                "the age file is longer than an envelope can be",
+                "the age file is longer than an envelope may be",
             );
         }
         let Some(&key_type) = accepted.first() else {

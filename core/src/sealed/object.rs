@@ -56,7 +56,7 @@ impl SealedObject {
     ) -> Result<Self, OpenError> {
         if size > limits::OBJECT_BYTES {
             let what = format!(
-                "the object has {size} bytes as JSON, at most {} are opened",
+                "the object has {size} bytes as JSON, but at most {} are allowed",
                 limits::OBJECT_BYTES
             );
             return Err(OpenError::new(Rule::ObjectSize, what));
@@ -81,7 +81,7 @@ impl SealedObject {
         let entries = map_field(spec, "envelopes")?;
         if entries.len() > limits::ENVELOPES {
             let what = format!(
-                "{} envelopes, at most 64 are opened: set several values together to merge some",
+                "{} envelopes, but at most 64 are allowed: set several values together to merge some",
                 entries.len()
             );
             return Err(OpenError::new(Rule::EnvelopeCount, what));
@@ -208,7 +208,7 @@ fn map_field<'a>(
 fn check_value(key: &str, value: &Value) -> Result<CheckedValue, OpenError> {
     if !names::is_secret_key(key) {
         let what = format!(
-            "{:?} is no key that Kubernetes allows",
+            "{:?} is not a key that Kubernetes allows",
             names::printable(key)
         );
         return Err(OpenError::new(Rule::KeyName, what));

@@ -164,7 +164,7 @@ fn attempts<'a>(
             }
         };
         let what = format!(
-            "envelope {id} is sealed to {}, the keys held are {}",
+            "envelope {id} is sealed to {}, but the keys held are {}",
             list(&mut envelope.hints.iter().copied()),
             list(&mut ring.iter().map(Identity::fingerprint)),
         );
@@ -193,11 +193,11 @@ fn check_context(
         return Err(moved(id, envelope.id));
     }
     let sealed_for = envelope.sealed_for();
-    let what = format!("envelope {id} is sealed for {sealed_for}, found in {context}");
+    let what = format!("envelope {id} is sealed for {sealed_for}, but was found in {context}");
     Err(OpenError::new(rule, what))
 }
 
 fn moved(id: EnvelopeId, sealed_as: EnvelopeId) -> OpenError {
-    let what = format!("envelope {id} was sealed as envelope {sealed_as}, it was moved");
+    let what = format!("envelope {id} was sealed as envelope {sealed_as}: it was moved");
     OpenError::new(Rule::ContextId, what)
 }

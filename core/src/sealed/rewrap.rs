@@ -146,13 +146,13 @@ impl Successors<'_> {
 #[derive(Debug, thiserror::Error)]
 pub enum RewrapError {
     /// Recipients that nobody here may speak for.
-    #[error("it is sealed to {} too, whom this cluster does not know", short(.0))]
+    #[error("it is also sealed to {}, unknown to this cluster", short(.0))]
     Unknown(Vec<Fingerprint>),
     /// A stanza that the envelope does not account for.
-    #[error("it has another number of stanzas than of recipients")]
+    #[error("its number of stanzas differs from its number of recipients")]
     Stanzas,
     /// The successors cannot share an envelope.
-    #[error("its recipients cannot be followed: {0}")]
+    #[error("the successors of its recipients cannot share an envelope: {0}")]
     Recipients(KeyError),
     /// age refused.
     #[error(transparent)]

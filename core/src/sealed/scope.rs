@@ -58,10 +58,10 @@ pub struct Context {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ContextError {
     /// The namespace.
-    #[error("scope {0} binds the namespace, and {1:?} is not the name of one")]
+    #[error("scope {0} binds the namespace, but {1:?} is not the name of a namespace")]
     Namespace(Scope, String),
     /// The object's name.
-    #[error("scope strict binds the name, and {0:?} is not the name of a Secret")]
+    #[error("scope strict binds the name, but {0:?} is not the name of a Secret")]
     Name(String),
 }
 

@@ -25,12 +25,12 @@ pub struct Sealed {
 pub enum SealError {
     /// Kubernetes would refuse the key.
     #[error(
-        "{0:?} is no key that Kubernetes allows: 1 to 253 of letters, digits, '-', '_' and '.', \
+        "{0:?} is not a key that Kubernetes allows: 1 to 253 letters, digits, '-', '_' and '.', \
          not beginning with '..'"
     )]
     KeyName(String),
     /// The object would be too large to be opened.
-    #[error("too large to be sealed: {size} bytes as JSON, at most {limit} fit")]
+    #[error("too large to seal: {size} bytes as JSON, but at most {limit} are allowed")]
     TooLarge {
         /// Bytes that the values would need, from public sizes after padding.
         size: usize,

@@ -51,7 +51,7 @@ impl CheckedValue {
         if !padded.is_some_and(|padded| padded >= LENGTH && bucket(padded) == padded) {
             return Err(reject(
                 Rule::ValueSize,
-                "has no legal size, it was cut or extended",
+                "has an invalid size: it was cut or extended",
             ));
         }
         Ok(Self { id, bytes })

@@ -72,7 +72,7 @@ pub struct TemplateError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateErrorKind {
     /// Kubernetes would refuse the key.
-    #[error("no key that Kubernetes allows")]
+    #[error("not a key that Kubernetes allows")]
     KeyName,
     /// The text breaks a limit of [`limits`].
     #[error("{0}")]
@@ -102,8 +102,8 @@ pub enum TemplateErrorKind {
     /// Rendering failed: a value that is missing, a function that refuses. Why is not told, it
     /// would tell something of the values.
     #[error(
-        "rendering failed: it uses a value that is missing, binary or sealed without --render, \
-         or a function refused its arguments"
+        "rendering failed: the template uses a value that is missing, binary or sealed without \
+         --render, or a function refused its arguments"
     )]
     Render,
     /// Rendering took too long.
@@ -256,7 +256,7 @@ fn checked(text: &str) -> Result<String, TemplateErrorKind> {
         let end = action_end(action).ok_or_else(|| TemplateErrorKind::Syntax {
             line: line(),
             column: 1,
-            what: "an action, string or comment without its end, or an escape by number".to_owned(),
+            what: "an action, string or comment that does not end, or a numeric escape".to_owned(),
         })?;
         if end > limits::ACTION_BYTES {
             return too_large("an action has more than 512 bytes");

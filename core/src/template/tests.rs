@@ -201,7 +201,7 @@ fn syntax_errors_tell_the_place() {
     let error = Templates::parse(&texts).err().unwrap();
     assert_eq!(
         error.to_string(),
-        "template.data[a/b]: no key that Kubernetes allows"
+        "template.data[a/b]: not a key that Kubernetes allows"
     );
 }
 
