@@ -1,17 +1,16 @@
-//! What ought to be done about keys: pure decisions.
+//! Decides what to do about keys; pure.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use sealkit_core::api::{Algorithm, KeyState, Reason, SealingKey, SealingKeyStatus};
-use sealkit_core::keys::{Fingerprint, KeyRing};
-
 use sealkit_core::api::identity::{FINGERPRINT, FORCE_REVOKE, StoredIdentity};
+use sealkit_core::api::{Algorithm, KeyState, Reason, SealingKey, SealingKeyStatus};
+use sealkit_core::keys::{Fingerprint, KeyRing, KeyType};
 
 use super::{Keys, Users};
 use crate::status::{self, Outcome};
 
-/// An identity Secret, read. The fingerprint was recomputed from the identity.
+/// An identity Secret as it was read. The fingerprint was recomputed from the identity.
 #[derive(Clone)]
 pub(super) struct Held {
     pub(super) secret: String,
@@ -21,16 +20,16 @@ pub(super) struct Held {
     pub(super) stored: StoredIdentity,
 }
 
-/// One step towards the state that ought to be.
+/// One step towards the wanted state.
 #[derive(Debug, PartialEq)]
 pub(super) enum Action {
-    /// Make a key pair for this SealingKey.
+    /// Generate a key pair for this SealingKey.
     Generate {
         sealing_key: String,
         algorithm: Algorithm,
         created_at: Timestamp,
     },
-    /// Put label and annotations of an identity Secret right.
+    /// Correct the label and annotations of an identity Secret.
     Annotate {
         secret: String,
         fingerprint: Fingerprint,
@@ -38,7 +37,7 @@ pub(super) enum Action {
         created_at: Timestamp,
         sealing_key: String,
     },
-    /// Make a SealingKey: of this name, or of a new one where the controller wants a key.
+    /// Create a SealingKey: of this name for an identity, or of a new one to get a key pair.
     CreateSealingKey {
         name: Option<String>,
         algorithm: Algorithm,
@@ -51,10 +50,11 @@ pub(super) enum Action {
     },
 }
 
+/// What the decision depends on.
 pub(super) struct World<'a> {
-    /// By name of the Secret.
+    /// Identities by name of the Secret.
     pub(super) held: &'a BTreeMap<String, Held>,
-    /// By name.
+    /// SealingKeys by name.
     pub(super) sealing_keys: &'a BTreeMap<String, SealingKey>,
     pub(super) allowed: &'a [Algorithm],
     pub(super) usage: &'a dyn Fn(&Fingerprint) -> Users,
@@ -63,104 +63,133 @@ pub(super) struct World<'a> {
 
 /// What must be done, and the keys in force meanwhile.
 pub(super) fn decide(world: &World<'_>) -> (Vec<Action>, Keys) {
+    let mut pairs = key_pairs(world);
+    let newest = newest(world, &pairs);
+    // A newer key supersedes the others for ever: their Secrets record it.
+    for (fingerprint, pair) in &mut pairs {
+        if pair.state == KeyState::Active && newest != Some(*fingerprint) {
+            pair.state = KeyState::DecryptOnly;
+        }
+    }
+    let newest = newest.and_then(|fingerprint| pairs.get(&fingerprint));
     let mut actions = Vec::new();
-    let by_fingerprint = by_fingerprint(world);
-    let names = names(world, &by_fingerprint);
-    let mut states: BTreeMap<Fingerprint, (KeyState, Option<Trouble>)> = by_fingerprint
-        .iter()
-        .map(|(fingerprint, held)| {
-            (
-                *fingerprint,
-                requested_state(world, *fingerprint, held, &names[fingerprint]),
-            )
-        })
-        .collect();
-    let created = |held: &Held| held.stored.created_at.unwrap_or(world.now);
-    let newest = by_fingerprint
-        .iter()
-        .filter(|(fingerprint, held)| {
-            states
-                .get(fingerprint)
-                .is_some_and(|(state, _)| *state == KeyState::Active)
-                && world
-                    .allowed
-                    .contains(&held.stored.identity.recipient().key_type().into())
-        })
-        .max_by_key(|(fingerprint, held)| (created(held), **fingerprint))
-        .map(|(fingerprint, held)| (*fingerprint, *held));
-    for (fingerprint, (state, _)) in &mut states {
-        // Superseded for ever: written down below.
-        if *state == KeyState::Active && newest.is_none_or(|(newest, _)| newest != *fingerprint) {
-            *state = KeyState::DecryptOnly;
-        }
+    for pair in pairs.values() {
+        actions.extend(annotate(pair));
+        actions.extend(project(world, pair));
+    }
+    let newest_created = newest.map(|pair| pair.created_at);
+    actions.extend(keys_without_identity(world, &pairs, newest_created));
+    (actions, keys_in_force(&pairs, newest))
+}
+
+/// An identity, and what is decided about it.
+struct KeyPair<'a> {
+    held: &'a Held,
+    /// Name of its SealingKey.
+    name: String,
+    state: KeyState,
+    /// What stands against the request of its SealingKey.
+    trouble: Option<Trouble>,
+    created_at: Timestamp,
+}
+
+impl KeyPair<'_> {
+    fn fingerprint(&self) -> Fingerprint {
+        self.held.stored.identity.fingerprint()
     }
 
-    for (fingerprint, held) in &by_fingerprint {
-        let (state, trouble) = &states[fingerprint];
-        let created_at = created(held);
-        let name = names[fingerprint].clone();
-        let complete = held.stored.label_is_right
-            && held.stored.state == Some(*state)
-            && held.stored.created_at.is_some()
-            && held.stored.sealing_key.as_ref() == Some(&name);
-        if !complete {
-            actions.push(Action::Annotate {
-                secret: held.secret.clone(),
-                fingerprint: *fingerprint,
-                state: *state,
-                created_at,
-                sealing_key: name.clone(),
-            });
-        }
-        let algorithm = held.stored.identity.recipient().key_type().into();
-        match world.sealing_keys.get(&name) {
-            None => actions.push(Action::CreateSealingKey {
-                name: Some(name),
-                algorithm,
-                state: *state,
-            }),
-            Some(key) => {
-                let outcome = match trouble {
-                    Some(Trouble::Unknown) => continue,
-                    Some(Trouble::Refused(outcome)) => outcome.clone(),
-                    None => {
-                        Outcome::Ready(Reason::KeyAvailable, "the key pair is available".to_owned())
-                    }
-                };
-                let status = SealingKeyStatus {
-                    recipient: Some(held.stored.identity.recipient().to_string()),
-                    fingerprint: Some(fingerprint.to_string()),
-                    created_at: Some(created_at),
-                    state: Some(*state),
-                    ..SealingKeyStatus::default()
-                };
-                actions.extend(write_status(key, status, &outcome, world.now));
-            }
-        }
+    fn key_type(&self) -> KeyType {
+        self.held.stored.identity.recipient().key_type()
     }
-    actions.extend(keys_without_identity(
-        world,
-        &names,
-        newest.map(|(_, held)| created(held)),
-    ));
+}
 
-    let openable = by_fingerprint
+/// All identities, in the states that their annotations and SealingKeys request.
+fn key_pairs<'a>(world: &World<'a>) -> BTreeMap<Fingerprint, KeyPair<'a>> {
+    let identities = by_fingerprint(world);
+    let mut names = names(world, &identities);
+    let pair = |(fingerprint, held): (Fingerprint, &'a Held)| {
+        let name = names.remove(&fingerprint)?;
+        let (state, trouble) = requested_state(world, fingerprint, held, &name);
+        let created_at = held.stored.created_at.unwrap_or(world.now);
+        let pair = KeyPair {
+            held,
+            name,
+            state,
+            trouble,
+            created_at,
+        };
+        Some((fingerprint, pair))
+    };
+    identities.into_iter().filter_map(pair).collect()
+}
+
+/// The Active key of an allowed type that was created last: the one that sealing uses.
+fn newest(world: &World<'_>, pairs: &BTreeMap<Fingerprint, KeyPair<'_>>) -> Option<Fingerprint> {
+    pairs
+        .iter()
+        .filter(|(_, pair)| pair.state == KeyState::Active)
+        .filter(|(_, pair)| world.allowed.contains(&pair.key_type().into()))
+        .max_by_key(|(fingerprint, pair)| (pair.created_at, **fingerprint))
+        .map(|(fingerprint, _)| *fingerprint)
+}
+
+/// Corrects the label and annotations of an identity Secret, unless they are right.
+fn annotate(pair: &KeyPair<'_>) -> Option<Action> {
+    let stored = &pair.held.stored;
+    let complete = stored.label_is_right
+        && stored.state == Some(pair.state)
+        && stored.created_at.is_some()
+        && stored.sealing_key.as_ref() == Some(&pair.name);
+    (!complete).then(|| Action::Annotate {
+        secret: pair.held.secret.clone(),
+        fingerprint: pair.fingerprint(),
+        state: pair.state,
+        created_at: pair.created_at,
+        sealing_key: pair.name.clone(),
+    })
+}
+
+/// Creates the SealingKey of an identity, or writes its status.
+fn project(world: &World<'_>, pair: &KeyPair<'_>) -> Option<Action> {
+    let Some(key) = world.sealing_keys.get(&pair.name) else {
+        return Some(Action::CreateSealingKey {
+            name: Some(pair.name.clone()),
+            algorithm: pair.key_type().into(),
+            state: pair.state,
+        });
+    };
+    let outcome = match &pair.trouble {
+        Some(Trouble::Unknown) => return None,
+        Some(Trouble::Refused(outcome)) => outcome.clone(),
+        None => Outcome::Ready(Reason::KeyAvailable, "the key pair is available".to_owned()),
+    };
+    let status = SealingKeyStatus {
+        recipient: Some(pair.held.stored.identity.recipient().to_string()),
+        fingerprint: Some(pair.fingerprint().to_string()),
+        created_at: Some(pair.created_at),
+        state: Some(pair.state),
+        ..SealingKeyStatus::default()
+    };
+    write_status(key, status, &outcome, world.now)
+}
+
+/// The keys that open and the one that sealing uses.
+fn keys_in_force(pairs: &BTreeMap<Fingerprint, KeyPair<'_>>, newest: Option<&KeyPair<'_>>) -> Keys {
+    let openable = pairs
         .values()
-        .filter(|held| states[&held.stored.identity.fingerprint()].0 != KeyState::Revoked)
-        .map(|held| held.stored.identity.clone());
+        .filter(|pair| pair.state != KeyState::Revoked)
+        .map(|pair| pair.held.stored.identity.clone());
     #[expect(
         clippy::expect_used,
         reason = "fingerprints are unique: they are the map's keys"
     )]
     let ring = KeyRing::new(openable).expect("no two keys of one fingerprint");
-    let keys = Keys {
+    Keys {
         ring,
-        own: by_fingerprint.keys().copied().collect(),
-        newest: newest
-            .map(|(fingerprint, held)| (fingerprint, held.stored.identity.recipient().key_type())),
-        newest_created: newest.map_or(0, |(_, held)| created(held).as_second()),
-    };
-    (actions, keys)
+        own: pairs.keys().copied().collect(),
+        newest: newest.map(|pair| (pair.fingerprint(), pair.key_type())),
+        newest_created: newest.map_or(0, |pair| pair.created_at.as_second()),
+    }
 }
 
 /// What stands against the request of a SealingKey.
@@ -168,12 +197,12 @@ pub(super) fn decide(world: &World<'_>) -> (Vec<Action>, Keys) {
 enum Trouble {
     /// It is not known yet whether objects need the key.
     Unknown,
-    /// They do.
+    /// Objects need the key, or may need it.
     Refused(Outcome),
 }
 
-/// One identity for each fingerprint. It may stand in two Secrets (a backup restored beside the
-/// original): the one whose state went down furthest counts.
+/// One identity for each fingerprint. Two Secrets may hold the same one (a backup restored beside
+/// the original): the Secret with the lowest state counts.
 fn by_fingerprint<'a>(world: &World<'a>) -> BTreeMap<Fingerprint, &'a Held> {
     let mut identities: BTreeMap<Fingerprint, &Held> = BTreeMap::new();
     for held in world.held.values() {
@@ -189,9 +218,9 @@ fn by_fingerprint<'a>(world: &World<'a>) -> BTreeMap<Fingerprint, &'a Held> {
     identities
 }
 
-/// The SealingKey of each identity: the annotated one, or the one whose status names it, but one
-/// name has one identity. Where two
-/// claim it, the one that the SealingKey's status names keeps it, else the older.
+/// The SealingKey of each identity: the one that its Secret's annotation names, or the one whose
+/// status names the identity. A name belongs to one identity: if two claim it, the one that the
+/// SealingKey's status names keeps it, else the older one.
 fn names(
     world: &World<'_>,
     identities: &BTreeMap<Fingerprint, &Held>,
@@ -212,7 +241,7 @@ fn names(
     };
     let annotated = |held: &&Held| {
         let name = held.stored.sealing_key.as_deref()?;
-        // Whatever somebody wrote there must be a name that the API server takes.
+        // Anybody may have written it: it must be a name that the API server accepts.
         sealkit_core::names::is_dns_subdomain(name).then(|| name.to_owned())
     };
     // An identity restored without annotations: only the controller writes statuses.
@@ -262,7 +291,7 @@ fn first_of(names: &[String]) -> String {
 }
 
 /// The state of a key by its annotation and the request of its SealingKey, before the newest is
-/// chosen; and what stands against the request. States only ever go down.
+/// chosen; and what stands against the request. A state never goes back up.
 fn requested_state(
     world: &World<'_>,
     fingerprint: Fingerprint,
@@ -271,8 +300,10 @@ fn requested_state(
 ) -> (KeyState, Option<Trouble>) {
     let base = held.stored.state.unwrap_or(KeyState::DecryptOnly);
     let key = world.sealing_keys.get(name);
+    // Nobody requests anything.
     let Some(key) = key else { return (base, None) };
     let wanted = base.max(key.spec.state);
+    // No revocation, or one that has happened.
     if wanted != KeyState::Revoked || base == KeyState::Revoked {
         return (wanted, None);
     }
@@ -281,13 +312,16 @@ fn requested_state(
         .annotations
         .as_ref()
         .and_then(|all| all.get(FORCE_REVOKE));
+    // A revocation that nothing may hold up.
     if forced.is_some_and(|forced| *forced == fingerprint.to_string()) {
         return (KeyState::Revoked, None);
     }
     match (world.usage)(&fingerprint) {
+        // Nothing needs the key.
         Users::Known(users) if users.is_empty() => (KeyState::Revoked, None),
-        // Not known yet: nothing is said until it is.
+        // Not known yet: no status is written until it is.
         Users::Unknown => (KeyState::DecryptOnly, Some(Trouble::Unknown)),
+        // Some objects cannot be checked, and may stay so.
         Users::Failing(objects) => {
             let message = format!(
                 "not revoked yet: the controller cannot reconcile {} objects ({}), so it does not \
@@ -299,6 +333,7 @@ fn requested_state(
             let outcome = Outcome::Retrying(Reason::InUse, message);
             (KeyState::DecryptOnly, Some(Trouble::Refused(outcome)))
         }
+        // Objects need the key.
         Users::Known(users) => {
             let message = format!(
                 "not revoked: {} objects need this key ({}); reseal them, or force the revocation \
@@ -314,16 +349,16 @@ fn requested_state(
     }
 }
 
-/// SealingKeys that no identity belongs to: to be generated, or lost.
+/// What to do about SealingKeys without an identity: it is to be generated, or it was lost.
 fn keys_without_identity(
     world: &World<'_>,
-    names: &BTreeMap<Fingerprint, String>,
+    pairs: &BTreeMap<Fingerprint, KeyPair<'_>>,
     newest_created: Option<Timestamp>,
 ) -> Vec<Action> {
     let mut actions = Vec::new();
     let mut expected = false;
     for (name, key) in world.sealing_keys {
-        if names.values().any(|owned| owned == name) {
+        if pairs.values().any(|pair| pair.name == *name) {
             continue;
         }
         let algorithm = key.spec.algorithm;
@@ -331,27 +366,33 @@ fn keys_without_identity(
             let owner = fingerprint
                 .parse()
                 .ok()
-                .and_then(|fingerprint| names.get(&fingerprint));
+                .and_then(|fingerprint| pairs.get(&fingerprint))
+                .map(|pair| &pair.name);
             if let Some(owner) = owner {
+                // A copy of another SealingKey.
                 let message = format!(
                     "the fingerprint of this SealingKey belongs to SealingKey {owner}: remove the \
                      annotation {FINGERPRINT} to get a new key pair"
                 );
                 Outcome::Stalled(Reason::InvalidSpec, message)
             } else {
+                // Its identity was lost, or is not restored yet.
                 expected |= key.spec.state == KeyState::Active;
                 let message =
                     format!("the identity of {fingerprint} is missing: restore it from a backup");
                 Outcome::Stalled(Reason::IdentityMissing, message)
             }
         } else if !world.allowed.contains(&algorithm) {
+            // A new key of a type that the administrator does not allow.
             let message =
                 "the controller's --allowed-algorithms do not include this algorithm".to_owned();
             Outcome::Stalled(Reason::AlgorithmNotAllowed, message)
         } else if key.spec.state != KeyState::Active {
+            // A new key that could not seal.
             let message = "a new key must begin as Active: set spec.state to Active".to_owned();
             Outcome::Stalled(Reason::InvalidSpec, message)
         } else {
+            // A new key.
             expected = true;
             actions.push(Action::Generate {
                 sealing_key: name.clone(),
@@ -363,7 +404,7 @@ fn keys_without_identity(
         let status = key.status.clone().unwrap_or_default();
         actions.extend(write_status(key, status, &outcome, world.now));
     }
-    // Nothing to seal to, and nothing under way or waiting to be restored.
+    // Nothing to seal to, and no key is being generated or waits to be restored.
     if newest_created.is_none()
         && !expected
         && let Some(algorithm) = world.allowed.first()
@@ -378,13 +419,13 @@ fn keys_without_identity(
     actions
 }
 
-/// A new key is newer than all others, whatever this machine's clock says.
+/// When a new key counts as created: after all others, whatever this machine's clock says.
 fn after(newest: Option<Timestamp>, now: Timestamp) -> Timestamp {
     let next = newest.and_then(|newest| Timestamp::from_second(newest.as_second() + 1).ok());
     next.map_or(now, |next| next.max(now))
 }
 
-/// The fingerprint that a SealingKey once had: such a key never triggers generation, since backup
+/// The fingerprint that a SealingKey had before. Such a key is never generated again, since backup
 /// tools restore resources before Secrets.
 fn named_fingerprint(key: &SealingKey) -> Option<String> {
     let status = key
@@ -399,6 +440,7 @@ fn named_fingerprint(key: &SealingKey) -> Option<String> {
     status.or_else(annotation).or_else(name)
 }
 
+/// Writes the status of a SealingKey, unless it is right.
 pub(super) fn write_status(
     key: &SealingKey,
     mut status: SealingKeyStatus,
@@ -423,7 +465,7 @@ pub(super) fn write_status(
 #[cfg(test)]
 mod tests {
     use sealkit_core::api::SealingKeySpec;
-    use sealkit_core::keys::{Identity, KeyType};
+    use sealkit_core::keys::Identity;
 
     use super::*;
 
@@ -602,7 +644,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copied_sealing_key_is_told_why_it_gets_no_key() {
+    fn a_copied_sealing_key_reports_why_it_gets_no_key() {
         let mut cluster = Cluster::default();
         let original = cluster.hold(Some(KeyState::Active), 1);
         cluster.request("copy", KeyState::Active);
@@ -610,16 +652,16 @@ mod tests {
         cluster.keys.get_mut("copy").unwrap().metadata.annotations = Some(annotations);
         let (actions, _) = cluster.decide();
         assert_eq!(creations(&actions), 0);
-        let told = actions.iter().any(|action| {
+        let reported = actions.iter().any(|action| {
             matches!(action,
             Action::WriteStatus { sealing_key, status } if sealing_key == "copy"
                 && status.conditions.iter().any(|c| c.reason == "InvalidSpec"))
         });
-        assert!(told, "{actions:?}");
+        assert!(reported, "{actions:?}");
     }
 
     #[test]
-    fn nothing_is_said_of_a_revocation_before_it_can_be_judged() {
+    fn nothing_is_reported_of_a_revocation_before_users_are_known() {
         let mut cluster = Cluster::default();
         let key = cluster.hold(Some(KeyState::DecryptOnly), 1);
         cluster.hold(Some(KeyState::Active), 2);
@@ -627,14 +669,14 @@ mod tests {
         cluster.keys.get_mut(&name).unwrap().spec.state = KeyState::Revoked;
         let (actions, keys) = cluster.decide_with(&Users::Unknown);
         assert!(keys.ring.get(&key).is_some());
-        let told = actions.iter().any(|action| {
+        let reported = actions.iter().any(|action| {
             matches!(action, Action::WriteStatus { sealing_key, .. } if *sealing_key == name)
         });
-        assert!(!told);
+        assert!(!reported);
     }
 
     #[test]
-    fn a_revocation_says_which_objects_it_cannot_judge() {
+    fn a_revocation_names_the_objects_that_cannot_be_checked() {
         let mut cluster = Cluster::default();
         let key = cluster.hold(Some(KeyState::DecryptOnly), 1);
         cluster.hold(Some(KeyState::Active), 2);
