@@ -161,8 +161,8 @@ impl Lines<'_> {
 
     fn envelopes(&mut self, all: &[Sealed]) {
         self.section("envelopes");
-        for (index, one) in all.iter().enumerate() {
-            let owner = || Owner::Envelope(one.id.to_string());
+        for (index, sealed) in all.iter().enumerate() {
+            let owner = || Owner::Envelope(sealed.id.to_string());
             let (pad, inner) = (
                 " ".repeat(2 + self.layout.indent),
                 " ".repeat(2 + self.layout.indent * 2),
@@ -171,8 +171,8 @@ impl Lines<'_> {
                 Some(Hostile::Anchor) if index == 0 => " &a",
                 _ => "",
             };
-            self.push(owner(), format!("{pad}\"{}\":{anchor}", one.id));
-            let hints = &one.envelope.recipients;
+            self.push(owner(), format!("{pad}\"{}\":{anchor}", sealed.id));
+            let hints = &sealed.envelope.recipients;
             let recipients = if self.layout.flow_recipients {
                 vec![format!("{inner}recipients: [\"{}\"]", hints.join("\", \""))]
             } else {
@@ -181,7 +181,7 @@ impl Lines<'_> {
                     .chain(items)
                     .collect()
             };
-            let key = vec![format!("{inner}sealedKey: {}", one.envelope.sealed_key)];
+            let key = vec![format!("{inner}sealedKey: {}", sealed.envelope.sealed_key)];
             let fields = if self.layout.key_first {
                 [key, recipients]
             } else {
@@ -228,8 +228,9 @@ fn file(layout: &Layout, envelopes: &[Sealed]) -> (String, Vec<(Owner, String)>)
     }
     let values: Vec<(String, String)> = envelopes
         .iter()
-        .flat_map(|one| {
-            one.values
+        .flat_map(|sealed| {
+            sealed
+                .values
                 .iter()
                 .map(|(key, text)| (key.clone(), text.clone()))
         })
@@ -321,9 +322,9 @@ proptest! {
                 }
             }
             Change::Rewrap => {
-                for one in &envelopes {
-                    edit.envelopes.insert(one.id.to_string(), sealed(&["x"]).envelope);
-                    touched.insert(Owner::Envelope(one.id.to_string()));
+                for old in &envelopes {
+                    edit.envelopes.insert(old.id.to_string(), sealed(&["x"]).envelope);
+                    touched.insert(Owner::Envelope(old.id.to_string()));
                     inserted += 4;
                 }
             }

@@ -129,9 +129,9 @@ proptest! {
         };
         let successors = Successors { own: &own, newest: newest.recipient(), trusted: &list };
         let (id, entry) = object["spec"]["envelopes"].as_object().unwrap().iter().next().unwrap();
-        let one = unwrap_envelope(id.parse().unwrap(), entry, &ring).unwrap();
-        prop_assert_eq!(one.namespace(), (case.scope != Scope::ClusterWide).then_some(&*case.namespace));
-        let again = one.succeed(&successors, &ring);
+        let unwrapped = unwrap_envelope(id.parse().unwrap(), entry, &ring).unwrap();
+        prop_assert_eq!(unwrapped.namespace(), (case.scope != Scope::ClusterWide).then_some(&*case.namespace));
+        let again = unwrapped.succeed(&successors, &ring);
         if !trusted && keys.len() > 1 {
             prop_assert!(matches!(again, Err(RewrapError::Unknown(unknown)) if unknown.len() == keys.len() - 1));
             return Ok(());

@@ -116,7 +116,10 @@ fn every_rewrap_has_its_outcome() {
             serde_json::from_value(case["trusted"].clone()).unwrap();
         let own: Vec<String> = serde_json::from_value(case["own"].clone()).unwrap();
         let successors = Successors {
-            own: &own.iter().map(|one| one.parse().unwrap()).collect(),
+            own: &own
+                .iter()
+                .map(|fingerprint| fingerprint.parse().unwrap())
+                .collect(),
             newest: &newest,
             trusted: &TrustedRecipients::parse(&trusted).unwrap(),
         };

@@ -79,6 +79,9 @@ pub fn served(settings: &Settings) -> Vec<Namespaces> {
     if namespaces.is_empty() {
         return vec![Namespaces::All];
     }
-    let one = |namespace: &String| Namespaces::One(namespace.clone());
-    namespaces.into_iter().map(one).collect()
+    namespaces
+        .into_iter()
+        .cloned()
+        .map(Namespaces::One)
+        .collect()
 }

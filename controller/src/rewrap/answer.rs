@@ -151,7 +151,7 @@ mod tests {
 
     /// An object of shop/db with one envelope, as it stands in Git.
     fn object(scope: Scope, to: &[&Identity]) -> (String, Value) {
-        let to = to.iter().map(|one| one.recipient().clone());
+        let to = to.iter().map(|identity| identity.recipient().clone());
         let context = Context::new(scope, "shop", "db").unwrap();
         let values = BTreeMap::from([("K".to_owned(), Zeroizing::new(b"v".to_vec()))]);
         let sealed = seal(&values, &context, &RecipientSet::new(to).unwrap(), false).unwrap();
@@ -178,7 +178,10 @@ mod tests {
     }
 
     fn prints(identities: &[&Identity]) -> Vec<String> {
-        let mut sorted: Vec<Fingerprint> = identities.iter().map(|one| one.fingerprint()).collect();
+        let mut sorted: Vec<Fingerprint> = identities
+            .iter()
+            .map(|identity| identity.fingerprint())
+            .collect();
         sorted.sort_unstable();
         sorted.iter().map(ToString::to_string).collect()
     }
@@ -338,7 +341,10 @@ mod tests {
             })
             .collect();
         let answers = answer("shop", &envelopes, &world.keys, &world.trusted).unwrap();
-        let refused = answers.values().filter(|one| one.error.is_some()).count();
+        let refused = answers
+            .values()
+            .filter(|answer| answer.error.is_some())
+            .count();
         assert!(refused > 20 && refused < 180, "{refused}");
         assert!(json_size(&answers) + json_size(&envelopes) < 1_400_000);
     }

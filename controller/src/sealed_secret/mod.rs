@@ -92,7 +92,7 @@ impl SealedSecrets {
             listed: AtomicUsize::new(0),
         });
         let listener: Weak<dyn SecretListener> = Arc::<Self>::downgrade(&this);
-        this.secret_watch.tell(listener);
+        this.secret_watch.add_listener(listener);
         this
     }
 

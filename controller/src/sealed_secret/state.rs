@@ -36,10 +36,10 @@ pub(super) fn observe(
 ) -> bool {
     match known.observe(object, recalled) {
         News::New => {
-            // A status that says nothing of the newest key was written before that key was made.
-            let judged = known.own.needs_reseal == Some(true)
+            // A status that does not know the newest key was written before that key was created.
+            let is_current = known.own.needs_reseal == Some(true)
                 || newest.is_none_or(|newest| known.own.sealed_to.contains(&newest));
-            if !judged {
+            if !is_current {
                 known.handled = None;
             }
         }

@@ -54,10 +54,10 @@ impl Freeze {
     /// Did the process not run for a while, not long ago? True from the first instant on: asking
     /// is looking at the time.
     pub fn suspected(&self) -> bool {
-        self.look(Moment::now())
+        self.observe(Moment::now())
     }
 
-    fn look(&self, now: Moment) -> bool {
+    fn observe(&self, now: Moment) -> bool {
         // No code that can panic runs under the lock.
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if now.since(state.ran) > GAP {
@@ -82,13 +82,13 @@ mod tests {
             let millis = Duration::from_millis;
             Moment(start.0 + millis(monotonic), start.1 + millis(wall))
         };
-        assert!(!freeze.look(at(300, 300)));
-        assert!(!freeze.look(at(900, 900)));
-        assert!(freeze.look(at(2_500, 2_500)), "frozen");
+        assert!(!freeze.observe(at(300, 300)));
+        assert!(!freeze.observe(at(900, 900)));
+        assert!(freeze.observe(at(2_500, 2_500)), "frozen");
         for second in 3..=62 {
-            assert!(freeze.look(at(second * 1000, second * 1000)));
+            assert!(freeze.observe(at(second * 1000, second * 1000)));
         }
-        assert!(!freeze.look(at(63_000, 63_000)));
-        assert!(freeze.look(at(63_100, 99_000)), "asleep");
+        assert!(!freeze.observe(at(63_000, 63_000)));
+        assert!(freeze.observe(at(63_100, 99_000)), "asleep");
     }
 }

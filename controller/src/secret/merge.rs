@@ -289,10 +289,10 @@ mod tests {
                 annotations: [("note".into(), "v".into())].into(),
                 ..desired()
             };
-            for (secret, told) in [(label, "label tier"), (annotation, "annotation note")] {
+            for (secret, named) in [(label, "label tier"), (annotation, "annotation note")] {
                 let plan = plan_merge(&secret, &wish);
                 assert!(
-                    matches!(&plan, MergePlan::Conflict(why) if why.contains(told)),
+                    matches!(&plan, MergePlan::Conflict(why) if why.contains(named)),
                     "{plan:?}"
                 );
             }

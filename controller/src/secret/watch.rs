@@ -59,8 +59,8 @@ impl SecretWatch {
         })
     }
 
-    /// From now on the listener is told.
-    pub fn tell(&self, listener: Weak<dyn SecretListener>) {
+    /// Notifies this listener too, from now on.
+    pub fn add_listener(&self, listener: Weak<dyn SecretListener>) {
         lock(&self.listeners).push(listener);
     }
 

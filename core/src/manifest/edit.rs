@@ -8,7 +8,7 @@ use std::ops::Range;
 use serde_json::{Map, Value, json};
 
 use super::document::{Document, read_documents};
-use crate::sealed::{Sealed, SealedEnvelope};
+use crate::sealed::{Sealed, SealedEnvelope, envelope_id};
 
 /// A change of one SealedSecret. Envelopes that no value refers to afterwards are dropped.
 #[derive(Clone, Debug, Default)]
@@ -163,7 +163,7 @@ fn apply(object: &mut Value, edit: &SealedEdit) -> Result<BTreeSet<String>, Layo
         .values()
         // Whatever stands before the id: a value that somebody damaged may be mended, its
         // envelope could not be.
-        .filter_map(|value| value.as_str()?.split('.').nth(1))
+        .filter_map(|value| envelope_id(value.as_str()?))
         .collect();
     let dropped: BTreeSet<String> = envelopes
         .keys()
@@ -643,9 +643,9 @@ mod tests {
             let object = SealedObject::parse(object).unwrap();
             let ring = KeyRing::new([identity.clone()]).unwrap();
             let unwrapped = crate::sealed::unwrap(&object, &ring, Search::Hinted).unwrap();
-            let envelopes = unwrapped.into_iter().map(|(id, one)| {
-                assert!(!one.is_current(&recipients));
-                (id.to_string(), one.seal_to(&recipients).unwrap())
+            let envelopes = unwrapped.into_iter().map(|(id, envelope)| {
+                assert!(!envelope.is_current(&recipients));
+                (id.to_string(), envelope.seal_to(&recipients).unwrap())
             });
             let edit = SealedEdit {
                 envelopes: envelopes.collect(),

@@ -63,8 +63,8 @@ impl Aligned {
             if side == 1 {
                 for (name, index) in &named[side] {
                     if let Some(object) = edited.objects.get(index) {
-                        let said = SealedView::of(object).encrypted_data();
-                        values.insert(name.clone(), said.cloned().unwrap_or_default());
+                        let data = SealedView::of(object).encrypted_data();
+                        values.insert(name.clone(), data.cloned().unwrap_or_default());
                     }
                 }
             }
@@ -222,7 +222,7 @@ impl Merged {
     fn value(&mut self, key: &str, sides: &[Side<'_>; 3]) -> Vec<String> {
         let at = |side: &Side<'_>| side.values.get(key).map(|text| (*text).to_owned());
         let [base, ours, theirs] = sides.each_ref().map(at);
-        let said = if ours == theirs || theirs == base {
+        let merged = if ours == theirs || theirs == base {
             // Both sides say it, or only ours changed it.
             [ours.clone(), ours.clone(), ours]
         } else if ours == base {
@@ -234,10 +234,10 @@ impl Merged {
                 .push(format!("the value of {}", printable(key)));
             [base, ours, theirs]
         };
-        for (edit, value) in self.edits.iter_mut().zip(&said) {
+        for (edit, value) in self.edits.iter_mut().zip(&merged) {
             edit.values.insert(key.to_owned(), value.clone());
         }
-        said.into_iter().flatten().collect()
+        merged.into_iter().flatten().collect()
     }
 
     /// Merges an envelope that some value needs.

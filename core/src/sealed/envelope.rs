@@ -237,7 +237,9 @@ impl Claim {
     /// Does it claim to be for exactly these?
     pub fn is_for(&self, recipients: &RecipientSet) -> bool {
         self.to == recipients.fingerprints()
-            && recipients.iter().all(|one| one.key_type() == self.key_type)
+            && recipients
+                .iter()
+                .all(|recipient| recipient.key_type() == self.key_type)
     }
 }
 

@@ -63,13 +63,15 @@ pub fn open(object: &SealedObject, ring: &KeyRing, search: Search) -> Result<Ope
         let render = envelope.plaintext.render;
         values.insert(key.clone(), OpenedValue { bytes, render });
     }
-    let lying = unwrapped.iter().filter(|(_, one)| !one.hints_are_true());
+    let lying = unwrapped
+        .iter()
+        .filter(|(_, envelope)| !envelope.hints_are_true());
     Ok(Opened {
         values,
         hint_mismatch: lying.map(|(id, _)| *id).collect(),
         envelopes: unwrapped
             .into_iter()
-            .map(|(id, one)| (id, one.into_opened()))
+            .map(|(id, envelope)| (id, envelope.into_opened()))
             .collect(),
     })
 }
@@ -87,9 +89,9 @@ pub fn unwrap(
         .collect::<Result<Vec<_>, _>>()?;
     let mut unwrapped = BTreeMap::new();
     for ((id, envelope), attempts) in object.envelopes.iter().zip(attempts) {
-        let one = unwrap_checked(*id, envelope, &attempts)?;
-        check_context(*id, &one.plaintext, &object.context)?;
-        unwrapped.insert(*id, one);
+        let envelope = unwrap_checked(*id, envelope, &attempts)?;
+        check_context(*id, &envelope.plaintext, &object.context)?;
+        unwrapped.insert(*id, envelope);
     }
     Ok(unwrapped)
 }
@@ -103,11 +105,11 @@ pub fn unwrap_envelope(
 ) -> Result<Unwrapped, OpenError> {
     let envelope = CheckedEnvelope::parse(id, entry)?;
     let attempts = attempts(id, &envelope, ring, Search::Hinted)?;
-    let one = unwrap_checked(id, &envelope, &attempts)?;
-    if one.plaintext.id == id {
-        Ok(one)
+    let unwrapped = unwrap_checked(id, &envelope, &attempts)?;
+    if unwrapped.plaintext.id == id {
+        Ok(unwrapped)
     } else {
-        Err(moved(id, one.plaintext.id))
+        Err(moved(id, unwrapped.plaintext.id))
     }
 }
 
