@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use sealkit_core::keys::Identity;
 use sealkit_core::manifest::{Document, read_documents};
-use serde_json::Value;
+use sealkit_core::sealed::{SealedView, age_file_text, envelope_id};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
@@ -44,12 +44,10 @@ fn contains(bytes: &[u8], word: &[u8]) -> bool {
 
 /// The values of an object: each under its key, as itself.
 pub(crate) fn values(document: &Document) -> BTreeMap<String, ValueId> {
-    let values = document.object.pointer("/spec/encryptedData");
-    let values = values.and_then(Value::as_object);
-    let sealed = values.into_iter().flatten().filter_map(|(key, value)| {
-        let text = value.as_str()?;
-        let id = text.split('.').nth(1)?.to_owned();
-        Some((key.clone(), (id, digest(text.as_bytes()))))
+    let values = SealedView::of(&document.object).values();
+    let sealed = values.filter_map(|(key, text)| {
+        let id = envelope_id(text)?.to_owned();
+        Some((key.to_owned(), (id, digest(text.as_bytes()))))
     });
     sealed.collect()
 }
@@ -58,12 +56,8 @@ pub(crate) fn values(document: &Document) -> BTreeMap<String, ValueId> {
 pub(crate) fn envelopes(bytes: &[u8]) -> HashSet<String> {
     let mut found = HashSet::new();
     for document in sealed_secrets(bytes).unwrap_or_default() {
-        let envelopes = document.object.pointer("/spec/envelopes");
-        let envelopes = envelopes.and_then(Value::as_object);
-        let texts = envelopes
-            .into_iter()
-            .flat_map(|all| all.values())
-            .filter_map(|envelope| envelope.get("sealedKey")?.as_str());
+        let envelopes = SealedView::of(&document.object).envelopes();
+        let texts = envelopes.filter_map(|(_, envelope)| age_file_text(envelope));
         found.extend(texts.map(str::to_owned));
     }
     found

@@ -10,6 +10,7 @@ use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, ListParams, P
 use sealkit_core::api::readiness::Readiness;
 use sealkit_core::api::{LEASE, SealedSecret, SealedSecretStatus};
 use sealkit_core::manifest::wipe;
+use sealkit_core::sealed::SealedView;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
@@ -166,7 +167,11 @@ impl Cluster {
         let encoded = texts(secret.data.get("data"));
         wipe(&mut secret.data);
         // Where sealed values do not reach the Secret, what stands under their keys is a template's.
-        let raw = object.data.pointer("/spec/template/includeRaw") != Some(&json!(false));
+        let view = SealedView::of(&object.data);
+        let raw = view
+            .template()
+            .and_then(|template| template.get("includeRaw"));
+        let raw = raw != Some(&json!(false));
         let opened = encoded
             .into_iter()
             .filter(|_| raw)
@@ -176,8 +181,9 @@ impl Cluster {
                     Zeroizing::new(BASE64_STANDARD.decode(text.as_bytes()).ok()?),
                 ))
             });
-        let sealed = texts(object.data.pointer("/spec/encryptedData"));
-        let sealed = sealed.into_iter().map(|(key, text)| (key, (*text).clone()));
+        let sealed = view
+            .values()
+            .map(|(key, text)| (key.to_owned(), text.to_owned()));
         Ok((sealed.collect(), opened.collect()))
     }
 

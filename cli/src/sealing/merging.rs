@@ -7,6 +7,7 @@ use sealkit_core::api::SecretTemplate;
 use sealkit_core::manifest::{
     Document, Edited, ReadError, SealedEdit, edit_sealed, read_documents, to_yaml,
 };
+use sealkit_core::sealed::SealedView;
 use serde_json::Value;
 
 use super::piece::{Piece, unwritable};
@@ -101,7 +102,7 @@ pub(crate) fn without(
     index: usize,
     keys: &[String],
 ) -> Result<String> {
-    let values = documents[index].object.pointer("/spec/encryptedData");
+    let values = SealedView::of(&documents[index].object).encrypted_data();
     let values = values.and_then(Value::as_object);
     let mut edit = SealedEdit::default();
     for key in keys {
@@ -166,7 +167,7 @@ impl<'a> Held<'a> {
     }
 
     fn put(&mut self, index: usize, item: &SealedItem) -> Result<()> {
-        let found = self.documents[index].object.pointer("/spec/scope");
+        let found = SealedView::of(&self.documents[index].object).scope();
         let found = found.map_or("strict", |scope| scope.as_str().unwrap_or_default());
         let sealed = item.target.scope.name();
         if found != sealed {
@@ -187,8 +188,8 @@ fn unchanged(error: CommandError) -> CommandError {
 
 /// How the recipients of the other envelopes differ from the new ones'.
 fn difference(document: &Document, item: &SealedItem) -> Option<String> {
-    let envelopes = document.object.pointer("/spec/envelopes")?.as_object()?;
-    envelopes.iter().find_map(|(id, envelope)| {
+    let mut envelopes = SealedView::of(&document.object).envelopes();
+    envelopes.find_map(|(id, envelope)| {
         let hints: Vec<&str> = envelope
             .get("recipients")?
             .as_array()?
@@ -223,9 +224,8 @@ fn difference(document: &Document, item: &SealedItem) -> Option<String> {
 
 /// The file keeps its template: says so where the new values come with another one.
 fn check_template(document: &Document, item: &SealedItem, terminal: Terminal) -> Result<()> {
-    let held: SecretTemplate = document
-        .object
-        .pointer("/spec/template")
+    let held: SecretTemplate = SealedView::of(&document.object)
+        .template()
         .and_then(|template| serde_json::from_value(template.clone()).ok())
         .unwrap_or_default();
     let empty = SecretTemplate::default();

@@ -18,7 +18,8 @@ use sealkit_core::keys::RecipientSet;
 use sealkit_core::manifest::SecretManifest;
 use sealkit_core::names;
 use sealkit_core::sealed::{
-    Context, Scope, SealError, Sealed, SealedObject, compact_size, limits, seal,
+    Context, Scope, SealError, Sealed, SealedObject, SealedView, compact_size, envelope_id, limits,
+    seal,
 };
 use serde_json::Value;
 
@@ -125,8 +126,7 @@ fn template(manifest: &SecretManifest, given: Option<&SecretTemplate>) -> Option
 /// Checks an object as it will stand in a file, before it is written: the controller would refuse
 /// what this refuses.
 fn check_limits(object: &Value, title: &str, terminal: Terminal) -> Result<SealedObject> {
-    let envelopes = object.pointer("/spec/envelopes").and_then(Value::as_object);
-    let count = envelopes.map_or(0, serde_json::Map::len);
+    let count = SealedView::of(object).envelopes().count();
     let size = compact_size(object);
     if count > limits::ENVELOPES {
         return Err(CommandError::input(format_args!(
@@ -163,26 +163,14 @@ fn check_limits(object: &Value, title: &str, terminal: Terminal) -> Result<Seale
 
 /// Keys that have an envelope of their own.
 fn single_keys(object: &Value) -> Vec<String> {
-    let Some(values) = object
-        .pointer("/spec/encryptedData")
-        .and_then(Value::as_object)
-    else {
-        return Vec::new();
-    };
-    let id = |value: &Value| {
-        value
-            .as_str()
-            .and_then(|text| text.split('.').nth(1))
-            .map(str::to_owned)
-    };
-    let mut users = std::collections::BTreeMap::<_, Vec<&String>>::new();
-    for (key, value) in values {
-        users.entry(id(value)).or_default().push(key);
+    let mut users = std::collections::BTreeMap::<_, Vec<&str>>::new();
+    for (key, value) in SealedView::of(object).values() {
+        users.entry(envelope_id(value)).or_default().push(key);
     }
     users
         .into_values()
         .filter(|keys| keys.len() == 1)
         .flatten()
-        .map(|key| names::printable(key))
+        .map(names::printable)
         .collect()
 }

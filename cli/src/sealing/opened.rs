@@ -7,7 +7,7 @@ use base64::prelude::BASE64_STANDARD;
 use sealkit_core::api::SecretTemplate;
 use sealkit_core::keys::KeyRing;
 use sealkit_core::manifest::{Document, SCOPE_ANNOTATION};
-use sealkit_core::sealed::{Code, Opened, SealedObject};
+use sealkit_core::sealed::{Code, Opened, SealedObject, SealedView};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use zeroize::Zeroize;
@@ -72,23 +72,15 @@ pub(crate) fn rebuild(document: &Document, opened: Opened, decode: bool) -> Resu
             metadata.insert(field.to_owned(), text.into());
         }
     }
-    let template = |pointer: &str| {
-        document
-            .object
-            .pointer(&format!("/spec/template/{pointer}"))
-            .cloned()
-    };
+    let view = SealedView::of(&document.object);
+    let template = |pointer: &str| view.template()?.pointer(&format!("/{pointer}")).cloned();
     for field in ["labels", "annotations"] {
         if let Some(entries) = template(&format!("metadata/{field}")) {
             metadata.insert(field.to_owned(), entries);
         }
     }
     // `seal` reads it back.
-    if let Some(scope) = document
-        .object
-        .pointer("/spec/scope")
-        .filter(|scope| *scope != "strict")
-    {
+    if let Some(scope) = view.scope().filter(|scope| *scope != "strict") {
         let annotations = metadata
             .entry("annotations")
             .or_insert_with(|| Map::new().into());
@@ -103,9 +95,8 @@ pub(crate) fn rebuild(document: &Document, opened: Opened, decode: bool) -> Resu
         data: BTreeMap::new(),
         string_data: BTreeMap::new(),
     };
-    let spec: SecretTemplate = document
-        .object
-        .pointer("/spec/template")
+    let spec: SecretTemplate = view
+        .template()
         .map_or_else(
             || Ok(SecretTemplate::default()),
             |template| serde_json::from_value(template.clone()),

@@ -2,7 +2,7 @@
 
 use sealkit_core::manifest::Document;
 use sealkit_core::names;
-use sealkit_core::sealed::Scope;
+use sealkit_core::sealed::{Scope, SealedView};
 
 use crate::error::{CommandError, Result};
 
@@ -20,7 +20,7 @@ pub(crate) struct SealTarget {
 impl SealTarget {
     /// Scope and names of an object that is there.
     pub fn of(document: &Document) -> Result<Self> {
-        let scope = document.object.pointer("/spec/scope");
+        let scope = SealedView::of(&document.object).scope();
         let scope = scope.map_or(Some(Scope::default()), |word| word.as_str()?.parse().ok());
         let scope = scope.ok_or_else(|| {
             CommandError::input(

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use sealkit_core::manifest::{Document, to_json, to_yaml};
 use sealkit_core::names::printable;
+use sealkit_core::sealed::SealedView;
 use zeroize::Zeroizing;
 
 use crate::args::Output;
@@ -76,12 +77,11 @@ pub(super) fn run(args: &OpenArgs, session: Session<'_>) -> Result<()> {
         })?;
         return print(&value.bytes);
     }
-    let kept_nowhere = |pointer: &str| {
-        let found =
-            |(document, ..): &&(&Document, _, _)| document.object.pointer(pointer).is_some();
-        opened.iter().any(|object| found(&object))
+    let kept_nowhere = |(document, ..): &(&Document, _, _)| {
+        let view = SealedView::of(&document.object);
+        view.target().is_some() || view.template_data().is_some()
     };
-    if kept_nowhere("/spec/target") || kept_nowhere("/spec/template/data") {
+    if opened.iter().any(kept_nowhere) {
         terminal.note(
             "a Secret has no place for spec.target and templates: whoever seals this output again \
              loses them; single values are sealed over the old file with -w",

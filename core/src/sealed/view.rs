@@ -32,6 +32,11 @@ impl<'a> SealedView<'a> {
         self.part("template")
     }
 
+    /// `spec.template.data`, whatever it is.
+    pub fn template_data(self) -> Option<&'a Value> {
+        self.template()?.get("data")
+    }
+
     /// `spec.target`, whatever it is.
     pub fn target(self) -> Option<&'a Value> {
         self.part("target")

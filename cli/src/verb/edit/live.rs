@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use sealkit_core::manifest::Document;
-use sealkit_core::sealed::SealedObject;
-use serde_json::Value;
+use sealkit_core::sealed::{SealedObject, SealedView};
 
 use super::OpenValues;
 use crate::args::GlobalArgs;
@@ -67,22 +66,18 @@ pub(crate) fn open(
     // Its keys go into a file for people: they must be keys.
     SealedObject::parse(&document.object)
         .map_err(|error| CommandError::input(format_args!("{}: {}", error.code(), error.detail)))?;
-    let file = document.object.pointer("/spec/encryptedData");
-    let file: BTreeMap<&String, &Value> = file
-        .and_then(Value::as_object)
-        .into_iter()
-        .flatten()
-        .collect();
+    let view = SealedView::of(&document.object);
+    let file: BTreeMap<&str, &str> = view.values().collect();
     let (live, mut values) = cluster.live_values(namespace, &target.name)?;
     let is_same = |key: &String| {
-        file.get(key)
-            .is_some_and(|text| live.get(key) == text.as_str().map(str::to_owned).as_ref())
+        let text = file.get(key.as_str());
+        text.is_some_and(|text| live.get(key).map(String::as_str) == Some(*text))
     };
     values.retain(|key, _| is_same(key));
     let unreadable: Vec<String> = file
         .keys()
         .filter(|key| !values.contains_key(**key))
-        .map(|key| (*key).clone())
+        .map(|key| (*key).to_owned())
         .collect();
     terminal.note(format_args!(
         "values are those of the live Secret {}/{}, {}",
@@ -90,7 +85,7 @@ pub(crate) fn open(
         safe(&target.name),
         cluster.title()
     ));
-    if document.object.pointer("/spec/template/data").is_some() {
+    if view.template_data().is_some() {
         terminal.note("the object has templates: --render lets them read what you change");
     }
     Ok(OpenValues {

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::Args;
 use sealkit_core::manifest::{Document, INPUT_BYTES, read_documents, to_yaml};
 use sealkit_core::names::{digest, printable};
+use sealkit_core::sealed::envelope_id;
 use serde_json::{Map, Value, json};
 
 use crate::error::{CommandError, Result};
@@ -62,7 +63,7 @@ fn shortened(document: &Document) -> Value {
     let values = section(&mut object, "encryptedData");
     let values = values.into_iter().map(|(key, value)| {
         let text = value.as_str().unwrap_or_default();
-        let id = text.split('.').nth(1).unwrap_or_default();
+        let id = envelope_id(text).unwrap_or_default();
         (
             key,
             Value::from(format!("sealed {} under {id}", short(text))),

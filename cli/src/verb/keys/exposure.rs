@@ -7,7 +7,7 @@ use clap::Args;
 use sealkit_core::keys::{Fingerprint, KeyRing};
 use sealkit_core::manifest::Document;
 use sealkit_core::names::printable;
-use sealkit_core::sealed::SealedObject;
+use sealkit_core::sealed::{SealedObject, SealedView};
 use serde::Serialize;
 use serde_json::Value;
 use zeroize::Zeroizing;
@@ -307,13 +307,9 @@ impl Seen {
             return;
         };
         for document in documents {
-            let envelopes = document
-                .object
-                .pointer("/spec/envelopes")
-                .and_then(Value::as_object);
-            for (id, envelope) in envelopes.into_iter().flatten() {
+            for (id, envelope) in SealedView::of(&document.object).envelopes() {
                 if leaked.opens(envelope) {
-                    self.exposed.insert(id.clone());
+                    self.exposed.insert(id.to_owned());
                 }
             }
             for (key, sealed) in values(&document) {

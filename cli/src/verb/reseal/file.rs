@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use sealkit_core::keys::{Fingerprint, KeyRing, RecipientSet};
 use sealkit_core::manifest::{Document, INPUT_BYTES, SealedEdit, edit_sealed, read_documents};
-use sealkit_core::sealed::{Code, EnvelopeId, SealedEnvelope, SealedObject, compact_size, limits};
-use serde_json::Value;
+use sealkit_core::sealed::{
+    Code, EnvelopeId, SealedEnvelope, SealedObject, SealedView, compact_size, envelope_id, limits,
+};
 
 use super::{Means, Mode};
 use crate::error::{CommandError, Result};
@@ -227,13 +228,12 @@ pub(super) fn stale<'a>(
 /// How the values under these envelopes are entered again, for whoever has nothing to open them
 /// with.
 pub(super) fn enter_again(place: &Location, document: &Document, ids: &[EnvelopeId]) -> String {
-    let values = document.object.pointer("/spec/encryptedData");
-    let values = values.and_then(Value::as_object).into_iter().flatten();
-    let under = |value: &Value| {
-        let id = value.as_str().and_then(|text| text.split('.').nth(1));
+    let under = |value: &str| {
+        let id = envelope_id(value);
         id.is_some_and(|id| ids.iter().any(|meant| meant.as_str() == id))
     };
-    let mut keys: Vec<String> = values
+    let mut keys: Vec<String> = SealedView::of(&document.object)
+        .values()
         .filter(|(_, value)| under(value))
         .map(|(key, _)| quoted(key))
         .collect();

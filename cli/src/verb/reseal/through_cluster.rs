@@ -6,7 +6,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 
 use sealkit_core::keys::{Fingerprint, RecipientSet};
 use sealkit_core::manifest::Document;
-use sealkit_core::sealed::{Claim, Code, EnvelopeId, SealedEnvelope, SealedObject};
+use sealkit_core::sealed::{Claim, Code, EnvelopeId, SealedEnvelope, SealedObject, SealedView};
 use serde_json::Value;
 
 use super::file::{FileOutcome, Job, OpenFile, enter_again, missing_from, stale};
@@ -196,7 +196,7 @@ impl Through {
             let document = &open.documents[*index];
             let namespace = Some(document.metadata("namespace")).filter(|name| !name.is_empty());
             let namespace = namespace.map_or_else(|| self.namespace.clone(), ToString::to_string);
-            let envelope = document.object.pointer(&format!("/spec/envelopes/{id}"));
+            let envelope = SealedView::of(&document.object).envelope(id.as_str());
             let envelope = envelope.cloned().unwrap_or_default();
             let size = sealkit_core::sealed::json_size(&envelope);
             Ask {
@@ -263,8 +263,8 @@ impl Work<'_> {
             };
             match checked {
                 Ok(envelope) => {
-                    let hints = document.object.pointer(&format!("/spec/envelopes/{id}"));
-                    let old = hints.and_then(|old| Claim::of(*id, old).ok());
+                    let old = SealedView::of(&document.object).envelope(id.as_str());
+                    let old = old.and_then(|old| Claim::of(*id, old).ok());
                     let (envelopes, before) = new.entry(*index).or_default();
                     envelopes.insert(id.to_string(), envelope);
                     before.extend(old.map(|old| old.to));

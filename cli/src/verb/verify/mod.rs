@@ -12,7 +12,7 @@ use sealkit_core::api::{Reason, SealedSecretSpec, SecretTemplate};
 use sealkit_core::keys::{Fingerprint, KeyRing};
 use sealkit_core::manifest::{Document, INPUT_BYTES, read_documents, wipe};
 use sealkit_core::names::printable;
-use sealkit_core::sealed::{EnvelopeId, SealedObject};
+use sealkit_core::sealed::{EnvelopeId, SealedObject, SealedView, age_file_text};
 use serde_json::Value;
 
 use crate::error::Result;
@@ -387,11 +387,9 @@ impl Verifier {
         let wanted = chosen.set.fingerprints();
         let mut findings = Vec::new();
         for (id, fingerprints) in envelopes {
-            let text = document
-                .object
-                .pointer(&format!("/spec/envelopes/{id}/sealedKey"));
-            if text
-                .and_then(Value::as_str)
+            let envelope = SealedView::of(&document.object).envelope(id.as_str());
+            if envelope
+                .and_then(age_file_text)
                 .is_some_and(|text| self.standing.envelopes.contains(text))
             {
                 continue;
