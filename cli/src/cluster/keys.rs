@@ -9,8 +9,9 @@ use kube::ResourceExt as _;
 use kube::api::{
     Api, ApiResource, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams,
 };
+use sealkit_core::api::readiness::Readiness;
 use sealkit_core::api::{
-    Algorithm, ConditionStatus, IDENTITY_TYPE, KeyState, SealingKey, SealingKeySpec,
+    Algorithm, IDENTITY_TYPE, KeyState, SealingKey, SealingKeySpec, SealingKeyStatus,
 };
 use sealkit_core::keys::{Fingerprint, Recipient};
 use sealkit_core::names;
@@ -200,12 +201,16 @@ fn ready_message(key: &SealingKey) -> String {
     ready.map_or_else(|| "nothing yet".to_owned(), |ready| ready.message.clone())
 }
 
-/// Is the key's last condition Ready, and True?
+/// Is the key ready, for the generation that was asked?
 pub(crate) fn is_ready(key: &SealingKey) -> bool {
-    let conditions = key.status.iter().flat_map(|status| &status.conditions);
-    conditions
-        .filter(|condition| condition.type_ == "Ready")
-        .any(|condition| condition.status == ConditionStatus::True)
+    let empty = SealingKeyStatus::default();
+    let status = key.status.as_ref().unwrap_or(&empty);
+    Readiness::of(
+        key.metadata.generation,
+        status.observed_generation,
+        &status.conditions,
+    )
+    .is_ready()
 }
 
 /// Whole days since a key was made.
@@ -272,9 +277,11 @@ mod tests {
         ready: &str,
     ) -> SealingKey {
         serde_json::from_value(json!({
-            "apiVersion": "sealkit.dev/v1beta1", "kind": "SealingKey", "metadata": {"name": name},
+            "apiVersion": "sealkit.dev/v1beta1", "kind": "SealingKey",
+            "metadata": {"name": name, "generation": 1},
             "spec": {},
             "status": {
+                "observedGeneration": 1,
                 "recipient": recipient.to_string(), "fingerprint": recipient.fingerprint().to_string(),
                 "createdAt": created, "state": state,
                 "conditions": [{"type": "Ready", "status": ready, "reason": "KeyAvailable",

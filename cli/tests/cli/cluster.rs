@@ -53,9 +53,10 @@ fn status(code: u16) -> String {
 
 fn key(name: &str, identity: &Identity, created: &str, state: &str) -> Value {
     let recipient = identity.recipient();
-    json!({"apiVersion": "sealkit.dev/v1beta1", "kind": "SealingKey", "metadata": {"name": name},
+    json!({"apiVersion": "sealkit.dev/v1beta1", "kind": "SealingKey",
+        "metadata": {"name": name, "generation": 1},
         "spec": {"algorithm": recipient.key_type().name(), "state": "Active"},
-        "status": {"recipient": recipient.to_string(), "fingerprint": recipient.fingerprint().to_string(),
+        "status": {"observedGeneration": 1, "recipient": recipient.to_string(), "fingerprint": recipient.fingerprint().to_string(),
             "createdAt": created, "state": state, "conditions": [{"type": "Ready", "status": "True",
             "reason": "KeyAvailable", "message": "", "lastTransitionTime": created}]}})
 }

@@ -13,7 +13,7 @@ use sealkit_core::api::identity::{
     read_identity,
 };
 use sealkit_core::keys::{Fingerprint, Identity, RecipientSet};
-use sealkit_core::manifest::{read_documents, to_json, wipe};
+use sealkit_core::manifest::{Document, read_documents, to_json, wipe};
 use serde_json::{Value, json};
 use zeroize::{Zeroize as _, Zeroizing};
 
@@ -272,38 +272,42 @@ impl Drop for Kept {
 
 fn read_backup(text: &[u8]) -> Result<Vec<Kept>> {
     let damaged = || CommandError::input("the file is no backup of `seal keys backup`, or damaged");
-    let documents = read_documents(text).map_err(|_| damaged())?;
-    let mut kept = Vec::new();
-    for document in documents {
-        let name = document.metadata("name").to_owned();
-        let mut secret = document.object;
-        let identity =
-            identity_of(&secret).filter(|_| secret.get("type") == Some(&json!(IDENTITY_TYPE)));
-        let Some(identity) = identity.filter(|_| sealkit_core::names::is_dns_subdomain(&name))
-        else {
-            wipe(&mut secret);
-            return Err(damaged());
-        };
-        let annotation = |name: &str| {
-            let all = secret.pointer("/metadata/annotations")?;
-            Some(all.get(name)?.as_str()?.to_owned())
-        };
-        let (state, cluster) = (annotation(STATE_ANNOTATION), annotation(CLUSTER));
-        if let Some(all) = secret
-            .pointer_mut("/metadata/annotations")
-            .and_then(Value::as_object_mut)
-        {
-            all.remove(CLUSTER);
-        }
-        kept.push(Kept {
-            name,
-            fingerprint: identity.fingerprint(),
-            state: state.unwrap_or_else(|| KeyState::DecryptOnly.name().to_owned()),
-            cluster,
-            secret,
-        });
+    let mut documents = read_documents(text).map_err(|_| damaged())?;
+    let kept: Option<Vec<Kept>> = documents.iter_mut().map(taken).collect();
+    // What was not taken out, where one of them is damaged.
+    documents
+        .iter_mut()
+        .for_each(|document| wipe(&mut document.object));
+    kept.ok_or_else(damaged)
+}
+
+/// One Secret of a backup, taken out of its document; nothing where it holds no identity.
+fn taken(document: &mut Document) -> Option<Kept> {
+    let name = document.metadata("name").to_owned();
+    let is_identity = document.object.get("type") == Some(&json!(IDENTITY_TYPE));
+    if !is_identity || !sealkit_core::names::is_dns_subdomain(&name) {
+        return None;
     }
-    Ok(kept)
+    let identity = identity_of(&document.object)?;
+    let mut secret = std::mem::take(&mut document.object);
+    let annotation = |name: &str| {
+        let all = secret.pointer("/metadata/annotations")?;
+        Some(all.get(name)?.as_str()?.to_owned())
+    };
+    let (state, cluster) = (annotation(STATE_ANNOTATION), annotation(CLUSTER));
+    if let Some(all) = secret
+        .pointer_mut("/metadata/annotations")
+        .and_then(Value::as_object_mut)
+    {
+        all.remove(CLUSTER);
+    }
+    Some(Kept {
+        name,
+        fingerprint: identity.fingerprint(),
+        state: state.unwrap_or_else(|| KeyState::DecryptOnly.name().to_owned()),
+        cluster,
+        secret,
+    })
 }
 
 /// The identity of an identity Secret.
