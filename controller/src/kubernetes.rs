@@ -1,5 +1,5 @@
-//! What the reconcilers share of the Kubernetes API: errors that quote nothing, and writes whose
-//! answers carry metadata only, so that no secret comes back over the wire.
+//! The Kubernetes API as all reconcilers use it: errors that quote nothing, and writes whose
+//! answers have metadata only, so that no secret comes back over the wire.
 
 use http::Request;
 use k8s_openapi::api::core::v1::Secret;
@@ -12,11 +12,11 @@ use zeroize::Zeroize;
 /// kubectl's copy of the manifest that it applied.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
-/// The cause that the server gives for a field of another manager; told as the reason, since the
-/// server's own, `Conflict`, also means an old resourceVersion.
+/// The cause that the server gives for a field of another manager. It is reported as the reason,
+/// since the server's own, `Conflict`, also means an old resourceVersion.
 const FIELD_CONFLICT: &str = "FieldManagerConflict";
 
-/// A failed call, without the server's message: that can quote the content of a Secret.
+/// A failed call, without the server's message, which can quote the content of a Secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ApiFailure {
     /// The server answered: HTTP code, reason, paths of the fields at fault.
@@ -25,7 +25,7 @@ pub enum ApiFailure {
         code: u16,
         /// The API's one-word reason.
         reason: String,
-        /// Field paths, where the server names some.
+        /// Field paths, if the server names any.
         fields: Vec<String>,
     },
     /// No answer.
@@ -43,12 +43,12 @@ impl ApiFailure {
 }
 
 impl ApiFailure {
-    /// Is there an object of that name? (A quota answers 409 too, with another reason.)
+    /// Does an object of that name exist? (A quota answers 409 too, with another reason.)
     pub fn is_already_exists(&self) -> bool {
         matches!(self, Self::Status { reason, .. } if reason == "AlreadyExists")
     }
 
-    /// Does another field manager hold a field that was to be applied?
+    /// Does another field manager own a field that was to be applied?
     pub fn is_field_conflict(&self) -> bool {
         matches!(self, Self::Status { reason, .. } if reason == FIELD_CONFLICT)
     }
@@ -89,8 +89,8 @@ impl From<kube::Error> for ApiFailure {
             .map(|details| details.causes)
             .unwrap_or_default();
         let field_conflict = causes.iter().any(|cause| cause.reason == FIELD_CONFLICT);
-        // A field path may hold a key name, never a value. Webhooks fill reason and fields as they
-        // like: what does not look like a word or a path is left out, and so is what repeats.
+        // A field path may contain a key name, never a value. Webhooks write any reason and fields:
+        // whatever does not look like a word or a path is left out, and so are duplicates.
         let mut fields: Vec<String> = causes
             .into_iter()
             .map(|cause| cause.field)
@@ -116,7 +116,7 @@ impl From<kube::Error> for ApiFailure {
     }
 }
 
-/// `POST path` with a JSON body; the answer's metadata.
+/// `POST path` with a JSON body. Returns the answer's metadata.
 pub async fn create(
     client: &Client,
     path: &str,
@@ -135,7 +135,7 @@ pub async fn read(client: &Client, path: &str) -> Result<PartialObjectMeta, ApiF
     Ok(client.request(request).await?)
 }
 
-/// `GET path`, all of it; nothing where there is none.
+/// `GET path`, the whole object; `None` if it does not exist.
 pub async fn read_whole(client: &Client, path: &str) -> Result<Option<Value>, ApiFailure> {
     let request = Request::get(path)
         .body(Vec::new())
@@ -147,7 +147,7 @@ pub async fn read_whole(client: &Client, path: &str) -> Result<Option<Value>, Ap
     }
 }
 
-/// `DELETE path`, if it is still the object of this UID; fine if it is not.
+/// `DELETE path`, if the object still has this UID. Succeeds if it does not.
 pub async fn delete(client: &Client, path: &str, uid: &str) -> Result<(), ApiFailure> {
     let body = serde_json::json!({
         "apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid},
@@ -162,7 +162,7 @@ pub async fn delete(client: &Client, path: &str, uid: &str) -> Result<(), ApiFai
     }
 }
 
-/// `PUT path`; the answer's metadata.
+/// `PUT path`. Returns the answer's metadata.
 pub async fn replace(
     client: &Client,
     path: &str,
@@ -172,7 +172,7 @@ pub async fn replace(
     send(client, request, body).await
 }
 
-/// `PATCH path` as a merge patch; the answer's metadata.
+/// `PATCH path` as a merge patch. Returns the answer's metadata.
 pub async fn merge_patch(
     client: &Client,
     path: &str,
@@ -182,7 +182,7 @@ pub async fn merge_patch(
     send(client, request, body).await
 }
 
-/// `PATCH path` as a server-side apply without force; the answer's metadata.
+/// `PATCH path` as a server-side apply without force. Returns the answer's metadata.
 pub async fn apply(
     client: &Client,
     path: &str,
@@ -206,7 +206,7 @@ async fn send(
     Ok(client.request(request).await?)
 }
 
-/// Overwrites what a Secret holds, kubectl's copy of the whole manifest included.
+/// Overwrites the values of a Secret, including kubectl's copy of the whole manifest.
 pub fn wipe_secret(secret: &mut Secret) {
     for value in secret.data.iter_mut().flat_map(|data| data.values_mut()) {
         value.0.zeroize();
@@ -232,7 +232,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_that_a_webhook_wrote_is_quoted() {
+    fn texts_of_webhooks_are_not_quoted() {
         let status: Status = serde_json::from_value(json!({
             "status": "Failure", "code": 403, "reason": "denied: data.password is hunter2",
             "message": "hunter2",

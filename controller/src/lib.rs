@@ -2,10 +2,10 @@
 //! envelopes when they rotate.
 //!
 //! One folder per resource or job: `sealed_secret`, `rewrap`, `keys`. Each has `mod.rs` (wiring and
-//! triggers) and `reconcile.rs` (observe, decide, act); what it decides are pure functions with
-//! table tests. What all of them share has rooms of its own: `reconciler` is their frame, `object`
-//! what every kind has, `queue` what waits, `secret` the one way a Secret is watched and written,
-//! [`status`] the one way a status is, [`telemetry`] logs, metrics, events and health.
+//! triggers) and `reconcile.rs` (observe, decide, act); decisions are pure functions with table
+//! tests. All of them share `reconciler` (their frame), `object` (what every kind has), `queue`
+//! (waiting work), `secret` (the only place that watches and writes Secrets), [`status`] (the only
+//! place that writes statuses) and [`telemetry`] (logs, metrics, events, health).
 
 mod keys;
 mod kubernetes;
@@ -21,7 +21,7 @@ pub mod status;
 pub mod telemetry;
 mod watch;
 
-/// For tests on real servers that no custom resource can set up yet. Not part of the API.
+/// For tests on real API servers that no custom resource can trigger yet. Not part of the API.
 #[doc(hidden)]
 pub mod testing {
     pub use crate::object::{Kind, Origin, SEALED_SECRET};

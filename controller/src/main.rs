@@ -1,4 +1,4 @@
-//! `seal-controller`: see [`sealkit_controller::settings`] for its flags.
+//! `seal-controller`. For its flags, see [`sealkit_controller::settings`].
 
 use std::process::ExitCode;
 
@@ -10,7 +10,7 @@ async fn main() -> ExitCode {
     let settings = Settings::parse();
     telemetry::init_logs(&settings.log);
     telemetry::quiet_panics();
-    // One TLS provider in the whole process.
+    // The whole process uses one TLS provider.
     if rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
         .is_err()

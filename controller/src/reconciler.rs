@@ -1,5 +1,5 @@
-//! The frame of all reconcilers: workers that take from the queue, measure, survive a panic and try
-//! again. What a kind does is in its own folder.
+//! The frame of all reconcilers: workers that take objects from the queue, measure each reconcile,
+//! survive a panic and retry. Each kind reconciles in its own folder.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -18,74 +18,74 @@ use crate::queue::{Lane, Queue, Work, drained, pause};
 use crate::settings::Rules;
 use crate::telemetry::{Events, Health, KindLane, KindResult, Metrics, kind_label};
 
-/// What keeps the objects of one kind as they should be.
+/// Reconciles the objects of one kind.
 pub trait Reconciler: Send + Sync + 'static {
     /// The kind in metrics, logs and readiness.
     const KIND: &'static str;
-    /// What triggers bring along.
+    /// What triggers carry along.
     type Payload: Send + 'static;
 
-    /// What waits for its turn.
+    /// The objects that wait for their turn.
     fn queue(&self) -> &Queue<Key, Self::Payload>;
 
-    /// Objects worked on at once.
+    /// Objects reconciled at once.
     fn workers(&self) -> usize;
 
-    /// Starts the watches that fill the queue, once what they need is known. They never end.
+    /// Starts the watches that fill the queue, once their inputs are known. They never end.
     fn triggers(self: &Arc<Self>) -> impl Future<Output = JoinSet<()>> + Send;
 
-    /// Observes, decides, acts. What became of it, for metrics; the error is that of the API server
-    /// where the outcome could not be written down.
+    /// Observes, decides, acts. Returns the result for metrics, or the API server's error if the
+    /// outcome could not be recorded.
     fn reconcile(
         &self,
         work: Work<Key, Self::Payload>,
     ) -> impl Future<Output = Result<&'static str, ApiFailure>> + Send;
 
-    /// Notes that a reconcile failed, or panicked: what it did counts as not done. Nothing where
-    /// the object is gone.
+    /// Records that a reconcile failed or panicked, so that the object counts as not handled.
+    /// `None` if the object is gone.
     fn failed(&self, key: &Key) -> Option<Retry>;
 
-    /// Sets the gauges that are read from memory, but for those of the queue.
+    /// Sets the gauges that are read from memory, except those of the queue.
     fn gauges(&self, metrics: &Metrics);
 }
 
-/// What all reconcilers work with; made once.
+/// What all reconcilers use; built once.
 #[derive(Clone)]
 pub struct Context {
     /// The API server.
     pub client: Client,
-    /// Where to watch: each for itself.
+    /// Where to watch, with one watch each.
     pub served: Vec<Namespaces>,
-    /// What objects are held to.
+    /// The administrator's rules for objects.
     pub rules: Arc<Rules>,
     /// The keys in force.
     pub keys: KeysReceiver,
-    /// What people see in `kubectl describe`.
+    /// Sends events.
     pub events: Events,
-    /// What the probes answer from.
+    /// The state that the probes report.
     pub health: Arc<Health>,
-    /// What is counted.
+    /// The metrics.
     pub metrics: Arc<Metrics>,
 }
 
-/// When a failed reconcile is tried again.
+/// When a failed reconcile is retried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retry {
-    /// Failures in a row, this one included.
+    /// Failures in a row, including this one.
     pub failures: u32,
     /// No later than this.
     pub latest: Option<Instant>,
 }
 
-/// A part of the controller that runs until it is told to stop.
+/// A part of the controller that runs until it is stopped.
 pub trait Part: Send + Sync {
     /// Its name in logs.
     fn name(&self) -> &'static str;
 
-    /// Runs until [`Part::stop`]; ends by itself only where something is wrong.
+    /// Runs until [`Part::stop`]; ends by itself only if something is wrong.
     fn run(self: Arc<Self>, metrics: Arc<Metrics>) -> BoxFuture<'static, ()>;
 
-    /// Hands out no more work; writes under way are finished.
+    /// Stops handing out work; writes in progress are finished.
     fn stop(&self);
 
     /// Sets the gauges that are read from memory.
@@ -122,12 +122,12 @@ impl<R: Reconciler> Part for R {
     }
 }
 
-/// Runs to the end; nothing where it panicked. The panic hook logged its place.
+/// Runs a future to its end; `None` if it panicked. The panic hook has logged the place.
 pub async fn caught<T>(running: impl Future<Output = T>) -> Option<T> {
     AssertUnwindSafe(running).catch_unwind().await.ok()
 }
 
-/// One worker: until the queue is closed.
+/// One worker, which runs until the queue is closed.
 async fn work<R: Reconciler>(reconciler: Arc<R>, metrics: Arc<Metrics>) {
     while let Some(work) = reconciler.queue().next().await {
         let key = work.key.clone();
@@ -166,7 +166,7 @@ fn retry<R: Reconciler>(reconciler: &R, key: &Key, failure: &ApiFailure, panicke
     let Some(Retry { failures, latest }) = reconciler.failed(key) else {
         return;
     };
-    // 409: somebody changed the object meanwhile; look again at once, at first.
+    // 409: somebody changed the object meanwhile. Retry at once, the first time.
     let is_conflict = failure.code() == 409;
     let wait = if is_conflict && failures == 1 {
         Duration::ZERO
@@ -200,11 +200,11 @@ mod tests {
 
     use super::*;
 
-    /// Panics at the first reconcile of `bad`, and counts.
+    /// Panics at the first reconcile of `bad`, and counts reconciles.
     struct Fake {
         queue: Queue<Key, ()>,
         done: Mutex<HashMap<String, u32>>,
-        /// Ends a watch when it is told something.
+        /// Ends a watch when it is notified.
         watch_ends: tokio::sync::Notify,
     }
 

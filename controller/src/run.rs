@@ -19,21 +19,21 @@ use crate::secret::{Freeze, SecretWatch, Secrets};
 use crate::settings::Settings;
 use crate::telemetry::{self, Events, Health, Metrics};
 
-/// The lease, in readiness.
+/// Name of the lease in readiness.
 const THE_LEASE: &str = "Lease";
-/// How long writes under way may take after the signal to stop.
+/// How long writes in progress may take after the signal to stop.
 const STOP_WITHIN: Duration = Duration::from_secs(20);
 
 /// Why the controller ended.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// No configuration for talking to a cluster.
+    /// No configuration to reach a cluster.
     #[error("no cluster configuration: neither in-cluster files nor a usable kubeconfig")]
     NoCluster,
-    /// The address of the probes is taken, or signals cannot be heard.
+    /// The address of the probes is taken, or signals cannot be handled.
     #[error("cannot serve health and metrics, or handle signals: {0}")]
     Io(#[from] std::io::Error),
-    /// The lease could not be read or made.
+    /// The lease could not be read or created.
     #[error(
         "cannot use the lease {LEASE}: check the controller's rights on leases in its namespace"
     )]
@@ -41,7 +41,7 @@ pub enum RunError {
     /// Another replica took the lease.
     #[error("the lease was lost")]
     LeaseLost,
-    /// What never ends has ended: another process does better than a part of this one.
+    /// A part that never ends has ended. A new process is better than one without it.
     #[error("{0} ended unexpectedly")]
     Ended(&'static str),
 }
@@ -75,7 +75,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
     }
 }
 
-/// One of the controller's processes. All of them read keys; one leads and writes.
+/// One of the controller's processes. All of them read keys; the leader also writes.
 struct Replica {
     settings: Settings,
     client: Client,
@@ -84,12 +84,12 @@ struct Replica {
 }
 
 impl Replica {
-    /// Waits for the lease, works, and gives the lease back.
+    /// Waits for the lease, leads, and releases the lease.
     async fn run(&self, stop: impl Future<Output = ()>) -> Result<(), RunError> {
         tokio::pin!(stop);
         let settings = &self.settings;
         let identity = settings.identity.clone().unwrap_or_else(host_and_process);
-        // Ready is whoever leads, and whoever could take over.
+        // A replica is ready if it leads or could take over.
         self.health.expect(THE_LEASE);
         let (sender, leading) = watch::channel(None);
         let (mut parts, keys) = self.read_keys(leading);
@@ -111,18 +111,18 @@ impl Replica {
             tracing::info!(identity, "leading");
             tokio::select! {
                 result = self.lead(&identity, keys, sender, &mut parts, &mut stop) => result?,
-                // Every write carries a precondition; dropping the tasks ends the rest.
+                // Every write has a precondition, so dropping the tasks does no harm.
                 _ = leads.wait_for(|leads| !*leads) => return Err(RunError::LeaseLost),
             }
         }
-        // Without receivers the lease is released.
+        // The manager releases the lease once no receiver is left.
         drop(leads);
         let _ = tokio::time::timeout(Duration::from_secs(5), lease).await;
         tracing::info!("stopped");
         Ok(())
     }
 
-    /// Starts what every replica does: the keys are read, and acted on once this one leads.
+    /// Starts what every replica does: it reads the keys, and acts on them once it leads.
     fn read_keys(
         &self,
         leading: watch::Receiver<Option<Usage>>,
@@ -142,7 +142,7 @@ impl Replica {
         (parts, keys)
     }
 
-    /// Does the work of the leader until it is told to stop.
+    /// Does the work of the leader until `stop`.
     async fn lead(
         &self,
         identity: &str,
@@ -184,9 +184,9 @@ impl Replica {
         let reconcilers: Vec<Arc<dyn Part>> =
             vec![sealed_secrets.clone(), RewrapRequests::new(context.clone())];
         self.scrape(&reconcilers, keys);
-        // Ready no more, until the objects are listed.
+        // Not ready again until the objects are listed.
         metrics.leader.set(1);
-        // From here on keys are acted on: they ask which objects use them.
+        // The reconciler of keys acts from here on: it asks which objects use a key.
         let usage: Usage = Arc::new(move |key| sealed_secrets.users_of(key));
         leading.send_replace(Some(usage));
 
@@ -204,13 +204,13 @@ impl Replica {
         }
         tracing::info!("stopping, finishing writes in progress");
         reconcilers.iter().for_each(|part| part.stop());
-        // What is not finished by then is dropped with the task.
+        // Writes that have not finished by then are dropped with their tasks.
         let finished = async { while working.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(STOP_WITHIN, finished).await;
         Ok(())
     }
 
-    /// From now on gauges that are read from memory are set before each scrape.
+    /// Sets the gauges that are read from memory before each scrape, from now on.
     fn scrape(&self, reconcilers: &[Arc<dyn Part>], keys: KeysReceiver) {
         let reconcilers: Vec<_> = reconcilers.iter().map(Arc::downgrade).collect();
         let metrics = self.metrics.clone();
@@ -225,7 +225,7 @@ impl Replica {
     }
 }
 
-/// Starts a part; the task gives back its name when it ends, however it ends.
+/// Starts a part. The task returns the part's name when it ends, even by a panic.
 fn spawn(
     parts: &mut JoinSet<&'static str>,
     name: &'static str,
@@ -237,7 +237,7 @@ fn spawn(
     });
 }
 
-/// Waits until a part ends, which none of them should.
+/// Waits until a part ends, which should never happen.
 async fn first_to_end(parts: &mut JoinSet<&'static str>) -> RunError {
     match parts.join_next().await {
         Some(ended) => RunError::Ended(ended.unwrap_or("a part")),
@@ -252,7 +252,7 @@ type Lease = (
     >,
 );
 
-/// Reads or makes the lease; an API server that is away is waited for.
+/// Reads or creates the lease; retries while the API server is unavailable.
 async fn take_lease(
     settings: &Settings,
     client: Client,

@@ -1,4 +1,4 @@
-//! Flags of the controller; `--help` names the environment variable of each.
+//! Flags of the controller. `--help` names the environment variable of each.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -80,11 +80,10 @@ pub struct Settings {
     pub log: String,
 }
 
-/// What objects are held to, as the administrator decided: nothing that changes while the
-/// controller runs.
+/// The administrator's rules for objects. They do not change while the controller runs.
 #[derive(Clone, Debug)]
 pub struct Rules {
-    /// The controller's own namespace, which takes no SealedSecrets.
+    /// The controller's own namespace, which may not have SealedSecrets.
     pub namespace: String,
     /// Scopes that SealedSecrets may have.
     pub allowed_scopes: Vec<Scope>,
@@ -97,7 +96,7 @@ pub struct Rules {
 }
 
 impl Settings {
-    /// The part of the flags that says what objects are held to.
+    /// The flags that set rules for objects.
     pub fn rules(&self) -> Rules {
         Rules {
             namespace: self.namespace.clone(),

@@ -1,5 +1,4 @@
-//! Watches that never end: each with its own growing pause after errors, and the bookkeeping of
-//! lists done once.
+//! Watches that never end. Each has its own growing pause after errors, and keeps track of lists.
 
 use std::collections::HashSet;
 use std::fmt::Debug;
@@ -16,13 +15,14 @@ use kube::{Client, Resource};
 use crate::object::{Key, Namespaces};
 use crate::telemetry::{Health, Metrics, kind_label};
 
-/// What a watch says of its objects.
+/// What a watch reports about its objects.
 pub enum Change<K> {
-    /// It exists, as it is here; changed or not.
+    /// It exists as it is here, changed or not.
     Seen(K),
     /// It was deleted.
     Gone(Key),
-    /// A list is complete, the first one or one after an interruption. What it lacks is gone.
+    /// A list is complete: the first one, or one after an interruption. Objects that it lacks are
+    /// gone.
     Listed(List),
 }
 
@@ -33,13 +33,13 @@ pub struct List {
 }
 
 impl List {
-    /// Should the object be in the list, and is not?
+    /// Is the object missing from the list, although the list covers its namespace?
     pub fn lacks(&self, key: &Key) -> bool {
         self.namespaces.covers(key) && !self.keys.contains(key)
     }
 }
 
-/// The changes of a watch over `namespaces`, errors counted and logged, without end.
+/// The changes of a watch over `namespaces`, without end. Errors are counted and logged.
 pub fn changes<K>(
     stream: impl Stream<Item = watcher::Result<Event<K>>> + Send + 'static,
     name: &'static str,
@@ -74,7 +74,7 @@ where
         .boxed()
 }
 
-/// The events of a watch that goes on after errors.
+/// The events of a watch, which continues after errors.
 fn events<K>(
     stream: impl Stream<Item = watcher::Result<Event<K>>> + Send + 'static,
     name: &'static str,
@@ -95,7 +95,7 @@ where
             let event = item
                 .inspect_err(|error| {
                     errors.inc();
-                    // Only the kind of failure: the text of an API error may quote an object.
+                    // Only the kind of the failure: the text of an API error may quote an object.
                     let failure = failure_of(error);
                     tracing::warn!(kind = name, failure, "watch failed, will retry");
                 })
@@ -105,8 +105,8 @@ where
         .boxed()
 }
 
-/// Does the server send a list of this collection as the beginning of a watch (`WatchList`, on by
-/// default since Kubernetes 1.34)? Asks until it answers.
+/// Can a watch of this collection begin with a list (`WatchList`, on by default since Kubernetes
+/// 1.34)? Asks the server until it answers.
 pub async fn streams_lists(client: &Client, collection: &str) -> bool {
     let query = "watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan\
                  &allowWatchBookmarks=true&timeoutSeconds=1";

@@ -1,9 +1,9 @@
-//! The cluster's key pairs. The truth is the identity Secrets in the controller's namespace; a
-//! SealingKey's spec is a request, its status a projection that heals. Editing SealingKeys without
-//! rights on Secrets gains nothing.
+//! The cluster's key pairs. The identity Secrets in the controller's namespace are authoritative; a
+//! SealingKey's spec is a request, and its status a projection that the controller restores.
+//! Editing SealingKeys without rights on Secrets gains nothing.
 //!
-//! Every replica reads the keys, so that one that waits for the lease could open objects at once;
-//! only the one that leads acts on them.
+//! Every replica reads the keys, so that a replica that waits for the lease can open objects at
+//! once when it leads. Only the leader acts on them.
 
 mod decide;
 mod reader;
@@ -17,16 +17,16 @@ use tokio::sync::watch;
 
 pub use reconcile::{KeyReconciler, NAME};
 
-/// The keys in force. Replaced as a whole when anything about them changes.
+/// The keys in force. They are replaced as a whole when any of them changes.
 #[derive(Clone, Default)]
 pub struct Keys {
     /// Identities that may open: Active and DecryptOnly.
     pub ring: KeyRing,
-    /// Fingerprints of all identities, the revoked ones too.
+    /// Fingerprints of all identities, including revoked ones.
     pub own: BTreeSet<Fingerprint>,
     /// The newest Active key, which sealing uses.
     pub newest: Option<(Fingerprint, KeyType)>,
-    /// When the newest was made, in Unix seconds.
+    /// When the newest was created, in Unix seconds.
     pub newest_created: i64,
 }
 
@@ -44,7 +44,7 @@ impl Keys {
         }
     }
 
-    /// Do they open and judge objects as the others do?
+    /// Do both lead to the same reconciles of objects?
     pub fn same(&self, other: &Self) -> bool {
         self.newest == other.newest
             && self.own == other.own
@@ -59,22 +59,22 @@ impl Keys {
     }
 }
 
-/// The live objects that a key really opened and that no other key opens, as `namespace/name`.
+/// The live objects that a key opened and that no other key opens, as `namespace/name`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Users {
-    /// Not all objects were looked at yet.
+    /// Some objects were not reconciled yet.
     Unknown,
-    /// As before, and these cannot be dealt with: it may stay so.
+    /// These objects cannot be reconciled, and the users may stay unknown.
     Failing(Vec<String>),
-    /// These.
+    /// The users.
     Known(Vec<String>),
 }
 
-/// Tells the users of a key.
+/// Returns the users of a key.
 pub type Usage = Arc<dyn Fn(&Fingerprint) -> Users + Send + Sync>;
 
-/// How to ask for the users of keys: `None` while another replica leads.
+/// How to get the users of keys; `None` while another replica leads.
 pub type Leading = watch::Receiver<Option<Usage>>;
 
-/// The keys in force, and a signal when they change. `None` until they were loaded.
+/// The keys in force, and a signal when they change. `None` until they are loaded.
 pub type KeysReceiver = watch::Receiver<Option<Arc<Keys>>>;

@@ -12,24 +12,24 @@ use crate::kubernetes;
 use crate::object::Key;
 use crate::watch::{Change, List};
 
-/// What the watches showed, and what the answers to our own writes did.
+/// The state of the keys, from the watches and from the answers to our own writes.
 #[derive(Default)]
 pub(super) struct KeyReader {
     /// Identity Secrets by name.
     pub(super) held: BTreeMap<String, Held>,
     /// SealingKeys by name.
     pub(super) sealing_keys: BTreeMap<String, SealingKey>,
-    /// Were both listed once?
+    /// Were identity Secrets and SealingKeys listed once?
     listed: (bool, bool),
 }
 
 impl KeyReader {
-    /// Was everything seen once?
+    /// Were both listed once?
     pub(super) fn is_complete(&self) -> bool {
         self.listed == (true, true)
     }
 
-    /// Takes in what the watch of identity Secrets shows.
+    /// Applies a change of an identity Secret.
     pub(super) fn secret(&mut self, change: Change<Secret>) {
         match change {
             Change::Seen(secret) => self.insert_secret(secret),
@@ -42,7 +42,7 @@ impl KeyReader {
         }
     }
 
-    /// Takes in what the watch of SealingKeys shows.
+    /// Applies a change of a SealingKey.
     pub(super) fn sealing_key(&mut self, change: Change<SealingKey>) {
         match change {
             Change::Seen(key) => self.insert_sealing_key(key),
@@ -54,7 +54,7 @@ impl KeyReader {
         }
     }
 
-    /// Reads an identity Secret; one that holds no identity is logged and left out.
+    /// Reads an identity Secret. A Secret without exactly one identity is logged and left out.
     pub(super) fn insert_secret(&mut self, mut secret: Secret) {
         let name = secret.name_any();
         if let Some(stored) = StoredIdentity::read(&secret) {
@@ -76,7 +76,7 @@ impl KeyReader {
         kubernetes::wipe_secret(&mut secret);
     }
 
-    /// Takes in a SealingKey.
+    /// Inserts a SealingKey.
     pub(super) fn insert_sealing_key(&mut self, key: SealingKey) {
         insert_newer(&mut self.sealing_keys, key.name_any(), key);
     }
@@ -89,11 +89,11 @@ fn lacks(list: &List, namespace: &str, name: &str) -> bool {
     })
 }
 
-/// What has a version.
+/// An object with a version.
 trait Versioned {
     fn uid_and_version(&self) -> (&str, &str);
 
-    /// The same object, as it was before? Versions of one resource are numbers that grow.
+    /// Is it an older version of the same object? Versions of one resource are growing numbers.
     fn is_older_than(&self, other: &Self) -> bool {
         let ((uid, version), (other_uid, other_version)) =
             (self.uid_and_version(), other.uid_and_version());
@@ -118,8 +118,8 @@ impl Versioned for SealingKey {
     }
 }
 
-/// A watch runs behind the answers to our own writes: what it shows of before is not taken for
-/// the present. A SealingKey would lose its fingerprint, and get another identity.
+/// Inserts an object unless a newer version is known: a watch lags behind the answers to our own
+/// writes. Otherwise, a SealingKey would lose its fingerprint and get another identity.
 fn insert_newer<T: Versioned>(known: &mut BTreeMap<String, T>, name: String, new: T) {
     if known.get(&name).is_none_or(|old| !new.is_older_than(old)) {
         known.insert(name, new);
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_watch_shows_of_before_is_not_taken_over() {
+    fn older_versions_from_a_watch_are_ignored() {
         let mut reader = KeyReader::default();
         for (uid, version, kept) in [
             ("u", "10", "10"),

@@ -1,4 +1,4 @@
-//! Acts on what is decided about keys: makes key pairs, writes SealingKeys and their statuses.
+//! Acts on the decisions about keys: generates key pairs, writes SealingKeys and their statuses.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,17 +29,17 @@ use crate::status::{self, Outcome};
 use crate::telemetry::{Health, Metrics};
 use crate::watch::{Change, changes};
 
-/// What it is called in logs, metrics and readiness.
+/// Its name in logs, metrics and readiness.
 pub const NAME: &str = "SealingKey";
 /// Longest pause after a failed step.
 const MAX_PAUSE: Duration = Duration::from_secs(30);
-/// Rounds of deciding and acting before the watches are heard again.
+/// Rounds of deciding and acting before changes from the watches are read again.
 const ROUNDS: usize = 8;
-/// How often revocations that waited for their objects are looked at again.
+/// How often a revocation that waits for its objects is reconsidered.
 const RECHECK: Duration = Duration::from_secs(5);
 
-/// Keeps identities and SealingKeys in step: reads them from the first moment on, acts while this
-/// replica leads.
+/// Keeps identities and SealingKeys in sync. It always reads them, and acts while this replica
+/// leads.
 pub struct KeyReconciler {
     client: Client,
     secrets: Api<Secret>,
@@ -86,7 +86,7 @@ impl KeyReconciler {
             if !self.seen.is_complete() {
                 continue;
             }
-            // A fault of ours in one step is no reason to stop looking after keys.
+            // A bug of ours in one step must not stop the reconciles of keys.
             let step = caught(self.step()).await;
             health.ready(NAME);
             pause = match step {
@@ -120,13 +120,13 @@ impl KeyReconciler {
         (secrets, keys)
     }
 
-    /// Acts until nothing is left to do. Answers of the server are taken over at once, so that
-    /// nothing is done twice before a watch tells of it. One step that fails does not keep the
-    /// others; the first failure is returned.
+    /// Acts until nothing is left to do. The server's answers are applied at once, so that nothing
+    /// is done twice before a watch reports it. A failed action does not prevent the others; the
+    /// first failure is returned.
     async fn step(&mut self) -> Result<(), ApiFailure> {
         let usage = self.leading.borrow().clone();
         let leads = usage.is_some();
-        // Whoever does not lead knows no users, and judges no revocation.
+        // A replica that does not lead knows no users, and decides about no revocation.
         let usage = usage.unwrap_or_else(|| Arc::new(|_| Users::Unknown));
         for _ in 0..ROUNDS {
             let (actions, keys) = decide(&World {
@@ -221,7 +221,7 @@ impl KeyReconciler {
         Ok(())
     }
 
-    /// Makes a key pair. The Secret's name comes from the SealingKey's UID, so that a create whose
+    /// Generates a key pair. The Secret is named after the SealingKey's UID, so that a create whose
     /// answer was lost cannot happen twice.
     async fn generate(
         &mut self,
@@ -303,7 +303,7 @@ fn longer(pause: Duration) -> Duration {
     (pause * 2).clamp(Duration::from_secs(1), MAX_PAUSE)
 }
 
-/// The time in whole seconds, which is what Kubernetes keeps.
+/// The time in whole seconds, as Kubernetes stores it.
 fn now() -> Timestamp {
     let now = Timestamp::now();
     Timestamp::from_second(now.as_second()).unwrap_or(now)

@@ -1,59 +1,59 @@
-//! What is remembered of an object between two reconciles, whatever its kind.
+//! What is remembered about an object between reconciles, whatever its kind.
 
 use std::time::Duration;
 
 use kube::core::object::HasStatus;
 use tokio::time::Instant;
 
+use super::Version;
 use super::raw::{Asked, Raw};
-use crate::secret::Written;
 
-/// Drift that comes back within this time is somebody else's doing.
+/// Drift that comes back within this time is caused by another writer.
 const HEALS_TOGETHER: Duration = Duration::from_secs(10);
 
-/// What is remembered of an object; `T` is what its kind adds.
+/// What is remembered about an object; `T` is what its kind adds.
 #[derive(Clone, Debug, Default)]
 pub struct Known<T> {
     /// Its UID.
     pub uid: String,
-    /// What the watch showed last.
+    /// The request that was last observed.
     pub seen: Asked,
-    /// What was dealt with last, by this process or by the one before it.
+    /// The request that was last handled, by this process or by the one before it.
     pub handled: Option<Asked>,
-    /// The generation that once synced, if the present one did.
+    /// The current generation, if it has synced.
     pub synced_generation: Option<i64>,
     /// Was its status Ready, for that generation?
     pub ready: bool,
-    /// It is being deleted: nothing is done for it any more.
+    /// Is it being deleted? Then it is not reconciled any more.
     pub terminating: bool,
-    /// The Secret as it was written or found right last.
-    pub target: Option<Written>,
+    /// The Secret as it was last written or found right.
+    pub target: Option<Version>,
     /// Failures in a row.
     pub failures: u32,
-    /// Grows when what was decided with does not count any more: keys, say.
+    /// Grows when the inputs of a decision change (keys, say) and the decision no longer holds.
     pub epoch: u64,
-    /// Drift put right in short order.
+    /// Corrections of drift in quick succession.
     pub heals: u32,
-    /// When drift was put right last.
+    /// When drift was last corrected.
     pub last_heal: Option<Instant>,
     /// What the kind adds.
     pub own: T,
 }
 
-/// What a watch showed of an object that was known.
+/// How an observed object differs from what was known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum News {
-    /// An object that was not known, or one that was made again.
+    /// An object that was not known, or was created again.
     New,
-    /// Another spec: its own failures.
+    /// Another spec. Failures are counted anew.
     Changed,
-    /// The spec that was known.
+    /// The known spec.
     Same,
 }
 
 impl<T> Known<T> {
-    /// Takes in what a watch shows of the object. One that is not known is recalled, from its
-    /// status say.
+    /// Observes the object as a watch shows it. If it is not known, `recall` restores what an
+    /// earlier process knew, from the object's status, say.
     pub fn observe<K: HasStatus>(
         &mut self,
         object: &Raw<K>,
@@ -73,38 +73,38 @@ impl<T> Known<T> {
         news
     }
 
-    /// Is there something to do? `secret` is the Secret as it was last seen.
-    pub fn has_work(&self, secret: Option<&Written>) -> bool {
+    /// Does it need a reconcile? `secret` is the Secret as it was last observed.
+    pub fn has_work(&self, secret: Option<&Version>) -> bool {
         let is_handled = self.handled.as_ref() == Some(&self.seen);
         !self.terminating && (!is_handled || self.drifted(secret))
     }
 
-    /// Is the Secret another than the one that was written? Only for objects that are in sync.
-    pub fn drifted(&self, secret: Option<&Written>) -> bool {
+    /// Does the Secret differ from the one that was written? Only for objects that are in sync.
+    pub fn drifted(&self, secret: Option<&Version>) -> bool {
         self.ready && !self.terminating && self.target.is_some() && self.target.as_ref() != secret
     }
 
-    /// Is there nothing to do? Asked again when its turn comes: the trigger may be an echo of our
-    /// own write.
-    pub fn settled(&self, secret: Option<&Written>) -> bool {
+    /// Does it need no reconcile? Checked again when its turn comes: the trigger may be an echo of
+    /// our own write.
+    pub fn settled(&self, secret: Option<&Version>) -> bool {
         self.ready && self.handled.as_ref() == Some(&self.seen) && !self.drifted(secret)
     }
 
-    /// What was decided does not hold any more.
+    /// Invalidates the last decision.
     pub fn recheck(&mut self) {
         self.handled = None;
         self.failures = 0;
         self.epoch += 1;
     }
 
-    /// Counts a failure after which nothing counts as done; how many there were in a row.
+    /// Counts a failure, so that the object counts as not handled. Returns the failures in a row.
     pub fn failed(&mut self) -> u32 {
         self.handled = None;
         self.failures = self.failures.saturating_add(1);
         self.failures
     }
 
-    /// Counts drift that was put right: what comes back within seconds is another writer's doing.
+    /// Counts a correction of drift. Drift that returns within seconds is caused by another writer.
     pub fn healed(&mut self, now: Instant) {
         let again = self
             .last_heal

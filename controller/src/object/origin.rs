@@ -1,11 +1,11 @@
-//! The resource that something is done for: a Secret written, an event published, a status set.
+//! The resource for which a Secret is written, an event published or a status set.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use sealkit_core::api::{GROUP, VERSION};
 use sealkit_core::names;
 use serde_json::{Value, json};
 
-/// A kind of resource, in the words by which the API server knows it.
+/// A kind of resource, as the API server names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Kind {
     /// API group.
@@ -45,9 +45,9 @@ impl Kind {
 /// One object of some kind.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Origin {
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
-    /// Its namespace; empty for objects of the cluster.
+    /// Its namespace; empty for cluster-scoped objects.
     pub namespace: String,
     /// Its name.
     pub name: String,
@@ -83,7 +83,7 @@ impl Origin {
         format!("/apis/{group}/{version}{namespace}/{plural}/{}", self.name)
     }
 
-    /// As events name what they are about (`ObjectReference`).
+    /// The `ObjectReference` by which events name it.
     pub fn reference(&self) -> Value {
         json!({
             "apiVersion": self.kind.api_version(),
@@ -94,7 +94,7 @@ impl Origin {
         })
     }
 
-    /// As the controller owner of what is made for it.
+    /// The owner reference that makes it the controller owner of an object.
     pub fn owner_reference(&self) -> OwnerReference {
         OwnerReference {
             api_version: self.kind.api_version(),
@@ -113,24 +113,26 @@ impl Origin {
             && owner.api_version.split('/').next() == Some(self.kind.group)
     }
 
-    /// `<Kind>/<name>`: as people name it in an annotation of its namespace.
+    /// `<Kind>/<name>`, as people name it in an annotation in its namespace.
     pub fn title(&self) -> String {
         format!("{}/{}", self.kind.kind, self.name)
     }
 
-    /// `<Kind>/<namespace>/<name>/<uid>`: as it marks what it made.
+    /// `<Kind>/<namespace>/<name>/<uid>`, with which it marks its Secrets.
     pub fn marker(&self) -> String {
         format!("{}{}", self.lineage(), self.uid)
     }
 
-    /// The marker without the UID: an object that was deleted and made again has the same. With
-    /// the namespace in it, a copy of the marked object elsewhere belongs to nobody there.
+    /// The marker without the UID, so that it is the same for an object that was deleted and
+    /// created again. It includes the namespace, so that a copy of a marked Secret elsewhere
+    /// belongs to nobody there.
     pub fn lineage(&self) -> String {
         format!("{}/{}/{}/", self.kind.kind, self.namespace, self.name)
     }
 
-    /// 32 hex characters that stand for the title where a name is too long: not the UID, since an
-    /// object that is made again goes on where the one before it stopped.
+    /// 32 hex characters that stand for the title where a name would be too long. They do not
+    /// depend on the UID, since an object that is created again continues where the old one
+    /// stopped.
     pub fn digest(&self) -> String {
         names::digest(self.title().as_bytes())
     }
@@ -154,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn objects_of_the_cluster_have_no_namespace_in_their_path() {
+    fn cluster_scoped_objects_have_no_namespace_in_their_path() {
         let mut origin = Origin {
             kind: SEALED_SECRET,
             namespace: "shop".into(),

@@ -1,4 +1,4 @@
-//! Where objects are: in the whole cluster, or in the namespaces that are served.
+//! Places of objects: the whole cluster, or the namespaces that are served.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -35,14 +35,14 @@ impl fmt::Display for Key {
     }
 }
 
-/// Namespaces take turns.
+/// Namespaces take turns in the queue.
 impl Grouped for Key {
     fn group(&self) -> &str {
         &self.namespace
     }
 }
 
-/// The whole cluster, or one namespace of it: what one watch covers.
+/// What one watch covers: the whole cluster, or one namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Namespaces {
     /// The whole cluster.
@@ -52,7 +52,7 @@ pub enum Namespaces {
 }
 
 impl Namespaces {
-    /// Is the object in there?
+    /// Is the object in it?
     pub fn covers(&self, key: &Key) -> bool {
         match self {
             Self::All => true,
@@ -73,7 +73,7 @@ where
     }
 }
 
-/// What is served: each namespace for itself, or the whole cluster at once.
+/// What the controller serves: each namespace by itself, or the whole cluster at once.
 pub fn served(settings: &Settings) -> Vec<Namespaces> {
     let namespaces: BTreeSet<&String> = settings.watch_namespaces.iter().collect();
     if namespaces.is_empty() {

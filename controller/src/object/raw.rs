@@ -1,4 +1,4 @@
-//! Objects as the server sends them, read leniently and cheaply.
+//! Objects as the API server sends them, read leniently and cheaply.
 
 use std::borrow::Cow;
 use std::marker::PhantomData;
@@ -17,21 +17,21 @@ use serde_json::value::RawValue;
 
 use super::{Kind, Origin};
 
-/// Bytes of a request annotation that is heard; longer ones are no timestamps.
+/// Bytes of a request annotation that is accepted; longer ones are no timestamps.
 const REQUEST_BYTES: usize = 64;
 
-/// An object of the kind `K` as the server sends it: whatever its spec holds, it can be read, so
-/// that one bad object never stops the watch.
+/// An object of the kind `K` as the API server sends it. It can be read whatever its spec contains,
+/// so that one bad object never stops the watch.
 #[derive(Deserialize)]
 #[serde(bound = "K: HasStatus, K::Status: DeserializeOwned")]
 pub struct Raw<K: HasStatus> {
     /// Metadata.
     pub metadata: ObjectMeta,
-    /// The spec, not read yet: as text it takes little, and whoever only looks whether there is
-    /// work needs no more.
+    /// The spec as text, which takes little memory and is enough to see whether a reconcile is
+    /// needed.
     #[serde(default = "nothing")]
     spec: Box<RawValue>,
-    /// The status, if it is one of ours.
+    /// The status, if it has the expected form.
     #[serde(default, deserialize_with = "lenient_status")]
     pub status: Option<K::Status>,
     #[serde(skip)]
@@ -48,12 +48,12 @@ fn lenient_status<'de, D: Deserializer<'de>, S: DeserializeOwned>(
     Ok(serde_json::from_value(Value::deserialize(deserializer)?).ok())
 }
 
-/// What was asked of an object: a spec, and perhaps another look at it.
+/// What was requested of an object: a spec, and perhaps another reconcile.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Asked {
     /// The generation of the spec.
     pub generation: i64,
-    /// The annotation that asks for a reconcile.
+    /// The annotation that requests a reconcile.
     pub requested_at: Option<String>,
 }
 
@@ -73,12 +73,12 @@ impl<K: HasStatus> Raw<K> {
         self.metadata.deletion_timestamp.is_some()
     }
 
-    /// What is asked of it now.
+    /// What is requested of it now.
     pub fn asked(&self) -> Asked {
         let annotations = self.metadata.annotations.as_ref();
         let requested_at = annotations
             .and_then(|all| all.get(RECONCILE_REQUESTED_AT))
-            // It is kept in memory and echoed in the status.
+            // The value is kept in memory and repeated in the status.
             .filter(|text| text.len() <= REQUEST_BYTES);
         Asked {
             generation: self.generation(),
@@ -86,7 +86,7 @@ impl<K: HasStatus> Raw<K> {
         }
     }
 
-    /// It, as somebody's origin.
+    /// The object as the origin of a Secret, event or status.
     pub fn origin(&self, kind: Kind) -> Origin {
         Origin::of(kind, &self.metadata)
     }
@@ -95,23 +95,23 @@ impl<K: HasStatus> Raw<K> {
     pub fn spec(&self) -> Spec {
         let text = self.spec.get();
         Spec {
-            // What is too deep is none.
+            // JSON that is nested too deeply counts as no spec.
             value: serde_json::from_str(text).unwrap_or_default(),
             text_size: text.len(),
         }
     }
 
-    /// Bytes that its spec takes once it is read, roughly.
+    /// Roughly the bytes that its spec takes once it is read.
     pub fn spec_size(&self) -> usize {
         memory_size(self.spec.get())
     }
 
-    /// Bytes that it takes in memory, roughly, while its spec is text.
+    /// Roughly the bytes that it takes in memory while its spec is text.
     fn waiting_size(&self) -> usize
     where
         K::Status: Serialize,
     {
-        /// A field of the metadata or the status is about so much larger than its JSON.
+        /// How much larger a field of the metadata or the status is than its JSON.
         const GROWTH: usize = 3;
         let parts = json_size(&self.metadata) + json_size(&self.status);
         self.spec.get().len() + parts * GROWTH
@@ -132,7 +132,7 @@ where
     }
 }
 
-/// Its name only: a spec may be a megabyte.
+/// Shows the name only: a spec may have a megabyte.
 impl<K: HasStatus> std::fmt::Debug for Raw<K> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let ObjectMeta {
@@ -171,7 +171,7 @@ impl<K: HasStatus + Resource<DynamicType = ()>> Resource for Raw<K> {
     }
 }
 
-/// A spec as it was read, not judged yet.
+/// A spec as it was read, not checked yet.
 pub struct Spec {
     /// The spec.
     pub value: Value,
@@ -179,9 +179,9 @@ pub struct Spec {
 }
 
 impl Spec {
-    /// Bytes as compact JSON, or what is certainly as far from the limit.
+    /// Bytes as compact JSON, or an estimate if it is far below the limit.
     pub fn json_size(&self) -> usize {
-        // Text can be longer than it must be, and shorter only where there are numbers.
+        // Text can be longer than compact JSON, and is shorter only if it has numbers.
         if self.text_size < limits::OBJECT_BYTES / 8 {
             self.text_size
         } else {
@@ -190,15 +190,15 @@ impl Spec {
     }
 }
 
-/// The memory in which objects wait for their turn with their specs; those that do not fit are read
-/// again when it comes.
+/// The memory in which objects wait for their turn with their specs. Objects that do not fit are
+/// read again when their turn comes.
 pub struct WaitingRoom {
     used: Arc<AtomicUsize>,
     bytes: usize,
 }
 
-/// An object that waits for its turn with its spec, or has it. Its memory counts as long as it
-/// lives.
+/// An object with its spec that waits for its turn or has it. Its memory counts until it is
+/// dropped.
 pub struct Waiting<K: HasStatus> {
     /// The object.
     pub object: Arc<Raw<K>>,
@@ -207,13 +207,13 @@ pub struct Waiting<K: HasStatus> {
 }
 
 impl WaitingRoom {
-    /// With room for so many bytes.
+    /// A room for this many bytes.
     pub fn new(bytes: usize) -> Self {
         let used = Arc::default();
         Self { used, bytes }
     }
 
-    /// Nothing where too much waits already.
+    /// Admits an object; `None` if too much waits already.
     pub fn enter<K: HasStatus>(&self, object: Raw<K>) -> Option<Waiting<K>>
     where
         K::Status: Serialize,

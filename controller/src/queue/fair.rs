@@ -2,8 +2,8 @@
 
 use std::collections::{HashMap, VecDeque};
 
-/// Keys by group, in the order in which they came; groups take turns, so that a flood in one does
-/// not delay the others.
+/// Keys by group, in the order of arrival. Groups take turns, so that a flood in one does not delay
+/// the others.
 pub(super) struct FairLane<K> {
     groups: HashMap<String, VecDeque<(K, u64)>>,
     /// Groups that have keys, the next one first.
@@ -28,8 +28,8 @@ impl<K> FairLane<K> {
         }
     }
 
-    /// The first key that `current` knows still, of the group whose turn it is and that `may_run`;
-    /// with its group.
+    /// Takes the first `current` key of the next group that `may_run`. Returns the group and the
+    /// key.
     pub(super) fn pop(
         &mut self,
         may_run: impl Fn(&str) -> bool,

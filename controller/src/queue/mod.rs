@@ -1,6 +1,6 @@
-//! The one queue of all reconcilers. It merges triggers per key, never hands out one key twice at
+//! The queue that all reconcilers use. It merges triggers per key, never hands out a key twice at
 //! once, prefers work that somebody waits for over background work, lets groups of keys take turns,
-//! and holds due times. It knows no cluster and is tested without one.
+//! and keeps due times. It knows no cluster and is tested without one.
 
 mod fair;
 mod pause;
@@ -18,16 +18,16 @@ use fair::FairLane;
 pub use pause::{LONGEST_PAUSE, pause};
 pub use turns::{Place, Turns};
 
-/// A key that belongs to a group: groups take turns.
+/// A key that belongs to a group. Groups take turns.
 pub trait Grouped {
-    /// The group: for objects their namespace.
+    /// The group: for objects, their namespace.
     fn group(&self) -> &str;
 }
 
 /// Which work goes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Lane {
-    /// New or changed objects, drift: somebody waits.
+    /// New or changed objects and drift: somebody waits.
     Fresh,
     /// Retries and rechecks.
     Background,
@@ -43,24 +43,24 @@ impl Lane {
     }
 }
 
-/// One piece of work, handed out once until [`Queue::done`].
+/// One piece of work. Its key is not handed out again until [`Queue::done`].
 #[derive(Debug)]
 pub struct Work<K, T> {
     /// What to reconcile.
     pub key: K,
     /// The latest payload that a trigger brought, if any.
     pub payload: Option<T>,
-    /// The lane it came by.
+    /// Its lane.
     pub lane: Lane,
-    /// When it became due: for the wait metric.
+    /// When it became due, for the metric of waits.
     pub due: Instant,
 }
 
-/// See the module's text. `K` identifies an object, `T` is what triggers carry along.
+/// See the module's documentation. `K` identifies an object, `T` is what triggers carry along.
 pub struct Queue<K, T> {
     state: Mutex<State<K, T>>,
     wake: Notify,
-    /// Keys of one group that are handed out at once.
+    /// Keys of one group that may be handed out at once.
     at_once: usize,
 }
 
@@ -69,7 +69,7 @@ struct Pending<T> {
     due: Instant,
     payload: Option<T>,
     sequence: u64,
-    /// Stands in `ready` or in `delayed`; false while its key runs.
+    /// Is it in `ready` or `delayed`? Not while its key runs.
     scheduled: bool,
 }
 
@@ -85,13 +85,13 @@ struct State<K, T> {
     closed: bool,
 }
 
-/// Every so many times the background lane goes first, so that a flood of fresh work does not
-/// starve everybody's retries.
+/// In one of this many turns the background lane goes first, so that a flood of fresh work does not
+/// starve retries.
 const BACKGROUND_TURN: u64 = 8;
 
 impl<K: Clone + Eq + Hash + Grouped, T> Queue<K, T> {
-    /// An empty queue that hands out at most so many keys of one group at once: fewer than there
-    /// are workers, so that slow work in one group leaves some to the others.
+    /// An empty queue that hands out at most `at_once` keys of one group at once. With more workers
+    /// than that, slow work in one group leaves some to the others.
     pub fn new(at_once: usize) -> Self {
         Self {
             at_once: at_once.max(1),
@@ -110,8 +110,8 @@ impl<K: Clone + Eq + Hash + Grouped, T> Queue<K, T> {
         }
     }
 
-    /// Adds a trigger. A key that waits already keeps the earlier due time and the better lane,
-    /// and takes the newer payload; a key that runs is handed out again after it is done.
+    /// Adds a trigger. A key that waits already keeps the earlier due time and the better lane, and
+    /// gets the newer payload. A key that runs is handed out again after it is done.
     pub fn push(&self, key: K, lane: Lane, due: Instant, payload: Option<T>) {
         let mut state = self.lock();
         if state.closed {
@@ -138,7 +138,7 @@ impl<K: Clone + Eq + Hash + Grouped, T> Queue<K, T> {
         self.wake.notify_one();
     }
 
-    /// The next piece of work that is due; waits for it. `None` once the queue is closed.
+    /// Waits for the next piece of work that is due. `None` once the queue is closed.
     pub async fn next(&self) -> Option<Work<K, T>> {
         loop {
             let notified = self.wake.notified();
@@ -149,7 +149,7 @@ impl<K: Clone + Eq + Hash + Grouped, T> Queue<K, T> {
                 }
                 state.promote(Instant::now());
                 if let Some(work) = state.take(self.at_once) {
-                    // Others may wait for what is left.
+                    // Other workers may wait for the rest.
                     if state.ready.iter().any(|lane| !lane.is_empty()) {
                         self.wake.notify_one();
                     }
@@ -169,7 +169,7 @@ impl<K: Clone + Eq + Hash + Grouped, T> Queue<K, T> {
         }
     }
 
-    /// Says that the work on a key has ended: it may be handed out again.
+    /// Ends the work on a key, which may then be handed out again.
     pub fn done(&self, key: &K) {
         let mut state = self.lock();
         state.running.remove(key);
@@ -184,7 +184,7 @@ impl<K: Clone + Eq + Hash + Grouped, T> Queue<K, T> {
             state.schedule(key.clone(), pending, false);
         }
         drop(state);
-        // For the key itself, or for another of its group.
+        // Work on this key, or on another of its group, may be possible now.
         self.wake.notify_one();
     }
 
@@ -196,7 +196,7 @@ impl<K: Clone + Eq + Hash + Grouped, T> Queue<K, T> {
         }
     }
 
-    /// Hands out nothing any more: every waiter gets `None`.
+    /// Stops handing out work: every waiter gets `None`.
     pub fn close(&self) {
         self.lock().closed = true;
         self.wake.notify_waiters();
@@ -230,7 +230,7 @@ impl<K: Clone + Eq + Hash + Grouped, T> State<K, T> {
         self.pending.insert(key, pending);
     }
 
-    /// Entries in `ready` are left behind and skipped by their old sequence number.
+    /// Entries in `ready` stay there, and are skipped by their old sequence number.
     fn unschedule(&mut self, pending: &Pending<T>) {
         if pending.scheduled {
             self.delayed.remove(&(pending.due, pending.sequence));
@@ -295,8 +295,8 @@ impl<K: Clone + Eq + Hash + Grouped, T> State<K, T> {
     }
 }
 
-/// Until all workers ended: when their queue is closed, after the write under way. Watches never end;
-/// one that does, or a worker that breaks off, ends this.
+/// Waits until all workers have ended: when their queue is closed, each after its write in
+/// progress. Returns early if a watch ends, which none should, or if a worker is aborted.
 pub async fn drained(mut workers: JoinSet<()>, mut watches: JoinSet<()>) {
     loop {
         tokio::select! {

@@ -1,15 +1,15 @@
-//! How long to wait before another try.
+//! How long to wait before a retry.
 
 use std::time::Duration;
 
 use rand_core::{OsRng, RngCore};
 
-/// First pause after a failure; doubles each time.
+/// First pause after a failure; it doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-/// Longest pause between two tries, for ever.
+/// Longest pause between two tries. Retries never end.
 pub const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 
-/// min(1 s · 2ⁿ, 5 min), each a fifth up or down so that many objects do not move as one.
+/// min(1 s · 2ⁿ, 5 min), plus or minus up to a fifth, so that many objects do not retry at once.
 pub fn pause(failures: u32) -> Duration {
     let doubled = FIRST_PAUSE * 2u32.saturating_pow(failures.saturating_sub(1).min(16));
     let jitter = 0.8 + 0.4 * f64::from(OsRng.next_u32()) / f64::from(u32::MAX);

@@ -1,4 +1,4 @@
-//! Places for work that is dear: groups take turns for them, and none takes them all.
+//! Places for expensive work. Groups take turns for them, and none takes all of them.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::fair::FairLane;
 
-/// See the module's text.
+/// See the module's documentation.
 pub struct Turns {
     state: Mutex<State>,
     /// Places of one group at once.
@@ -20,14 +20,14 @@ struct State {
     waiting: FairLane<oneshot::Sender<Place>>,
 }
 
-/// A place; given back when dropped.
+/// A place, which is free again when dropped.
 pub struct Place {
     turns: Arc<Turns>,
     group: String,
 }
 
 impl Turns {
-    /// So many places, and of them so many for one group at once.
+    /// `places` in all, and at most `at_once` of them for one group.
     pub fn new(places: usize, at_once: usize) -> Arc<Self> {
         let state = State {
             free: places,
@@ -40,22 +40,22 @@ impl Turns {
         })
     }
 
-    /// Waits for a place. Whoever stops waiting is passed over.
+    /// Waits for a place. A caller that stops waiting is skipped.
     pub async fn take(self: &Arc<Self>, group: &str) -> Place {
         let (sender, receiver) = oneshot::channel();
         self.lock().waiting.push(group, sender, 0);
         self.hand_out();
         match receiver.await {
             Ok(place) => place,
-            // The sender waits in a lane that lives as long as we do.
+            // The sender waits in a lane that lives as long as this.
             Err(_) => std::future::pending().await,
         }
     }
 
-    /// Gives free places to those whose turn it is.
+    /// Hands out free places in turn.
     fn hand_out(self: &Arc<Self>) {
         while let Some((sender, place)) = self.next() {
-            // Not taken: dropped here, outside the lock, which gives it back.
+            // If nobody takes the place, dropping it here, outside the lock, frees it.
             drop(sender.send(place));
         }
     }

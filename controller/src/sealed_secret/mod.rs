@@ -20,10 +20,10 @@ use tokio::time::Instant;
 
 use crate::keys::Users;
 use crate::kubernetes::ApiFailure;
-use crate::object::{Key, Namespaces, Raw, Waiting, WaitingRoom, api};
+use crate::object::{Key, Namespaces, Raw, Version, Waiting, WaitingRoom, api};
 use crate::queue::{Lane, Queue, Turns, Work, pause};
 use crate::reconciler::{Context, Reconciler, Retry};
-use crate::secret::{SecretListener, SecretWatch, Secrets, Written};
+use crate::secret::{SecretListener, SecretWatch, Secrets};
 use crate::telemetry::{KindReady, Metrics};
 use crate::watch::{Change, changes, streams_lists};
 
@@ -272,7 +272,7 @@ impl Reconciler for SealedSecrets {
 }
 
 impl SecretListener for SealedSecrets {
-    fn secret_changed(&self, key: &Key, current: Option<&Written>) {
+    fn secret_changed(&self, key: &Key, current: Option<&Version>) {
         let heals = {
             let known = self.known();
             let drifted = |known: &&Known| known.drifted(current);

@@ -16,9 +16,9 @@ use super::state::{Known, is_known_keyless, written};
 use super::{KIND, SMALL, SealedSecretObject, SealedSecrets};
 use crate::keys::Keys;
 use crate::kubernetes::ApiFailure;
-use crate::object::{Asked, Key, SEALED_SECRET, Spec, Waiting};
+use crate::object::{Asked, Key, SEALED_SECRET, Spec, Version, Waiting};
 use crate::queue::{LONGEST_PAUSE, Lane, Place, Work, pause};
-use crate::secret::{Consent, Desired, Op, Ownership, Revision, WriteError, Written};
+use crate::secret::{Consent, Desired, Op, Ownership, Revision, WriteError};
 use crate::status::{self, Outcome};
 use crate::telemetry::{EventKind, KindOp, ReasonLabel, kind_label};
 
@@ -29,7 +29,7 @@ const MISSING_PAUSE: Duration = Duration::from_secs(15);
 struct Done {
     outcome: Outcome,
     /// The Secret as written; `None` where the last good one stays.
-    written: Option<(Written, Op)>,
+    written: Option<(Version, Op)>,
     /// What opening said of keys; `None` where it did not open.
     opened: Option<OpenedBy>,
     /// Look again although nothing tells us to, after a growing pause of at most this.

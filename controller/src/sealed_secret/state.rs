@@ -5,8 +5,7 @@ use sealkit_core::keys::Fingerprint;
 use tokio::time::Instant;
 
 use super::SealedSecretObject;
-use crate::object::{Asked, News};
-use crate::secret::Written;
+use crate::object::{Asked, News, Version};
 use crate::status;
 
 /// What is remembered of a SealedSecret.
@@ -31,7 +30,7 @@ pub(super) struct Opening {
 pub(super) fn observe(
     known: &mut Known,
     object: &SealedSecretObject,
-    secret: Option<&Written>,
+    secret: Option<&Version>,
     newest: Option<Fingerprint>,
 ) -> bool {
     match known.observe(object, recalled) {
@@ -84,8 +83,8 @@ fn recalled(object: &SealedSecretObject) -> Known {
 }
 
 /// A Secret as a status records it.
-pub(super) fn written(target: &TargetStatus) -> Written {
-    Written {
+pub(super) fn written(target: &TargetStatus) -> Version {
+    Version {
         uid: target.uid.clone(),
         resource_version: target.resource_version.clone(),
     }
@@ -138,8 +137,8 @@ mod tests {
         )
     }
 
-    fn version(resource_version: &str) -> Written {
-        Written {
+    fn version(resource_version: &str) -> Version {
+        Version {
             uid: "s".into(),
             resource_version: resource_version.into(),
         }

@@ -6,10 +6,9 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use serde_json::{Value, json};
 
-use super::Written;
 use super::desired::{Desired, MERGED_ANNOTATION};
 use super::plan;
-use crate::object::Origin;
+use crate::object::{Origin, Version};
 
 /// Field manager that all sources merged under once: see [`upgrade`].
 const FORMER_FIELD_MANAGER: &str = "sealkit-merge";
@@ -24,7 +23,7 @@ pub(super) fn field_manager(origin: &Origin) -> String {
 #[derive(Debug, PartialEq)]
 pub(super) enum MergePlan {
     /// Nothing: it is right.
-    InSync(Written),
+    InSync(Version),
     /// Merge this patch, then look again: it makes ours what was ours under the former field manager.
     Upgrade(Value),
     /// Apply this on the server's side, without force.
@@ -54,7 +53,7 @@ pub(super) fn plan_merge(existing: &Secret, desired: &Desired) -> MergePlan {
     }
     // Right as it is.
     if is_merged(existing, desired) {
-        return MergePlan::InSync(Written::of(&existing.metadata));
+        return MergePlan::InSync(Version::of(&existing.metadata));
     }
     // Only if nobody changed it meanwhile.
     MergePlan::Apply(applied(existing, desired))
@@ -137,7 +136,7 @@ fn is_merged(existing: &Secret, desired: &Desired) -> bool {
 /// All that we apply: what is missing in it and was applied before goes.
 fn applied(existing: &Secret, desired: &Desired) -> Value {
     let meta = &existing.metadata;
-    let current = Written::of(meta);
+    let current = Version::of(meta);
     json!({
         "apiVersion": "v1",
         "kind": "Secret",
@@ -167,7 +166,7 @@ fn upgrade(existing: &Secret, origin: &Origin) -> Option<Value> {
         .next()
         .filter(|_| marker.starts_with(&origin.lineage()))?;
     former.manager = Some(field_manager(origin));
-    let current = Written::of(meta);
+    let current = Version::of(meta);
     Some(json!({"metadata": {
         "uid": current.uid,
         "resourceVersion": current.resource_version,

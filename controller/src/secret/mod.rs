@@ -1,6 +1,6 @@
-//! The one way a Secret is watched and written: created, patched to exactly what its source says, or replaced
-//! where Kubernetes allows no patch; or keys added to a Secret of somebody else. Every write of an
-//! existing Secret carries its resourceVersion, so that a writer that lost its lease cannot do harm;
+//! The one way a Secret is watched and written: created, patched to exactly what its source says,
+//! or replaced where Kubernetes allows no patch; or keys added to a Secret of somebody else. Every
+//! write of an existing Secret carries its resourceVersion, so that a writer that lost its lease cannot do harm;
 //! a create has nothing to carry, and is taken back if the source is not as it was.
 
 mod desired;
@@ -12,12 +12,12 @@ mod watch;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, Preconditions};
 use kube::{Api, Client};
 use sealkit_core::manifest;
 
 use crate::kubernetes::{self, ApiFailure};
+use crate::object::Version;
 
 pub use desired::{Consent, Desired, MANAGED_LABEL, Ownership, Revision};
 pub use freeze::Freeze;
@@ -70,26 +70,6 @@ impl From<ApiFailure> for WriteError {
     }
 }
 
-/// A Secret as it was written or found right: another UID or resourceVersion means that somebody
-/// changed it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Written {
-    /// Its UID.
-    pub uid: String,
-    /// Its resourceVersion.
-    pub resource_version: String,
-}
-
-impl Written {
-    /// That of an object with this metadata.
-    pub fn of(metadata: &ObjectMeta) -> Self {
-        Self {
-            uid: metadata.uid.clone().unwrap_or_default(),
-            resource_version: metadata.resource_version.clone().unwrap_or_default(),
-        }
-    }
-}
-
 /// How often a write is planned anew because somebody changed the Secret meanwhile, or because
 /// what was planned is one step of several.
 const TRIES: usize = 3;
@@ -114,8 +94,8 @@ impl Secrets {
     pub async fn write(
         &self,
         desired: &Desired,
-        recorded: Option<&Written>,
-    ) -> Result<(Written, Op), WriteError> {
+        recorded: Option<&Version>,
+    ) -> Result<(Version, Op), WriteError> {
         if recorded.is_none() && desired.ownership != Ownership::Merge {
             match self.create_once(desired).await {
                 Err(failure) if failure.is_already_exists() => {}
@@ -138,8 +118,8 @@ impl Secrets {
     async fn write_existing(
         &self,
         desired: &Desired,
-        recorded: Option<&Written>,
-    ) -> Result<(Written, Op), WriteError> {
+        recorded: Option<&Version>,
+    ) -> Result<(Version, Op), WriteError> {
         let existing = self.api(desired).get_opt(&desired.name).await;
         let Some(mut existing) = existing.map_err(ApiFailure::from)? else {
             if desired.ownership == Ownership::Merge {
@@ -168,13 +148,13 @@ impl Secrets {
             Plan::Patch(mut patch) => {
                 let meta = kubernetes::merge_patch(&self.client, &path(desired), &patch).await;
                 manifest::wipe(&mut patch);
-                Ok((Written::of(&meta?.metadata), Op::Patch))
+                Ok((Version::of(&meta?.metadata), Op::Patch))
             }
             Plan::Replace {
                 uid,
                 resource_version,
             } => {
-                let old = Written {
+                let old = Version {
                     uid,
                     resource_version,
                 };
@@ -184,7 +164,7 @@ impl Secrets {
     }
 
     /// Deletes exactly this Secret and creates the wanted one.
-    async fn replace(&self, desired: &Desired, old: Written) -> Result<Written, ApiFailure> {
+    async fn replace(&self, desired: &Desired, old: Version) -> Result<Version, ApiFailure> {
         // The server judges the new Secret before the old one goes: one that it refuses must not
         // cost the last good one. Validation and admission run before the name is looked up.
         let trial = format!("{}?dryRun=All", collection(desired));
@@ -196,7 +176,7 @@ impl Secrets {
         self.create_once(desired).await
     }
 
-    async fn merge(&self, desired: &Desired, plan: MergePlan) -> Result<(Written, Op), WriteError> {
+    async fn merge(&self, desired: &Desired, plan: MergePlan) -> Result<(Version, Op), WriteError> {
         let mut body = match plan {
             MergePlan::InSync(written) => return Ok((written, Op::None)),
             MergePlan::Conflict(why) => return Err(WriteError::Conflict(why)),
@@ -212,7 +192,7 @@ impl Secrets {
         let meta = kubernetes::apply(&self.client, &path, &body).await;
         manifest::wipe(&mut body);
         match meta {
-            Ok(meta) => Ok((Written::of(&meta.metadata), Op::Merge)),
+            Ok(meta) => Ok((Version::of(&meta.metadata), Op::Merge)),
             Err(failure) if failure.is_field_conflict() => Err(WriteError::Conflict(format!(
                 "somebody else manages fields of the Secret {}: {failure}",
                 desired.name
@@ -235,7 +215,7 @@ impl Secrets {
 
     /// Creates the Secret of a source that is still the same. A process that was frozen asks before
     /// and after: the freeze may come between the question and the create.
-    async fn create_once(&self, desired: &Desired) -> Result<Written, ApiFailure> {
+    async fn create_once(&self, desired: &Desired) -> Result<Version, ApiFailure> {
         if self.freeze.suspected() && !self.is_current(desired).await? {
             return Err(outdated());
         }
@@ -248,14 +228,14 @@ impl Secrets {
         Ok(written)
     }
 
-    async fn create(&self, desired: &Desired, path: &str) -> Result<Written, ApiFailure> {
+    async fn create(&self, desired: &Desired, path: &str) -> Result<Version, ApiFailure> {
         let mut body = desired.manifest();
         let meta = kubernetes::create(&self.client, path, &body).await;
         manifest::wipe(&mut body);
-        Ok(Written::of(&meta?.metadata))
+        Ok(Version::of(&meta?.metadata))
     }
 
-    async fn delete(&self, desired: &Desired, exactly: Written) -> Result<(), ApiFailure> {
+    async fn delete(&self, desired: &Desired, exactly: Version) -> Result<(), ApiFailure> {
         let params = DeleteParams::default().preconditions(Preconditions {
             uid: Some(exactly.uid),
             resource_version: Some(exactly.resource_version),

@@ -7,14 +7,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use sealkit_core::api::rules::is_refused_type;
 use serde_json::{Map, Value, json};
 
-use super::Written;
 use super::desired::{Desired, SOURCE_ANNOTATION, TEMPLATE_ANNOTATION, is_mark_of_a_merge};
+use crate::object::Version;
 
 /// What to do with an existing Secret.
 #[derive(Debug, PartialEq)]
 pub enum Plan {
     /// Nothing: it is right.
-    InSync(Written),
+    InSync(Version),
     /// Merge this patch.
     Patch(Value),
     /// Delete exactly this one, then create.
@@ -35,7 +35,7 @@ pub fn plan(existing: &Secret, desired: &Desired, recorded_uid: Option<&str>) ->
     if let Some(why) = foreign(existing, desired, recorded_uid) {
         return Plan::Conflict(why);
     }
-    let current = Written::of(&existing.metadata);
+    let current = Version::of(&existing.metadata);
     // Kubernetes changes neither.
     if is_of_another_type(existing, desired) || is_frozen_wrong(existing, desired) {
         return Plan::Replace {
@@ -259,7 +259,7 @@ mod tests {
     #[test]
     fn what_was_created_is_in_sync() {
         let plan = plan(&stored(&desired()), &desired(), None);
-        let target = Written {
+        let target = Version {
             uid: "s1".into(),
             resource_version: "9".into(),
         };

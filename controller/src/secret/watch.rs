@@ -11,8 +11,8 @@ use kube::runtime::watcher;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::{MANAGED_LABEL, Written};
-use crate::object::{Key, Namespaces, api};
+use super::MANAGED_LABEL;
+use crate::object::{Key, Namespaces, Version, api};
 use crate::telemetry::{Health, Metrics};
 use crate::watch::{Change, changes};
 
@@ -24,7 +24,7 @@ const NAME: &str = "Secret";
 pub trait SecretListener: Send + Sync {
     /// A Secret is as `current` now, or gone. Called without any lock held, also where nothing
     /// changed: after an interrupted watch everything is told again.
-    fn secret_changed(&self, key: &Key, current: Option<&Written>);
+    fn secret_changed(&self, key: &Key, current: Option<&Version>);
 }
 
 /// UID and resourceVersion of every labelled Secret in the namespaces that are served.
@@ -33,7 +33,7 @@ pub struct SecretWatch {
     health: Arc<Health>,
     metrics: Arc<Metrics>,
     served: Vec<Namespaces>,
-    current: Mutex<HashMap<Key, Written>>,
+    current: Mutex<HashMap<Key, Version>>,
     listeners: Mutex<Vec<Weak<dyn SecretListener>>>,
     /// Namespaces of `served` whose first list is complete.
     listed: watch::Sender<usize>,
@@ -65,7 +65,7 @@ impl SecretWatch {
     }
 
     /// The Secret as it was last seen.
-    pub fn current(&self, key: &Key) -> Option<Written> {
+    pub fn current(&self, key: &Key) -> Option<Version> {
         lock(&self.current).get(key).cloned()
     }
 
@@ -97,7 +97,7 @@ impl SecretWatch {
         while let Some(change) = changes.next().await {
             match change {
                 Change::Seen(secret) => {
-                    let (key, seen) = (Key::of(&secret.metadata), Written::of(&secret.metadata));
+                    let (key, seen) = (Key::of(&secret.metadata), Version::of(&secret.metadata));
                     lock(&self.current).insert(key.clone(), seen.clone());
                     self.changed(&key, Some(&seen));
                 }
@@ -122,7 +122,7 @@ impl SecretWatch {
         self.changed(key, None);
     }
 
-    fn changed(&self, key: &Key, current: Option<&Written>) {
+    fn changed(&self, key: &Key, current: Option<&Version>) {
         let listeners = lock(&self.listeners).clone();
         for listener in listeners.iter().filter_map(Weak::upgrade) {
             listener.secret_changed(key, current);

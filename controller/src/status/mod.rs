@@ -1,5 +1,5 @@
-//! The one way conditions are built and a status is written. kstatus (Flux, Helm, kubectl wait), Argo CD's Lua and
-//! Fleet's heuristics all read them; `docs/status.md` says what each status means.
+//! The only place that builds conditions and writes statuses. kstatus (Flux, Helm, kubectl wait),
+//! Argo CD's Lua and Fleet's heuristics read them; `docs/status.md` says what each status means.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -11,19 +11,19 @@ use serde_json::json;
 use crate::kubernetes::{self, ApiFailure};
 use crate::object::Origin;
 
-/// What became of one look at an object.
+/// The result of one reconcile.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Everything is there, for this generation.
+    /// This generation is fully reconciled.
     Ready(Reason, String),
-    /// Trouble that may pass by itself: retried for ever.
+    /// It failed, but may succeed later: retried for ever.
     Retrying(Reason, String),
-    /// Only a change of spec, keys or target helps.
+    /// It fails until somebody changes the spec, keys or target.
     Stalled(Reason, String),
 }
 
 impl Outcome {
-    /// The reason on Ready.
+    /// The reason of the condition Ready.
     pub fn reason(&self) -> Reason {
         match self {
             Self::Ready(reason, _) | Self::Retrying(reason, _) | Self::Stalled(reason, _) => {
@@ -32,7 +32,7 @@ impl Outcome {
         }
     }
 
-    /// The sentence on Ready.
+    /// The message of the condition Ready.
     pub fn message(&self) -> &str {
         match self {
             Self::Ready(_, message) | Self::Retrying(_, message) | Self::Stalled(_, message) => {
@@ -41,7 +41,7 @@ impl Outcome {
         }
     }
 
-    /// Is everything there?
+    /// Is this generation fully reconciled?
     pub fn is_ready(&self) -> bool {
         matches!(self, Self::Ready(..))
     }
@@ -49,8 +49,9 @@ impl Outcome {
 
 /// The conditions for an outcome: Reconciling or Stalled first, then Synced, Ready last.
 ///
-/// While a generation has never synced, retryable trouble leaves Ready Unknown: Argo CD's
-/// built-in scripts fail a sync at once on False. `previous` keeps transition times.
+/// While a generation has never synced, a failure that is retried leaves Ready Unknown: Argo CD's
+/// built-in scripts fail a sync at once on False. Where a status has not changed, its transition
+/// time comes from `previous`.
 pub fn conditions(
     outcome: &Outcome,
     generation: i64,
@@ -112,14 +113,14 @@ pub fn conditions(
         .collect()
 }
 
-/// The condition of this type, if it is there.
+/// The condition of this type, if it exists.
 pub fn find(conditions: &[Condition], type_: ConditionType) -> Option<&Condition> {
     conditions
         .iter()
         .find(|condition| condition.type_ == type_.name())
 }
 
-/// Are they equal but for transition times?
+/// Are they equal except for transition times?
 pub fn same(a: &[Condition], b: &[Condition]) -> bool {
     let timeless = |condition: &Condition| {
         let mut condition = condition.clone();
@@ -129,10 +130,10 @@ pub fn same(a: &[Condition], b: &[Condition]) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| timeless(a) == timeless(b))
 }
 
-/// Writes the status of an object as it was read under `version`, unless it is `old` still; the
-/// metadata after the write. Whatever else stood in the status goes, and nothing else of the object
-/// changes: the server ignores what the body lacks, and takes it at half the cost of a patch. The
-/// version makes a late write of a former leader fail.
+/// Writes the status of an object that was read at `version`, unless it equals `old`. Returns the
+/// metadata after the write. The write replaces the whole status and changes nothing else: the
+/// server ignores what the body lacks, at half the cost of a patch. The version makes a late write
+/// of a former leader fail.
 pub async fn write<S: Serialize + PartialEq>(
     client: &Client,
     origin: &Origin,

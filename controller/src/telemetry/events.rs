@@ -1,4 +1,4 @@
-//! Events: what people see of an object in `kubectl describe`.
+//! Events, which `kubectl describe` shows with an object.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -11,20 +11,20 @@ use tokio::sync::mpsc;
 use crate::kubernetes::{self, ApiFailure};
 use crate::object::Origin;
 
-/// Events waiting to be sent; further ones are dropped.
+/// Events that may wait to be sent; further ones are dropped.
 const BACKLOG: usize = 4096;
 
 /// Severity of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EventKind {
-    /// As it should be.
+    /// Nothing to do.
     Normal,
-    /// Somebody should look.
+    /// Somebody should act.
     Warning,
 }
 
-/// Sends events of `events.k8s.io`, best effort. The name of an event is made from its object,
-/// occasion and reason, so that one occasion has one event, also across restarts.
+/// Sends events of `events.k8s.io`, best effort. An event's name depends on its object, kind,
+/// reason and occasion, so that one occasion has one event, even across restarts.
 #[derive(Clone)]
 pub struct Events {
     sender: mpsc::Sender<(String, Value)>,
@@ -41,7 +41,7 @@ impl EventKind {
 }
 
 impl Events {
-    /// Starts the tasks that send.
+    /// Starts the tasks that send events.
     pub fn start(client: &Client, instance: &str) -> Self {
         let (sender, receiver) = mpsc::channel::<(String, Value)>(BACKLOG);
         let receiver = std::sync::Arc::new(tokio::sync::Mutex::new(receiver));
@@ -57,7 +57,7 @@ impl Events {
                     event["reportingInstance"] = instance.clone().into();
                     let path = format!("/apis/events.k8s.io/v1/namespaces/{namespace}/events");
                     match kubernetes::create(&client, &path, &event).await {
-                        // There already: the same occasion, told before.
+                        // Already exists: the same occasion was reported before.
                         Ok(_) | Err(ApiFailure::Status { code: 409, .. }) => {}
                         Err(failure) => tracing::debug!(%failure, "could not send an event"),
                     }
@@ -67,7 +67,7 @@ impl Events {
         Self { sender }
     }
 
-    /// Queues an event. `occasion` tells apart what should be told again (a generation, say).
+    /// Queues an event. A new `occasion` (a generation, say) makes a new event.
     pub fn publish(
         &self,
         origin: &Origin,
@@ -79,7 +79,7 @@ impl Events {
         let mut hasher = DefaultHasher::new();
         (origin, kind, reason, occasion).hash(&mut hasher);
         let base: String = origin.name.chars().take(200).collect();
-        // Events about objects of the cluster have no namespace of their own.
+        // Cluster-scoped objects have no namespace for their events.
         let namespace = match origin.namespace.as_str() {
             "" => "default".to_owned(),
             namespace => namespace.to_owned(),
@@ -105,7 +105,7 @@ impl Events {
     }
 }
 
-/// RFC 3339 with exactly six digits, as MicroTime wants.
+/// RFC 3339 with exactly six digits, as MicroTime requires.
 fn microseconds(time: Timestamp) -> String {
     format!("{time:.6}")
 }

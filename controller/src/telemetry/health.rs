@@ -1,4 +1,4 @@
-//! Probes and the exposition of metrics over HTTP.
+//! Serves probes and metrics over HTTP.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -14,36 +14,36 @@ use jiff::Timestamp;
 
 use super::Metrics;
 
-/// Minutes of failing watches without one good item after which a restart may help.
+/// Minutes for which watches may fail without one good item. After that, a restart may help.
 const LIVE_MINUTES: i64 = 10;
-/// Seconds without a failure after which a watch has come back: failing ones err more often.
+/// Seconds without a failure after which watches count as recovered: failing ones err more often.
 const QUIET_SECONDS: i64 = 90;
 
-/// What the probes answer from.
+/// The state that the probes report.
 #[derive(Default)]
 pub struct Health {
-    /// What must be ready, and whether it is.
+    /// The parts that must be ready, and whether they are.
     parts: Mutex<BTreeMap<&'static str, bool>>,
-    /// Unix seconds since when watches have only failed; 0 while they work.
+    /// Since when watches have only failed, in Unix seconds; 0 while they work.
     failing_since: AtomicI64,
     /// Unix seconds of the last failure.
     last_failure: AtomicI64,
-    /// Run before each scrape: gauges that are read, not counted.
+    /// Runs before each scrape and sets the gauges that are read, not counted.
     on_scrape: Mutex<Option<Box<dyn Fn() + Send>>>,
 }
 
 impl Health {
-    /// From now on the process is ready only once this part is: see [`Health::ready`].
+    /// Makes the process ready only once this part is: see [`Health::ready`].
     pub fn expect(&self, part: &'static str) {
         lock(&self.parts).entry(part).or_default();
     }
 
-    /// The part can do its work.
+    /// Reports that the part can do its work.
     pub fn ready(&self, part: &'static str) {
         lock(&self.parts).insert(part, true);
     }
 
-    /// The parts that are not ready; nothing is ready where none is expected yet.
+    /// The parts that are not ready. Before any part is expected, the process is not ready either.
     fn missing(&self) -> Option<String> {
         let parts = lock(&self.parts);
         let missing: Vec<&str> = parts
@@ -58,7 +58,7 @@ impl Health {
         }
     }
 
-    /// A watch gave an item, or an error.
+    /// Reports that a watch yielded an item, or an error.
     pub fn watch(&self, good: bool) {
         let now = Timestamp::now().as_second();
         if good {
@@ -79,7 +79,7 @@ impl Health {
     fn is_live(&self, now: i64) -> bool {
         let since = self.failing_since.load(Ordering::Relaxed);
         let last = self.last_failure.load(Ordering::Relaxed);
-        // A watch that came back in a quiet cluster gives no item, but no failures either.
+        // In a quiet cluster, a recovered watch yields no item, but no failures either.
         since == 0 || now - since < LIVE_MINUTES * 60 || now - last > QUIET_SECONDS
     }
 }

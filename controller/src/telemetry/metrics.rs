@@ -153,7 +153,7 @@ impl Metrics {
         }
     }
 
-    /// The exposition in OpenMetrics' text format.
+    /// The metrics in OpenMetrics' text format.
     pub fn encode(&self) -> String {
         let mut text = String::new();
         // Writing into a String cannot fail.

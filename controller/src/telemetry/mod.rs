@@ -1,5 +1,5 @@
-//! Logs, metrics, events and health: what people and machines see of the controller. None of it
-//! carries a value, and no metric carries the name of an object.
+//! Logs, metrics, events and health: what people and machines see of the controller. None of them
+//! contains a value, and no metric contains the name of an object.
 
 mod events;
 mod health;
@@ -23,8 +23,7 @@ pub(crate) fn kind_label(kind: &'static str) -> Kind {
 /// JSON lines on stdout.
 pub fn init_logs(filter: &str) {
     let chosen = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    // The HTTP stack's and the client's own lines can hold bodies: they stay out whatever the
-    // filter says.
+    // Lines of the HTTP stack and of the client can contain bodies: no filter lets them through.
     let quiet = Targets::new()
         .with_default(LevelFilter::TRACE)
         .with_targets(BODY_LOGGERS.map(|target| (target, LevelFilter::ERROR)));
@@ -34,7 +33,7 @@ pub fn init_logs(filter: &str) {
         .init();
 }
 
-/// From now on a panic logs its place, and not its text: that may quote the value that caused it.
+/// Makes panics log their place and not their text, which may quote the value that caused them.
 pub fn quiet_panics() {
     std::panic::set_hook(Box::new(|info| {
         let place = info.location().map(ToString::to_string).unwrap_or_default();
@@ -60,7 +59,7 @@ mod tests {
     const CANARY: &str = "cAnArY-9q2mX5";
     const CHILD: &str = "SEALKIT_TEST_PANICS";
 
-    /// In a process of its own, since logs and hooks are of a whole one.
+    /// In a process of its own, since logs and hooks belong to a whole process.
     #[test]
     fn panics_log_their_place_and_quote_nothing() {
         if std::env::var_os(CHILD).is_some() {
