@@ -14,7 +14,9 @@ use sealkit_core::api::identity::{
     CREATED_ANNOTATION, FINGERPRINT, IDENTITY_TYPE, SEALING_KEY_ANNOTATION, STATE_ANNOTATION,
     identity_secret,
 };
-use sealkit_core::api::{Algorithm, Reason, SealingKey, SealingKeySpec, SealingKeyStatus};
+use sealkit_core::api::{
+    Algorithm, KeyState, Reason, SealingKey, SealingKeySpec, SealingKeyStatus,
+};
 use sealkit_core::keys::Identity;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -166,9 +168,7 @@ impl KeyReconciler {
                 sealing_key,
                 algorithm,
                 created_at,
-            } => {
-                self.generate(sealing_key, algorithm, created_at).await?;
-            }
+            } => self.generate(sealing_key, algorithm, created_at).await,
             Action::Annotate {
                 secret,
                 fingerprint,
@@ -176,48 +176,63 @@ impl KeyReconciler {
                 created_at,
                 sealing_key,
             } => {
-                let held = self.seen.held.get(&secret);
-                let patch = json!({"metadata": {
-                    "uid": held.map(|held| &held.uid),
-                    "resourceVersion": held.map(|held| &held.resource_version),
-                    "labels": {FINGERPRINT: fingerprint.to_string()},
-                    "annotations": {
-                        STATE_ANNOTATION: state.name(),
-                        CREATED_ANNOTATION: created_at.to_string(),
-                        SEALING_KEY_ANNOTATION: sealing_key,
-                    },
-                }});
-                tracing::info!(secret, %fingerprint, ?state, "annotated an identity");
-                let patched = self
-                    .secrets
-                    .patch(&secret, &PatchParams::default(), &Patch::Merge(patch))
-                    .await?;
-                self.seen.insert_secret(patched);
+                let labels = json!({FINGERPRINT: fingerprint.to_string()});
+                let annotations = json!({
+                    STATE_ANNOTATION: state.name(),
+                    CREATED_ANNOTATION: created_at.to_string(),
+                    SEALING_KEY_ANNOTATION: sealing_key,
+                });
+                let state = state.name();
+                tracing::info!(secret, %fingerprint, state, "annotating an identity");
+                self.annotate(&secret, &labels, &annotations).await
             }
             Action::CreateSealingKey {
                 name,
                 algorithm,
                 state,
-            } => {
-                let mut key = SealingKey::new("", SealingKeySpec { algorithm, state });
-                if let Some(name) = name {
-                    key.metadata.name = Some(name);
-                } else {
-                    key.metadata.name = None;
-                    key.metadata.generate_name = Some("key-".to_owned());
-                }
-                let key = self
-                    .sealing_keys
-                    .create(&PostParams::default(), &key)
-                    .await?;
-                tracing::info!(sealing_key = key.name_any(), ?state, "created a SealingKey");
-                self.seen.insert_sealing_key(key);
-            }
+            } => self.create_sealing_key(name, algorithm, state).await,
             Action::WriteStatus {
                 sealing_key,
                 status,
-            } => self.write_status(&sealing_key, status).await?,
+            } => self.write_status(&sealing_key, status).await,
         }
+    }
+
+    /// Sets labels and annotations of an identity Secret, if it is as it was seen.
+    async fn annotate(
+        &mut self,
+        secret: &str,
+        labels: &Value,
+        annotations: &Value,
+    ) -> Result<(), ApiFailure> {
+        let held = self.seen.held.get(secret);
+        let patch = json!({"metadata": {
+            "uid": held.map(|held| &held.uid),
+            "resourceVersion": held.map(|held| &held.resource_version),
+            "labels": labels,
+            "annotations": annotations,
+        }});
+        let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
+        let patched = self.secrets.patch(secret, &params, &patch).await?;
+        self.seen.insert_secret(patched);
+        Ok(())
+    }
+
+    /// Creates a SealingKey: of this name, or of one that the server chooses.
+    async fn create_sealing_key(
+        &mut self,
+        name: Option<String>,
+        algorithm: Algorithm,
+        state: KeyState,
+    ) -> Result<(), ApiFailure> {
+        let mut key = SealingKey::new("", SealingKeySpec { algorithm, state });
+        key.metadata.generate_name = name.is_none().then(|| "key-".to_owned());
+        key.metadata.name = name;
+        let params = PostParams::default();
+        let key = self.sealing_keys.create(&params, &key).await?;
+        let state = state.name();
+        tracing::info!(sealing_key = key.name_any(), state, "created a SealingKey");
+        self.seen.insert_sealing_key(key);
         Ok(())
     }
 
