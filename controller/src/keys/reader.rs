@@ -24,7 +24,7 @@ pub(super) struct KeyReader {
 }
 
 impl KeyReader {
-    /// Were identity Secrets and SealingKeys listed once?
+    /// Were both listed once?
     pub(super) fn is_complete(&self) -> bool {
         self.listed == (true, true)
     }
