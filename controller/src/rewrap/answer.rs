@@ -1,4 +1,4 @@
-//! The answer to a RewrapRequest: new envelopes, or why there is none. Pure.
+//! The answer to a RewrapRequest: new envelopes, or the reason why there is none. Pure.
 
 use std::collections::BTreeMap;
 
@@ -10,19 +10,19 @@ use serde_json::{Map, Value};
 
 use crate::keys::Keys;
 
-/// Bytes of all new envelopes of one answer: with its request it must fit into etcd.
+/// Bytes of all new envelopes of one answer: together with its request, it must fit into etcd.
 const ANSWER_BYTES: usize = 800 * 1024;
 
-/// What `sealkit-recipients` says, and what is wrong with it.
+/// The content of `sealkit-recipients`, and what is wrong with it.
 #[derive(Default)]
 pub(super) struct Trusted {
     pub(super) recipients: TrustedRecipients,
-    /// Said with every envelope that needs it.
+    /// Reported with every envelope that would need it.
     pub(super) trouble: Option<String>,
 }
 
-/// The new envelopes, and errors in place of those that there are none of. No value is seen here.
-/// Errors for a request that breaks a limit.
+/// The new envelopes, or an error for each that has none. No value is seen here. Errors if the
+/// request breaks a limit.
 pub(super) fn answer(
     namespace: &str,
     envelopes: &Map<String, Value>,
@@ -54,7 +54,7 @@ pub(super) fn answer(
                 ..RewrappedEnvelope::default()
             },
         };
-        // What is no id comes back as it is, for whoever wrote it; the schema bounds nothing here.
+        // An invalid id is returned as it is, shortened: the schema does not limit its length.
         (id.chars().take(64).collect(), rewrapped)
     });
     Ok(answers.collect())
@@ -92,7 +92,7 @@ fn rewrap(
     let rewrapped = unwrapped.succeed(&successors, &keys.ring);
     match rewrapped {
         Ok(Some(envelope)) => Ok(envelope),
-        // Current: it was parsed, so this is it.
+        // Current already. It was parsed, so it can be returned as it is.
         Ok(None) => serde_json::from_value(entry.clone()).map_err(|_| "malformed".to_owned()),
         Err(error @ RewrapError::Unknown(_)) => Err(match &trusted.trouble {
             None => format!("{error}: add them to ConfigMap {}", TrustedRecipients::NAME),
@@ -149,7 +149,7 @@ mod tests {
         }
     }
 
-    /// An object of shop/db with one envelope, as it stands in Git.
+    /// An object of shop/db with one envelope, as it is in Git.
     fn object(scope: Scope, to: &[&Identity]) -> (String, Value) {
         let to = to.iter().map(|identity| identity.recipient().clone());
         let context = Context::new(scope, "shop", "db").unwrap();
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn envelopes_of_other_namespaces_are_refused_but_cluster_wide_ones() {
+    fn envelopes_of_other_namespaces_are_refused_unless_cluster_wide() {
         let world = world();
         for (scope, refused) in [
             (Scope::Strict, true),
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_outgrows_its_place_says_so() {
+    fn an_answer_that_would_be_too_large_says_so() {
         let mut world = world();
         // Classic envelopes, followed by hybrid keys: each grows many times.
         let hybrid: Vec<Identity> = (0..4)

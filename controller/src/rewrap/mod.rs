@@ -1,6 +1,6 @@
-//! RewrapRequests: envelopes sealed to the successors of their recipients, for people who reseal a
-//! repository through its cluster. No value is seen here. Requests live for ten minutes and are
-//! known by their metadata only; each is read when its turn comes.
+//! RewrapRequests: the controller seals envelopes to the successors of their recipients, for people
+//! who reseal a repository through its cluster. It sees no value. Requests live for ten minutes.
+//! Only their metadata is kept; each is read when its turn comes.
 
 mod answer;
 mod reconcile;
@@ -26,16 +26,16 @@ use crate::watch::{Change, changes};
 const KIND: &str = "RewrapRequest";
 /// Requests of one page of a list.
 const PAGE: u32 = 50;
-/// How long a request stays after it was made.
+/// How long a request is kept after it was created.
 const LIFE: Duration = Duration::from_mins(10);
-/// How long it stays at least after it was first seen, whatever the clocks say.
+/// How long it is kept at least after it was first observed, whatever the clocks say.
 const LEAST: Duration = Duration::from_mins(1);
-/// Requests of one namespace worked on at once.
+/// Requests of one namespace answered at once.
 const AT_ONCE: usize = 4;
-/// Requests worked on at once: a flood in one namespace leaves a worker to the others.
+/// Requests answered at once: a flood in one namespace leaves a worker to the others.
 const WORKERS: usize = AT_ONCE + 1;
 
-/// Everything that the reconciler of RewrapRequests works with.
+/// The reconciler of RewrapRequests.
 pub struct RewrapRequests {
     context: Context,
     queue: Queue<Key, ()>,
@@ -46,12 +46,12 @@ pub struct RewrapRequests {
 #[derive(Default)]
 struct Requests {
     known: HashMap<Key, KnownRequest>,
-    /// How many each namespace has that are not refused.
+    /// How many requests that are not refused each namespace has.
     kept: HashMap<String, usize>,
 }
 
 impl Requests {
-    /// Takes a request down, refused if its namespace has too many.
+    /// Adds a request. It is refused if its namespace has too many.
     fn insert(&mut self, key: Key, mut known: KnownRequest) {
         self.remove(&key);
         let kept = self.kept.entry(key.namespace.clone()).or_default();
@@ -73,13 +73,15 @@ impl Requests {
     }
 }
 
-/// What is remembered of a request.
+/// What is remembered about a request.
 #[derive(Clone)]
 struct KnownRequest {
     uid: String,
-    /// One too many in its namespace, or on its way out: not answered, and in nobody's way.
+    /// Is it one too many in its namespace, or being deleted? Then it gets no answer and takes no
+    /// place.
     refused: bool,
-    /// By this process: a status says nothing, anybody with the right may have written it.
+    /// Was it answered by this process? A status proves nothing: anybody with the right may have
+    /// written it.
     answered: bool,
     failures: u32,
     /// When it is deleted.
@@ -87,7 +89,7 @@ struct KnownRequest {
 }
 
 impl RewrapRequests {
-    /// A reconciler that has seen nothing yet.
+    /// A reconciler that has observed nothing yet.
     pub fn new(context: Context) -> Arc<Self> {
         Arc::new(Self {
             context,
@@ -127,7 +129,7 @@ impl RewrapRequests {
         let age = made.map_or(Duration::ZERO, |made| {
             Duration::try_from(jiff::Timestamp::now().duration_since(made.0)).unwrap_or_default()
         });
-        // Deleted already, and kept by a finalizer of somebody: that is no reason to keep a place.
+        // It is being deleted, and a finalizer of somebody keeps it: it must not take a place.
         let leaving = request.metadata.deletion_timestamp.is_some();
         {
             let mut requests = self.known();
@@ -178,7 +180,8 @@ impl Reconciler for RewrapRequests {
         let Context {
             mut keys, served, ..
         } = self.context.clone();
-        // Nothing is answered before the keys are known; without keys to come, a watch has ended.
+        // The keys must be known before the first answer. A watch of keys without a sender has
+        // ended.
         if keys.wait_for(Option::is_some).await.is_err() {
             watches.spawn(async {});
             return watches;
@@ -197,7 +200,7 @@ impl Reconciler for RewrapRequests {
         let mut requests = self.known();
         let known = requests.known.get_mut(key)?;
         known.failures = known.failures.saturating_add(1);
-        // Its end comes first.
+        // It is deleted at its end, whatever the pause.
         let ends = known.ends;
         Some(Retry {
             failures: known.failures,

@@ -1,4 +1,4 @@
-//! One RewrapRequest: answered once, deleted when its time is over.
+//! Answers a RewrapRequest once, and deletes it when its time is over.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,13 +16,13 @@ use crate::object::{Key, Origin, REWRAP_REQUEST};
 use crate::queue::Lane;
 use crate::status::{self, Outcome};
 
-/// Answers that keys overtook are made anew so many times.
+/// How often an answer is made again because keys changed meanwhile.
 const TRIES: usize = 3;
-/// In metrics: deleted meanwhile, or made anew.
+/// Result in metrics: deleted meanwhile, or created again.
 const GONE: &str = "Gone";
 
 impl RewrapRequests {
-    /// What became of it, for metrics.
+    /// Answers or deletes a request. Returns the result for metrics.
     pub(super) async fn reconciled(&self, key: &Key) -> Result<&'static str, ApiFailure> {
         let Some(known) = self.known().known.get(key).cloned() else {
             return Ok(GONE);
@@ -34,7 +34,7 @@ impl RewrapRequests {
             uid: known.uid.clone(),
         };
         let (client, path) = (&self.context.client, origin.path());
-        // Answered or not: one that cannot be answered takes no place for ever.
+        // Answered or not: a request that cannot be answered must not take a place for ever.
         if known.refused || Instant::now() >= known.ends {
             kubernetes::delete(client, &path, &known.uid).await?;
             return Ok("Deleted");
@@ -66,7 +66,7 @@ impl RewrapRequests {
         Ok("Unchanged")
     }
 
-    /// Writes the status of a request, whatever stood there: anybody with the right may have
+    /// Writes the status of a request and ignores the old one: anybody with the right may have
     /// written it.
     async fn answer(&self, origin: &Origin, mut request: Value) -> Result<Reason, ApiFailure> {
         let envelopes = match request.pointer_mut("/spec/envelopes").map(Value::take) {
@@ -92,7 +92,7 @@ impl RewrapRequests {
         let version = request.pointer("/metadata/resourceVersion");
         let version = version.and_then(Value::as_str);
         match status::write(&self.context.client, origin, version, None, &status).await {
-            // Deleted meanwhile, or made anew: the watch tells.
+            // Deleted meanwhile, or created again: the watch reports it.
             Ok(_)
             | Err(ApiFailure::Status {
                 code: 404 | 422, ..
@@ -101,7 +101,7 @@ impl RewrapRequests {
         }
     }
 
-    /// The answers by the keys in force when they are ready.
+    /// The answers, made with the keys that are still in force when they are ready.
     async fn answers(
         &self,
         namespace: &str,
@@ -116,11 +116,11 @@ impl RewrapRequests {
             let (namespace, by) = (namespace.to_owned(), keys.clone());
             let made =
                 tokio::task::spawn_blocking(move || answer(&namespace, &envelopes, &by, &trusted));
-            // A panic ends in the answer.
+            // A panic becomes an answer.
             let made = made.await.unwrap_or_else(|_| {
                 Err("internal error in the controller, see its log".to_owned())
             });
-            // A key that was ended in the same second opens nothing, and is sealed to by nobody.
+            // A key that was revoked meanwhile must open nothing, and nothing may be sealed to it.
             let now = self.context.keys.borrow().clone();
             if now.is_some_and(|now| now.same(&keys)) {
                 return Ok(made);
@@ -131,7 +131,8 @@ impl RewrapRequests {
         ))
     }
 
-    /// Read for each request: whoever was taken out of it is not sealed to from then on.
+    /// Reads the ConfigMap for each request: nothing is sealed to a recipient that was removed from
+    /// it.
     async fn trusted(&self) -> Result<Trusted, ApiFailure> {
         let name = TrustedRecipients::NAME;
         let namespace = &self.context.rules.namespace;

@@ -1,5 +1,5 @@
-//! SealedSecrets: triggers and wiring. What is remembered of each object is small; specs are kept
-//! only while they wait in the queue.
+//! SealedSecrets: triggers and wiring. Little is remembered about each object; specs are kept only
+//! while they wait in the queue.
 
 mod open;
 mod reconcile;
@@ -29,49 +29,50 @@ use crate::watch::{Change, changes, streams_lists};
 
 use state::{Known, observe};
 
-/// Bytes of objects that may be in memory while they wait for their turn and have it; the others
-/// are read again then.
+/// Bytes of objects that may be in memory while they wait for their turn or have it. The others are
+/// read again when their turn comes.
 const WAITING_BYTES: usize = 64 * 1024 * 1024;
-/// Objects that are read again at once, and large ones until they are dealt with; half of them of
-/// one namespace.
+/// Objects that may be read again, or reconciled although they are large, at once. Half of them may
+/// be of one namespace.
 const READS: usize = 8;
-/// Bytes of an object in memory that is not large.
+/// Bytes in memory up to which an object is not large.
 const SMALL: usize = 256 * 1024;
-/// Renders at once, half of them of one namespace: each may need 100 MiB and a quarter of a second
-/// if its author wants it so.
+/// Renders at once, half of them of one namespace: its author can make each need 100 MiB and a
+/// quarter of a second.
 const RENDERS: usize = 2;
-/// Objects of one page of a list, where the server cannot stream it: each may have more than a
+/// Objects of one page of a list, if the server cannot stream it: each may have more than a
 /// megabyte.
 const PAGE: u32 = 20;
 
-/// Drift in short order that is put right without a pause.
+/// Corrections of drift in quick succession that need no pause.
 const HEALS_AT_ONCE: u32 = 5;
 
 const KIND: &str = "SealedSecret";
 
-/// A SealedSecret as the server sends it.
+/// A SealedSecret as the API server sends it.
 pub type SealedSecretObject = Raw<SealedSecret>;
 
-/// Everything that the reconciler of SealedSecrets works with.
+/// The reconciler of SealedSecrets.
 pub struct SealedSecrets {
     context: Context,
-    /// Objects of one namespace worked on at once.
+    /// Objects of one namespace reconciled at once.
     at_once: usize,
     queue: Queue<Key, Waiting<SealedSecret>>,
     waiting: WaitingRoom,
     secrets: Secrets,
     secret_watch: Arc<SecretWatch>,
-    /// For objects that are read again.
+    /// Turns of objects that are read again.
     reads: Arc<Turns>,
-    /// For objects with templates.
+    /// Turns of objects with templates.
     renders: Arc<Turns>,
     known: Mutex<HashMap<Key, Known>>,
-    /// Namespaces whose objects were listed once.
+    /// How many of the served namespaces were listed once.
     listed: AtomicUsize,
 }
 
 impl SealedSecrets {
-    /// A reconciler that has seen nothing yet. Works on `at_once` objects of one namespace at once.
+    /// A reconciler that has observed nothing yet. It reconciles `at_once` objects of one namespace
+    /// at once.
     pub fn new(
         context: Context,
         at_once: usize,
@@ -96,7 +97,7 @@ impl SealedSecrets {
         this
     }
 
-    /// Which objects could not be opened without a key. Those that are being deleted need none.
+    /// The objects that no other key opens. Those that are being deleted need none.
     pub fn users_of(&self, key: &Fingerprint) -> Users {
         if self.listed.load(Ordering::Relaxed) < self.context.served.len() {
             return Users::Unknown;
@@ -129,7 +130,7 @@ impl SealedSecrets {
             ..
         } = &self.context;
         let api: Api<SealedSecretObject> = api(client, &namespaces);
-        // One after the other: no page of large objects in memory, and none to wait for.
+        // The server streams objects one by one: no page of large objects fills the memory.
         let config = if streams_lists(client, api.resource_url()).await {
             watcher::Config::default().streaming_lists()
         } else {
@@ -183,8 +184,8 @@ impl SealedSecrets {
         self.queue.forget(key);
     }
 
-    /// Keys that came, went or were superseded: objects that failed for lack of one open at once,
-    /// the others are judged anew in the background.
+    /// Reacts to keys that came, went or were superseded. Objects that failed for lack of a key are
+    /// reconciled at once, the others in the background.
     async fn watch_keys(self: Arc<Self>) {
         let mut keys = self.context.keys.clone();
         keys.mark_unchanged();
@@ -229,8 +230,8 @@ impl Reconciler for SealedSecrets {
             mut keys, served, ..
         } = self.context.clone();
         let mut watches = JoinSet::new();
-        // Drift can be judged, and objects opened, from the first one on. Without keys to come, a
-        // watch has ended.
+        // Once keys and Secrets are known, objects can be opened, and drift noticed, from the first
+        // one on. A watch of keys without a sender has ended.
         if keys.wait_for(Option::is_some).await.is_err() {
             watches.spawn(async {});
             return watches;
@@ -279,7 +280,8 @@ impl SecretListener for SealedSecrets {
             known.get(key).filter(drifted).map(|known| known.heals)
         };
         if let Some(heals) = heals {
-            // Put right at once; but two writers that do not give in must not burn the API server.
+            // Drift is corrected at once, but two writers that both persist must not overload the
+            // API server.
             let wait = match heals.checked_sub(HEALS_AT_ONCE) {
                 None => Duration::ZERO,
                 Some(more) => pause(more + 1),

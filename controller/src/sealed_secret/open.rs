@@ -1,4 +1,5 @@
-//! Opening a SealedSecret: from its text and the keys to the values, or why not.
+//! Opens a SealedSecret: from its text and the keys to the values, or to the reason why it does not
+//! open.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,14 +21,14 @@ use crate::queue::Turns;
 use crate::settings::Rules;
 use crate::status::Outcome;
 
-/// A hundred times what the worst legal object needs.
+/// A hundred times the time that the worst legal object needs.
 const OPEN_WITHIN: Duration = Duration::from_secs(20);
 
 /// Bytes of `{"apiVersion":…,"kind":…,"metadata":,"spec":}` around metadata and spec.
 const FRAME: usize =
     r#"{"apiVersion":"sealkit.dev/v1beta1","kind":"SealedSecret","metadata":,"spec":}"#.len();
 
-/// What an object holds once opened. No Debug; values are wiped when dropped.
+/// The content of an opened object. No Debug; values are wiped when dropped.
 pub(super) struct OpenedObject {
     pub(super) data: BTreeMap<String, Zeroizing<Vec<u8>>>,
     pub(super) target: TargetSpec,
@@ -42,11 +43,11 @@ pub(super) struct OpenedObject {
 /// Why an object was not opened.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// No held key opens it, yet.
+    /// No held key opens it yet.
     Keyless(String),
-    /// It may work at another time.
+    /// It may succeed at another time.
     Passing(Reason, String),
-    /// It will not open as it is.
+    /// It does not open as it is.
     Terminal(Reason, String),
 }
 
@@ -78,7 +79,7 @@ impl From<TemplateError> for Failure {
     }
 }
 
-/// Opens an object apart from the tasks that serve others: a hostile one costs its own time, and
+/// Opens an object outside the tasks that serve others: a hostile one costs only its own time, and
 /// a panic ends in its own status.
 pub(super) async fn open(
     object: Arc<SealedSecretObject>,
@@ -105,8 +106,8 @@ pub(super) async fn open(
     let own = own.clone();
     let opened =
         tokio::task::spawn_blocking(move || open_now(&object.metadata, &spec, &keys, &own));
-    // Everything in there is bounded; should a library hang all the same, it costs a thread and
-    // not a worker.
+    // All of this is bounded. Should a library hang all the same, it costs a thread and not a
+    // worker.
     let opened = tokio::time::timeout(OPEN_WITHIN, opened).await;
     drop(place);
     opened.ok().and_then(Result::ok).unwrap_or_else(|| {
@@ -122,7 +123,7 @@ fn open_now(
     own: &Rules,
 ) -> Result<OpenedObject, Failure> {
     let (target, template) = rules::target_and_template(&spec.value, &own.deny_template_metadata)?;
-    // Without managedFields: they were dropped when the object was read.
+    // managedFields do not count, and were dropped when the object was read.
     let size = FRAME + sealed::json_size(metadata) + spec.json_size();
     let Value::Object(spec) = &spec.value else {
         return Err(Failure::Terminal(

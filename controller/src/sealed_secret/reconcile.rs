@@ -1,4 +1,4 @@
-//! Observe, decide, act: the Secret first, then the status, then what people are told.
+//! Observe, decide, act: the Secret first, then the status, then events and logs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,22 +22,22 @@ use crate::secret::{Consent, Desired, Op, Ownership, Revision, WriteError};
 use crate::status::{self, Outcome};
 use crate::telemetry::{EventKind, KindOp, ReasonLabel, kind_label};
 
-/// Longest pause between two looks for a Secret that somebody else has to make.
+/// Longest pause between two reads of a Secret that somebody else has to create.
 const MISSING_PAUSE: Duration = Duration::from_secs(15);
 
-/// What one reconcile found and did.
+/// The result of one reconcile.
 struct Done {
     outcome: Outcome,
-    /// The Secret as written; `None` where the last good one stays.
+    /// The version of the Secret and what was done to it; `None` if the last good one stays.
     written: Option<(Version, Op)>,
-    /// What opening said of keys; `None` where it did not open.
+    /// What opening revealed about keys; `None` if it did not open.
     opened: Option<OpenedBy>,
-    /// Look again although nothing tells us to, after a growing pause of at most this.
+    /// Retry without another trigger, after a growing pause of at most this.
     retry: Option<Duration>,
 }
 
 impl Done {
-    /// Without a Secret written.
+    /// A result without a write of the Secret.
     fn without(outcome: Outcome, opened: Option<OpenedBy>, retry: Option<Duration>) -> Self {
         Self {
             outcome,
@@ -52,13 +52,13 @@ impl Done {
     }
 }
 
-/// What opening said of keys.
+/// What opening revealed about keys.
 struct OpenedBy {
     sealed_to: Vec<Fingerprint>,
     needed: Vec<Fingerprint>,
     needs_reseal: bool,
     hint_mismatch: bool,
-    /// Its values belong in a Secret of somebody else.
+    /// Do its values belong in a Secret of somebody else?
     merges: bool,
 }
 
@@ -70,8 +70,8 @@ struct Change<'a> {
 }
 
 impl SealedSecrets {
-    /// What became of one object; `None` where there was nothing to do. The error is that of
-    /// reading the object or writing its status.
+    /// Reconciles one object. `None` if there was nothing to do. The error is that of reading the
+    /// object or of writing its status.
     pub(super) async fn reconciled(
         &self,
         work: Work<Key, Waiting<sealkit_core::api::SealedSecret>>,
@@ -83,12 +83,12 @@ impl SealedSecrets {
         if known.settled(self.secret_watch.current(key).as_ref()) {
             return Ok(None);
         }
-        // Its memory is counted as long as it lives.
+        // Its place counts as taken until the object is dropped.
         let (object, _place) = match &work.payload {
             Some(Waiting { object, .. })
                 if object.uid() == known.uid && object.generation() == known.seen.generation =>
             {
-                // Once it is read it takes more.
+                // A spec takes more memory once it is read.
                 let place = if object.spec_size() > SMALL {
                     Some(self.reads.take(&key.namespace).await)
                 } else {
@@ -98,7 +98,7 @@ impl SealedSecrets {
             }
             _ => match self.read_again(key, &known.uid).await? {
                 Some((object, place)) => (Arc::new(object), place),
-                // Gone, or made anew: the watch tells.
+                // Gone, or created again: the watch reports it.
                 None => return Ok(None),
             },
         };
@@ -112,7 +112,7 @@ impl SealedSecrets {
         self.conclude(key, &object, &known, done).await.map(Some)
     }
 
-    /// The object as it is now, if it is still that one; with its place if it is large.
+    /// The current object, if it still has this UID; with its place if it is large.
     async fn read_again(
         &self,
         key: &Key,
@@ -151,7 +151,7 @@ impl SealedSecrets {
         let by = opened_by(&opened);
         let desired = self.desired(object, &spec, opened);
         drop(spec);
-        // What was only merged into never became ours.
+        // A Secret that was only merged into never became ours.
         let recorded = known.target.as_ref().filter(|_| !known.own.merged);
         match self.secrets.write(&desired, recorded).await {
             Ok(written) => {
@@ -201,7 +201,7 @@ impl SealedSecrets {
         }
     }
 
-    /// How much longer a missing key counts as one that may still arrive.
+    /// How much longer a missing key may be expected to arrive.
     fn grace(
         &self,
         object: &SealedSecretObject,
@@ -249,7 +249,8 @@ impl SealedSecrets {
         }
     }
 
-    /// Remembers what was done, writes the status, tells people, and looks again if need be.
+    /// Records the result in memory and in the status, publishes it, and schedules a retry if need
+    /// be.
     async fn conclude(
         &self,
         key: &Key,
@@ -261,7 +262,7 @@ impl SealedSecrets {
         let old = object.status.clone().unwrap_or_default();
         let had_synced = known.synced_generation == Some(object.generation());
         let new = status_of(object, &old, had_synced, &done);
-        // Before the status is written: the events of Secret and status may come first.
+        // Before the status is written, since the watches may report both writes first.
         let Some(failures) = self.remember(key, known, object.asked(), &new, &done) else {
             return Ok(reason);
         };
@@ -269,7 +270,7 @@ impl SealedSecrets {
         let version = object.metadata.resource_version.as_deref();
         let client = &self.context.client;
         match status::write(client, &origin, version, Some(&old), &new).await {
-            // Deleted meanwhile: the watch tells.
+            // Deleted meanwhile: the watch reports it.
             Err(ApiFailure::Status { code: 404, .. }) => return Ok(reason),
             result => drop(result?),
         }
@@ -294,7 +295,8 @@ impl SealedSecrets {
         Ok(reason)
     }
 
-    /// Failures in a row; nothing where the object is gone or was made anew.
+    /// Records the result in memory. Returns the failures in a row; `None` if the object is gone or
+    /// was created again.
     fn remember(
         &self,
         key: &Key,
@@ -324,7 +326,7 @@ impl SealedSecrets {
         if done.op() != Op::None && known.synced_generation == Some(asked.generation) {
             entry.healed(now);
         }
-        // Keys that changed meanwhile have queued another look.
+        // If keys changed meanwhile, another reconcile is queued.
         if entry.epoch == known.epoch {
             entry.handled = Some(asked);
         }
@@ -335,7 +337,7 @@ impl SealedSecrets {
         Some(entry.failures)
     }
 
-    /// Events, log lines and the metric of healed drift.
+    /// Publishes events, log lines and the metric of corrected drift.
     fn publish(&self, object: &SealedSecretObject, done: &Done, change: &Change<'_>) {
         let origin = object.origin(SEALED_SECRET);
         let generation = object.generation().to_string();
@@ -436,8 +438,8 @@ fn status_of(
     }
 }
 
-/// What the status says of the Secret. One of somebody else changes without our doing: as long as
-/// it is right, that is no reason to write.
+/// The Secret in the status. A Secret of somebody else changes without our doing: that alone is no
+/// reason to write the status.
 fn recorded(
     object: &SealedSecretObject,
     done: &Done,
@@ -459,12 +461,13 @@ fn recorded(
     })
 }
 
-/// What becomes of an object whose Secret was not written, and the longest pause until the next try.
+/// The outcome for an object whose Secret was not written, and the longest pause until the next
+/// try.
 fn not_written(error: WriteError) -> (Outcome, Duration) {
     match error {
-        // A Secret without our label is not watched.
+        // A Secret without our label is not watched, so nothing else triggers a retry.
         WriteError::Conflict(why) => (Outcome::Stalled(Reason::TargetConflict, why), LONGEST_PAUSE),
-        // Nor is there one to watch.
+        // Nor does a Secret that does not exist.
         WriteError::Missing => {
             let message = "no Secret of this name exists to merge into".to_owned();
             (Outcome::Retrying(Reason::NotFound, message), MISSING_PAUSE)
@@ -477,7 +480,7 @@ fn write_failure(failure: &ApiFailure) -> Outcome {
     let message = format!("could not write the Secret: {failure}");
     match failure.code() {
         403 => Outcome::Retrying(Reason::AccessDenied, message),
-        // 400 and 422: what the API server will never take.
+        // 400 and 422: the API server will never accept it.
         400 | 422 => Outcome::Stalled(Reason::TargetWriteFailed, message),
         _ => Outcome::Retrying(Reason::TargetWriteFailed, message),
     }
@@ -488,7 +491,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn refusals_by_the_server_are_told_apart() {
+    fn refusals_by_the_server_have_different_outcomes() {
         let status = |code| ApiFailure::Status {
             code,
             reason: "x".into(),

@@ -1,4 +1,4 @@
-//! What is remembered of SealedSecrets beside what is remembered of every object.
+//! What is remembered about SealedSecrets in addition to what is remembered about every object.
 
 use sealkit_core::api::{ConditionStatus, ConditionType, Reason, SealedSecretStatus, TargetStatus};
 use sealkit_core::keys::Fingerprint;
@@ -8,10 +8,10 @@ use super::SealedSecretObject;
 use crate::object::{Asked, News, Version};
 use crate::status;
 
-/// What is remembered of a SealedSecret.
+/// What is remembered about a SealedSecret.
 pub(super) type Known = crate::object::Known<Opening>;
 
-/// What opening it said.
+/// The result of opening it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Opening {
     /// Keys that opened it.
@@ -19,13 +19,13 @@ pub(super) struct Opening {
     /// Keys without which some envelope would not open.
     pub(super) needed: Vec<Fingerprint>,
     pub(super) needs_reseal: Option<bool>,
-    /// Since when no held key opens it.
+    /// Since when no held key has opened it.
     pub(super) keyless_since: Option<Instant>,
-    /// Its values were merged into a Secret of somebody else.
+    /// Were its values merged into a Secret of somebody else?
     pub(super) merged: bool,
 }
 
-/// Takes in what a watch shows of the object; true when there is work to do. `newest` is the
+/// Observes the object as a watch shows it. Returns whether it needs a reconcile. `newest` is the
 /// fingerprint that new values are sealed to.
 pub(super) fn observe(
     known: &mut Known,
@@ -42,14 +42,14 @@ pub(super) fn observe(
                 known.handled = None;
             }
         }
-        // Its own wait for a key.
+        // A new spec waits for a key anew.
         News::Changed => known.own.keyless_since = None,
         News::Same => {}
     }
     known.has_work(secret)
 }
 
-/// What the status says that an earlier process did.
+/// Restores from the status what an earlier process did.
 fn recalled(object: &SealedSecretObject) -> Known {
     let empty = SealedSecretStatus::default();
     let status = object.status.as_ref().unwrap_or(&empty);
@@ -65,13 +65,13 @@ fn recalled(object: &SealedSecretObject) -> Known {
     };
     Known {
         uid: object.uid().to_owned(),
-        // Only what is in sync needs no new look at a start.
+        // An object needs no reconcile at a start only if it is in sync.
         handled: ready.then_some(handled),
         synced_generation: (ready || retrying).then_some(observed),
         ready,
         target: status.target.as_ref().map(written),
         own: Opening {
-            // Until it is opened again, every key that opened it counts as needed.
+            // Until it is opened again, all keys that opened it count as needed.
             needed: fingerprints(&status.sealed_to),
             sealed_to: fingerprints(&status.sealed_to),
             needs_reseal: status.needs_reseal,
@@ -82,7 +82,7 @@ fn recalled(object: &SealedSecretObject) -> Known {
     }
 }
 
-/// A Secret as a status records it.
+/// The version of a Secret that a status records.
 pub(super) fn written(target: &TargetStatus) -> Version {
     Version {
         uid: target.uid.clone(),
@@ -95,7 +95,7 @@ fn fingerprints(texts: &[String]) -> Vec<Fingerprint> {
     texts.iter().filter_map(|text| text.parse().ok()).collect()
 }
 
-/// Did the object's status already say, for this generation, that no key opens it?
+/// Does the object's status already say, for this generation, that no key opens it?
 pub(super) fn is_known_keyless(object: &SealedSecretObject) -> bool {
     object.status.as_ref().is_some_and(|status| {
         status.observed_generation == Some(object.generation())

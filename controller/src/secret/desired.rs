@@ -15,20 +15,21 @@ use crate::object::{Key, Origin};
 pub const MANAGED_LABEL: &str = "sealkit.dev/managed";
 /// Annotation with kind, namespace, name and UID of the source.
 pub(super) const SOURCE_ANNOTATION: &str = "sealkit.dev/source";
-/// Annotation with which a Secret that somebody else owns lets resources adopt it or merge into
-/// it: `<Kind>/<name>`, several of them separated by commas.
+/// Annotation with which a Secret of somebody else lets resources adopt it or merge into it:
+/// `<Kind>/<name>`, several of them separated by commas.
 pub(super) const ALLOW_ANNOTATION: &str = "sealkit.dev/allow";
-/// Annotation on a Secret of somebody else with a source whose keys were merged into it, spelt
-/// as in [`SOURCE_ANNOTATION`]. It makes nothing ours. Each source has its own: the digest of its
-/// title follows after a dash, since two field managers cannot share one annotation.
+/// Annotation on a Secret of somebody else with a source whose keys were merged into it, spelt as
+/// in [`SOURCE_ANNOTATION`]. It makes nothing ours. Each source has an annotation of its own, since
+/// two field managers cannot share one: the digest of its title follows after a dash.
 pub(super) const MERGED_ANNOTATION: &str = "sealkit.dev/merged";
-/// Annotation with the generation of the source: each generation writes the Secret, whether or not
-/// bytes changed, so that nobody can test a guess of a value by watching for writes. But for those
-/// that change no public text of the content, see [`CONTENT_ANNOTATION`].
+/// Annotation with the generation of the source. Each generation writes the Secret, whether or not
+/// bytes changed, so that nobody can test a guess of a value by watching for writes. Generations
+/// that leave the public text of the content unchanged are an exception: see
+/// [`CONTENT_ANNOTATION`].
 pub(super) const GENERATION_ANNOTATION: &str = "sealkit.dev/generation";
-/// Annotation with the fingerprint of the public text that decides what the Secret holds: where it
-/// is as before, an envelope was sealed to other keys and nothing needs to be written. That tells
-/// nobody anything, and no workload restarts because of a rotation.
+/// Annotation with the fingerprint of the public text that decides what the Secret holds. If it is
+/// unchanged, envelopes were only sealed to other keys, and nothing needs to be written. That
+/// reveals nothing, and a rotation restarts no workload.
 pub(super) const CONTENT_ANNOTATION: &str = "sealkit.dev/content";
 /// Annotation with the names of the template's labels and annotations, so that those that the
 /// template drops can be removed.
@@ -37,24 +38,24 @@ pub(super) const TEMPLATE_ANNOTATION: &str = "sealkit.dev/template-metadata";
 /// Who owns the Secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ownership {
-    /// Its source: it goes when the source goes.
+    /// Its source: it is deleted with the source.
     Owner,
-    /// Nobody: it stays when the source goes.
+    /// Nobody: it stays when the source is deleted.
     Orphan,
-    /// Somebody else: keys are added to it.
+    /// Somebody else: keys are merged into it.
     Merge,
 }
 
-/// Does somebody who may decide it let the source have a Secret that is not its own?
+/// Has somebody who may decide it given the source a Secret that is not its own?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Consent {
-    /// Yes: the administrator does, for the whole namespace.
+    /// Yes: the administrator has, for the whole namespace.
     Given,
     /// If the Secret says so in [`ALLOW_ANNOTATION`].
     ByAnnotation,
 }
 
-/// What a Secret is made from: the state of its source.
+/// The state of the source that a Secret is made from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Revision {
     /// Generation of the source.
@@ -75,7 +76,7 @@ pub(super) struct Marks {
 
 /// The Secret as its source wants it. No Debug; values are wiped when dropped.
 pub struct Desired {
-    /// The resource that it is made from. The Secret is in its namespace.
+    /// The source. The Secret is in its namespace.
     pub origin: Origin,
     /// Name of the Secret.
     pub name: String,
@@ -131,7 +132,7 @@ impl Desired {
         owner.into_iter().collect()
     }
 
-    /// Does somebody who may write the Secret, or the administrator, let the source have it?
+    /// Has somebody who may write the Secret, or the administrator, given it to the source?
     pub(super) fn is_allowed(&self, existing: &Secret) -> bool {
         let annotations = existing.metadata.annotations.as_ref();
         let allowed = annotations.and_then(|all| all.get(ALLOW_ANNOTATION));
@@ -140,7 +141,7 @@ impl Desired {
         self.consent == Consent::Given || named.any(|allowed| allowed.trim() == title)
     }
 
-    /// What to annotate a Secret with that does not consent.
+    /// The annotation that a Secret without consent needs.
     pub(super) fn wanted_consent(&self) -> String {
         format!("{ALLOW_ANNOTATION}: {}", self.origin.title())
     }
@@ -163,7 +164,7 @@ impl Desired {
         }
     }
 
-    /// The template's annotations with our marks. The generation is that of `existing` where the
+    /// The template's annotations and our marks. The generation is that of `existing` if the
     /// content is the same.
     pub(super) fn marked(
         &self,
@@ -186,7 +187,7 @@ impl Desired {
         annotations
     }
 
-    /// The same, with the names of what the template sets.
+    /// The same, and the names of what the template sets.
     pub(super) fn all_annotations(
         &self,
         existing: Option<&BTreeMap<String, String>>,
@@ -211,7 +212,7 @@ impl Desired {
     }
 }
 
-/// Is this the name of an annotation with which some source marks what it merges?
+/// Is this the name of an annotation with which a source marks a merge?
 pub(super) fn is_mark_of_a_merge(name: &str) -> bool {
     [MERGED_ANNOTATION, GENERATION_ANNOTATION, CONTENT_ANNOTATION]
         .iter()

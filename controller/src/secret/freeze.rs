@@ -1,16 +1,16 @@
-//! Notices that the process did not run for a while: it was frozen, or its machine slept. Another
-//! replica may lead since then, and what was read before is old.
+//! Notices that the process did not run for a while, because it was frozen or its machine slept.
+//! Another replica may lead since then, and what this one read before may be outdated.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-/// Longer than any pause of a process that runs, on a busy machine.
+/// Longer than any pause of a running process, even on a busy machine.
 const GAP: Duration = Duration::from_secs(1);
 const TICK: Duration = Duration::from_millis(250);
-/// How long what was read before may still be acted on: any lease is settled by then.
+/// How long after a freeze the process is in doubt: any lease is settled by then.
 const DOUBT: Duration = Duration::from_mins(1);
 
-/// See the module's text.
+/// See the module's documentation.
 pub struct Freeze(Mutex<State>);
 
 struct State {
@@ -18,7 +18,7 @@ struct State {
     woke: Option<Instant>,
 }
 
-/// The clock that nobody sets, and the one that goes on while the machine sleeps.
+/// The monotonic clock, and the one that goes on while the machine sleeps.
 #[derive(Clone, Copy)]
 struct Moment(Instant, SystemTime);
 
@@ -43,7 +43,7 @@ impl Default for Freeze {
 }
 
 impl Freeze {
-    /// Looks at the time for ever.
+    /// Observes the time for ever.
     pub async fn watch(&self) {
         loop {
             self.suspected();
@@ -51,8 +51,8 @@ impl Freeze {
         }
     }
 
-    /// Did the process not run for a while, not long ago? True from the first instant on: asking
-    /// is looking at the time.
+    /// Was the process frozen recently? Correct from the first instant on, since each call observes
+    /// the time.
     pub fn suspected(&self) -> bool {
         self.observe(Moment::now())
     }

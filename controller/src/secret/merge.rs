@@ -1,4 +1,4 @@
-//! What to do with a Secret of somebody else that keys are merged into: a pure decision.
+//! Decides what to do with a Secret of somebody else that keys are merged into; pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,11 +10,12 @@ use super::desired::{Desired, MERGED_ANNOTATION};
 use super::plan;
 use crate::object::{Origin, Version};
 
-/// Field manager that all sources merged under once: see [`upgrade`].
+/// Field manager that all sources shared once: see [`upgrade`].
 const FORMER_FIELD_MANAGER: &str = "sealkit-merge";
 
-/// Field manager of what a source merges into Secrets of others. Each has its own: what one applies
-/// is not what another one left out, and an object that is made again owns what it owned.
+/// Field manager of what a source merges into Secrets of others. Each source has its own, so that
+/// applying the keys of one does not remove those of another. An object that is created again owns
+/// what the old one owned.
 pub(super) fn field_manager(origin: &Origin) -> String {
     format!("{FORMER_FIELD_MANAGER}-{}", origin.digest())
 }
@@ -22,36 +23,37 @@ pub(super) fn field_manager(origin: &Origin) -> String {
 /// What to do with a Secret of somebody else.
 #[derive(Debug, PartialEq)]
 pub(super) enum MergePlan {
-    /// Nothing: it is right.
+    /// Nothing: it is in sync.
     InSync(Version),
-    /// Merge this patch, then look again: it makes ours what was ours under the former field manager.
+    /// Merge this patch, then plan again: it moves what we own under the former field manager to
+    /// the present one.
     Upgrade(Value),
-    /// Apply this on the server's side, without force.
+    /// Apply this by server-side apply, without force.
     Apply(Value),
-    /// Leave it.
+    /// Leave it alone.
     Conflict(String),
 }
 
-/// Decides. A key, label or annotation that is there and that we do not manage is a conflict even
-/// if it has our value: applying would succeed exactly then, and tell whoever may write the source
-/// that a guess of somebody else's value was right.
+/// Decides. An existing key, label or annotation that we do not manage is a conflict, even if it
+/// has our value: otherwise, a successful apply would tell the author of the source that a guess of
+/// somebody else's value was right.
 pub(super) fn plan_merge(existing: &Secret, desired: &Desired) -> MergePlan {
-    // Not for us to touch.
+    // It must not be touched at all.
     if let Some(why) = refusal(existing, desired) {
         return MergePlan::Conflict(why);
     }
-    // Ours from before each source had a field manager of its own.
+    // We own keys from the time before each source had its own field manager.
     if let Some(patch) = upgrade(existing, &desired.origin) {
         return MergePlan::Upgrade(patch);
     }
-    // Something that we want is somebody else's.
+    // Somebody else manages something that we want.
     if let Some(theirs) = taken(existing, desired) {
         let name = &desired.name;
         return MergePlan::Conflict(format!(
             "{theirs} of the Secret {name} belongs to somebody else: nothing was merged"
         ));
     }
-    // Right as it is.
+    // In sync.
     if is_merged(existing, desired) {
         return MergePlan::InSync(Version::of(&existing.metadata));
     }
@@ -59,7 +61,7 @@ pub(super) fn plan_merge(existing: &Secret, desired: &Desired) -> MergePlan {
     MergePlan::Apply(applied(existing, desired))
 }
 
-/// Why nothing is merged into this Secret, whatever it holds.
+/// Why nothing may be merged into this Secret, whatever it holds.
 fn refusal(existing: &Secret, desired: &Desired) -> Option<String> {
     let name = &desired.name;
     if let Some(why) = plan::never_a_target(existing, desired) {
@@ -112,7 +114,7 @@ fn taken(existing: &Secret, desired: &Desired) -> Option<String> {
         })
 }
 
-/// Does the Secret hold what we merge, and nothing that we merged once and no longer want?
+/// Does the Secret hold what we merge, and nothing that we merged earlier and no longer want?
 fn is_merged(existing: &Secret, desired: &Desired) -> bool {
     let meta = &existing.metadata;
     let has = |present: Option<&BTreeMap<String, String>>, wanted: &BTreeMap<String, String>| {
@@ -133,7 +135,7 @@ fn is_merged(existing: &Secret, desired: &Desired) -> bool {
         )
 }
 
-/// All that we apply: what is missing in it and was applied before goes.
+/// The whole object to apply. Fields that we applied before and that it lacks are removed.
 fn applied(existing: &Secret, desired: &Desired) -> Value {
     let meta = &existing.metadata;
     let current = Version::of(meta);
@@ -152,9 +154,9 @@ fn applied(existing: &Secret, desired: &Desired) -> Value {
     })
 }
 
-/// Once all sources shared one field manager and one marker. What the marker says is this source's
-/// goes over to its own field manager, as a whole: nothing is removed, not for a moment. The former
-/// marks go with the next apply, which does not name them.
+/// All sources once shared one field manager and one marker. If the marker names this source, the
+/// whole entry moves to the source's own field manager, so that nothing is removed even for a
+/// moment. The next apply removes the former marks, since it does not name them.
 fn upgrade(existing: &Secret, origin: &Origin) -> Option<Value> {
     let meta = &existing.metadata;
     let marker = meta.annotations.as_ref()?.get(MERGED_ANNOTATION)?;

@@ -1,7 +1,8 @@
-//! The one way a Secret is watched and written: created, patched to exactly what its source says,
-//! or replaced where Kubernetes allows no patch; or keys added to a Secret of somebody else. Every
-//! write of an existing Secret carries its resourceVersion, so that a writer that lost its lease cannot do harm;
-//! a create has nothing to carry, and is taken back if the source is not as it was.
+//! The only place that watches and writes Secrets. A Secret is created, patched to exactly what its
+//! source says, or replaced where Kubernetes allows no patch; or keys are merged into a Secret of
+//! somebody else. Every write of an existing Secret carries its resourceVersion, so that a writer
+//! that lost its lease can do no harm. A create has no version to carry, and is taken back if the
+//! source has changed meanwhile.
 
 mod desired;
 mod freeze;
@@ -28,15 +29,15 @@ pub use watch::{SecretListener, SecretWatch};
 /// What was done to a Secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Op {
-    /// It was not there.
+    /// It did not exist.
     Create,
     /// It differed.
     Patch,
-    /// It differed in what Kubernetes lets nobody change.
+    /// It differed in fields that nobody can change.
     Replace,
     /// Keys were added to, or removed from, a Secret of somebody else.
     Merge,
-    /// It was right.
+    /// Nothing: it was right.
     None,
 }
 
@@ -56,9 +57,9 @@ impl Op {
 /// Why a Secret was not written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WriteError {
-    /// There is one that belongs to somebody else.
+    /// The Secret belongs to somebody else.
     Conflict(String),
-    /// There is none to merge into.
+    /// No Secret exists to merge into.
     Missing,
     /// The API server refused or did not answer.
     Api(ApiFailure),
@@ -70,8 +71,8 @@ impl From<ApiFailure> for WriteError {
     }
 }
 
-/// How often a write is planned anew because somebody changed the Secret meanwhile, or because
-/// what was planned is one step of several.
+/// How often a write is planned again, because somebody changed the Secret meanwhile or because the
+/// plan was one step of several.
 const TRIES: usize = 3;
 
 /// Writes Secrets.
@@ -82,15 +83,15 @@ pub struct Secrets {
 }
 
 impl Secrets {
-    /// By this client; one for all reconcilers.
+    /// Uses this client; one for all reconcilers.
     pub fn new(client: Client, freeze: Arc<Freeze>) -> Self {
         Self { client, freeze }
     }
 
-    /// Writes a Secret. `recorded` is what the source's status says of the last write: without it
-    /// the Secret is first created blindly, which saves a read for new objects. For
-    /// [`Ownership::Merge`] it is not needed, and of a merge it must not be: what was only merged
-    /// into never became ours.
+    /// Writes a Secret. `recorded` is the last written version in the source's status. Without it,
+    /// the Secret is first created without a read, which is faster for new objects. With
+    /// [`Ownership::Merge`] it is not needed, and after a merge it must be absent: a Secret that
+    /// was only merged into never became ours.
     pub async fn write(
         &self,
         desired: &Desired,
@@ -114,7 +115,7 @@ impl Secrets {
         }
     }
 
-    /// Reads, plans, writes.
+    /// Reads, plans and writes.
     async fn write_existing(
         &self,
         desired: &Desired,
@@ -165,8 +166,8 @@ impl Secrets {
 
     /// Deletes exactly this Secret and creates the wanted one.
     async fn replace(&self, desired: &Desired, old: Version) -> Result<Version, ApiFailure> {
-        // The server judges the new Secret before the old one goes: one that it refuses must not
-        // cost the last good one. Validation and admission run before the name is looked up.
+        // A dry run of the new Secret comes before the delete: if the server refuses it, the last
+        // good one stays. Validation and admission run before the name is looked up.
         let trial = format!("{}?dryRun=All", collection(desired));
         match self.create(desired, &trial).await {
             Err(failure) if !failure.is_already_exists() => return Err(failure),
@@ -182,7 +183,7 @@ impl Secrets {
             MergePlan::Conflict(why) => return Err(WriteError::Conflict(why)),
             MergePlan::Upgrade(patch) => {
                 kubernetes::merge_patch(&self.client, &path(desired), &patch).await?;
-                // What was planned is outdated by now: the caller plans anew.
+                // The plan is outdated now: the caller plans again.
                 return Err(outdated().into());
             }
             MergePlan::Apply(body) => body,
@@ -201,8 +202,8 @@ impl Secrets {
         }
     }
 
-    /// Is the source still what the Secret is wanted from? A process that lost its lease while it
-    /// slept wakes with old values, and the versions that it reads then are the newest ones.
+    /// Is the source unchanged? A process that lost its lease while it slept wakes with old values,
+    /// but reads the newest versions.
     async fn is_current(&self, desired: &Desired) -> Result<bool, ApiFailure> {
         let origin = &desired.origin;
         match kubernetes::read(&self.client, &origin.path()).await {
@@ -213,15 +214,15 @@ impl Secrets {
         }
     }
 
-    /// Creates the Secret of a source that is still the same. A process that was frozen asks before
-    /// and after: the freeze may come between the question and the create.
+    /// Creates the Secret if the source has not changed. A process that was frozen checks before
+    /// and after: the freeze may come between the check and the create.
     async fn create_once(&self, desired: &Desired) -> Result<Version, ApiFailure> {
         if self.freeze.suspected() && !self.is_current(desired).await? {
             return Err(outdated());
         }
         let written = self.create(desired, &collection(desired)).await?;
         if self.freeze.suspected() && !self.is_current(desired).await? {
-            // Exactly what was made: whoever leads now may have taken it over meanwhile.
+            // Exactly what was created: whoever leads now may have taken it over meanwhile.
             self.delete(desired, written).await?;
             return Err(outdated());
         }
@@ -249,12 +250,12 @@ impl Secrets {
     }
 }
 
-/// Where Secrets of the namespace are created.
+/// The path at which Secrets of the namespace are created.
 fn collection(desired: &Desired) -> String {
     format!("/api/v1/namespaces/{}/secrets", desired.origin.namespace)
 }
 
-/// Where the Secret is patched.
+/// The path at which the Secret is patched.
 fn path(desired: &Desired) -> String {
     format!("{}/{}", collection(desired), desired.name)
 }

@@ -1,4 +1,4 @@
-//! What to do with an existing Secret whose source owns all of it: a pure decision.
+//! Decides what to do with an existing Secret whose source owns all of it; pure.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::object::Version;
 /// What to do with an existing Secret.
 #[derive(Debug, PartialEq)]
 pub enum Plan {
-    /// Nothing: it is right.
+    /// Nothing: it is in sync.
     InSync(Version),
     /// Merge this patch.
     Patch(Value),
@@ -24,19 +24,19 @@ pub enum Plan {
         /// Its resourceVersion.
         resource_version: String,
     },
-    /// Leave it: it belongs to somebody else.
+    /// Leave it alone: it belongs to somebody else.
     Conflict(String),
 }
 
-/// Decides, for the ownerships that have all of the Secret. `recorded_uid` is the UID that the
-/// source's status remembers: a Secret whose labels and annotations were all removed is still ours.
+/// Decides for the ownerships that cover the whole Secret. `recorded_uid` is the UID in the
+/// source's status: a Secret that lost all its labels and annotations is still ours.
 pub fn plan(existing: &Secret, desired: &Desired, recorded_uid: Option<&str>) -> Plan {
     // Somebody else's.
     if let Some(why) = foreign(existing, desired, recorded_uid) {
         return Plan::Conflict(why);
     }
     let current = Version::of(&existing.metadata);
-    // Kubernetes changes neither.
+    // Kubernetes lets nobody change the type or an immutable Secret.
     if is_of_another_type(existing, desired) || is_frozen_wrong(existing, desired) {
         return Plan::Replace {
             uid: current.uid,
@@ -44,7 +44,7 @@ pub fn plan(existing: &Secret, desired: &Desired, recorded_uid: Option<&str>) ->
         };
     }
     match changes(existing, desired) {
-        // Right as it is.
+        // In sync.
         None => Plan::InSync(current),
         // Only what differs, and only if nobody changed it meanwhile.
         Some(mut patch) => {
@@ -59,8 +59,8 @@ fn is_of_another_type(existing: &Secret, desired: &Desired) -> bool {
     existing.type_.as_deref().unwrap_or("Opaque") != desired.secret_type
 }
 
-/// Is it immutable, and not exactly what is wanted? An immutable Secret is made anew for each
-/// generation, even of the same bytes: only then does its UID tell nothing.
+/// Is it immutable, and not exactly what is wanted? An immutable Secret is created again for each
+/// generation, even with the same bytes: otherwise its UID would reveal that they are the same.
 fn is_frozen_wrong(existing: &Secret, desired: &Desired) -> bool {
     let annotations = existing.metadata.annotations.as_ref();
     let generation = desired.marks().generation;
@@ -80,7 +80,7 @@ fn has_data(existing: &Secret, desired: &Desired) -> bool {
         })
 }
 
-/// A merge patch without its preconditions; nothing where the Secret is right.
+/// A merge patch without its preconditions; `None` if the Secret is in sync.
 fn changes(existing: &Secret, desired: &Desired) -> Option<Value> {
     let meta = &existing.metadata;
     let labels = metadata_patch(
@@ -118,7 +118,7 @@ fn changes(existing: &Secret, desired: &Desired) -> Option<Value> {
     Some(patch)
 }
 
-/// The owner references with ours as they should be, where they are not; everybody else's stay.
+/// The owner references with ours corrected, if it is not right; those of others stay.
 fn owners_patch(existing: &Secret, desired: &Desired) -> Option<Vec<OwnerReference>> {
     let owners = existing.metadata.owner_references.as_deref();
     let (ours, others): (Vec<OwnerReference>, Vec<OwnerReference>) = owners
@@ -131,7 +131,8 @@ fn owners_patch(existing: &Secret, desired: &Desired) -> Option<Vec<OwnerReferen
 }
 
 /// Does the Secret say that it was made from a later generation of the source, or from another
-/// object of its name? Anybody who may write the Secret can say so: a reason to look, no more.
+/// object of its name? Anybody who may write the Secret can say so, so it is only a reason to read
+/// the source.
 pub fn is_newer(existing: &Secret, desired: &Desired) -> bool {
     let annotation = |name| existing.metadata.annotations.as_ref()?.get(name);
     let marks = desired.marks();
@@ -144,7 +145,7 @@ pub fn is_newer(existing: &Secret, desired: &Desired) -> bool {
     later || other
 }
 
-/// Why a Secret is not ours to write, if it is not.
+/// Why a Secret is not ours to write; `None` if it is ours.
 fn foreign(existing: &Secret, desired: &Desired, recorded_uid: Option<&str>) -> Option<String> {
     let name = &desired.name;
     if let Some(why) = never_a_target(existing, desired) {
@@ -164,8 +165,8 @@ fn foreign(existing: &Secret, desired: &Desired, recorded_uid: Option<&str>) -> 
     })
 }
 
-/// Secrets that no consent opens: those of another controller, and those whose type hands out
-/// more than values.
+/// Why no consent lets us write this Secret: it has another controller owner, or its type grants
+/// more than its values.
 pub(super) fn never_a_target(existing: &Secret, desired: &Desired) -> Option<String> {
     let name = &desired.name;
     let owners = existing.metadata.owner_references.iter().flatten();
@@ -183,7 +184,7 @@ pub(super) fn never_a_target(existing: &Secret, desired: &Desired) -> Option<Str
     refused.map(|type_| format!("the Secret {name} has type {type_}: it is left alone"))
 }
 
-/// Was it made from the source, or from one of its name that was there before?
+/// Was it made from the source, or from an earlier object of its name?
 pub(super) fn is_made_from(existing: &Secret, desired: &Desired) -> bool {
     let meta = &existing.metadata;
     let owned = meta
@@ -198,8 +199,8 @@ pub(super) fn is_made_from(existing: &Secret, desired: &Desired) -> bool {
     owned || marker.is_some_and(|marker| marker.starts_with(&desired.origin.lineage()))
 }
 
-/// What must change in labels or annotations: ours set, those that the template dropped removed,
-/// everybody else's left.
+/// The changes of labels or annotations: ours are set, those that the template dropped are removed,
+/// and those of others stay.
 fn metadata_patch(
     existing: Option<&BTreeMap<String, String>>,
     desired: &BTreeMap<String, String>,
@@ -221,7 +222,7 @@ fn metadata_patch(
         .and_then(|former| former.get(field)?.as_array());
     let former = former.into_iter().flatten().filter_map(Value::as_str);
     let is_left_over = |name: &&str| *name == TEMPLATE_ANNOTATION || is_mark_of_a_merge(name);
-    // No template sets names of ours: only annotations have them.
+    // Templates cannot set our own names. Only annotations have them.
     let left_over = existing.keys().map(String::as_str).filter(is_left_over);
     for name in former.chain(left_over) {
         if existing.contains_key(name) && !desired.contains_key(name) {
@@ -354,7 +355,7 @@ mod tests {
                 plan(&stored(&before), &next, None),
                 Plan::InSync(_)
             ));
-            // Other bytes under the same text cannot be; if they were, they would be written.
+            // The same text cannot have other bytes; if it had, they would be written.
             let mut other = stored(&before);
             let data = other.data.as_mut().unwrap();
             data.insert("K".into(), ByteString(b"x".to_vec()));

@@ -16,18 +16,18 @@ use crate::object::{Key, Namespaces, Version, api};
 use crate::telemetry::{Health, Metrics};
 use crate::watch::{Change, changes};
 
-/// What the watch is called in logs, metrics and readiness.
+/// Its name in logs, metrics and readiness.
 const NAME: &str = "Secret";
 
-/// Who wants to know of changed Secrets. A source whose Secret has another name than its own keeps
-/// an index of its own.
+/// A listener for changed Secrets. A source whose Secret has another name than its own keeps its
+/// own index.
 pub trait SecretListener: Send + Sync {
-    /// A Secret is as `current` now, or gone. Called without any lock held, also where nothing
-    /// changed: after an interrupted watch everything is told again.
+    /// The Secret now has the version `current`, or is gone. Called without any lock held, and also
+    /// if nothing changed: after an interruption, the watch reports all Secrets again.
     fn secret_changed(&self, key: &Key, current: Option<&Version>);
 }
 
-/// UID and resourceVersion of every labelled Secret in the namespaces that are served.
+/// The versions of all labelled Secrets in the served namespaces.
 pub struct SecretWatch {
     client: Client,
     health: Arc<Health>,
@@ -35,12 +35,12 @@ pub struct SecretWatch {
     served: Vec<Namespaces>,
     current: Mutex<HashMap<Key, Version>>,
     listeners: Mutex<Vec<Weak<dyn SecretListener>>>,
-    /// Namespaces of `served` whose first list is complete.
+    /// How many of `served` have a complete first list.
     listed: watch::Sender<usize>,
 }
 
 impl SecretWatch {
-    /// A watch that has seen nothing yet.
+    /// A watch that has observed nothing yet.
     pub fn new(
         client: Client,
         served: Vec<Namespaces>,
@@ -64,15 +64,15 @@ impl SecretWatch {
         lock(&self.listeners).push(listener);
     }
 
-    /// The Secret as it was last seen.
+    /// The last observed version of the Secret.
     pub fn current(&self, key: &Key) -> Option<Version> {
         lock(&self.current).get(key).cloned()
     }
 
-    /// Returns once every Secret was seen.
+    /// Returns once all Secrets were listed.
     pub async fn listed(&self) {
         let mut listed = self.listed.subscribe();
-        // The sender lives as long as we do.
+        // The sender lives as long as this.
         let _ = listed.wait_for(|count| *count >= self.served.len()).await;
     }
 
@@ -84,7 +84,7 @@ impl SecretWatch {
         }
         self.listed().await;
         self.health.ready(NAME);
-        // One that ends takes the others with it.
+        // If one ends, the others end with it.
         watches.join_next().await;
     }
 
