@@ -1,10 +1,9 @@
 //! The heart of Sealkit: the sealed format, the reading of manifests and the API types.
 //!
-//! Nothing in here touches a network, a file or a cluster, and no result depends on a clock; only
-//! the bound on the time of a render reads one. Arrows point one way:
-//! [`keys`] ← [`sealed`] ← [`manifest`] ← [`template`] ← [`api`]. The sealed format
-//! knows no Kubernetes type, so another program can use it alone. The format itself is specified in
-//! `docs/design/format.md`.
+//! No code here touches a network, a file or a cluster, and no result depends on a clock; only the
+//! bound on the time of a render reads one. Dependencies point one way: [`keys`] ← [`sealed`] ←
+//! [`template`] ← [`api`], with [`manifest`] beside them. The sealed format knows no Kubernetes
+//! type, so another program can use it alone. `docs/design/format.md` specifies the format.
 
 pub mod api;
 pub mod keys;

@@ -29,8 +29,8 @@ pub fn is_dns_subdomain(text: &str) -> bool {
         })
 }
 
-/// Is this a key that Kubernetes takes in a Secret's `data`: 1 to 253 of `[-._a-zA-Z0-9]`, and
-/// neither `.` nor `..` nor anything that begins with `..`?
+/// Is this a key that Kubernetes accepts in a Secret's `data`: 1 to 253 of `[-._a-zA-Z0-9]`, and
+/// neither `.` nor anything that begins with `..`?
 pub fn is_secret_key(text: &str) -> bool {
     (1..=253).contains(&text.len())
         && text
@@ -40,8 +40,8 @@ pub fn is_secret_key(text: &str) -> bool {
         && !text.starts_with("..")
 }
 
-/// 32 hex characters of the SHA-256 of something public: to tell texts apart where they do not fit.
-/// Nobody can make another text with the same ones.
+/// 32 hex characters of the SHA-256 of something public, which stand for a text where it does not
+/// fit. Nobody can make another text with the same characters.
 pub fn digest(bytes: &[u8]) -> String {
     let digest = Sha256::digest(bytes);
     digest[..16].iter().fold(String::new(), |mut hex, byte| {
@@ -51,8 +51,8 @@ pub fn digest(bytes: &[u8]) -> String {
     })
 }
 
-/// Text from an untrusted file, made safe for a terminal and a log line: control characters and
-/// anything outside printable ASCII are escaped, and it is cut after 80 characters.
+/// Makes text from an untrusted file safe for a terminal and a log line: escapes control characters
+/// and anything outside printable ASCII, and cuts it after 80 characters.
 pub fn printable(text: &str) -> String {
     let mut out: String = text
         .chars()

@@ -1,9 +1,9 @@
-//! Which state of an object somebody saw.
+//! The version of an object that somebody saw.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-/// UID and resourceVersion of an object as it was read or written: other ones mean that somebody
-/// changed it.
+/// UID and resourceVersion of an object as it was read or written. If they differ now, somebody has
+/// changed the object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Version {
     /// Its UID.
@@ -13,7 +13,7 @@ pub struct Version {
 }
 
 impl Version {
-    /// That of an object with this metadata.
+    /// The version of an object with this metadata.
     pub fn of(metadata: &ObjectMeta) -> Self {
         Self {
             uid: metadata.uid.clone().unwrap_or_default(),

@@ -1,4 +1,4 @@
-//! Conditions of our resources: their types, and the reasons that programs read.
+//! Conditions of our resources: their types, and their reasons for programs.
 
 use jiff::Timestamp;
 use schemars::JsonSchema;

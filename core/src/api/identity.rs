@@ -1,5 +1,5 @@
-//! The identity Secret: how a cluster keeps the private half of a sealing key. The controller writes
-//! it, `seal keys backup` and `restore` carry it from one cluster to the next.
+//! The identity Secret: how a cluster stores the private half of a sealing key. The controller
+//! writes it; `seal keys backup` and `restore` carry it from one cluster to another.
 
 use std::collections::BTreeMap;
 
@@ -13,37 +13,37 @@ use crate::keys::{Identity, parse_identity_file};
 
 /// Type of the Secrets that hold the identities of a cluster.
 pub const IDENTITY_TYPE: &str = "sealkit.dev/identity";
-/// The one key of its data: an age identity file.
+/// The only key of its data: an age identity file.
 pub const IDENTITY_KEY: &str = "identity";
-/// Label of an identity Secret and annotation of a SealingKey: 32 hex characters, recomputed from
-/// the identity and never believed.
+/// Label of an identity Secret and annotation of a SealingKey: 32 hex characters. For a Secret, it
+/// is recomputed from the identity and never trusted.
 pub const FINGERPRINT: &str = "sealkit.dev/fingerprint";
 /// Annotation of an identity Secret: Active, DecryptOnly or Revoked.
 pub const STATE_ANNOTATION: &str = "sealkit.dev/state";
-/// Annotation of an identity Secret: when the key pair was made.
+/// Annotation of an identity Secret: when the key pair was created.
 pub const CREATED_ANNOTATION: &str = "sealkit.dev/created-at";
 /// Annotation of an identity Secret: the name of its SealingKey.
 pub const SEALING_KEY_ANNOTATION: &str = "sealkit.dev/sealing-key";
 /// Annotation of a SealingKey: revoke this fingerprint although objects need it.
 pub const FORCE_REVOKE: &str = "sealkit.dev/force-revoke";
 
-/// What an identity Secret says. No Debug: it holds a private key.
+/// The content of an identity Secret. No Debug: it holds a private key.
 #[derive(Clone)]
 pub struct StoredIdentity {
     /// The key pair.
     pub identity: Identity,
-    /// What it may be used for; `None` for a restored identity that lost it.
+    /// What it may be used for; `None` if the Secret does not say, as after some restores.
     pub state: Option<KeyState>,
-    /// When it was made.
+    /// When it was created.
     pub created_at: Option<Timestamp>,
     /// The name of its SealingKey.
     pub sealing_key: Option<String>,
-    /// Does the label say what the identity is?
+    /// Does the label hold the identity's fingerprint?
     pub label_is_right: bool,
 }
 
 impl StoredIdentity {
-    /// Reads an identity Secret; nothing where it holds no single identity.
+    /// Reads an identity Secret; `None` if it does not hold exactly one identity.
     pub fn read(secret: &Secret) -> Option<Self> {
         let identity = read_identity(&secret.data.as_ref()?.get(IDENTITY_KEY)?.0)?;
         let metadata = &secret.metadata;
@@ -62,8 +62,8 @@ impl StoredIdentity {
     }
 }
 
-/// The identity in the bytes that an identity Secret holds under [`IDENTITY_KEY`]; nothing where
-/// there is none, or more than one.
+/// Reads the identity from what an identity Secret holds under [`IDENTITY_KEY`]; `None` if it is
+/// not exactly one.
 pub fn read_identity(bytes: &[u8]) -> Option<Identity> {
     let mut identities = parse_identity_file(std::str::from_utf8(bytes).ok()?).ok()?;
     (identities.len() == 1).then(|| identities.remove(0))

@@ -1,5 +1,5 @@
-//! The custom resources of group `sealkit.dev`, one file each, their CRDs, and the [`rules`] that
-//! the cluster holds them to.
+//! The custom resources of the group `sealkit.dev`, one file each, their CRDs, and the [`rules`]
+//! for SealedSecrets.
 
 mod conditions;
 pub mod identity;
@@ -30,29 +30,29 @@ pub use sealing_key::{Algorithm, KeyState, SealingKey, SealingKeySpec, SealingKe
 pub const GROUP: &str = "sealkit.dev";
 /// The served version.
 pub const VERSION: &str = "v1beta1";
-/// The `Accept` header of requests whose answer needs no more than metadata: no Secret comes back
-/// over the wire, and nothing large is made for nobody.
+/// The `Accept` header of requests that need no more than metadata in the answer: no Secret comes
+/// back over the wire, and the server builds no large answer for nobody.
 pub const METADATA_ONLY: &str =
     "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
-/// The namespace of the controller unless told otherwise.
+/// The default namespace of the controller.
 pub const CONTROLLER_NAMESPACE: &str = "sealkit-system";
 /// The lease of the leading replica, in the controller's namespace.
 pub const LEASE: &str = "seal-controller";
-/// Annotation whose change forces a reconcile; echoed in `status.lastHandledReconcileAt`.
+/// Annotation whose change forces a reconcile; repeated in `status.lastHandledReconcileAt`.
 pub const RECONCILE_REQUESTED_AT: &str = "sealkit.dev/reconcile-requested-at";
 
 /// Prefix of the labels and annotations that only Sealkit sets.
 pub const OWN_PREFIX: &str = "sealkit.dev/";
 
-/// All CRDs, as `deploy/crds` has them.
+/// All CRDs, as in `deploy/crds`.
 pub fn custom_resource_definitions() -> Vec<CustomResourceDefinition> {
     let mut crds = vec![SealedSecret::crd(), SealingKey::crd(), RewrapRequest::crd()];
     crds.iter_mut().for_each(default_status);
     crds
 }
 
-/// An object that no controller has looked at is InProgress for kstatus, not Current: its status
-/// begins with a generation that no object has. Flux's own kinds do the same.
+/// Makes kstatus report an object that no controller has observed as InProgress, not Current: its
+/// status begins with a generation that no object has. Flux's own kinds do the same.
 fn default_status(crd: &mut CustomResourceDefinition) {
     for version in &mut crd.spec.versions {
         let status = version

@@ -1,21 +1,20 @@
-//! Is what was asked of an object there, for the generation that was asked? The one answer that
-//! everything stands on that waits or reports.
+//! Is an object reconciled, for the generation that was requested? Everything that waits or reports
+//! uses this one answer.
 
 use super::{Condition, ConditionStatus, ConditionType};
 
-/// What an object's status says of its present generation.
+/// What an object's status says about its current generation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Readiness {
-    /// Everything is there.
+    /// It is reconciled.
     Ready,
-    /// Only a change of the object, of keys or of its target helps.
+    /// It fails until somebody changes the object, keys or its target.
     Stalled(Why),
-    /// Not there yet: not observed yet, under way, or being retried.
+    /// It is not reconciled yet: not observed, in progress, or being retried.
     Waiting(Why),
 }
 
-/// The reason and the sentence of the condition Ready; empty where it says nothing of this
-/// generation.
+/// Reason and message of the condition Ready; empty if it says nothing about this generation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Why {
     /// One word.
@@ -25,7 +24,7 @@ pub struct Why {
 }
 
 impl Readiness {
-    /// That of an object at `generation` whose status has these. A status of another generation
+    /// The readiness of an object at `generation` with this status. A status of another generation
     /// says nothing, and neither does a condition of another one.
     pub fn of(
         generation: Option<i64>,

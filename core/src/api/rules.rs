@@ -1,6 +1,6 @@
-//! What the cluster refuses in a SealedSecret beside the rules of the sealed format, decided from
-//! public text alone. The controller, `seal verify` and sealing itself ask here, so that none of
-//! them accepts what another refuses.
+//! What the cluster refuses in a SealedSecret in addition to the rules of the sealed format,
+//! decided from public text alone. The controller, `seal verify` and sealing itself use these
+//! rules, so that none of them accepts what another refuses.
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -9,17 +9,17 @@ use super::{CreationPolicy, Reason, SecretTemplate, TargetSpec};
 use crate::names::printable;
 use crate::template::{TemplateError, Templates};
 
-/// Types of Secrets that are never made or sealed: each would hand out more than its values.
+/// Types of Secrets that are never created or sealed: each would grant more than its values.
 pub const REFUSED_SECRET_TYPES: [&str; 4] = [
     "kubernetes.io/service-account-token",
     "bootstrap.kubernetes.io/token",
     "helm.sh/release.v1",
     super::IDENTITY_TYPE,
 ];
-/// Labels and annotations of one template, together.
+/// Labels and annotations of one template, counted together.
 pub const TEMPLATE_NAMES: usize = 100;
-/// Prefixes of the labels and annotations that no template sets: ours, and kubectl's, one of which
-/// holds a copy of a whole manifest, values included.
+/// Prefixes of labels and annotations that no template may set: ours, and kubectl's, one of which
+/// holds a copy of a whole manifest, including values.
 const REFUSED_PREFIXES: [&str; 2] = [super::OWN_PREFIX, "kubectl.kubernetes.io/"];
 
 /// A rule that an object breaks. The message holds public text only, escaped.
@@ -29,7 +29,7 @@ pub struct Fault {
     pub reason: Reason,
     /// A sentence for people.
     pub message: String,
-    /// May the same object pass at another time? Only where parsing ran out of time.
+    /// May the same object pass at another time? Only if parsing ran out of time.
     pub may_pass: bool,
 }
 
@@ -53,20 +53,20 @@ impl From<TemplateError> for Fault {
     }
 }
 
-/// Is this a type of Secrets that are never made or sealed?
+/// Is this a type of Secrets that are never created or sealed?
 pub fn is_refused_type(name: &str) -> bool {
     REFUSED_SECRET_TYPES.contains(&name)
 }
 
-/// May no template set a label or annotation of this name?
+/// Is a template forbidden to set a label or annotation of this name?
 pub fn is_refused_metadata(name: &str) -> bool {
     REFUSED_PREFIXES
         .iter()
         .any(|prefix| name.starts_with(prefix))
 }
 
-/// `target` and `template` of a spec, read and checked. `denied` are prefixes of labels and
-/// annotations that the cluster's administrator denies to templates, beside our own.
+/// Reads and checks `target` and `template` of a spec. `denied` are prefixes of labels and
+/// annotations that the administrator denies to templates, in addition to our own.
 pub fn target_and_template(
     spec: &Value,
     denied: &[String],
@@ -81,13 +81,13 @@ pub fn target_and_template(
     Ok((target, template))
 }
 
-/// The texts of `template.data`, parsed, of a template that [`check_template`] accepts. Apart from
-/// it, since the controller looks at the sealed format in between.
+/// Parses the texts of `template.data`, of a template that [`check_template`] accepts. It is
+/// separate, since the controller checks the sealed format in between.
 pub fn texts(template: &SecretTemplate) -> Result<Templates, Fault> {
     Ok(Templates::parse(&template.data)?)
 }
 
-/// What a template may not say, but for its texts: see [`texts`].
+/// Checks a template, except for its texts: see [`texts`].
 pub fn check_template(
     template: &SecretTemplate,
     policy: CreationPolicy,
@@ -131,7 +131,8 @@ pub fn check_template(
     }
 }
 
-/// A part of the spec that is no concern of the sealed format; absent and null are its default.
+/// Reads a part of the spec that does not belong to the sealed format. If it is absent or null, it
+/// has its default.
 fn part<T: DeserializeOwned + Default>(spec: &Value, name: &str) -> Result<T, Fault> {
     let Some(part) = spec.get(name).filter(|part| !part.is_null()) else {
         return Ok(T::default());

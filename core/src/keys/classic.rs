@@ -1,4 +1,4 @@
-//! Points of X25519, as far as age itself takes what we refuse.
+//! Checks of X25519 points that age accepts and we refuse.
 
 use x25519_dalek::PublicKey;
 

@@ -1,4 +1,4 @@
-//! How a key pair is named.
+//! The name of a key pair.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,8 +7,8 @@ use sha2::{Digest, Sha256};
 
 /// Fingerprint of a key pair: the first 16 bytes of SHA-256 over the lower-case recipient string.
 ///
-/// `Display` writes all 32 hex characters, which is what is stored; [`Fingerprint::short`] the 16
-/// that people are shown. The order is that of the hex text.
+/// `Display` writes all 32 hex characters, as they are stored; [`Fingerprint::short`] returns the
+/// 16 that people see. The order is that of the hex text.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint([u8; 16]);
 
@@ -26,7 +26,7 @@ impl Fingerprint {
         self.to_string()[..16].to_owned()
     }
 
-    /// Several, for people: short ones, with commas between them.
+    /// Several short fingerprints for people, separated by commas.
     pub fn short_list<'a>(fingerprints: impl IntoIterator<Item = &'a Self>) -> String {
         let short: Vec<String> = fingerprints.into_iter().map(Self::short).collect();
         short.join(", ")
@@ -36,7 +36,7 @@ impl Fingerprint {
 impl FromStr for Fingerprint {
     type Err = ();
 
-    /// Takes exactly 32 lower-case hex characters.
+    /// Accepts exactly 32 lower-case hex characters.
     fn from_str(text: &str) -> Result<Self, ()> {
         let hex = text.as_bytes();
         if hex.len() != 32 {

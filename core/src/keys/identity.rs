@@ -15,7 +15,7 @@ use super::{Fingerprint, KeyError, KeyType, Recipient};
 
 const HYBRID_HRP: Hrp = Hrp::parse_unchecked("age-secret-key-pq-");
 
-/// A private key of an accepted type. Has no Debug, Display or Serialize on purpose; its memory
+/// A private key of an accepted type. It has no Debug, Display or Serialize on purpose; its memory
 /// is wiped when it is dropped.
 #[derive(Clone)]
 pub struct Identity {
@@ -52,7 +52,7 @@ impl Identity {
         self.recipient.fingerprint()
     }
 
-    /// The text of an identity file's line, upper-case. Wiped when dropped.
+    /// The line of an identity file, upper-case. Wiped when dropped.
     pub fn to_secret_text(&self) -> Zeroizing<String> {
         match &self.part {
             Part::Hybrid(part) => {
@@ -132,7 +132,7 @@ impl age::Identity for Identity {
     }
 }
 
-/// Reads an identity file as age writes it: one identity a line, `#` comments allowed.
+/// Reads an identity file as age writes it: one identity per line, with `#` comments allowed.
 pub fn parse_identity_file(text: &str) -> Result<Vec<Identity>, KeyError> {
     let mut identities = Vec::new();
     for (number, line) in key_lines(text) {

@@ -15,12 +15,12 @@ pub use recipient::{Recipient, RecipientSet, parse_recipient_file};
 pub use ring::KeyRing;
 pub use trusted::{SUPERSEDES, TrustedCause, TrustedError, TrustedRecipients, superseded};
 
-/// The two accepted types of keys. One envelope never mixes them (age's rule of labels).
+/// The two accepted types of keys. An envelope never mixes them (age's rule of labels).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum KeyType {
     /// `mlkem768x25519`: hybrid, safe against a later quantum computer. The default.
     Hybrid,
-    /// `X25519`: classic, where short files or old tools matter more.
+    /// `X25519`: classic, for short files or old tools.
     Classic,
 }
 
@@ -40,7 +40,7 @@ impl KeyType {
             .find(|key_type| key_type.name() == name)
     }
 
-    /// Bytes of the one argument of a stanza of this type: the encapsulated or ephemeral share.
+    /// Bytes of the single argument of a stanza of this type: the encapsulated or ephemeral share.
     pub(crate) const fn share_size(self) -> usize {
         match self {
             Self::Hybrid => hybrid::ENCAPSULATED_SIZE,
@@ -55,13 +55,13 @@ impl std::fmt::Display for KeyType {
     }
 }
 
-/// Why a key string, a key file or a set of keys is refused. Never holds any part of a key.
+/// Why a key string, a key file or a set of keys is refused. Never contains any part of a key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     /// Not a recipient of an accepted type.
     #[error("not an age recipient of type mlkem768x25519 (age1pq1…) or X25519 (age1…)")]
     NotARecipient,
-    /// A private key where a public one belongs.
+    /// A private key instead of a public one.
     #[error("this is a private key, but a recipient (public key) is needed here")]
     PrivateKeyGiven,
     /// Not an identity of an accepted type.
@@ -84,7 +84,7 @@ pub enum KeyError {
         /// What is wrong with it.
         cause: Box<KeyError>,
     },
-    /// A file without any key.
+    /// A file without keys.
     #[error("contains no key")]
     Empty,
     /// Too many recipients for one envelope.
@@ -93,7 +93,7 @@ pub enum KeyError {
     /// Two types of keys for one envelope.
     #[error("recipients of types mlkem768x25519 and X25519 can't share an envelope")]
     MixedTypes,
-    /// Two different keys with one fingerprint: one of them was made to deceive.
+    /// Two different keys with one fingerprint: one of them was crafted to deceive.
     #[error("two different keys have the fingerprint {0}: both are refused")]
     FingerprintCollision(Fingerprint),
 }

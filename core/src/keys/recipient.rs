@@ -139,7 +139,7 @@ impl age::Recipient for Recipient {
     }
 }
 
-/// Recipients that one envelope takes.
+/// Recipients that an envelope may have.
 const MAX_RECIPIENTS: usize = 32;
 
 /// The recipients of one envelope: 1 to 32, of one type, sorted by fingerprint, each once.
@@ -183,7 +183,7 @@ impl RecipientSet {
     }
 }
 
-/// Reads a recipient file: one recipient a line, `#` comments and empty lines allowed.
+/// Reads a recipient file: one recipient per line, with `#` comments and empty lines allowed.
 pub fn parse_recipient_file(text: &str) -> Result<Vec<Recipient>, KeyError> {
     let mut recipients = Vec::new();
     for (number, line) in key_lines(text) {
@@ -200,7 +200,7 @@ pub fn parse_recipient_file(text: &str) -> Result<Vec<Recipient>, KeyError> {
     }
 }
 
-/// The lines of a key file that hold keys, with their numbers from 1.
+/// The lines of a key file that contain keys, with their numbers from 1.
 pub(super) fn key_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
     text.lines()
         .enumerate()

@@ -9,8 +9,8 @@ use super::{Fingerprint, Identity, KeyError};
 pub struct KeyRing(BTreeMap<Fingerprint, Identity>);
 
 impl KeyRing {
-    /// A ring of these identities. Errors with [`KeyError::FingerprintCollision`] where two
-    /// different keys share a fingerprint; equal keys merge.
+    /// A ring of these identities. Equal keys merge. Errors with [`KeyError::FingerprintCollision`]
+    /// if two different keys share a fingerprint.
     pub fn new(identities: impl IntoIterator<Item = Identity>) -> Result<Self, KeyError> {
         let mut ring = Self::default();
         for identity in identities {
@@ -35,7 +35,7 @@ impl KeyRing {
         self.0.values()
     }
 
-    /// Holds it no key?
+    /// Is the ring empty?
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

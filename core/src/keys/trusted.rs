@@ -1,13 +1,14 @@
-//! `sealkit-recipients`: whom a cluster may reseal to beside its own keys.
+//! `sealkit-recipients`: the recipients to which a cluster may reseal besides its own keys.
 
 use std::collections::BTreeMap;
 
 use super::recipient::key_lines;
 use super::{Fingerprint, KeyError, Recipient, parse_recipient_file};
 
-/// Whom a cluster may seal to beside itself, and who takes whose place: recovery keys and sister
-/// clusters. The text form is the `data` of the ConfigMap `sealkit-recipients`: each entry a
-/// recipient file, and the entry `successors` with lines `OLD=recipient`, OLD a fingerprint.
+/// The recipients to which a cluster may seal besides its own keys, and their successors: recovery
+/// keys and sister clusters. The text form is the `data` of the ConfigMap `sealkit-recipients`:
+/// each entry is a recipient file, except the entry `successors`, which has lines `OLD=recipient`,
+/// where OLD is a fingerprint.
 #[derive(Clone, Debug, Default)]
 pub struct TrustedRecipients {
     recipients: BTreeMap<Fingerprint, Recipient>,
@@ -44,7 +45,7 @@ pub enum TrustedCause {
 impl TrustedRecipients {
     /// Name of the ConfigMap in the controller's namespace.
     pub const NAME: &str = "sealkit-recipients";
-    /// The entry that is no recipient file.
+    /// The entry that is not a recipient file.
     pub const SUCCESSORS: &str = "successors";
 
     /// Reads all entries.
@@ -95,8 +96,8 @@ impl TrustedRecipients {
         Ok(())
     }
 
-    /// Who is sealed to in place of this one: its last successor, itself if it has none and is
-    /// trusted.
+    /// The recipient that takes the place of this one: its last successor, or itself if it has none
+    /// and is trusted. `None` if it is unknown, or if successors form a circle.
     pub fn successor(&self, fingerprint: &Fingerprint) -> Option<&Recipient> {
         let mut last = self.recipients.get(fingerprint);
         let mut at = *fingerprint;
@@ -110,22 +111,23 @@ impl TrustedRecipients {
         None
     }
 
-    /// All that stand in recipient files, by fingerprint.
+    /// All recipients in recipient files, by fingerprint.
     pub fn recipients(&self) -> impl Iterator<Item = &Recipient> {
         self.recipients.values()
     }
 
-    /// The successors as they were written down: old fingerprint and next recipient.
+    /// The successors as they are written: old fingerprint and next recipient.
     pub fn successors(&self) -> impl Iterator<Item = (&Fingerprint, &Recipient)> {
         self.successors.iter()
     }
 }
 
-/// Comment of a recipient file: the next key in it takes the place of the one with this
-/// fingerprint (all 32 characters).
+/// Comment in a recipient file: the next key in it supersedes the key with this fingerprint (all 32
+/// characters).
 pub const SUPERSEDES: &str = "# supersedes: ";
 
-/// Who takes whose place, by a recipient file's own words. Keys are not checked here.
+/// The keys that a recipient file says are superseded, with their successors. Keys are not checked
+/// here.
 pub fn superseded(text: &str) -> Result<Vec<(Fingerprint, Recipient)>, TrustedCause> {
     let mut found = Vec::new();
     let mut waiting = Vec::new();

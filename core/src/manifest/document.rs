@@ -1,4 +1,4 @@
-//! Kubernetes manifests as they stand in files: streams of YAML or JSON, Lists in Lists.
+//! Kubernetes manifests in files: streams of YAML or JSON, and Lists in Lists.
 
 use std::fmt;
 
@@ -7,19 +7,19 @@ use serde_json::{Map, Value};
 
 use crate::names;
 
-/// Bytes that one input may have: far beyond what an API server takes.
+/// Bytes that one input may have: far more than an API server accepts.
 pub const INPUT_BYTES: usize = 64 * 1024 * 1024;
 /// Bytes that one document may have.
 pub const DOCUMENT_BYTES: usize = 16 * 1024 * 1024;
 
-/// One object of a stream; the items of a `kind: List` count alone.
+/// One object of a stream. Each item of a `kind: List` is an object of its own.
 #[derive(Clone)]
 pub struct Document {
     /// Number of the YAML document in its stream, from 1.
     pub number: usize,
-    /// Number of the item when the document is a List, from 1.
+    /// Number of the item if the document is a List, from 1.
     pub item: Option<usize>,
-    /// The object. May hold plaintext: no Debug here, see [`super::wipe`].
+    /// The object. It may contain plaintext: no Debug here, see [`super::wipe`].
     pub object: Value,
 }
 
@@ -59,7 +59,7 @@ impl Document {
         self.kind() == "SealedSecret" && self.api_version().starts_with("sealkit.dev/")
     }
 
-    /// Kind, name and place for messages, safe for a terminal.
+    /// Kind, namespace and name for messages, safe for a terminal.
     pub fn title(&self) -> String {
         let kind = if self.kind().is_empty() {
             "object without kind"
@@ -72,7 +72,7 @@ impl Document {
     }
 }
 
-/// Why an input cannot be read. Tells places, never content: a plaintext may stand there.
+/// Why an input cannot be read. Reports places, never content, which may be plaintext.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
     /// Not UTF-8.
@@ -91,18 +91,19 @@ pub enum ReadError {
         /// The kind of fault.
         what: &'static str,
     },
-    /// A document that is no object.
+    /// A document that is not an object.
     #[error("document {0} is not a Kubernetes object")]
     NotAnObject(usize),
-    /// A List whose items are no list of objects.
+    /// A List whose items are not a list of objects.
     #[error("document {0} is a List whose items are not a list of objects")]
     BadList(usize),
-    /// Nothing there.
+    /// No document.
     #[error("contains no document")]
     Empty,
 }
 
-/// Reads a stream of YAML documents (JSON is YAML), Lists taken apart, empty documents skipped.
+/// Reads a stream of YAML documents (JSON is YAML). Lists are taken apart, and empty documents are
+/// skipped.
 ///
 /// Duplicate keys, alias bombs, deep nesting and documents over 16 MiB are errors.
 pub fn read_documents(input: &[u8]) -> Result<Vec<Document>, ReadError> {
@@ -112,7 +113,7 @@ pub fn read_documents(input: &[u8]) -> Result<Vec<Document>, ReadError> {
     }
     let mut documents = Vec::new();
     let mut number = 0;
-    // The library skips documents that are null: the empty ones between separators.
+    // The library skips null documents: the empty ones between separators.
     let values: Vec<StrictValue> = serde_saphyr::from_multiple_with_options(text, reader_options())
         .map_err(|error| syntax_error(&error))?;
     for StrictValue(value) in values {
@@ -144,7 +145,7 @@ pub fn read_documents(input: &[u8]) -> Result<Vec<Document>, ReadError> {
     }
 }
 
-/// Reads one small YAML document of any shape; `None` where it is none, or has more than 2,000
+/// Reads one small YAML document of any shape; `None` if it is not one, or has more than 2,000
 /// nodes.
 pub fn read_value(text: &str) -> Option<Value> {
     let mut options = reader_options();
@@ -159,8 +160,8 @@ pub fn read_value(text: &str) -> Option<Value> {
     Some(value.0)
 }
 
-/// The objects of a List, and of Lists in it. Those of a typed one, such as the server prints, are
-/// of its type where they say none.
+/// The objects of a List, and of Lists in it. Items of a typed List, as the API server prints it,
+/// get its type if they have none.
 fn take_apart(mut list: Map<String, Value>, objects: &mut Vec<Value>) -> Option<()> {
     let Some(Value::Array(items)) = list.remove("items") else {
         return None;
@@ -214,7 +215,7 @@ fn reader_options() -> serde_saphyr::Options {
     }
 }
 
-/// The place and the kind of fault. The library's own text may quote the input.
+/// The place and the kind of the fault. The library's own text may quote the input.
 fn syntax_error(error: &serde_saphyr::Error) -> ReadError {
     use serde_saphyr::Error;
     let mut cause = error.without_snippet();
@@ -242,7 +243,7 @@ fn syntax_error(error: &serde_saphyr::Error) -> ReadError {
 
 const DUPLICATE: &str = "duplicate key";
 
-/// A JSON value in which no map has a key twice, not even in two spellings (`1:` and `"1":`).
+/// A JSON value without duplicate keys in any map, even in two spellings (`1:` and `"1":`).
 struct StrictValue(Value);
 
 impl<'de> Deserialize<'de> for StrictValue {

@@ -1,6 +1,7 @@
-//! Changes of SealedSecrets in a file under Git: only the lines of the keys and envelopes that
-//! change differ afterwards. The text is spliced by lines, then read again and compared with what
-//! it must say; a layout that this cannot edit is refused and nothing is lost.
+//! Edits SealedSecrets in a file under Git, so that only the lines of the changed keys and
+//! envelopes differ afterwards. The text is spliced by lines, then read again and compared with the
+//! expected objects. If a layout cannot be edited this way, the edit is refused and nothing is
+//! lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -13,16 +14,17 @@ use crate::sealed::{Sealed, SealedEnvelope, envelope_id};
 /// A change of one SealedSecret. Envelopes that no value refers to afterwards are dropped.
 #[derive(Clone, Debug, Default)]
 pub struct SealedEdit {
-    /// New texts of `encryptedData` by key, in place of old ones or added; `None` takes a key out.
+    /// New texts of `encryptedData` by key, which replace old ones or are added; `None` removes a
+    /// key.
     pub values: BTreeMap<String, Option<String>>,
-    /// Envelopes by id, in place of old ones or added.
+    /// Envelopes by id, which replace old ones or are added.
     pub envelopes: BTreeMap<String, SealedEnvelope>,
-    /// Ids of envelopes that stay although no value refers to them.
+    /// Ids of envelopes that are kept although no value refers to them.
     pub kept: BTreeSet<String>,
 }
 
 impl SealedEdit {
-    /// Adds what a sealing operation made.
+    /// Adds the result of a sealing operation.
     pub fn put(&mut self, sealed: &Sealed) {
         let values = sealed.values.iter();
         self.values
@@ -32,21 +34,21 @@ impl SealedEdit {
     }
 }
 
-/// Flow style, anchors or tags where lines should be, or another layout that cannot be edited.
+/// Flow style, anchors or tags instead of lines, or another layout that cannot be edited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the SealedSecret in the file is laid out in a way that can't be edited in place")]
 pub struct LayoutError;
 
-/// A text after its edits.
+/// An edited text.
 pub struct Edited {
-    /// All of it.
+    /// The whole text.
     pub text: String,
-    /// The objects that were edited, as they stand in it, by index of the document.
+    /// The edited objects as they are in the text, by index of the document.
     pub objects: BTreeMap<usize, Value>,
 }
 
-/// Changes SealedSecrets of `text`, which was read as `documents`; edits by index in these. Every
-/// byte that no edit is about stays. A JSON text is written anew.
+/// Edits SealedSecrets of `text`, which was read as `documents`; `edits` are by index in these.
+/// Every byte that no edit concerns is kept. A JSON text is written anew.
 pub fn edit_sealed(
     text: &str,
     documents: &[Document],
@@ -88,8 +90,8 @@ pub fn edit_sealed(
     }
 }
 
-/// Does the edited text say what it must? Where the documents of both stand apart, only those that
-/// are not byte for byte as before are read again.
+/// Does the edited text contain what it must? If the documents of both texts can be told apart,
+/// only those whose bytes differ are read again.
 fn says(
     edited: &str,
     text: &str,
@@ -116,9 +118,9 @@ fn says(
     })
 }
 
-/// Where the documents of a YAML stream stand in its text, in bytes; empty documents are left
-/// out, so that the n-th range is that of document number n + 1. A document that begins on the
-/// line of its separator is not found: compare the count before relying on it.
+/// The byte ranges of the documents of a YAML stream. Empty documents are left out, so that the
+/// n-th range is that of document number n + 1. A document that begins on the line of its separator
+/// is not found: compare the count before you rely on it.
 pub fn document_ranges(text: &str) -> Vec<Range<usize>> {
     let lines: Vec<&str> = text.split_inclusive('\n').collect();
     let ends: Vec<usize> = lines
@@ -135,8 +137,8 @@ pub fn document_ranges(text: &str) -> Vec<Range<usize>> {
         .collect()
 }
 
-/// The change on the parsed object: what the text must say afterwards. Returns the ids of the
-/// envelopes that nothing refers to any more.
+/// Applies the change to the parsed object, with which the text is compared later. Returns the ids
+/// of the envelopes that nothing refers to any more.
 fn apply(object: &mut Value, edit: &SealedEdit) -> Result<BTreeSet<String>, LayoutError> {
     let spec = object
         .get_mut("spec")
@@ -161,8 +163,8 @@ fn apply(object: &mut Value, edit: &SealedEdit) -> Result<BTreeSet<String>, Layo
     }
     let used: BTreeSet<&str> = values
         .values()
-        // Whatever stands before the id: a value that somebody damaged may be mended, its
-        // envelope could not be.
+        // Ignores the text before the id: a damaged value may be repaired, but not without its
+        // envelope.
         .filter_map(|value| envelope_id(value.as_str()?))
         .collect();
     let dropped: BTreeSet<String> = envelopes
@@ -205,7 +207,7 @@ struct Child {
     key: String,
 }
 
-/// A map of `spec`: where its key stands, the indent of its children, and these.
+/// A map of `spec`: the line of its key, the indent of its children, and its children.
 struct Section {
     header: usize,
     indent: usize,
@@ -217,8 +219,8 @@ impl Section {
         self.children.iter().find(|child| child.key == key)
     }
 
-    /// The line before which a new child goes: in order, so that two edits that meet in a merge
-    /// come to the same text.
+    /// The line before which a new child goes. Children are in order, so that two edits that meet
+    /// in a merge produce the same text.
     fn place_of(&self, key: &str) -> usize {
         let next = self.children.iter().find(|child| child.key.as_str() > key);
         let last = self.children.last();
@@ -227,21 +229,21 @@ impl Section {
     }
 }
 
-/// Where the parts of one SealedSecret stand.
+/// The parts of one SealedSecret by line.
 struct Layout<'a> {
     lines: &'a [&'a str],
     line_end: &'static str,
-    /// Spaces by which a child stands further in.
+    /// Spaces by which a child is indented further.
     step: usize,
     values: Section,
     envelopes: Section,
 }
 
-/// Lines, and the text that takes their place.
+/// Lines, and the text that replaces them.
 type Splice = (Range<usize>, String);
 
 impl<'a> Layout<'a> {
-    /// Nothing where `spec` or a section is no block mapping.
+    /// `None` if `spec` or a section is not a block mapping.
     fn of(lines: &'a [&'a str], range: Range<usize>) -> Option<Self> {
         let crlf = lines[range.clone()]
             .iter()
@@ -326,7 +328,7 @@ impl<'a> Layout<'a> {
         Some(splices)
     }
 
-    /// A section that had children and has none left, or the other way.
+    /// The header of a section that loses its last child or gets its first one.
     fn header(&self, section: &Section, has_children: bool) -> Option<Splice> {
         let line = self.lines[section.header];
         let head = &line[..key_end(line)?];
@@ -336,7 +338,7 @@ impl<'a> Layout<'a> {
         Some((section.header..section.header + 1, text))
     }
 
-    /// The line of a child with another plain value; its key and comment stay.
+    /// The line of a child with another plain value; its key and comment are kept.
     fn scalar(&self, child: &Child, value: &str) -> Option<String> {
         let line = self.lines[child.lines.start];
         let head = &line[..key_end(line)?];
@@ -344,7 +346,7 @@ impl<'a> Layout<'a> {
         Some(format!("{head} {value}{comment}{}", self.line_end))
     }
 
-    /// The two fields of an envelope that is there.
+    /// The two fields of an existing envelope.
     fn replaced(&self, child: &Child, envelope: &SealedEnvelope) -> Option<[Splice; 2]> {
         let body = child.lines.start + 1..child.lines.end;
         let inner = self.lines[body.clone()]
@@ -361,7 +363,7 @@ impl<'a> Layout<'a> {
         } else {
             let items = &self.lines[recipients.lines.start + 1..recipients.lines.end];
             let pad = " ".repeat(items.iter().find_map(|line| indent(line)).unwrap_or(inner));
-            // Whoever stays keeps the line, and the comment on it.
+            // A recipient that stays keeps its line, and the comment on it.
             let items = envelope.recipients.iter().map(|hint| {
                 let mut old = items.iter().filter(|line| line.ends_with('\n'));
                 let old = old.find(|line| line.contains(hint.as_str()));
@@ -379,7 +381,7 @@ impl<'a> Layout<'a> {
         ])
     }
 
-    /// An envelope that was not there.
+    /// A new envelope.
     fn envelope(&self, id: &str, envelope: &SealedEnvelope) -> String {
         let end = self.line_end;
         let pad = " ".repeat(self.envelopes.indent);
@@ -392,7 +394,7 @@ impl<'a> Layout<'a> {
     }
 }
 
-/// A key as this program writes it in new files: quoted where a reader could take it for another.
+/// A key as this program writes it in new files: quoted if a reader could misread it.
 fn spelled(key: &str) -> String {
     let written = super::to_yaml(&[serde_json::json!({key: 0})]).unwrap_or_default();
     let plain = written.strip_suffix(": 0\n");
@@ -404,7 +406,8 @@ fn comment_of(line: &str) -> &str {
     line.find(" #").map_or("", |at| line[at..].trim_end())
 }
 
-/// The lines with all splices made, after `start`. A text without a line feed at its end keeps none.
+/// The lines with all splices applied, after `start`. If the text did not end with a line feed, it
+/// still does not.
 fn splice(start: &str, lines: &[&str], mut splices: Vec<Splice>) -> String {
     splices.sort_by_key(|(range, _)| (range.start, range.end));
     let old: usize = lines.iter().map(|line| line.len()).sum();
@@ -413,7 +416,7 @@ fn splice(start: &str, lines: &[&str], mut splices: Vec<Splice>) -> String {
     text.push_str(start);
     let mut next = 0;
     let push = |text: &mut String, part: &str| {
-        // After the last line, which may have no line feed.
+        // The last line may have no line feed.
         if text.len() > start.len() && !text.ends_with('\n') && !part.is_empty() {
             text.push_str(if text.contains("\r\n") { "\r\n" } else { "\n" });
         }
@@ -436,7 +439,7 @@ fn splice(start: &str, lines: &[&str], mut splices: Vec<Splice>) -> String {
     text
 }
 
-/// Spaces before the content of a line; nothing for empty lines and comments.
+/// Spaces before the content of a line; `None` for empty lines and comments.
 fn indent(line: &str) -> Option<usize> {
     let content = line.trim_start_matches(' ');
     (!content.trim().is_empty() && !content.starts_with('#')).then(|| line.len() - content.len())
@@ -449,7 +452,7 @@ fn children(lines: &[&str], range: Range<usize>, at: usize) -> Option<Vec<Child>
     for number in range {
         let line = lines[number];
         let Some(depth) = indent(line) else { continue };
-        // A list may stand at the indent of its key.
+        // A list may have the indent of its key.
         if depth == at && !line[at..].starts_with("- ") {
             let end = key_end(line)?;
             let raw = line[at..end].trim().strip_suffix(':')?;

@@ -1,13 +1,13 @@
-//! Writing YAML that every reader takes for the same, YAML 1.1 readers too.
+//! Writes YAML that all readers understand alike, including readers of YAML 1.1.
 
 use serde::Serialize;
 use zeroize::Zeroize;
 
-/// Writes objects as a YAML stream that readers of YAML 1.1 and 1.2 understand alike: what some
-/// reader might take for a number, a bool, a date or null stands in quotes, and so do all
-/// envelope ids and fingerprints.
+/// Writes objects as a YAML stream that readers of YAML 1.1 and 1.2 understand alike: whatever some
+/// reader might take for a number, a bool, a date or null is quoted, and so are all envelope ids
+/// and fingerprints.
 ///
-/// Errors only where a value cannot be YAML at all, which no object of ours is.
+/// Errors only if a value cannot be YAML at all, which does not happen with our objects.
 pub fn to_yaml<T: Serialize>(objects: &[T]) -> Result<String, serde_saphyr::SerializeError> {
     let mut out = String::new();
     for object in objects {
@@ -24,8 +24,8 @@ pub fn to_yaml<T: Serialize>(objects: &[T]) -> Result<String, serde_saphyr::Seri
     Ok(out)
 }
 
-/// Writes one object as YAML that a person edits: texts of several lines stand as blocks. Reads
-/// back the same, but is not made for Git: a value has several lines.
+/// Writes one object as YAML that a person can edit: texts of several lines are blocks. It reads
+/// back the same, but is not meant for Git, since a value has several lines.
 pub fn to_yaml_for_people<T: Serialize>(
     object: &T,
 ) -> Result<String, serde_saphyr::SerializeError> {
@@ -35,8 +35,8 @@ pub fn to_yaml_for_people<T: Serialize>(
     serde_saphyr::to_string_with_options(object, options)
 }
 
-/// Writes objects as JSON: one object as it is, several as a `List`. It is YAML too: what readers
-/// of YAML refuse or fold as it is stands as an escape.
+/// Writes objects as JSON: one object by itself, several as a `List`. The result is YAML too:
+/// characters that readers of YAML refuse or fold are escaped.
 pub fn to_json<T: Serialize>(objects: &[T]) -> Result<String, serde_json::Error> {
     let mut text = match objects {
         [object] => serde_json::to_string_pretty(object)?,
@@ -48,7 +48,7 @@ pub fn to_json<T: Serialize>(objects: &[T]) -> Result<String, serde_json::Error>
     if !text.contains(is_no_yaml) {
         return Ok(text);
     }
-    // Only in texts: nothing else of JSON is beyond ASCII.
+    // They occur only in texts: the rest of JSON is ASCII.
     let mut escaped = String::with_capacity(text.len() * 6);
     for letter in text.chars() {
         if is_no_yaml(letter) {
@@ -57,12 +57,12 @@ pub fn to_json<T: Serialize>(objects: &[T]) -> Result<String, serde_json::Error>
             escaped.push(letter);
         }
     }
-    // It may hold opened values.
+    // It may contain opened values.
     text.zeroize();
     Ok(escaped)
 }
 
-/// Legal in JSON as they are, but not in YAML, or a line break or nothing there.
+/// Characters that are legal in JSON, but in YAML are illegal, a line break or ignored.
 fn is_no_yaml(letter: char) -> bool {
     matches!(
         letter,
@@ -70,9 +70,9 @@ fn is_no_yaml(letter: char) -> bool {
     )
 }
 
-/// Adds a line; without block scalars each line is one node. An id or a fingerprint is quoted
-/// whatever its digits are: the library quotes only what it takes for ambiguous itself. What it
-/// leaves bare although it has digits alone is a number.
+/// Adds a line. Without block scalars, each line is one node. An id or a fingerprint is quoted
+/// whatever its digits are, since the library only quotes what it finds ambiguous. If it leaves
+/// digits alone bare, they are a number.
 fn push_line(out: &mut String, line: &str) {
     let mut content = line.trim_start_matches(' ');
     while let Some(item) = content.strip_prefix("- ") {

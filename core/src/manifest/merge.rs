@@ -1,8 +1,8 @@
-//! Three versions of a file, merged key by key and without a private key: the most dangerous code
-//! for somebody's data, and so a pure one.
+//! Merges three versions of a file key by key, without a private key. No code is more dangerous for
+//! a user's data, so it is pure.
 //!
-//! Values and envelopes are merged first, so that the three versions say the same of them but for
-//! conflicts; what is left is merged by lines, by whoever can ([`Aligned::texts`]).
+//! Values and envelopes are merged first, so that the three versions agree on them except for
+//! conflicts. The rest is merged by lines, by whatever tool can do that ([`Aligned::texts`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,11 +13,11 @@ use super::edit::{SealedEdit, edit_sealed};
 use crate::names::printable;
 use crate::sealed::{SealedEnvelope, SealedView, envelope_id};
 
-/// Three versions of a file whose values and envelopes say the same, but for conflicts: what is
-/// left to merge are lines.
+/// Three versions of a file that agree on values and envelopes, except for conflicts: only lines
+/// are left to merge.
 pub struct Aligned {
     texts: [String; 3],
-    /// Keys and envelopes that both sides changed, in words.
+    /// Keys and envelopes that both sides changed, described for people.
     conflicts: Vec<String>,
     /// The values that each object must have in the end.
     values: BTreeMap<(String, String), Value>,
@@ -26,9 +26,9 @@ pub struct Aligned {
 }
 
 impl Aligned {
-    /// Base, ours and theirs. `wanted` are the recipients that envelopes should have, as they show
-    /// them; they decide where both sides rewrapped one. Nothing where a version cannot be read or
-    /// edited: then lines decide alone.
+    /// Aligns base, ours and theirs. `wanted` are the recipients that envelopes should have, as
+    /// they list them; they decide if both sides rewrapped one. `None` if a version cannot be read
+    /// or edited: then only lines can be merged.
     pub fn new(texts: &[String; 3], wanted: Option<&[String]>) -> Option<Self> {
         let mut documents = Vec::new();
         for text in texts {
@@ -41,7 +41,7 @@ impl Aligned {
         let mut edits = [const { BTreeMap::new() }; 3];
         let mut conflicts = Vec::new();
         for (name, ours) in &named[1] {
-            // An object that one side added or removed is a matter of lines.
+            // If one side added or removed an object, lines decide.
             let (Some(base), Some(theirs)) = (named[0].get(name), named[2].get(name)) else {
                 continue;
             };
@@ -78,18 +78,18 @@ impl Aligned {
         })
     }
 
-    /// The three versions, which differ in values and envelopes no more, but for conflicts.
+    /// The three versions, which no longer differ in values and envelopes except for conflicts.
     pub fn texts(&self) -> &[String; 3] {
         &self.texts
     }
 
-    /// The keys that both sides changed, in words.
+    /// The keys that both sides changed, described for people.
     pub fn conflicts(&self) -> &[String] {
         &self.conflicts
     }
 
-    /// The text of one side, where the other has changed nothing but values and envelopes: it says
-    /// all that both mean. `before` are the texts that were given.
+    /// The text of one side, if the other side changed nothing but values and envelopes: it
+    /// contains the changes of both. `before` are the texts that were given.
     pub fn whole(&self, before: &[String; 3]) -> Option<&str> {
         let named: Vec<_> = self
             .documents
@@ -99,7 +99,7 @@ impl Aligned {
         let [Some(base), Some(ours), Some(theirs)] = named.as_slice() else {
             return None;
         };
-        // An object that came, went or was renamed is for a person to look at.
+        // A person must decide about an object that was added, removed or renamed.
         let same = base.keys().eq(ours.keys()) && base.keys().eq(theirs.keys());
         if !same || !self.conflicts.is_empty() {
             return None;
@@ -112,7 +112,7 @@ impl Aligned {
         Some(&self.texts[kept])
     }
 
-    /// The text of a side, its values and envelopes as they were.
+    /// The text of a side with the values and envelopes of the base.
     fn with_values_of_base(&self, side: usize, before: &[String; 3]) -> Option<String> {
         let (base, documents) = (&self.documents[0], &self.documents[side]);
         let indices = by_name(documents)?;
@@ -139,7 +139,7 @@ impl Aligned {
         Some(edit_sealed(&before[side], documents, &edits).ok()?.text)
     }
 
-    /// Has each object exactly the values that both sides meant?
+    /// Does each object have exactly the values that both sides meant?
     pub fn is_said_by(&self, documents: &[Document]) -> bool {
         let named = by_name(documents);
         self.conflicts.is_empty()
@@ -153,7 +153,7 @@ impl Aligned {
     }
 }
 
-/// The SealedSecrets of a file; nothing where one stands there twice.
+/// The SealedSecrets of a file; `None` if it has one of them twice.
 fn by_name(documents: &[Document]) -> Option<BTreeMap<(String, String), usize>> {
     let mut named = BTreeMap::new();
     for (index, document) in documents.iter().enumerate() {
@@ -192,7 +192,7 @@ impl<'a> Side<'a> {
     }
 }
 
-/// What each of the three versions of an object has to say, so that only conflicts differ.
+/// What each of the three versions of an object must contain, so that only conflicts differ.
 #[derive(Default)]
 struct Merged {
     edits: [SealedEdit; 3],
@@ -200,7 +200,7 @@ struct Merged {
 }
 
 impl Merged {
-    /// Nothing where an envelope has two wraps and nothing decides between them.
+    /// `None` if an envelope was rewrapped on both sides and nothing decides between them.
     fn new(sides: &[Side<'_>; 3], wanted: Option<&[String]>) -> Option<Self> {
         let mut merged = Self::default();
         let keys: BTreeSet<&str> = sides
@@ -218,12 +218,12 @@ impl Merged {
         Some(merged)
     }
 
-    /// Merges the value of a key. Returns the values that some version says in the end.
+    /// Merges the value of a key. Returns the values that some version contains in the end.
     fn value(&mut self, key: &str, sides: &[Side<'_>; 3]) -> Vec<String> {
         let at = |side: &Side<'_>| side.values.get(key).map(|text| (*text).to_owned());
         let [base, ours, theirs] = sides.each_ref().map(at);
         let merged = if ours == theirs || theirs == base {
-            // Both sides say it, or only ours changed it.
+            // Both sides have the same value, or only ours changed it.
             [ours.clone(), ours.clone(), ours]
         } else if ours == base {
             // Only theirs changed it.
@@ -258,7 +258,7 @@ impl Merged {
                     // Only ours was.
                     ours
                 } else {
-                    // Two rotations: the one that the config wants.
+                    // Two rotations: take the one that has the wanted recipients.
                     let fits =
                         |envelope: &SealedEnvelope| Some(envelope.recipients.as_slice()) == wanted;
                     match (fits(&ours), fits(&theirs)) {

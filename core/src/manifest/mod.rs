@@ -1,4 +1,4 @@
-//! Kubernetes manifests: reading streams of YAML or JSON, Secrets in them, and writing
+//! Kubernetes manifests: reads streams of YAML or JSON and the Secrets in them, and writes
 //! SealedSecrets that readers of YAML 1.1 and 1.2 understand alike.
 
 mod document;

@@ -1,4 +1,4 @@
-//! The Secret manifest: what is sealed.
+//! The Secret manifest, which is the input for sealing.
 
 use std::collections::BTreeMap;
 
@@ -10,20 +10,20 @@ use zeroize::{Zeroize, Zeroizing};
 use super::Document;
 use crate::names;
 
-/// The annotation by which a Secret manifest asks for a scope.
+/// The annotation with which a Secret manifest requests a scope.
 pub const SCOPE_ANNOTATION: &str = "sealkit.dev/scope";
-/// kubectl's copy of the whole manifest, plaintext included: never carried over.
+/// kubectl's copy of the whole manifest, including plaintext. It is never copied.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
-/// A Secret as a manifest gives it: values decoded, `stringData` over `data` as in Kubernetes.
-/// No Debug; values are wiped when dropped.
+/// A Secret from a manifest: values are decoded, and `stringData` overrides `data` as in
+/// Kubernetes. No Debug; values are wiped when dropped.
 #[derive(Default)]
 pub struct SecretManifest {
     /// `metadata.name`, or empty.
     pub name: String,
     /// `metadata.namespace`, or empty.
     pub namespace: String,
-    /// `type`, where it is not Opaque.
+    /// `type`, if it is not Opaque.
     pub secret_type: Option<String>,
     /// `immutable`.
     pub immutable: bool,
@@ -37,7 +37,7 @@ pub struct SecretManifest {
     pub values: BTreeMap<String, Zeroizing<Vec<u8>>>,
 }
 
-/// Why a document is no Secret that can be sealed. Never holds a value.
+/// Why a document is not a Secret that can be sealed. Never contains a value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SecretManifestError {
     /// Another kind of object.
@@ -63,7 +63,7 @@ pub enum SecretManifestError {
 }
 
 impl SecretManifest {
-    /// Takes a Secret apart.
+    /// Reads a Secret from a document.
     pub fn from_document(document: &Document) -> Result<Self, SecretManifestError> {
         if !document.is_secret() {
             return Err(SecretManifestError::NotASecret);
@@ -116,7 +116,7 @@ impl SecretManifest {
     }
 }
 
-/// Overwrites all texts in a value: for manifests that held plaintext.
+/// Overwrites all texts in a value, for manifests that contained plaintext.
 pub fn wipe(value: &mut Value) {
     match value {
         Value::String(text) => text.zeroize(),
@@ -140,7 +140,7 @@ fn values(
                 return Err(SecretManifestError::KeyName(shown));
             }
             let bytes = match value {
-                // As kubectl and the API server: null is an empty value.
+                // As in kubectl and the API server, null is an empty value.
                 Value::Null => Zeroizing::new(Vec::new()),
                 Value::String(text) if field == "stringData" => {
                     Zeroizing::new(text.as_bytes().to_vec())
@@ -157,7 +157,7 @@ fn values(
     Ok(values)
 }
 
-/// Standard base64 as Go's decoder, hence kubectl, takes it: line breaks are skipped.
+/// Standard base64 as Go's decoder, and so kubectl, accepts it: line breaks are skipped.
 fn decode(text: &str) -> Option<Zeroizing<Vec<u8>>> {
     let mut compact = Zeroizing::new(String::with_capacity(text.len()));
     compact.extend(

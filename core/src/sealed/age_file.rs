@@ -1,6 +1,6 @@
-//! age v1 files as the format takes them: a strict, linear reading of the header before the age
-//! library sees it. The library alone accepts legacy stanzas and re-parses the header for every
-//! line, which a hostile header of 128 KiB turns into half a minute.
+//! age v1 files as the format accepts them: a strict, linear reading of the header before the age
+//! library sees it. The library by itself accepts legacy stanzas and parses the header again for
+//! every line, so that a hostile header of 128 KiB takes half a minute.
 
 use std::io::{self, BufRead, Read, Write};
 
@@ -92,9 +92,9 @@ impl AgeFile {
         self.accepted
     }
 
-    /// Tries `attempts` in order, each identity on the accepted stanza of its index; the first
-    /// that unwraps ends the search. Returns the plaintext and the index of that attempt. One
-    /// decapsulation an attempt.
+    /// Tries `attempts` in order, each identity on the accepted stanza of its index. The first that
+    /// unwraps ends the search. Returns the plaintext and the index of that attempt. Each attempt
+    /// costs one decapsulation.
     pub(super) fn decrypt(
         &self,
         attempts: &[(usize, &Identity)],
@@ -132,7 +132,7 @@ impl AgeFile {
     }
 }
 
-/// Encrypts to all recipients, stanzas in the order of the set.
+/// Encrypts to all recipients, with stanzas in the order of the set.
 pub(super) fn encrypt(
     plaintext: &[u8],
     recipients: &RecipientSet,
@@ -146,7 +146,7 @@ pub(super) fn encrypt(
     Ok(file)
 }
 
-/// The type of a stanza if it is accepted, nothing if it is grease.
+/// The type of a stanza if it is accepted; `None` if it is grease.
 fn accepted_type(stanza: &AgeStanza<'_>) -> Result<Option<KeyType>, OpenError> {
     let Some(key_type) = KeyType::from_name(stanza.tag) else {
         return if stanza.tag.ends_with("-grease") {
@@ -169,7 +169,7 @@ fn accepted_type(stanza: &AgeStanza<'_>) -> Result<Option<KeyType>, OpenError> {
     Ok(Some(key_type))
 }
 
-/// An identity for age that hands each attempt its own stanza.
+/// An identity that gives each attempt its own stanza.
 struct HintedSearch<'a> {
     attempts: &'a [(usize, &'a Identity)],
     opened: std::sync::OnceLock<usize>,
@@ -204,7 +204,7 @@ impl age::Identity for HintedSearch<'_> {
     }
 }
 
-/// Hands age the whole measured header in one `read_until`, so that it parses it once.
+/// Gives age the whole measured header in one `read_until`, so that it is parsed once.
 struct WholeHeader<'a> {
     header: &'a [u8],
     payload: &'a [u8],

@@ -1,4 +1,4 @@
-//! Envelopes: what their public text claims and what their plaintext holds.
+//! Envelopes: what their public text claims and what their plaintext contains.
 
 use std::fmt;
 use std::str::FromStr;
@@ -18,7 +18,8 @@ use crate::keys::{Fingerprint, KeyType, RecipientSet};
 pub struct EnvelopeId([u8; 16]);
 
 impl EnvelopeId {
-    /// A new random id. Ids of `[0-9e]` only are drawn again: YAML tools read them as numbers.
+    /// A new random id. Ids of `[0-9e]` only are drawn again, because YAML tools read them as
+    /// numbers.
     pub fn random() -> Self {
         loop {
             let text = format!("{:016x}", OsRng.next_u64());
@@ -61,7 +62,7 @@ impl fmt::Debug for EnvelopeId {
     }
 }
 
-/// An envelope as it stands in a manifest.
+/// An envelope as it is in a manifest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SealedEnvelope {
@@ -86,7 +87,7 @@ impl DataKey {
     }
 }
 
-/// What an opened envelope says: all of it authentic.
+/// The content of an opened envelope, all of it authentic.
 pub(super) struct EnvelopePlaintext {
     pub(super) id: EnvelopeId,
     pub(super) scope: Scope,
@@ -215,7 +216,7 @@ fn encode(fields: &Fields<'_>) -> Zeroizing<Vec<u8>> {
     json
 }
 
-/// Whom an envelope claims to be sealed to. Not proof: only opening it is.
+/// The recipients that an envelope claims to have. Only opening it proves them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
     /// The hints, one for each stanza.
@@ -234,7 +235,7 @@ impl Claim {
         })
     }
 
-    /// Does it claim to be for exactly these?
+    /// Does it claim exactly these recipients?
     pub fn is_for(&self, recipients: &RecipientSet) -> bool {
         self.to == recipients.fingerprints()
             && recipients

@@ -1,7 +1,8 @@
-//! The sealed format, version 1: small envelopes to recipients, values under them.
+//! The sealed format, version 1: small envelopes sealed to recipients, and values sealed under
+//! them.
 //!
-//! [`seal()`] needs public keys only. [`SealedObject::parse`] does every check that public text
-//! allows; [`open()`] does the rest with a [`crate::keys::KeyRing`]. The specification is
+//! [`seal()`] needs public keys only. [`SealedObject::parse`] makes every check that needs only
+//! public text; [`open()`] does the rest with a [`crate::keys::KeyRing`]. The specification is
 //! `docs/design/format.md`; each [`Rule`] is one of its rules.
 
 mod age_file;
@@ -24,7 +25,7 @@ pub use scope::{Context, ContextError, Scope};
 pub use seal::{SealError, Sealed, seal};
 pub use view::{SealedView, age_file_text, envelope_id};
 
-/// For age's test kit, whose files hold no envelope, and for fuzzing. Not part of the API.
+/// For age's test kit, whose files contain no envelope, and for fuzzing. Not part of the API.
 #[doc(hidden)]
 pub mod testing {
     use zeroize::Zeroizing;
@@ -34,12 +35,12 @@ pub mod testing {
     use super::envelope::EnvelopePlaintext;
     use crate::keys::Identity;
 
-    /// Reads the plaintext of an envelope; the canonical text if it is one.
+    /// Reads the plaintext of an envelope. Returns it in canonical form.
     pub fn decode_envelope(plaintext: &[u8]) -> Result<Zeroizing<Vec<u8>>, OpenError> {
         Ok(EnvelopePlaintext::decode(plaintext)?.encode())
     }
 
-    /// Opens an age file exactly as that of an envelope, every key on every stanza.
+    /// Opens an age file exactly like that of an envelope, trying every key on every stanza.
     pub fn open_age_file(
         bytes: Vec<u8>,
         identities: &[Identity],
@@ -57,7 +58,7 @@ pub mod testing {
 pub mod limits {
     /// Envelopes in one object.
     pub const ENVELOPES: usize = 64;
-    /// Envelopes from which writers warn.
+    /// Number of envelopes at which writers warn.
     pub const ENVELOPES_WARN: usize = 16;
     /// Recipients of one envelope: hints, `to` and stanzas of an accepted type alike.
     pub const RECIPIENTS: usize = 32;
@@ -65,7 +66,7 @@ pub mod limits {
     pub const STANZAS: usize = 64;
     /// Bytes of an object as compact JSON, without status and managedFields.
     pub const OBJECT_BYTES: usize = 1_200_000;
-    /// Bytes from which writers warn: client-side apply keeps a second copy in an annotation.
+    /// Bytes at which writers warn: client-side apply keeps a second copy in an annotation.
     pub const OBJECT_BYTES_WARN: usize = 128 * 1024;
     /// Bytes of an age header, through the line feed of its last line.
     pub const HEADER_BYTES: usize = 131_072;

@@ -1,4 +1,4 @@
-//! The public text of a SealedSecret, checked by every rule that public text can break.
+//! Checks the public text of a SealedSecret by every rule that public text can break.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -46,8 +46,8 @@ impl SealedObject {
         )
     }
 
-    /// As [`SealedObject::parse`], for callers that hold the parts: `size` is that of
-    /// [`compact_size`], in bytes.
+    /// Like [`SealedObject::parse`], for callers that hold the parts. `size` is [`compact_size`],
+    /// in bytes.
     pub fn parse_spec(
         namespace: &str,
         name: &str,
@@ -136,7 +136,7 @@ pub fn compact_size(object: &Value) -> usize {
         parent
             .and_then(Value::as_object)
             .and_then(|parent| Some((parent.get(field)?, parent.len())))
-            // The member, its quoted name, the colon, and a comma unless it stands alone.
+            // The member, its quoted name, the colon, and a comma unless it is the only member.
             .map_or(0, |(value, members)| {
                 json_size(value) + field.len() + 3 + usize::from(members > 1)
             })
@@ -144,8 +144,8 @@ pub fn compact_size(object: &Value) -> usize {
     whole - removed(Some(object), "status") - removed(object.get("metadata"), "managedFields")
 }
 
-/// A fingerprint of the public text of a `spec` that decides what the Secret holds: all of it but
-/// the envelopes, which a rewrap changes, and `suspend`. 32 hex characters.
+/// A fingerprint of the public text of a `spec` that decides what the Secret holds: all of it
+/// except the envelopes, which a rewrap changes, and `suspend`. 32 hex characters.
 pub fn content_fingerprint(spec: &Value) -> String {
     let fields: BTreeMap<&String, &Value> = spec
         .as_object()
@@ -153,24 +153,24 @@ pub fn content_fingerprint(spec: &Value) -> String {
         .flatten()
         .filter(|(field, _)| !["envelopes", "suspend"].contains(&field.as_str()))
         .collect();
-    // What was read from JSON encodes as JSON.
+    // Whatever was read from JSON encodes as JSON.
     names::digest(&serde_json::to_vec(&fields).unwrap_or_default())
 }
 
 /// Bytes of a value as compact JSON.
 pub fn json_size(value: &impl serde::Serialize) -> usize {
     let mut counter = Counter(0);
-    // Counting cannot fail, and what was read from JSON encodes as JSON.
+    // Counting cannot fail, and whatever was read from JSON encodes as JSON.
     let _ = serde_json::to_writer(&mut counter, value);
     counter.0
 }
 
-/// Bytes that a value would take in memory if it were read from this JSON, roughly and rather too
-/// many: ten thousand empty texts are short as JSON, and are ten thousand places all the same.
+/// Roughly the bytes that a value would take in memory if it were read from this JSON, estimated
+/// high: ten thousand empty texts are short as JSON, but take ten thousand places.
 pub fn memory_size(json: &str) -> usize {
-    /// A text of its own on the heap, with its part of a tree's node.
+    /// A text of its own on the heap, and its part of a tree's node.
     const PLACE: usize = 96;
-    // Members and items. A text that has such characters counts for more.
+    // Members and items. A text that contains such characters counts for more.
     let opens = |byte: &u8| matches!(byte, b',' | b':' | b'[' | b'{');
     let places = json.bytes().filter(opens).count();
     json.len() + places * PLACE

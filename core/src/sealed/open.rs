@@ -1,4 +1,4 @@
-//! Opening: from the public text and private keys to the values.
+//! Opens an object: from its public text and private keys to its values.
 
 use std::collections::BTreeMap;
 
@@ -12,11 +12,11 @@ use crate::keys::{Fingerprint, Identity, KeyRing, KeyType};
 /// Which keys are tried on which stanza.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Search {
-    /// Only a key that a hint names, and only on that hint's stanza. What a controller does: at
+    /// Only a key that a hint names, and only on that hint's stanza. The controller uses this: at
     /// most one decapsulation per envelope and held key.
     Hinted,
-    /// Then every held key on every stanza. For people with an identity at a terminal: a lying
-    /// hint hides nothing, and is reported.
+    /// After that, every held key on every stanza. For people with an identity at a terminal: a
+    /// lying hint hides nothing, and is reported.
     Exhaustive,
 }
 
@@ -28,7 +28,7 @@ pub struct OpenedValue {
     pub render: bool,
 }
 
-/// Whom one envelope is sealed to.
+/// The recipients of one envelope.
 pub struct OpenedEnvelope {
     /// The type of all its recipients.
     pub key_type: KeyType,
@@ -38,13 +38,13 @@ pub struct OpenedEnvelope {
     pub opened_by: Fingerprint,
 }
 
-/// What opening an object yields. No Debug on purpose.
+/// The result of opening an object. No Debug on purpose.
 pub struct Opened {
     /// The values by key.
     pub values: BTreeMap<String, OpenedValue>,
-    /// What opening each envelope told.
+    /// The recipients of each envelope.
     pub envelopes: BTreeMap<EnvelopeId, OpenedEnvelope>,
-    /// Envelopes whose hints do not say what is true: to be resealed.
+    /// Envelopes whose hints are not their true recipients: they should be resealed.
     pub hint_mismatch: Vec<EnvelopeId>,
 }
 
@@ -55,7 +55,7 @@ pub fn open(object: &SealedObject, ring: &KeyRing, search: Search) -> Result<Ope
     let unwrapped = unwrap(object, ring, search)?;
     let mut values = BTreeMap::new();
     for (key, value) in &object.values {
-        // Every value's envelope is there: `SealedObject` checked it.
+        // Every value's envelope exists: `SealedObject` checked it.
         let Some(envelope) = unwrapped.get(&value.id) else {
             continue;
         };
@@ -76,7 +76,7 @@ pub fn open(object: &SealedObject, ring: &KeyRing, search: Search) -> Result<Ope
     })
 }
 
-/// Opens the envelopes of an object and none of its values. Errors as [`open`].
+/// Opens the envelopes of an object and none of its values. Errors as in [`open`].
 pub fn unwrap(
     object: &SealedObject,
     ring: &KeyRing,
@@ -96,8 +96,8 @@ pub fn unwrap(
     Ok(unwrapped)
 }
 
-/// Opens an envelope that came without its object, hinted keys only. What it is bound to is the
-/// caller's to judge, but for its id. Errors as [`open`].
+/// Opens an envelope that came without its object, with hinted keys only. It checks the envelope's
+/// id; the caller must check what else the envelope is bound to. Errors as in [`open`].
 pub fn unwrap_envelope(
     id: EnvelopeId,
     entry: &serde_json::Value,

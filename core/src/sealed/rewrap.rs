@@ -1,4 +1,4 @@
-//! Sealing an envelope to other recipients, without touching a value.
+//! Seals an envelope to other recipients, without touching a value.
 
 use std::collections::BTreeSet;
 
@@ -10,8 +10,8 @@ use crate::keys::{
     Fingerprint, KeyError, KeyRing, KeyType, Recipient, RecipientSet, TrustedRecipients,
 };
 
-/// An opened envelope: what it holds can be sealed to others. It says nothing of any value, and
-/// its data key stays inside. No Debug; wiped when dropped.
+/// An opened envelope, which can be sealed to others. It reveals nothing about any value, and its
+/// data key stays inside. No Debug; wiped when dropped.
 pub struct Unwrapped {
     pub(super) plaintext: EnvelopePlaintext,
     pub(super) key_type: KeyType,
@@ -36,7 +36,7 @@ impl Unwrapped {
         self.hints_are_true
     }
 
-    /// The namespace that it is bound to; nothing where it may be used in every one.
+    /// The namespace that it is bound to; `None` if it may be used in any namespace.
     pub fn namespace(&self) -> Option<&str> {
         (self.plaintext.scope != Scope::ClusterWide).then_some(&*self.plaintext.namespace)
     }
@@ -46,23 +46,23 @@ impl Unwrapped {
         self.plaintext.sealed_for()
     }
 
-    /// Is it sealed to exactly these, and does it say so? age is randomised: recipients decide
-    /// whether there is work, not bytes.
+    /// Is it sealed to exactly these recipients, and do its hints say so? age is randomised, so
+    /// recipients and not bytes decide whether it must be sealed again.
     pub fn is_current(&self, recipients: &RecipientSet) -> bool {
         self.hints_are_true && self.plaintext.to == recipients.fingerprints()
     }
 
     /// The rewrap of `docs/design/format.md`, section 10: the same envelope, sealed to exactly
-    /// these with a fresh file key. Id, scope, names, render and data key stay byte for byte; no
-    /// value is touched. Error: [`SealError::Age`].
+    /// these recipients with a fresh file key. Id, scope, names, render and data key stay byte for
+    /// byte; no value is touched. Error: [`SealError::Age`].
     pub fn seal_to(mut self, recipients: &RecipientSet) -> Result<SealedEnvelope, SealError> {
         self.plaintext.to = recipients.fingerprints();
         self.plaintext.seal(recipients).map_err(|_| SealError::Age)
     }
 
-    /// Rewraps for whoever holds no list of recipients: they come from the opened envelope, each
-    /// replaced by its successor. Nobody is added and nobody is lost. The result was opened again
-    /// with a key of `ring` and holds what this one holds. `None` where it is current already.
+    /// Rewraps without a list of recipients: they come from the opened envelope, each replaced by
+    /// its successor. Nobody is added and nobody is lost. The result is opened again with a key of
+    /// `ring` and compared. `None` if the envelope is current already.
     pub fn succeed(
         self,
         successors: &Successors<'_>,
@@ -97,7 +97,7 @@ impl Unwrapped {
     }
 }
 
-/// Opens an envelope just made, and compares.
+/// Opens a new envelope and compares it.
 fn holds(
     id: EnvelopeId,
     envelope: &SealedEnvelope,
@@ -111,19 +111,19 @@ fn holds(
     Ok(again.hints_are_true && *again.plaintext.encode() == *expected.encode())
 }
 
-/// Who follows whom when a cluster rewraps.
+/// The successors of recipients when a cluster rewraps.
 pub struct Successors<'a> {
     /// Fingerprints of all keys of this cluster, in whatever state.
     pub own: &'a BTreeSet<Fingerprint>,
-    /// The key that takes their place.
+    /// The key that succeeds them.
     pub newest: &'a Recipient,
     /// Everybody else that envelopes may be sealed to.
     pub trusted: &'a TrustedRecipients,
 }
 
 impl Successors<'_> {
-    /// The recipients that follow these; equal ones merge. Errors: [`RewrapError::Unknown`] names
-    /// all that have no successor, [`RewrapError::Recipients`].
+    /// The successors of these recipients; equal ones merge. Errors: [`RewrapError::Unknown`] names
+    /// all recipients without a successor, [`RewrapError::Recipients`].
     pub fn of(&self, to: &[Fingerprint]) -> Result<RecipientSet, RewrapError> {
         let successor = |fingerprint: &Fingerprint| {
             if self.own.contains(fingerprint) {
@@ -145,10 +145,10 @@ impl Successors<'_> {
 /// Why an envelope was not rewrapped.
 #[derive(Debug, thiserror::Error)]
 pub enum RewrapError {
-    /// Recipients that nobody here may speak for.
+    /// Recipients without a known successor.
     #[error("it is also sealed to {}, unknown to this cluster", short(.0))]
     Unknown(Vec<Fingerprint>),
-    /// A stanza that the envelope does not account for.
+    /// A stanza that is not in the envelope's list of recipients.
     #[error("its number of stanzas differs from its number of recipients")]
     Stanzas,
     /// The successors cannot share an envelope.
@@ -160,7 +160,7 @@ pub enum RewrapError {
     /// The new envelope does not open.
     #[error("the new envelope does not open: {0}")]
     Reopened(OpenError),
-    /// The new envelope holds something else.
+    /// The new envelope contains something else.
     #[error("the new envelope does not hold what the old one does")]
     Altered,
 }

@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-/// The result of opening an object that does not open, in the order of work.
+/// The result of opening an object that does not open, in the order of checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Code {
-    /// Public text alone shows it; found with no key at hand.
+    /// Public text alone shows it; no key is needed to find it.
     InvalidSpec,
     /// No hint of an envelope names a held key.
     NoMatchingKey,
@@ -63,7 +63,7 @@ rules! {
     ObjectShape = InvalidSpec "object-shape",
     /// At most 1,200,000 bytes as compact JSON.
     ObjectSize = InvalidSpec "object-size",
-    /// No field of `spec` beside the known ones.
+    /// No field of `spec` besides the known ones.
     SpecFields = InvalidSpec "spec-fields",
     /// Scope is one of three lower-case words, or absent.
     ScopeWord = InvalidSpec "scope-word",
@@ -103,7 +103,7 @@ rules! {
     ValueBase64 = InvalidSpec "value-base64",
     /// A value's decoded length less 40 is a bucket.
     ValueSize = InvalidSpec "value-size",
-    /// A value names an envelope that is there.
+    /// A value names an envelope that exists.
     DanglingId = InvalidSpec "dangling-id",
     /// At least one hint of each envelope names a held key.
     NoHeldKey = NoMatchingKey "no-hint-names-a-held-key",
@@ -117,7 +117,7 @@ rules! {
     EnvelopeVersion = DecryptFailed "envelope-version",
     /// The envelope has its eight fields, of their types, no other.
     EnvelopeFields = DecryptFailed "envelope-fields",
-    /// The envelope has its one spelling.
+    /// The envelope is spelt canonically.
     EnvelopeCanonical = DecryptFailed "envelope-canonical",
     /// Id, scope and names in the envelope follow their grammar.
     EnvelopeNames = DecryptFailed "envelope-names",
@@ -143,7 +143,7 @@ rules! {
     ValuePadding = DecryptFailed "value-padding",
 }
 
-/// An object that does not open, or opens for nobody. Tells the rule and public text only: never
+/// An object does not open, or opens for nobody. Contains the rule and public text only: never
 /// plaintext, a data key or the length of a value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{detail}")]

@@ -45,8 +45,8 @@ impl fmt::Display for Scope {
     }
 }
 
-/// The object that values are sealed for: scope, and the names that the scope binds. Cannot be
-/// wrong once built: names that the scope does not bind are empty, the others follow their rules.
+/// The object that values are sealed for: the scope, and the names that the scope binds. It cannot
+/// be wrong once built: names that the scope does not bind are empty, and the others are valid.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Context {
     scope: Scope,
@@ -54,7 +54,7 @@ pub struct Context {
     name: String,
 }
 
-/// A name that the scope binds is missing or no Kubernetes name.
+/// A name that the scope binds is missing or is not a Kubernetes name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ContextError {
     /// The namespace.
@@ -66,8 +66,8 @@ pub enum ContextError {
 }
 
 impl Context {
-    /// The context of an object of this namespace and name. Names that `scope` does not bind may
-    /// be anything.
+    /// The context of an object of this namespace and name. Names that `scope` does not bind may be
+    /// anything.
     pub fn new(scope: Scope, namespace: &str, name: &str) -> Result<Self, ContextError> {
         let bound_namespace = if scope == Scope::ClusterWide {
             ""

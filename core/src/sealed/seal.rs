@@ -20,7 +20,7 @@ pub struct Sealed {
     pub values: BTreeMap<String, String>,
 }
 
-/// Why values cannot be sealed. Never holds a value or its length.
+/// Why values cannot be sealed. Never contains a value or its length.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SealError {
     /// Kubernetes would refuse the key.
@@ -42,8 +42,8 @@ pub enum SealError {
     Age,
 }
 
-/// Seals values for an object under one new envelope with a fresh data key, which no later
-/// operation can use: it is consumed here.
+/// Seals values for an object under one new envelope with a fresh data key. The key is consumed
+/// here, so no later operation can use it.
 pub fn seal(
     values: &BTreeMap<String, Zeroizing<Vec<u8>>>,
     context: &Context,

@@ -18,7 +18,7 @@ const LENGTH: usize = 4;
 /// First text of the associated data: the format's own name, not the resource's apiVersion.
 const DOMAIN: &str = "sealkit.dev/v1";
 
-/// A value whose public text was checked: which envelope it is under, and nonce ‖ ciphertext ‖ tag.
+/// A value whose public text was checked: the envelope that it names, and nonce ‖ ciphertext ‖ tag.
 #[derive(Clone, Debug)]
 pub(super) struct CheckedValue {
     pub(super) id: EnvelopeId,
@@ -125,7 +125,7 @@ pub(super) fn seal(
     ))
 }
 
-/// Six texts, each with its length as 4 bytes, big-endian, before it.
+/// Six texts, each preceded by its length as 4 bytes, big-endian.
 fn associated_data(context: &Context, key: &str, id: EnvelopeId) -> Vec<u8> {
     let scope = context.scope().name();
     let texts = [
@@ -157,7 +157,7 @@ fn bucket(length: usize) -> usize {
     length.div_ceil(step) * step
 }
 
-/// Bytes of the text of a sealed value of `length` bytes: for size estimates before sealing.
+/// Bytes of the text of a sealed value of `length` bytes, for size estimates before sealing.
 pub(super) fn sealed_text_size(length: usize) -> usize {
     let bytes = NONCE + bucket(LENGTH + length) + TAG;
     PREFIX.len() + 17 + (bytes * 4).div_ceil(3)

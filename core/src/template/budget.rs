@@ -1,5 +1,5 @@
 //! What the functions of one render may still read and write. Template functions are bare `fn`
-//! pointers: what they share goes through the thread.
+//! pointers, so they share state through the thread.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -13,13 +13,13 @@ thread_local! {
     static DEADLINE: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
-/// A new render begins on this thread, it has so much time left.
+/// Begins a new render on this thread, with this much time left.
 pub(super) fn refill(time: Duration) {
     WORK.set(limits::WORK);
     DEADLINE.set(Instant::now().checked_add(time));
 }
 
-/// One step of a loop inside a function; the engine looks at the time only between functions.
+/// Counts one step of a loop inside a function: the engine checks the time only between functions.
 pub(super) fn step() -> Result<(), FuncError> {
     if DEADLINE.get().is_some_and(|end| Instant::now() >= end) {
         return refuse("out of time");
@@ -27,8 +27,8 @@ pub(super) fn step() -> Result<(), FuncError> {
     spend(0)
 }
 
-/// Runs a function within its bounds: the sizes of all arguments together, the members of what it
-/// returns, and the work left. (The engine itself bounds the bytes of a result.)
+/// Runs a function within its bounds: the sizes of all arguments together, the members of its
+/// result, and the remaining work. (The engine itself bounds the bytes of a result.)
 pub(super) fn call(
     function: fn(&[Value]) -> Result<Value, FuncError>,
     args: &[Value],
@@ -52,7 +52,7 @@ pub(super) fn call(
     Ok(result)
 }
 
-/// Refuses a result of that many bytes before it is made.
+/// Refuses a result of this many bytes before it is built.
 pub(super) fn check_result(bytes: usize) -> Result<(), FuncError> {
     if bytes > limits::RESULT_BYTES {
         refuse("result too large")
@@ -81,7 +81,7 @@ struct Size {
 }
 
 impl Size {
-    /// Counts without recursion; values are at most 128 deep all the same, the engine sees to it.
+    /// Counts without recursion, although the engine keeps values at most 128 deep.
     fn add(&mut self, value: &Value) {
         let mut stack = vec![value];
         while let Some(value) = stack.pop() {

@@ -1,9 +1,9 @@
 //! Go templates over opened values: `template.data` of a SealedSecret.
 //!
-//! The text is untrusted. Whoever may write the resource writes it, so a render has no clock, no
-//! randomness, no environment and no network, and it is bounded in text, values, memory and time
-//! ([`limits`]). Errors tell a position in the public text or nothing: run-time errors of the
-//! engine quote the values, they are dropped unread.
+//! The text is untrusted, since whoever may write the resource writes it. A render therefore has no
+//! clock, no randomness, no environment and no network, and it is bounded in text, values, memory
+//! and time ([`limits`]). Errors report a position in the public text or nothing: run-time errors
+//! of the engine quote values, so they are dropped unread.
 
 mod budget;
 mod functions;
@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 use crate::names;
 use crate::sealed::OpenedValue;
 
-/// What a template may be made of and consume. Sized for configuration files; together they keep
+/// What a template may contain and consume. The limits fit configuration files; together they keep
 /// the memory of one render below 100 MiB, whatever the text says.
 pub mod limits {
     use std::time::Duration;
@@ -31,17 +31,17 @@ pub mod limits {
     pub const ACTIONS: usize = 1_000;
     /// Bytes of one action.
     pub const ACTION_BYTES: usize = 512;
-    /// Declarations of variables (`:=`) in one text. Variables hold copies.
+    /// Declarations of variables (`:=`) in one text. Variables contain copies.
     pub const DECLARATIONS: usize = 128;
-    /// Bytes of all values that templates of one object may read, together.
+    /// Bytes of all values together that the templates of one object may read.
     pub const VALUES_BYTES: usize = 64 * 1024;
-    /// Bytes that all texts of one object may write together: no Secret can hold more.
+    /// Bytes that all texts of one object may write together: a Secret cannot hold more.
     pub const OUTPUT_BYTES: usize = 1024 * 1024;
     /// Runs of loop bodies in one text.
     pub const ITERATIONS: usize = 10_000;
-    /// Bytes of what one function returns.
+    /// Bytes of the result of one function.
     pub const RESULT_BYTES: usize = 128 * 1024;
-    /// Members of all lists and maps in what one function returns.
+    /// Members of all lists and maps in the result of one function.
     pub const RESULT_MEMBERS: usize = 1_024;
     /// Bytes and members of all arguments of one call.
     pub const ARGUMENTS: usize = 512 * 1024;
@@ -49,15 +49,15 @@ pub mod limits {
     pub const WORK: usize = 32 * 1024 * 1024;
     /// Bytes of a text that a regular expression reads.
     pub const REGEX_TEXT: usize = 32 * 1024;
-    /// Bytes of a regular expression as compiled: all letters (`\pL`) have 44,000. One search may
-    /// take time with the product of both.
+    /// Bytes of a compiled regular expression: all letters (`\pL`) have 44,000. The time of one
+    /// search can grow with the product of text and program.
     pub const REGEX_PROGRAM: usize = 64 * 1024;
-    /// Time of all texts of one object, parsing included. A machine may be busy: who runs out of
-    /// it may try again.
+    /// Time of all texts of one object, including parsing. On a busy machine it may run out, so a
+    /// retry is worthwhile.
     pub const TIME: Duration = Duration::from_millis(250);
 }
 
-/// Why a template cannot be used. Holds public text and positions only, never a value or an
+/// Why a template cannot be used. Contains public text and positions only, never a value or an
 /// output.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("template.data[{key}]: {cause}")]
@@ -77,7 +77,7 @@ pub enum TemplateErrorKind {
     /// The text breaks a limit of [`limits`].
     #[error("{0}")]
     TooLarge(&'static str),
-    /// Templates that call templates are not there.
+    /// Templates cannot call templates.
     #[error("line {line}: define, block, template and call are not available")]
     Unavailable {
         /// Line in the text, from 1.
@@ -90,7 +90,7 @@ pub enum TemplateErrorKind {
         line: usize,
         /// Byte in the line, from 1.
         column: usize,
-        /// The parser's words about the public text, safe to print.
+        /// The parser's message about the public text, safe to print.
         what: String,
     },
     /// The values that templates may read are too large.
@@ -99,8 +99,8 @@ pub enum TemplateErrorKind {
          seal those that no template needs without --render"
     )]
     ValuesTooLarge,
-    /// Rendering failed: a value that is missing, a function that refuses. Why is not told, it
-    /// would tell something of the values.
+    /// Rendering failed: a value is missing, or a function refused its arguments. The error does
+    /// not say why, since that would reveal something about the values.
     #[error(
         "rendering failed: the template uses a value that is missing, binary or sealed without \
          --render, or a function refused its arguments"
@@ -131,7 +131,7 @@ pub struct Templates {
 }
 
 impl Templates {
-    /// Parses all texts. Errors: the first that breaks a limit or does not parse.
+    /// Parses all texts. Errors with the first that breaks a limit or does not parse.
     pub fn parse(texts: &BTreeMap<String, String>) -> Result<Self, TemplateError> {
         if let Some((key, _)) = texts.iter().nth(limits::ENTRIES) {
             let cause = TemplateErrorKind::TooLarge("template.data has more than 100 entries");
@@ -150,8 +150,8 @@ impl Templates {
         Ok(Self { texts, spent })
     }
 
-    /// What a Secret holds: the rendered texts over the values that templates may read, and with
-    /// `include_raw` the values themselves, which win. Errors and time as of [`Templates::render`].
+    /// The data of the Secret: the rendered texts, and with `include_raw` the values themselves,
+    /// which take precedence. Errors and time as in [`Templates::render`].
     pub fn secret_data(
         &mut self,
         values: BTreeMap<String, OpenedValue>,
@@ -166,8 +166,8 @@ impl Templates {
         Ok(data)
     }
 
-    /// Renders all texts over `values`; those that are not UTF-8 do not exist for templates.
-    /// All or nothing. May take [`limits::TIME`]: not for a task that serves others.
+    /// Renders all texts over `values`. Values that are not UTF-8 do not exist for templates. All
+    /// or nothing. It may take [`limits::TIME`], so do not call it in a task that serves others.
     pub fn render<'a>(
         &mut self,
         values: impl IntoIterator<Item = (&'a str, &'a [u8])>,
@@ -186,7 +186,7 @@ impl Templates {
         if bytes > limits::VALUES_BYTES {
             return Err(TemplateError::new(first, TemplateErrorKind::ValuesTooLarge));
         }
-        // As an object, not a map: a key that is missing is an error (`missingkey=error`).
+        // An object, not a map, makes a missing key an error (`missingkey=error`).
         let context = Context::from(Value::Object(fields));
         let start = Instant::now();
         let time = limits::TIME.saturating_sub(self.spent);
@@ -229,8 +229,8 @@ fn parse(key: &str, text: &str) -> Result<Template, TemplateErrorKind> {
     Ok(template)
 }
 
-/// The text as the engine can read it, within the bounds that keep its copies of values few: it
-/// copies each argument and variable.
+/// The text in a form that the engine reads correctly, within bounds that limit its copies of
+/// values: it copies each argument and variable.
 fn checked(text: &str) -> Result<String, TemplateErrorKind> {
     let too_large = |what| Err(TemplateErrorKind::TooLarge(what));
     if text.len() > limits::TEXT_BYTES {
@@ -247,12 +247,12 @@ fn checked(text: &str) -> Result<String, TemplateErrorKind> {
         if actions > limits::ACTIONS {
             return too_large("the text has more than 1,000 actions");
         }
-        // Counted for an error only: from the beginning, that is.
+        // Counted only for an error, since it starts at the beginning.
         let line = || {
             let until = text.len() - rest.len() + before.len();
             1 + text[..until].matches('\n').count()
         };
-        // The engine's lexer never comes back from some of these.
+        // The engine's lexer hangs on some of these.
         let end = action_end(action).ok_or_else(|| TemplateErrorKind::Syntax {
             line: line(),
             column: 1,
@@ -277,8 +277,9 @@ fn checked(text: &str) -> Result<String, TemplateErrorKind> {
     Ok(readable)
 }
 
-/// The engine takes a backslash in a raw string for an escape; expressions are full of them. Such
-/// a string is written as a quoted one. The action is whole: [`action_end`] saw to it.
+/// The engine reads a backslash in a raw string as an escape, and regular expressions are full of
+/// them. Such a string is written as a quoted one. The action is complete: [`action_end`] checked
+/// it.
 fn push_action(readable: &mut String, action: &str) {
     let is_comment = action
         .trim_start_matches(['-', ' ', '\t', '\r', '\n'])
@@ -307,7 +308,7 @@ fn push_action(readable: &mut String, action: &str) {
     readable.push_str(rest);
 }
 
-/// Bytes of the string or character that a text begins with.
+/// Bytes of the string or character at the start of a text.
 fn string_end(text: &str) -> usize {
     let bytes = text.as_bytes();
     let mut at = 1;
@@ -318,8 +319,8 @@ fn string_end(text: &str) -> usize {
     (at + 1).min(bytes.len())
 }
 
-/// Where an action ends: at `}}` outside of strings and comments. Nothing where that never comes,
-/// or where a string has an escape by number: the engine hangs on malformed ones.
+/// Where an action ends: at `}}` outside of strings and comments. `None` if it does not end, or if
+/// a string has a numeric escape: the engine hangs on malformed ones.
 fn action_end(action: &str) -> Option<usize> {
     let bytes = action.as_bytes();
     let content = action.trim_start_matches(['-', ' ', '\t', '\r', '\n']);
@@ -360,7 +361,7 @@ fn syntax(error: &ParseError) -> TemplateErrorKind {
     TemplateErrorKind::Syntax { line, column, what }
 }
 
-/// The kind of a run-time failure. Its text is never looked at but for the one that names no value.
+/// The kind of a run-time failure. Only one text is recognised, which names no value.
 fn failure(error: &ExecError) -> TemplateErrorKind {
     let slow = match error {
         ExecError::DeadlineExceeded { .. } => true,
@@ -376,7 +377,7 @@ fn failure(error: &ExecError) -> TemplateErrorKind {
     }
 }
 
-/// Writes into memory that is wiped, also what a growing buffer leaves behind.
+/// Writes into memory that is wiped, including the old memory of a growing buffer.
 struct Output<'a>(&'a mut Zeroizing<Vec<u8>>);
 
 impl io::Write for Output<'_> {

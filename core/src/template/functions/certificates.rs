@@ -1,4 +1,4 @@
-//! External Secrets' two functions over PEM, with its rules.
+//! External Secrets' two functions for PEM, with its rules.
 
 use gtmpl_ng::Value;
 use pem::{EncodeConfig, LineEnding, Pem};
@@ -7,7 +7,7 @@ use x509_parser::extensions::ParsedExtension;
 
 use super::{Result, refusal, strings};
 
-/// Certificates of one chain. Parents are looked for in pairs.
+/// Certificates of one chain. Every pair of them is compared to find parents.
 const CERTIFICATES: usize = 32;
 
 /// `filterPEM "CERTIFICATE" text`: the blocks of that type, in their order.

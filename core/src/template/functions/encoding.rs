@@ -14,7 +14,7 @@ pub(super) fn b64enc(args: &[Value]) -> Result<Value> {
     Ok(BASE64_STANDARD.encode(text).into())
 }
 
-/// Fails on what is no base64; sprig returns the text of the error as if it were the value.
+/// Fails if the text is not base64; sprig returns the text of the error as if it were the value.
 pub(super) fn b64dec(args: &[Value]) -> Result<Value> {
     let [text] = strings(args)?;
     // Go's decoder skips line ends.
@@ -32,7 +32,7 @@ pub(super) fn sha256sum(args: &[Value]) -> Result<Value> {
     Ok(format!("{:x}", Sha256::digest(text)).into())
 }
 
-/// Compact JSON with sorted keys, `<`, `>` and `&` escaped as Go does it.
+/// Compact JSON with sorted keys; `<`, `>` and `&` are escaped as in Go.
 pub(super) fn to_json(args: &[Value]) -> Result<Value> {
     let [value] = exactly(args)?;
     let text = serde_json::to_string(&json_of(value)?).map_err(|_| refusal("no JSON"))?;
@@ -50,15 +50,15 @@ pub(super) fn to_json(args: &[Value]) -> Result<Value> {
     Ok(escaped.into())
 }
 
-/// Whole numbers stay whole; in Go all become floats, and 1000000 is written 1e+06. Fails on what
-/// is no JSON; sprig returns nil.
+/// Whole numbers stay whole; in Go all become floats, and 1000000 is written 1e+06. Fails if the
+/// text is not JSON; sprig returns nil.
 pub(super) fn from_json(args: &[Value]) -> Result<Value> {
     let [text] = strings(args)?;
     let json: Json = serde_json::from_str(text).map_err(|_| refusal("no JSON"))?;
     Ok(value_of(json))
 }
 
-/// Block style with sorted keys, without a line end.
+/// Block style with sorted keys, without a final line break.
 pub(super) fn to_yaml(args: &[Value]) -> Result<Value> {
     let [value] = exactly(args)?;
     let text = manifest::to_yaml(&[json_of(value)?]).map_err(|_| refusal("no YAML"))?;

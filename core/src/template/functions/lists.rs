@@ -12,7 +12,7 @@ pub(super) fn list(args: &[Value]) -> Result<Value> {
     Ok(Value::Array(args.to_vec()))
 }
 
-/// sprig's `join`: nil members are left out, what is no list is a list of one.
+/// sprig's `join`: nil members are left out, and a value that is not a list is a list of one.
 pub(super) fn join(args: &[Value]) -> Result<Value> {
     let [separator, value] = exactly(args)?;
     let separator = string(separator)?;
@@ -45,7 +45,8 @@ pub(super) fn split_list(args: &[Value]) -> Result<Value> {
 
 fn parts(args: &[Value]) -> Result<Vec<&str>> {
     let [separator, text] = strings(args)?;
-    // Go splits into characters at an empty separator, Rust also before the first and last.
+    // At an empty separator, Go splits into characters; Rust also splits before the first and after
+    // the last.
     let parts: Vec<&str> = if separator.is_empty() {
         text.split("")
             .filter(|part| !part.is_empty())
@@ -78,7 +79,7 @@ pub(super) fn has(args: &[Value]) -> Result<Value> {
     .into())
 }
 
-/// sprig's `dict`: pairs of key and value; a last key without value gets an empty text.
+/// sprig's `dict`: pairs of key and value. A last key without a value gets an empty text.
 pub(super) fn dict(args: &[Value]) -> Result<Value> {
     let pairs = args.chunks(2).map(|pair| {
         let value = pair.get(1).cloned().unwrap_or_else(|| "".into());
@@ -87,7 +88,7 @@ pub(super) fn dict(args: &[Value]) -> Result<Value> {
     Ok(Value::Object(pairs.collect()))
 }
 
-/// sprig's `get`: an empty text where there is no such key.
+/// sprig's `get`: an empty text if there is no such key.
 pub(super) fn get(args: &[Value]) -> Result<Value> {
     let [dict, key] = exactly(args)?;
     let value = fields(dict)?.get(string(key)?);
@@ -117,7 +118,7 @@ pub(super) fn values(args: &[Value]) -> Result<Value> {
     ))
 }
 
-/// sprig's `dig "a" "b" default dict`: the default where a key is missing on the way.
+/// sprig's `dig "a" "b" default dict`: the default if a key on the path is missing.
 pub(super) fn dig(args: &[Value]) -> Result<Value> {
     let [path @ .., default, dict] = args else {
         return Err(refusal("dig needs keys, a default and a dict"));

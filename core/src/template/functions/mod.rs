@@ -1,6 +1,6 @@
-//! The functions of templates: Go's builtins and the part of sprig's that External Secrets'
-//! users use, with the semantics of sprig v3 where a comment does not say otherwise. What fails
-//! in Go by a panic, and `b64dec` and `fromJson`, which hide their errors there, fail here.
+//! The functions of templates: Go's builtins and those of sprig that users of External Secrets use,
+//! with the semantics of sprig v3 unless a comment says otherwise. Functions that panic in Go fail
+//! here; so do `b64dec` and `fromJson`, which hide their errors there.
 
 #![allow(clippy::unnecessary_wraps, reason = "all functions have one signature")]
 
@@ -97,7 +97,7 @@ fn text_of(value: &Value) -> String {
     value.to_string()
 }
 
-/// Nothing is told of why: it would tell something of the values.
+/// The text is never shown, since it would reveal something about the values.
 fn refusal(what: &'static str) -> FuncError {
     FuncError::Generic(what.to_owned())
 }

@@ -48,7 +48,7 @@ pub(super) fn modulo(args: &[Value]) -> Result<Value> {
     pair(args, i64::checked_rem)
 }
 
-/// sprig's `toInt64`, but what is no number fails; there it is 0.
+/// sprig's `toInt64`, but it fails if the value is not a number; there it is 0.
 pub(super) fn integer(value: &Value) -> Result<i64> {
     #[expect(clippy::cast_possible_truncation, reason = "as Go's conversion does")]
     let whole = |number: f64| number as i64;

@@ -4,11 +4,11 @@ use gtmpl_ng::{Value, funcs};
 
 use super::{Result, exactly, refusal, text_of};
 
-/// Bytes that a `printf` may come to by its verbs, before it is run.
+/// Bytes that a `printf` may write at worst, estimated from its verbs before it runs.
 const PRINTF_BYTES: usize = 2 * 1024 * 1024;
 
-/// Go's `printf`. Widths and repeated arguments multiply: what the verbs could come to at worst
-/// is added up first.
+/// Go's `printf`. Widths and repeated arguments multiply, so the worst result of the verbs is added
+/// up first.
 pub(super) fn printf(args: &[Value]) -> Result<Value> {
     let Some((Value::String(format), operands)) = args.split_first() else {
         return Err(refusal("printf needs a format"));
@@ -23,7 +23,8 @@ pub(super) fn printf(args: &[Value]) -> Result<Value> {
         .max()
         .unwrap_or_default()
         .min(1_000_000);
-    // A character becomes at most ten (`\U0010ffff`), from four bytes; a control byte four.
+    // One character becomes at most ten (`\U0010ffff`), from four bytes; a control byte becomes
+    // four.
     let longest = operands
         .iter()
         .map(|value| text_of(value).len() * 6 + 64)
@@ -67,7 +68,7 @@ pub(super) fn quote(args: &[Value]) -> Result<Value> {
     Ok(texts.join(" ").into())
 }
 
-/// sprig's `squote`: each argument between apostrophes, as it stands.
+/// sprig's `squote`: each argument between apostrophes, unchanged.
 pub(super) fn squote(args: &[Value]) -> Result<Value> {
     let texts: Vec<String> = present(args).map(|value| format!("'{value}'")).collect();
     Ok(texts.join(" ").into())

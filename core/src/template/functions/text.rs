@@ -1,4 +1,4 @@
-//! Text in templates, regular expressions among it.
+//! Text in templates, including regular expressions.
 
 use std::collections::HashSet;
 
@@ -21,8 +21,8 @@ pub(super) fn lower(args: &[Value]) -> Result<Value> {
     Ok(text.to_lowercase().into())
 }
 
-/// Go's `strings.Title`: the first letter of each word, where words are of letters, digits and
-/// underscores.
+/// Go's `strings.Title`: capitalises the first letter of each word, where words consist of letters,
+/// digits and underscores.
 pub(super) fn title(args: &[Value]) -> Result<Value> {
     let [text] = strings(args)?;
     let mut titled = String::with_capacity(text.len());
@@ -64,8 +64,8 @@ pub(super) fn trim_suffix(args: &[Value]) -> Result<Value> {
     Ok(text.strip_suffix(suffix).unwrap_or(text).into())
 }
 
-/// Cuts to so many bytes, from the end for negative ones. A cut inside a character fails: Go
-/// would make text that is no UTF-8.
+/// Cuts to this many bytes; a negative count cuts from the end. Cutting inside a character fails:
+/// Go would return text that is not UTF-8.
 pub(super) fn trunc(args: &[Value]) -> Result<Value> {
     let [count, text] = exactly(args)?;
     let (count, text) = (integer(count)?, string(text)?);
@@ -132,7 +132,8 @@ pub(super) fn regex_replace_all(args: &[Value]) -> Result<Value> {
     let mut replaced = String::new();
     let mut end = 0;
     for captures in regex(pattern, text)?.captures_iter(text) {
-        // Each match may have read all that is left of the text: together that is its square.
+        // Each match may read the whole rest of the text, so the matches together may take its
+        // square.
         budget::step()?;
         let whole = captures.get_match();
         replaced.push_str(&text[end..whole.start()]);
@@ -159,7 +160,8 @@ fn regex(pattern: &str, text: &str) -> Result<Regex> {
 
 const NESTING: u32 = 50;
 
-/// `\d`, `\s`, `\w` and `\b` are ASCII in Go; and sets of sets are nothing there.
+/// Writes `\d`, `\s`, `\w` and `\b` as ASCII classes, as Go reads them. Go knows no sets of sets,
+/// so they are refused.
 fn as_go_reads(pattern: &str) -> Result<String> {
     let parsed = ast::parse::ParserBuilder::new()
         .nest_limit(NESTING)
@@ -178,7 +180,7 @@ fn as_go_reads(pattern: &str) -> Result<String> {
     Ok(read)
 }
 
-/// Where Go reads ASCII, and what to put there; in the order of the pattern.
+/// The places where Go reads ASCII, and their replacements, in the order of the pattern.
 #[derive(Default)]
 struct PerlClasses(Vec<(ast::Span, &'static str)>);
 
