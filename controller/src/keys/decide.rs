@@ -82,13 +82,13 @@ pub(super) fn decide(world: &World<'_>) -> (Vec<Action>, Keys) {
     (actions, keys_in_force(&pairs, newest))
 }
 
-/// An identity, and what is decided about it.
+/// An identity, and the decisions about it.
 struct KeyPair<'a> {
     held: &'a Held,
     /// Name of its SealingKey.
     name: String,
     state: KeyState,
-    /// What stands against the request of its SealingKey.
+    /// What prevents the state that its SealingKey requests.
     trouble: Option<Trouble>,
     created_at: Timestamp,
 }
@@ -192,7 +192,7 @@ fn keys_in_force(pairs: &BTreeMap<Fingerprint, KeyPair<'_>>, newest: Option<&Key
     }
 }
 
-/// What stands against the request of a SealingKey.
+/// What prevents the state that a SealingKey requests.
 #[derive(Clone)]
 enum Trouble {
     /// It is not known yet whether objects need the key.
@@ -291,7 +291,7 @@ fn first_of(names: &[String]) -> String {
 }
 
 /// The state of a key by its annotation and the request of its SealingKey, before the newest is
-/// chosen; and what stands against the request. A state never goes back up.
+/// chosen; and what prevents the requested state. A state never goes back up.
 fn requested_state(
     world: &World<'_>,
     fingerprint: Fingerprint,

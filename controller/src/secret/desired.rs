@@ -51,7 +51,7 @@ pub enum Ownership {
 pub enum Consent {
     /// Yes: the administrator has, for the whole namespace.
     Given,
-    /// If the Secret says so in [`ALLOW_ANNOTATION`].
+    /// If the Secret says so in its annotation `sealkit.dev/allow`.
     ByAnnotation,
 }
 

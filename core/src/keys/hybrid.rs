@@ -184,8 +184,8 @@ impl age::Identity for PrivatePart {
     }
 }
 
-/// X-Wing's encapsulation. Errors when the shared point is zero, which a checked public key
-/// excludes but for a broken random source.
+/// X-Wing's encapsulation. Errors if the shared point is zero, which cannot happen with a checked
+/// public key unless the random source is broken.
 fn encapsulate(public: &PublicPart) -> Result<(Vec<u8>, Zeroizing<[u8; 32]>), age::EncryptError> {
     let failed = || age::EncryptError::Io(std::io::Error::other("hybrid encapsulation failed"));
     let mut m = B32::default();

@@ -1,17 +1,16 @@
-//! A SealedSecret as it stands in a file, read as far as it can be: for whoever compares, lists or
-//! reports and must not stop at what is broken. Nothing is checked here; that does
-//! [`super::SealedObject::parse`].
+//! A lenient view of a SealedSecret in a file, for code that compares, lists or reports and must
+//! not stop at a broken part. Nothing is checked here: [`super::SealedObject::parse`] does that.
 
 use serde_json::{Map, Value};
 
-/// The parts of a SealedSecret, wherever they are what they should be.
+/// The parts of a SealedSecret, as far as they have the expected form.
 #[derive(Clone, Copy, Debug)]
 pub struct SealedView<'a> {
     spec: Option<&'a Map<String, Value>>,
 }
 
 impl<'a> SealedView<'a> {
-    /// Of the whole object.
+    /// A view of the whole object.
     pub fn of(object: &'a Value) -> Self {
         Self {
             spec: object.get("spec").and_then(Value::as_object),
