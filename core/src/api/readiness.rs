@@ -1,4 +1,4 @@
-//! Is an object reconciled, for the generation that was requested? Everything that waits or reports
+//! Is an object reconciled, for the generation that was requested? Whatever waits or reports in `seal`
 //! uses this one answer.
 
 use super::{Condition, ConditionStatus, ConditionType};
