@@ -173,6 +173,7 @@ pub struct SealedSecretStatus {
     pub target: Option<TargetStatus>,
     /// Fingerprints of this cluster's keys that opened the envelopes.
     #[serde(default)]
+    #[schemars(transform = without_default)]
     pub sealed_to: Vec<String>,
     /// Whether an envelope is not sealed to the newest key, is classic although that key is hybrid,
     /// or lists recipients other than those it is sealed to.
@@ -197,6 +198,11 @@ pub struct TargetStatus {
     /// (creationPolicy Merge).
     #[serde(default, skip_serializing_if = "is_false")]
     pub merged: bool,
+}
+
+/// The API server would add the default to every status.
+fn without_default(schema: &mut schemars::Schema) {
+    schema.remove("default");
 }
 
 #[expect(
