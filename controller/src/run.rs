@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::keys::{KeyReconciler, KeysReceiver, NAME as KEYS, Usage};
+use crate::keys::{KeyReconciler, KeyUsers, KeysReceiver, Leading, NAME as KEYS};
 use crate::object::served;
 use crate::reconciler::{Context, Part, caught};
 use crate::rewrap::RewrapRequests;
@@ -75,6 +75,13 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
     }
 }
 
+/// The keys as this replica reads them, and whether a leader found them to be what the API server
+/// has.
+struct LeaderKeys {
+    keys: KeysReceiver,
+    confirmed: watch::Receiver<bool>,
+}
+
 /// One of the controller's processes. All of them read keys; the leader also writes.
 struct Replica {
     settings: Settings,
@@ -107,47 +114,51 @@ impl Replica {
                 true
             }
         };
-        if is_leader {
+        let result = if is_leader {
             tracing::info!(identity, "leading");
             tokio::select! {
-                result = self.lead(&identity, keys, sender, &mut parts, &mut stop) => result?,
+                result = self.lead(&identity, keys, &sender, &mut parts, &mut stop) => result,
                 // Every write has a precondition, so dropping the tasks does no harm.
                 _ = leads.wait_for(|leads| !*leads) => return Err(RunError::LeaseLost),
             }
-        }
+        } else {
+            Ok(())
+        };
+        // Nothing acts any more when another replica may lead.
+        sender.send_replace(None);
+        parts.shutdown().await;
         // The manager releases the lease once no receiver is left.
         drop(leads);
         let _ = tokio::time::timeout(Duration::from_secs(5), lease).await;
         tracing::info!("stopped");
-        Ok(())
+        result
     }
 
     /// Starts what every replica does: it reads the keys, and acts on them once it leads.
-    fn read_keys(
-        &self,
-        leading: watch::Receiver<Option<Usage>>,
-    ) -> (JoinSet<&'static str>, KeysReceiver) {
+    fn read_keys(&self, leading: Leading) -> (JoinSet<&'static str>, LeaderKeys) {
         let (sender, keys) = watch::channel(None);
+        let (confirming, confirmed) = watch::channel(false);
         let reconciler = KeyReconciler::new(
             self.client.clone(),
             &self.settings.namespace,
             self.settings.allowed_algorithms.clone(),
             leading,
             sender,
+            confirming,
         );
         let mut parts = JoinSet::new();
         self.health.expect(KEYS);
         let running = reconciler.run(self.health.clone(), self.metrics.clone());
         spawn(&mut parts, KEYS, running);
-        (parts, keys)
+        (parts, LeaderKeys { keys, confirmed })
     }
 
     /// Does the work of the leader until `stop`.
     async fn lead(
         &self,
         identity: &str,
-        keys: KeysReceiver,
-        leading: watch::Sender<Option<Usage>>,
+        keys: LeaderKeys,
+        leading: &watch::Sender<Option<Arc<dyn KeyUsers>>>,
         parts: &mut JoinSet<&'static str>,
         stop: impl Future<Output = ()>,
     ) -> Result<(), RunError> {
@@ -157,6 +168,10 @@ impl Replica {
             metrics,
             health,
         } = self;
+        let LeaderKeys {
+            keys,
+            mut confirmed,
+        } = keys;
         let context = Context {
             client: client.clone(),
             served: served(settings),
@@ -187,8 +202,16 @@ impl Replica {
         // Not ready again until the objects are listed.
         metrics.leader.set(1);
         // The reconciler of keys acts from here on: it asks which objects use a key.
-        let usage: Usage = Arc::new(move |key| sealed_secrets.users_of(key));
-        leading.send_replace(Some(usage));
+        leading.send_replace(Some(sealed_secrets));
+        tokio::pin!(stop);
+        tokio::select! {
+            () = &mut stop => return Ok(()),
+            ended = first_to_end(parts) => return Err(ended),
+            // Objects are opened with the keys that the API server has.
+            result = confirmed.wait_for(|confirmed| *confirmed) => {
+                result.map_err(|_| RunError::Ended(KEYS))?;
+            }
+        }
 
         spawn(parts, "freeze", async move { freeze.watch().await });
         spawn(parts, "Secret", secret_watch.run());
@@ -203,6 +226,8 @@ impl Replica {
             ended = first_to_end(&mut working) => return Err(ended),
         }
         tracing::info!("stopping, finishing writes in progress");
+        // From here on objects are not watched: what is known of them grows old.
+        leading.send_replace(None);
         reconcilers.iter().for_each(|part| part.stop());
         // Writes that have not finished by then are dropped with their tasks.
         let finished = async { while working.join_next().await.is_some() {} };

@@ -12,8 +12,11 @@ mod reconcile;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use sealkit_core::keys::{Fingerprint, KeyRing, KeyType};
 use tokio::sync::watch;
+
+use crate::kubernetes::ApiFailure;
 
 pub use reconcile::{KeyReconciler, NAME};
 
@@ -70,11 +73,18 @@ pub enum Users {
     Known(Vec<String>),
 }
 
-/// Returns the users of a key.
-pub type Usage = Arc<dyn Fn(&Fingerprint) -> Users + Send + Sync>;
+/// What the leader knows of the objects that keys open.
+pub trait KeyUsers: Send + Sync {
+    /// The users of a key, from memory.
+    fn users_of(&self, key: &Fingerprint) -> Users;
 
-/// How to get the users of keys; `None` while another replica leads.
-pub type Leading = watch::Receiver<Option<Usage>>;
+    /// Does memory have every object as the API server has it now? Memory is old after a freeze, and
+    /// while a watch is cut off.
+    fn is_current(&self) -> BoxFuture<'_, Result<bool, ApiFailure>>;
+}
+
+/// Whom to ask for the users of keys; `None` while another replica leads.
+pub type Leading = watch::Receiver<Option<Arc<dyn KeyUsers>>>;
 
 /// The keys in force, and a signal when they change. `None` until they are loaded.
 pub type KeysReceiver = watch::Receiver<Option<Arc<Keys>>>;

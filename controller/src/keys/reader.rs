@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
-use sealkit_core::api::SealingKey;
+use kube::core::PartialObjectMeta;
 use sealkit_core::api::identity::StoredIdentity;
+use sealkit_core::api::{KeyState, SealingKey};
+use sealkit_core::keys::Fingerprint;
 
 use super::decide::Held;
 use crate::kubernetes;
-use crate::object::Key;
+use crate::object::{Key, Version};
 use crate::watch::{Change, List};
 
 /// The state of the keys, from the watches and from the answers to our own writes.
@@ -19,6 +21,8 @@ pub(super) struct KeyReader {
     pub(super) held: BTreeMap<String, Held>,
     /// SealingKeys by name.
     pub(super) sealing_keys: BTreeMap<String, SealingKey>,
+    /// All Secrets of the type of identities, also those that hold none.
+    versions: BTreeMap<Key, Version>,
     /// Were identity Secrets and SealingKeys listed once?
     listed: (bool, bool),
 }
@@ -29,12 +33,56 @@ impl KeyReader {
         self.listed == (true, true)
     }
 
+    /// Not complete again until both are listed again.
+    pub(super) fn expect_lists(&mut self) {
+        self.listed = (false, false);
+    }
+
+    /// Was exactly this seen? `identities` and `sealing_keys` are what the API server has now.
+    pub(super) fn has_seen(
+        &self,
+        identities: &[PartialObjectMeta<Secret>],
+        sealing_keys: &[PartialObjectMeta<SealingKey>],
+    ) -> bool {
+        let has_identity = |secret: &PartialObjectMeta<Secret>| {
+            let seen = self.versions.get(&Key::of(&secret.metadata));
+            seen == Some(&Version::of(&secret.metadata))
+        };
+        let has_key = |key: &PartialObjectMeta<SealingKey>| {
+            let seen = self.sealing_keys.get(&key.name_any());
+            seen.map(|seen| Version::of(&seen.metadata)) == Some(Version::of(&key.metadata))
+        };
+        identities.len() == self.versions.len()
+            && sealing_keys.len() == self.sealing_keys.len()
+            && identities.iter().all(has_identity)
+            && sealing_keys.iter().all(has_key)
+    }
+
+    /// Keys whose revocation is requested and has not happened yet.
+    pub(super) fn to_be_revoked(&self) -> Vec<Fingerprint> {
+        let keys = self.sealing_keys.values();
+        let asks = keys.filter_map(|key| {
+            let status = key.status.as_ref()?;
+            let is_new = status.state != Some(KeyState::Revoked);
+            let fingerprint = status.fingerprint.as_ref()?.parse().ok()?;
+            (key.spec.state == KeyState::Revoked && is_new).then_some(fingerprint)
+        });
+        asks.collect()
+    }
+
     /// Applies a change of an identity Secret.
     pub(super) fn secret(&mut self, change: Change<Secret>) {
         match change {
-            Change::Seen(secret) => self.insert_secret(secret),
-            Change::Gone(key) => drop(self.held.remove(&key.name)),
+            Change::Seen(secret) => {
+                tracing::debug!(secret = secret.name_any(), "read an identity");
+                self.insert_secret(secret);
+            }
+            Change::Gone(key) => {
+                self.held.remove(&key.name);
+                self.versions.remove(&key);
+            }
             Change::Listed(list) => {
+                self.versions.retain(|key, _| !list.lacks(key));
                 self.held
                     .retain(|name, held| !lacks(&list, &held.namespace, name));
                 self.listed.0 = true;
@@ -57,6 +105,8 @@ impl KeyReader {
     /// Reads an identity Secret. A Secret without exactly one identity is logged and left out.
     pub(super) fn insert_secret(&mut self, mut secret: Secret) {
         let name = secret.name_any();
+        let (key, version) = (Key::of(&secret.metadata), Version::of(&secret.metadata));
+        insert_newer(&mut self.versions, key, version);
         if let Some(stored) = StoredIdentity::read(&secret) {
             let held = Held {
                 secret: name.clone(),
@@ -118,11 +168,17 @@ impl Versioned for SealingKey {
     }
 }
 
+impl Versioned for Version {
+    fn uid_and_version(&self) -> (&str, &str) {
+        (&self.uid, &self.resource_version)
+    }
+}
+
 /// Inserts an object unless a newer version is known: a watch lags behind the answers to our own
 /// writes. Otherwise, a SealingKey would lose its fingerprint and get another identity.
-fn insert_newer<T: Versioned>(known: &mut BTreeMap<String, T>, name: String, new: T) {
-    if known.get(&name).is_none_or(|old| !new.is_older_than(old)) {
-        known.insert(name, new);
+fn insert_newer<K: Ord, T: Versioned>(known: &mut BTreeMap<K, T>, key: K, new: T) {
+    if known.get(&key).is_none_or(|old| !new.is_older_than(old)) {
+        known.insert(key, new);
     }
 }
 

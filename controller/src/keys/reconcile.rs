@@ -1,5 +1,6 @@
 //! Acts on the decisions about keys: generates key pairs, writes SealingKeys and their statuses.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::runtime::watcher::{self, watcher};
 use kube::{Api, Client, ResourceExt};
 use sealkit_core::api::identity::{
@@ -17,13 +18,13 @@ use sealkit_core::api::identity::{
 use sealkit_core::api::{
     Algorithm, KeyState, Reason, SealingKey, SealingKeySpec, SealingKeyStatus,
 };
-use sealkit_core::keys::Identity;
+use sealkit_core::keys::{Fingerprint, Identity};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::decide::{Action, World, decide, write_status};
 use super::reader::KeyReader;
-use super::{Keys, Leading, Users};
+use super::{KeyUsers, Keys, Leading, Users};
 use crate::kubernetes::{self, ApiFailure};
 use crate::object::{Namespaces, Origin, SEALING_KEY};
 use crate::reconciler::caught;
@@ -37,6 +38,10 @@ pub const NAME: &str = "SealingKey";
 const MAX_PAUSE: Duration = Duration::from_secs(30);
 /// Rounds of deciding and acting before changes from the watches are read again.
 const ROUNDS: usize = 8;
+/// Pause between two looks at whether a new leader saw everything.
+const DOUBT: Duration = Duration::from_millis(250);
+/// Looks after which a new leader reads the keys again.
+const DOUBTS: u32 = 4;
 /// How often a revocation that waits for its objects is reconsidered.
 const RECHECK: Duration = Duration::from_secs(5);
 
@@ -49,17 +54,29 @@ pub struct KeyReconciler {
     allowed: Vec<Algorithm>,
     leading: Leading,
     keys: watch::Sender<Option<Arc<Keys>>>,
+    /// Did this leader see what the API server has? Told once it did.
+    confirmed: watch::Sender<bool>,
     seen: KeyReader,
 }
 
+/// What a step came to.
+enum Step {
+    /// Nothing is left to do, or this replica does not lead.
+    Done,
+    /// This replica leads and did not see all that the API server has.
+    Outdated,
+}
+
 impl KeyReconciler {
-    /// A reconciler for the identities of `namespace`. Sends the keys in force.
+    /// A reconciler for the identities of `namespace`. Sends the keys in force, and, once it leads,
+    /// that these are the keys that the API server has.
     pub fn new(
         client: Client,
         namespace: &str,
         allowed: Vec<Algorithm>,
         leading: Leading,
         keys: watch::Sender<Option<Arc<Keys>>>,
+        confirmed: watch::Sender<bool>,
     ) -> Self {
         Self {
             secrets: Api::namespaced(client.clone(), namespace),
@@ -68,6 +85,7 @@ impl KeyReconciler {
             allowed,
             leading,
             keys,
+            confirmed,
             seen: KeyReader::default(),
         }
     }
@@ -77,6 +95,7 @@ impl KeyReconciler {
         let (mut secrets, mut sealing_keys) = self.watches(&health, &metrics);
         let mut pause = Duration::ZERO;
         let mut leading = self.leading.clone();
+        let mut doubts = 0;
         loop {
             let due = if pause.is_zero() { RECHECK } else { pause };
             tokio::select! {
@@ -92,7 +111,21 @@ impl KeyReconciler {
             let step = caught(self.step()).await;
             health.ready(NAME);
             pause = match step {
-                Some(Ok(())) => Duration::ZERO,
+                Some(Ok(Step::Done)) => Duration::ZERO,
+                // A watch may lag for a moment; one that is cut off does not notice.
+                Some(Ok(Step::Outdated)) if doubts < DOUBTS => {
+                    doubts += 1;
+                    DOUBT
+                }
+                Some(Ok(Step::Outdated)) => {
+                    tracing::warn!(
+                        "the keys that this replica read are outdated, reading them again"
+                    );
+                    doubts = 0;
+                    (secrets, sealing_keys) = self.watches(&health, &metrics);
+                    self.seen.expect_lists();
+                    DOUBT
+                }
                 Some(Err(failure)) => {
                     tracing::warn!(%failure, "could not reconcile keys, will retry");
                     longer(pause)
@@ -125,22 +158,34 @@ impl KeyReconciler {
     /// Acts until nothing is left to do. The server's answers are applied at once, so that nothing
     /// is done twice before a watch reports it. A failed action does not prevent the others; the
     /// first failure is returned.
-    async fn step(&mut self) -> Result<(), ApiFailure> {
-        let usage = self.leading.borrow().clone();
-        let leads = usage.is_some();
-        // A replica that does not lead knows no users, and decides about no revocation.
-        let usage = usage.unwrap_or_else(|| Arc::new(|_| Users::Unknown));
+    async fn step(&mut self) -> Result<Step, ApiFailure> {
+        let leader = self.leading.borrow().clone();
+        // What a replica read while it waited may be old: its watches may have been cut off.
+        let is_new = leader.is_some() && !*self.confirmed.borrow();
+        if is_new && !self.is_up_to_date().await? {
+            return Ok(Step::Outdated);
+        }
+        let leads = leader.is_some();
+        let users = match leader {
+            Some(leader) => self.users(&*leader).await?,
+            // A replica that does not lead knows no users, and decides about no revocation.
+            None => BTreeMap::new(),
+        };
+        let usage = |key: &Fingerprint| users.get(key).cloned().unwrap_or(Users::Unknown);
         for _ in 0..ROUNDS {
             let (actions, keys) = decide(&World {
                 held: &self.seen.held,
                 sealing_keys: &self.seen.sealing_keys,
                 allowed: &self.allowed,
-                usage: &*usage,
+                usage: &usage,
                 now: now(),
             });
             self.publish(keys);
+            if leads {
+                self.confirmed.send_replace(true);
+            }
             if actions.is_empty() || !leads {
-                return Ok(());
+                return Ok(Step::Done);
             }
             let mut first_failure = Ok(());
             for action in actions {
@@ -149,7 +194,31 @@ impl KeyReconciler {
             }
             first_failure?;
         }
-        Ok(())
+        Ok(Step::Done)
+    }
+
+    /// Was everything seen that the API server has? Reads names and versions, not the keys.
+    async fn is_up_to_date(&self) -> Result<bool, ApiFailure> {
+        let identities = ListParams::default().fields(&format!("type={IDENTITY_TYPE}"));
+        let identities = self.secrets.list_metadata(&identities).await?;
+        let keys = ListParams::default();
+        let keys = self.sealing_keys.list_metadata(&keys).await?;
+        Ok(self.seen.has_seen(&identities.items, &keys.items))
+    }
+
+    /// The users of the keys whose revocation is requested. A revocation is final: that a key has
+    /// none is believed only where the leader knows every object as it is now.
+    async fn users(
+        &self,
+        leader: &dyn KeyUsers,
+    ) -> Result<BTreeMap<Fingerprint, Users>, ApiFailure> {
+        let keys = self.seen.to_be_revoked().into_iter();
+        let users: BTreeMap<_, _> = keys.map(|key| (key, leader.users_of(&key))).collect();
+        let none = Users::Known(Vec::new());
+        if users.values().any(|users| *users == none) && !leader.is_current().await? {
+            return Ok(BTreeMap::new());
+        }
+        Ok(users)
     }
 
     fn publish(&self, keys: Keys) {

@@ -10,15 +10,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
+use kube::api::ListParams;
 use kube::runtime::watcher::{self, watcher};
 use sealkit_core::api::{Reason, SealedSecret};
 use sealkit_core::keys::Fingerprint;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::keys::Users;
+use crate::keys::{KeyUsers, Users};
 use crate::kubernetes::ApiFailure;
 use crate::object::{Key, Namespaces, Raw, Version, Waiting, WaitingRoom, api};
 use crate::queue::{Lane, Queue, Turns, Work, pause};
@@ -43,6 +46,8 @@ const RENDERS: usize = 2;
 /// Objects of one page of a list, if the server cannot stream it: each may have more than a
 /// megabyte.
 const PAGE: u32 = 20;
+/// Objects of one page of a list of metadata, which may be large too.
+const METADATA_PAGE: u32 = 50;
 
 /// Corrections of drift in quick succession that need no pause.
 const HEALS_AT_ONCE: u32 = 5;
@@ -98,7 +103,7 @@ impl SealedSecrets {
     }
 
     /// The objects that no other key opens. Those that are being deleted need none.
-    pub fn users_of(&self, key: &Fingerprint) -> Users {
+    fn users(&self, key: &Fingerprint) -> Users {
         if self.listed.load(Ordering::Relaxed) < self.context.served.len() {
             return Users::Unknown;
         }
@@ -120,6 +125,17 @@ impl SealedSecrets {
             return Users::Unknown;
         }
         Users::Known(named(&|known| known.own.needed.contains(key)))
+    }
+
+    /// Was this generation of this object reconciled here? One that is being deleted needs no key.
+    fn is_reconciled(&self, metadata: &ObjectMeta) -> bool {
+        let known = self.known();
+        let handled = known
+            .get(&Key::of(metadata))
+            .filter(|known| Some(&known.uid) == metadata.uid.as_ref())
+            .and_then(|known| known.handled.as_ref());
+        metadata.deletion_timestamp.is_some()
+            || handled.is_some_and(|handled| Some(handled.generation) == metadata.generation)
     }
 
     async fn watch_objects(self: Arc<Self>, namespaces: Namespaces) {
@@ -167,9 +183,10 @@ impl SealedSecrets {
         let keys = self.context.keys.borrow().clone();
         let newest = keys.and_then(|keys| keys.newest);
         let newest = newest.map(|(fingerprint, _)| fingerprint);
-        let secret = self.secret_watch.current(&key);
         let work = {
             let mut known = self.known();
+            // Under the lock: a change of the Secret is judged here, or by its listener afterwards.
+            let secret = self.secret_watch.current(&key);
             let known = known.entry(key.clone()).or_default();
             observe(known, &object, secret.as_ref(), newest)
         };
@@ -269,6 +286,37 @@ impl Reconciler for SealedSecrets {
             metrics.objects.get_or_create(&label).set(count);
         }
         metrics.needing_reseal.set(reseal);
+    }
+}
+
+impl KeyUsers for SealedSecrets {
+    fn users_of(&self, key: &Fingerprint) -> Users {
+        self.users(key)
+    }
+
+    fn is_current(&self) -> BoxFuture<'_, Result<bool, ApiFailure>> {
+        async move {
+            for namespaces in &self.context.served {
+                let api: Api<SealedSecretObject> = api(&self.context.client, namespaces);
+                let mut page = ListParams::default().limit(METADATA_PAGE);
+                loop {
+                    let list = api.list_metadata(&page).await?;
+                    if !list
+                        .items
+                        .iter()
+                        .all(|item| self.is_reconciled(&item.metadata))
+                    {
+                        return Ok(false);
+                    }
+                    match list.metadata.continue_.filter(|token| !token.is_empty()) {
+                        Some(token) => page.continue_token = Some(token),
+                        None => break,
+                    }
+                }
+            }
+            Ok(true)
+        }
+        .boxed()
     }
 }
 

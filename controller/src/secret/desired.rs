@@ -64,6 +64,25 @@ pub struct Revision {
     pub content: String,
 }
 
+/// What a source does to a Secret that is not its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Takes {
+    /// Takes over all of it: other keys go, and it goes when the source goes.
+    Adopt,
+    /// Adds keys.
+    Merge,
+}
+
+impl Takes {
+    /// The word that narrows a consent.
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Adopt => "adopt",
+            Self::Merge => "merge",
+        }
+    }
+}
+
 /// The names of the annotations with which a source marks a Secret.
 pub(super) struct Marks {
     /// Holds [`Origin::marker`].
@@ -132,18 +151,23 @@ impl Desired {
         owner.into_iter().collect()
     }
 
-    /// Has somebody who may write the Secret, or the administrator, given it to the source?
-    pub(super) fn is_allowed(&self, existing: &Secret) -> bool {
+    /// Has somebody who may write the Secret, or the administrator, let the source do this to it?
+    pub(super) fn is_allowed(&self, existing: &Secret, what: Takes) -> bool {
         let annotations = existing.metadata.annotations.as_ref();
         let allowed = annotations.and_then(|all| all.get(ALLOW_ANNOTATION));
-        let mut named = allowed.iter().flat_map(|all| all.split(','));
+        let mut named = allowed.iter().flat_map(|all| all.split(',')).map(str::trim);
         let title = self.origin.title();
-        self.consent == Consent::Given || named.any(|allowed| allowed.trim() == title)
+        let narrow = format!("{title}:{}", what.word());
+        self.consent == Consent::Given || named.any(|named| named == title || named == narrow)
     }
 
     /// The annotation that a Secret without consent needs.
-    pub(super) fn wanted_consent(&self) -> String {
-        format!("{ALLOW_ANNOTATION}: {}", self.origin.title())
+    pub(super) fn wanted_consent(&self, what: Takes) -> String {
+        format!(
+            "{ALLOW_ANNOTATION}: {}:{}",
+            self.origin.title(),
+            what.word()
+        )
     }
 
     pub(super) fn all_labels(&self) -> BTreeMap<String, String> {
@@ -214,13 +238,15 @@ impl Desired {
 
 /// Is this the name of an annotation with which a source marks a merge?
 pub(super) fn is_mark_of_a_merge(name: &str) -> bool {
-    [MERGED_ANNOTATION, GENERATION_ANNOTATION, CONTENT_ANNOTATION]
-        .iter()
-        .any(|mark| {
-            name.strip_prefix(mark)
-                .is_some_and(|rest| rest.starts_with('-'))
+    let is_digest = |text: &str| text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit());
+    let mut marks = [MERGED_ANNOTATION, GENERATION_ANNOTATION, CONTENT_ANNOTATION].into_iter();
+    name == MERGED_ANNOTATION
+        || marks.any(|mark| {
+            let rest = name
+                .strip_prefix(mark)
+                .and_then(|rest| rest.strip_prefix('-'));
+            rest.is_some_and(is_digest)
         })
-        || name == MERGED_ANNOTATION
 }
 
 #[cfg(test)]
@@ -259,20 +285,26 @@ pub(super) mod tests {
             let mut secret = Secret::default();
             let annotation = (ALLOW_ANNOTATION.to_owned(), allowed.to_owned());
             secret.metadata.annotations = Some([annotation].into());
-            desired().is_allowed(&secret)
+            [Takes::Adopt, Takes::Merge].map(|what| desired().is_allowed(&secret, what))
         };
-        assert!(consents("SealedSecret/db"));
-        assert!(consents(
-            "ExternalSecret/a, SealedSecret/db ,SealedSecret/c"
-        ));
+        assert_eq!(consents("SealedSecret/db"), [true, true]);
+        let list = "ExternalSecret/a, SealedSecret/db ,SealedSecret/c";
+        assert_eq!(consents(list), [true, true]);
+        assert_eq!(consents("SealedSecret/db:merge"), [false, true]);
+        assert_eq!(
+            consents("SealedSecret/c, SealedSecret/db:adopt"),
+            [true, false]
+        );
         for other in [
             "",
             "db",
             "SealedSecret/credentials",
             "SealedSecret/db2",
             "SealedSecret/db/x",
+            "SealedSecret/db:",
+            "SealedSecret/db:all",
         ] {
-            assert!(!consents(other), "{other}");
+            assert_eq!(consents(other), [false, false], "{other}");
         }
     }
 

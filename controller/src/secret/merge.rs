@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use serde_json::{Value, json};
 
-use super::desired::{Desired, MERGED_ANNOTATION};
+use super::desired::{Desired, MERGED_ANNOTATION, Takes};
 use super::plan;
 use crate::object::{Origin, Version};
 
@@ -73,8 +73,8 @@ fn refusal(existing: &Secret, desired: &Desired) -> Option<String> {
              delete the Secret, or keep that policy"
         ));
     }
-    (!desired.is_allowed(existing)).then(|| {
-        let wanted = desired.wanted_consent();
+    (!desired.is_allowed(existing, Takes::Merge)).then(|| {
+        let wanted = desired.wanted_consent(Takes::Merge);
         format!("the Secret {name} does not consent to a merge: annotate it with {wanted}")
     })
 }
@@ -161,19 +161,45 @@ fn upgrade(existing: &Secret, origin: &Origin) -> Option<Value> {
     let meta = &existing.metadata;
     let marker = meta.annotations.as_ref()?.get(MERGED_ANNOTATION)?;
     let mut entries = meta.managed_fields.clone()?;
-    let mut former = entries
-        .iter_mut()
-        .filter(|entry| is_applied_by(entry, FORMER_FIELD_MANAGER));
-    let former = former
-        .next()
+    let is_former = |entry: &ManagedFieldsEntry| is_applied_by(entry, FORMER_FIELD_MANAGER);
+    let at = entries
+        .iter()
+        .position(is_former)
         .filter(|_| marker.starts_with(&origin.lineage()))?;
-    former.manager = Some(field_manager(origin));
+    let manager = field_manager(origin);
+    let own = entries
+        .iter()
+        .position(|entry| is_applied_by(entry, &manager));
+    match own {
+        // It has both after a way back to the former version: one manager has one entry.
+        Some(own) => {
+            let former = entries[at].fields_v1.take();
+            let fields = entries[own].fields_v1.get_or_insert_default();
+            unite(&mut fields.0, &former.unwrap_or_default().0);
+            entries.remove(at);
+        }
+        None => entries[at].manager = Some(manager),
+    }
     let current = Version::of(meta);
     Some(json!({"metadata": {
         "uid": current.uid,
         "resourceVersion": current.resource_version,
         "managedFields": entries,
     }}))
+}
+
+/// Adds fields to a tree of fields.
+fn unite(fields: &mut Value, more: &Value) {
+    if let (Some(fields), Some(more)) = (fields.as_object_mut(), more.as_object()) {
+        for (name, below) in more {
+            match fields.get_mut(name) {
+                Some(known) => unite(known, below),
+                None => drop(fields.insert(name.clone(), below.clone())),
+            }
+        }
+    } else if fields.is_null() {
+        *fields = more.clone();
+    }
 }
 
 fn is_applied_by(entry: &ManagedFieldsEntry, manager: &str) -> bool {
@@ -432,5 +458,25 @@ mod tests {
             matches!(plan_merge(&secret, &other), MergePlan::Conflict(_)),
             "not its keys"
         );
+    }
+
+    #[test]
+    fn an_entry_of_each_manager_becomes_one() {
+        let mut secret = theirs(&[("K", "v"), ("J", "w")], &["K"]);
+        let meta = &mut secret.metadata;
+        let entries = meta.managed_fields.as_mut().unwrap();
+        let mut former = entries[1].clone();
+        former.manager = Some(FORMER_FIELD_MANAGER.into());
+        former.fields_v1.as_mut().unwrap().0 = json!({"f:data": {"f:J": {}}});
+        entries.push(former);
+        let annotations = meta.annotations.as_mut().unwrap();
+        annotations.insert(MERGED_ANNOTATION.into(), "SealedSecret/shop/db/u0".into());
+        let MergePlan::Upgrade(patch) = plan_merge(&secret, &desired()) else {
+            panic!()
+        };
+        let entries = &patch["metadata"]["managedFields"];
+        assert_eq!(entries.as_array().unwrap().len(), 2);
+        let both = json!({"f:data": {"f:K": {}, "f:J": {}}});
+        assert_eq!(entries[1]["fieldsV1"], both);
     }
 }

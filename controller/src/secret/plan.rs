@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use sealkit_core::api::rules::is_refused_type;
 use serde_json::{Map, Value, json};
 
-use super::desired::{Desired, SOURCE_ANNOTATION, TEMPLATE_ANNOTATION, is_mark_of_a_merge};
+use super::desired::{Desired, SOURCE_ANNOTATION, TEMPLATE_ANNOTATION, Takes, is_mark_of_a_merge};
 use crate::object::Version;
 
 /// What to do with an existing Secret.
@@ -159,8 +159,8 @@ fn foreign(existing: &Secret, desired: &Desired, recorded_uid: Option<&str>) -> 
         let why = "already exists and was not made from this resource: it is left alone";
         return Some(format!("a Secret {name} {why}"));
     }
-    (!desired.is_allowed(existing)).then(|| {
-        let wanted = desired.wanted_consent();
+    (!desired.is_allowed(existing, Takes::Adopt)).then(|| {
+        let wanted = desired.wanted_consent(Takes::Adopt);
         format!("the Secret {name} does not consent to adoption: annotate it with {wanted}")
     })
 }
@@ -221,8 +221,10 @@ fn metadata_patch(
         .as_ref()
         .and_then(|former| former.get(field)?.as_array());
     let former = former.into_iter().flatten().filter_map(Value::as_str);
-    let is_left_over = |name: &&str| *name == TEMPLATE_ANNOTATION || is_mark_of_a_merge(name);
-    // Templates cannot set our own names. Only annotations have them.
+    // Labels of these names are somebody else's.
+    let is_left_over = |name: &&str| {
+        field == "annotations" && (*name == TEMPLATE_ANNOTATION || is_mark_of_a_merge(name))
+    };
     let left_over = existing.keys().map(String::as_str).filter(is_left_over);
     for name in former.chain(left_over) {
         if existing.contains_key(name) && !desired.contains_key(name) {

@@ -106,7 +106,7 @@ pub struct TargetSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub creation_policy: Option<CreationPolicy>,
     /// Take over an existing Secret of this name that has no controller owner. The Secret must
-    /// consent with the annotation `sealkit.dev/allow: SealedSecret/<name>`, or the controller's
+    /// consent with the annotation `sealkit.dev/allow: SealedSecret/<name>:adopt`, or the controller's
     /// `--adopt-namespaces` must name its namespace. The Secret then belongs to this resource: with
     /// creationPolicy Owner, it is deleted with the resource.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use sealkit_tests::api::{Answer, ApiClient};
 use sealkit_tests::canary::unique_value;
+use sealkit_tests::controller::Flags;
 use sealkit_tests::namespace::{data, ready_condition, resource_version, uid};
 use sealkit_tests::plane::{
     Own, Plane, SEALING_KEYS, SYSTEM, SYSTEM_SECRETS, name_of, recipient, unique,
@@ -247,4 +248,43 @@ fn a_key_is_revoked_once_the_last_object_is_resealed() {
         shop.api.get(&shop.sealed_path("db-1")).is_none()
     });
     shop.wait_ready("db-0");
+}
+
+/// A revocation is final: what a process knew before it was frozen is no ground for one.
+#[test]
+fn a_frozen_leader_that_wakes_revokes_no_key_that_is_in_use() {
+    let plane = Own::take();
+    let mut first = plane.leading_controller();
+    let old = plane.newest_key();
+    rotate(&plane, &plane.api);
+    wait_state(&plane, &old, "DecryptOnly");
+    let mut second = plane.controller(&Flags::default());
+    wait_until("the second could take over", || {
+        second.get("/readyz").is_some_and(|(code, _)| code == 200)
+    });
+    first.process.signal("STOP").unwrap();
+    second.wait_leading();
+    // The first never sees an object that needs the key.
+    let shop = plane.namespace("shop");
+    let value = unique_value();
+    let draft = shop.draft("db").value("password", &value);
+    shop.apply(&draft.to(recipient(&old)).manifest());
+    shop.wait_ready("db");
+    let revoke = json!({"spec": {"state": "Revoked"}});
+    plane.api.merge(&path(&old), &revoke).unwrap();
+    wait_key_reason(&plane, name_of(&old), "InUse");
+    first.process.signal("CONT").unwrap();
+    wait_until("the first has ended or does not lead", || {
+        !first.process.is_running() || !first.is_leading()
+    });
+    holds_for(Duration::from_secs(3), "the key opens", || {
+        plane.sealing_key(name_of(&old))["status"]["state"] == "DecryptOnly"
+    });
+    let again = json!({"metadata": {"annotations": {"sealkit.dev/reconcile-requested-at": "now"}}});
+    shop.api.merge(&shop.sealed_path("db"), &again).unwrap();
+    wait_until("another look at the object", || {
+        shop.sealed("db")["status"]["lastHandledReconcileAt"] == "now"
+    });
+    shop.wait_ready("db");
+    shop.wait_value("db", &value);
 }

@@ -168,23 +168,29 @@ fn consent_to_a_merge_is_none_to_adoption() {
     shop.apply(&merging(&shop, &[("a", &value)]));
     shop.wait_ready("db");
     let merged = shop.secret("db").unwrap();
-    // Not by another policy, not after the consent is gone, not by a status that remembers it.
-    let none = json!({"metadata": {"annotations": {"sealkit.dev/allow": null}}});
-    shop.api.merge(&shop.secret_path("db"), &none).unwrap();
-    for target in [
-        json!({}),
-        json!({"creationPolicy": "Orphan"}),
-        json!({"adopt": true}),
-    ] {
-        let draft = shop.draft("db").value("a", &value).target(target.clone());
-        shop.apply(&draft.manifest());
-        shop.wait_stalled("db", "TargetConflict");
-        let secret = shop.secret("db").unwrap();
-        assert_eq!(secret["data"], merged["data"], "{target}");
-        assert!(
-            secret["metadata"].get("ownerReferences").is_none(),
-            "{target}"
-        );
+    // Not by another policy, not by the consent to merge, not after it is gone, not by a status that
+    // remembers it.
+    for consent in [json!("SealedSecret/db:merge"), json!(null)] {
+        let annotations = json!({"metadata": {"annotations": {"sealkit.dev/allow": consent}}});
+        shop.api
+            .merge(&shop.secret_path("db"), &annotations)
+            .unwrap();
+        for target in [
+            json!({}),
+            json!({"creationPolicy": "Orphan"}),
+            json!({"adopt": true}),
+            json!({"creationPolicy": "Orphan", "adopt": true}),
+        ] {
+            let draft = shop.draft("db").value("a", &value).target(target.clone());
+            shop.apply(&draft.manifest());
+            shop.wait_stalled("db", "TargetConflict");
+            let secret = shop.secret("db").unwrap();
+            assert_eq!(secret["data"], merged["data"], "{consent} {target}");
+            assert!(
+                secret["metadata"].get("ownerReferences").is_none(),
+                "{consent} {target}"
+            );
+        }
     }
 }
 
