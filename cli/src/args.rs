@@ -9,28 +9,28 @@ use clap::{Args, ValueEnum};
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct GlobalArgs {
-    /// Private key file, as age writes it; may be given several times
+    /// Private key file in the age format; repeatable
     #[arg(short, long, global = true, value_name = "FILE", env = "SEALKIT_IDENTITY_FILE", value_parser = clap::value_parser!(OsString))]
     identity: Vec<OsString>,
-    /// Kubeconfig context to talk to
+    /// Kubeconfig context to use
     #[arg(long, global = true, value_name = "NAME")]
     pub context: Option<String>,
-    /// Kubeconfig file
+    /// Path to the kubeconfig file
     #[arg(long, global = true, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
-    /// Namespace of Secrets whose manifest names none
+    /// Namespace for manifests that set none, or to limit a verb to
     #[arg(short, long, global = true, value_name = "NAME")]
     pub namespace: Option<String>,
-    /// Form of the output
-    #[arg(short, long, global = true, value_name = "FORM")]
+    /// Output format
+    #[arg(short, long, global = true, value_name = "FORMAT")]
     pub output: Option<Output>,
     /// When to use colours
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub color: Color,
-    /// Say nothing on success
+    /// Print only results, warnings and errors
     #[arg(short, long, global = true)]
     pub quiet: bool,
-    /// Say how decisions came about
+    /// Also print details, such as the matching rule and the recipients
     #[arg(short, long, global = true, conflicts_with = "quiet")]
     pub verbose: bool,
 }
@@ -57,7 +57,7 @@ pub(crate) enum Output {
 /// When to use colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Color {
-    /// On a terminal
+    /// Only on a terminal
     Auto,
     /// Always
     Always,
@@ -65,19 +65,19 @@ pub(crate) enum Color {
     Never,
 }
 
-/// To whom values are sealed.
+/// Recipients to seal to.
 #[derive(Args, Clone, Debug, Default, PartialEq)]
 pub(crate) struct RecipientArgs {
-    /// Public key to seal to; may be given several times
+    /// Public key to seal to; repeatable
     #[arg(short, long = "recipient", value_name = "AGE1…")]
     pub recipients: Vec<String>,
-    /// File of public keys to seal to; may be given several times
+    /// File of public keys to seal to; repeatable
     #[arg(short = 'R', long = "recipients-file", value_name = "FILE")]
     pub recipients_files: Vec<PathBuf>,
-    /// Cluster of .sealkit.yaml to seal to; may be given several times
+    /// Cluster in .sealkit.yaml to seal to; repeatable
     #[arg(long = "cluster", value_name = "NAME", conflicts_with_all = ["recipients", "recipients_files"])]
     pub clusters: Vec<String>,
-    /// Go on when the recipients are not those of before
+    /// Accept recipients that differ from those used before
     #[arg(long)]
     pub accept_recipients: bool,
 }
@@ -85,7 +85,7 @@ pub(crate) struct RecipientArgs {
 /// Which cluster a verb reads.
 #[derive(Args, Debug)]
 pub(crate) struct ClusterArgs {
-    /// Cluster of .sealkit.yaml, reached through its context
+    /// Cluster in .sealkit.yaml; uses the context named there
     #[arg(long, value_name = "NAME", conflicts_with = "context")]
     pub cluster: Option<String>,
 }
@@ -93,7 +93,7 @@ pub(crate) struct ClusterArgs {
 /// Which cluster a verb writes to.
 #[derive(Args, Debug)]
 pub(crate) struct WriteClusterArgs {
-    /// Cluster of .sealkit.yaml; asks before it uses the context that stands there
+    /// Cluster in .sealkit.yaml; asks before it uses the context named there
     #[arg(long, value_name = "NAME")]
     pub cluster: Option<String>,
 }

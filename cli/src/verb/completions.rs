@@ -8,7 +8,7 @@ use crate::terminal::print;
 /// Flags of `seal completions`.
 #[derive(Args, Debug)]
 pub(super) struct CompletionsArgs {
-    /// The shell
+    /// Shell to complete for
     pub shell: clap_complete::Shell,
 }
 

@@ -22,29 +22,29 @@ use crate::terminal::{Session, Terminal, print, safe, shown};
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  # keys of two clusters, each from its kubeconfig context, and Git's drivers and hook
+  # fetch the keys of two clusters through kubeconfig contexts, and set up Git
   seal init --cluster staging=kind-staging --cluster production=prod-eu \\
     --recovery-key ~/recovery.key --git
 
-  # without reaching a cluster
+  # without contacting a cluster
   seal init --cluster-key production=production.pub --no-recovery")]
 pub(super) struct InitArgs {
-    /// Cluster whose key is fetched, from the current context or the one given
+    /// Fetch the key of this cluster through CONTEXT [default: the current one]; repeatable
     #[arg(long = "cluster", value_name = "NAME[=CONTEXT]")]
     pub clusters: Vec<String>,
-    /// Cluster whose key is in a recipient file
+    /// Take the key of this cluster from a recipient file; repeatable
     #[arg(long = "cluster-key", value_name = "NAME=FILE")]
     pub cluster_keys: Vec<String>,
-    /// Where the private recovery key is written, outside the repository [default: the terminal]
+    /// File for the private recovery key, outside the repository [default: print it once]
     #[arg(long, value_name = "FILE", conflicts_with = "no_recovery")]
     pub recovery_key: Option<PathBuf>,
     /// Encrypt the recovery key file with a passphrase
     #[arg(long, requires = "recovery_key")]
     pub passphrase: bool,
-    /// Set up Git too, as `seal git install` does
+    /// Also set up Git, like `seal git install`
     #[arg(long)]
     pub git: bool,
-    /// Make no recovery key: a lost cluster key means lost secrets
+    /// Make no recovery key: if a cluster loses its keys, its values are lost
     #[arg(long)]
     pub no_recovery: bool,
 }

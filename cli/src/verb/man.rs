@@ -10,7 +10,7 @@ use crate::terminal::{Terminal, print, shown};
 /// Flags of `seal man`.
 #[derive(Args, Debug)]
 pub(super) struct ManArgs {
-    /// Folder for a page of each verb
+    /// Folder to write one page for each verb to [default: print the page of `seal`]
     #[arg(short, long, value_name = "DIR")]
     pub write: Option<PathBuf>,
 }

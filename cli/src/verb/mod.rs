@@ -40,20 +40,20 @@ use verify::VerifyArgs;
 
 const EXAMPLES: &str = "\
 Examples:
-  # the usual way: make a Secret, seal it, commit the result
+  # the usual way: create a Secret, seal it, commit the result
   kubectl create secret generic db --from-file=password=./password \\
     --dry-run=client -o yaml | seal -w db.sealed.yaml
 
   # seal files into a folder, one <name>.sealed.yaml each
   seal -f secrets.yaml -w clusters/production/
 
-  # to a recipient file instead of those of .sealkit.yaml or the cluster
+  # seal to the keys in a file, instead of those of .sealkit.yaml or the cluster
   seal -f secret.yaml -R production.pub -n shop > db.sealed.yaml";
 
-/// Encrypt Kubernetes Secrets so that they can be committed.
+/// Encrypt Kubernetes Secrets so that you can commit them to Git.
 ///
-/// Without a verb, reads Secret manifests from stdin or -f and writes SealedSecrets to stdout
-/// or -w.
+/// Without a verb, `seal` reads Secret manifests from stdin or -f, and writes SealedSecrets to
+/// stdout or -w.
 #[derive(Debug, Parser)]
 #[command(name = "seal", version, after_help = EXAMPLES, subcommand_value_name = "VERB")]
 #[command(subcommand_help_heading = "Verbs", disable_help_subcommand = true)]
@@ -72,42 +72,42 @@ pub(crate) struct Cli {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Write .sealkit.yaml and the recipient files of a repository
+    /// Set up a repository: write .sealkit.yaml and the recipient files
     Init(InitArgs),
-    /// Print the plaintext of SealedSecrets, with a private key
+    /// Print the plaintext of SealedSecrets; needs a private key
     Open(OpenArgs),
-    /// Check SealedSecrets: structure, names, recipients; with a key, really open them
+    /// Check structure, names and recipients; with a private key, also open the values
     Verify(VerifyArgs),
-    /// Change values of a SealedSecret in its file, without seeing the others
+    /// Set values in the file of a SealedSecret; needs no private key
     Set(SetArgs),
-    /// Change values in an editor, with a private key
+    /// Edit values in your editor; needs a private key, or read access to the live Secret
     Edit(EditArgs),
-    /// Take values out of a SealedSecret in its file
+    /// Remove values from the file of a SealedSecret; needs no private key
     Unset(UnsetArgs),
-    /// Seal every envelope to whom its path is for, after keys or rules changed
+    /// Reseal envelopes whose recipients are not those that .sealkit.yaml requires
     Reseal(ResealArgs),
-    /// Make, list and fetch keys
+    /// Manage keys: make, list, fetch, rotate, back up, revoke
     #[command(subcommand)]
     Keys(KeysCommand),
-    /// Show the keys and objects of a cluster at a glance
+    /// Show the sealing keys and SealedSecrets of a cluster
     Status(StatusArgs),
-    /// Find what is wrong with this repository and its clusters, and what mends it
+    /// Find problems in this repository and its clusters, and show how to fix them
     Doctor(DoctorArgs),
-    /// Compare two files key by key, without a private key
+    /// Compare two files key by key; needs no private key
     #[command(
         after_help = "Example:\n  seal diff staging/db.sealed.yaml production/db.sealed.yaml"
     )]
     Diff(DiffArgs),
-    /// Teach Git to merge and to show SealedSecrets
+    /// Set up Git to merge and show SealedSecrets
     #[command(subcommand)]
     Git(GitCommand),
-    /// Merge three versions of a file; Git calls it
+    /// Merge three versions of a file; Git runs this
     #[command(after_help = "Example, in Git's configuration:\n  seal merge-driver %O %A %B %P")]
     MergeDriver(MergeDriverArgs),
-    /// Print a file as `git diff` shows it; Git calls it
+    /// Print a file as `git diff` shows it; Git runs this
     #[command(after_help = "Example:\n  seal textconv db.sealed.yaml")]
     Textconv(TextconvArgs),
-    /// Print the completions of a shell
+    /// Print the completion script of a shell
     #[command(after_help = "\
 Examples:
   seal completions bash > ~/.local/share/bash-completion/completions/seal

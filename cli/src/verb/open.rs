@@ -29,13 +29,13 @@ pub(super) struct OpenArgs {
     /// SealedSecret manifests, - for stdin [default: stdin]
     #[arg(value_name = "FILE")]
     pub paths: Vec<PathBuf>,
-    /// The same as a flag
+    /// Same as the argument FILE; repeatable
     #[arg(short, long = "file", value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// Print the raw value of one key
+    /// Print only the raw value of this key
     #[arg(long, value_name = "KEY")]
     pub key: Option<String>,
-    /// Write text values as stringData instead of base64
+    /// Print text values under stringData instead of base64
     #[arg(long, conflicts_with = "key")]
     pub decode: bool,
 }

@@ -31,28 +31,28 @@ use crate::terminal::{Session, print, safe, shown};
 #[derive(Args, Clone, Debug, Default, PartialEq)]
 #[command(next_help_heading = "Sealing")]
 pub(super) struct SealArgs {
-    /// Manifest to read, - for stdin; may be given several times [default: stdin]
+    /// Manifest to read, - for stdin; repeatable [default: stdin]
     #[arg(short, long = "file", value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// File to write or to update key by key; a folder takes one <name>.sealed.yaml each
+    /// File to write, or to update key by key; DIR/ gets one <name>.sealed.yaml for each Secret
     #[arg(short, long, value_name = "FILE|DIR/")]
     pub write: Option<PathBuf>,
     /// What the values are bound to
     #[arg(long, value_parser = scopes())]
     pub scope: Option<Scope>,
-    /// Name of the object, when there is one Secret
+    /// Name of the object, if the input is a single Secret
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
-    /// To whom.
+    /// Recipients.
     #[command(flatten)]
     pub to: RecipientArgs,
-    /// Let templates read the values in the cluster
+    /// Let the templates of the object read these values in the cluster
     #[arg(long)]
     pub render: bool,
-    /// File with what stands under spec.template: templates of files that hold several values
+    /// File with the content of spec.template, such as templates that combine several values
     #[arg(long, value_name = "FILE")]
     pub template: Option<PathBuf>,
-    /// Pass documents that are not Secrets through instead of refusing them
+    /// Copy documents that are not Secrets to the output instead of refusing them
     #[arg(long)]
     pub all_documents: bool,
 }
@@ -63,11 +63,11 @@ fn scopes() -> impl TypedValueParser<Value = Scope> {
         (Scope::Strict, "Bound to namespace and name"),
         (
             Scope::NamespaceWide,
-            "Bound to the namespace; the object may be renamed",
+            "Bound to the namespace; the object can be renamed",
         ),
         (
             Scope::ClusterWide,
-            "Bound to nothing: every tenant of the cluster may use it",
+            "Bound to nothing: every tenant of the cluster can use them",
         ),
     ];
     PossibleValuesParser::new(

@@ -28,26 +28,26 @@ use crate::terminal::{Session, Terminal, safe, shown};
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  # asks for the value
+  # prompt for the value
   seal set db.sealed.yaml PASSWORD
 
-  # from a file, and from stdin
+  # read values from files, or one from stdin
   seal set web.sealed.yaml tls.crt=@web.crt tls.key=@web.key
   openssl rand -hex 24 | tr -d '\\n' | seal set db.sealed.yaml PASSWORD")]
 pub(super) struct SetArgs {
-    /// The file
+    /// File that holds the SealedSecret
     #[arg(value_name = "FILE")]
     pub path: PathBuf,
-    /// Key to set: its value is asked for or read from stdin; with =@FILE it is that file's
+    /// Key to set: KEY prompts for the value or reads it from stdin, KEY=@FILE reads it from FILE
     #[arg(value_name = "KEY[=@FILE]", required = true)]
     pub keys: Vec<String>,
-    /// Name of the object, when the file holds several
+    /// Name of the SealedSecret, if the file holds several
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
-    /// To whom.
+    /// Recipients.
     #[command(flatten)]
     pub to: RecipientArgs,
-    /// Let templates read the values in the cluster
+    /// Let the templates of the object read these values in the cluster
     #[arg(long)]
     pub render: bool,
 }

@@ -20,7 +20,7 @@ use crate::terminal::{Session, print, safe};
 Examples:
   seal status --context prod-eu
 
-  # one namespace, for programs
+  # one namespace, as JSON
   seal status -n shop -o json")]
 pub(super) struct StatusArgs {
     /// Which cluster.

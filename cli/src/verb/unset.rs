@@ -15,13 +15,13 @@ use crate::terminal::{Session, shown};
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  seal unset db.sealed.yaml OLD_PASSWORD")]
 pub(super) struct UnsetArgs {
-    /// The file
+    /// File that holds the SealedSecret
     #[arg(value_name = "FILE")]
     pub path: PathBuf,
-    /// Key to take out
+    /// Key to remove
     #[arg(value_name = "KEY", required = true)]
     pub keys: Vec<String>,
-    /// Name of the object, when the file holds several
+    /// Name of the SealedSecret, if the file holds several
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
 }

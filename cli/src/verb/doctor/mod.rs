@@ -20,10 +20,10 @@ Examples:
   # the repository, and every cluster that it names
   seal doctor
 
-  # the repository alone, for CI
+  # only the repository, for CI
   seal doctor --offline")]
 pub(super) struct DoctorArgs {
-    /// Reach no cluster
+    /// Contact no cluster
     #[arg(long)]
     pub offline: bool,
     /// Namespace of the controller

@@ -40,16 +40,16 @@ Examples:
   seal edit -i ~/recovery.key db.sealed.yaml
   EDITOR='code --wait' seal edit -i ~/recovery.key db.sealed.yaml")]
 pub(super) struct EditArgs {
-    /// The file
+    /// File that holds the SealedSecret
     #[arg(value_name = "FILE")]
     pub path: PathBuf,
-    /// Name of the object, when the file holds several
+    /// Name of the SealedSecret, if the file holds several
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
-    /// To whom.
+    /// Recipients.
     #[command(flatten)]
     pub to: RecipientArgs,
-    /// Let templates read values under new keys
+    /// Let the templates of the object read the values of new keys
     #[arg(long)]
     pub render: bool,
 }

@@ -21,7 +21,7 @@ pub(crate) struct MergeDriverArgs {
     /// The common ancestor
     #[arg(value_name = "BASE")]
     pub base: PathBuf,
-    /// Our version; takes the result
+    /// Our version; receives the result
     #[arg(value_name = "OURS")]
     pub ours: PathBuf,
     /// Their version

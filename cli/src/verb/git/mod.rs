@@ -15,7 +15,7 @@ pub(super) use show::{DiffArgs, TextconvArgs, diff, textconv};
 /// The verbs of `seal git`.
 #[derive(Debug, Subcommand)]
 pub(super) enum GitCommand {
-    /// Set up merge and diff drivers and a hook in this clone, and .gitattributes
+    /// Set up merge driver, diff driver and pre-commit hook of this clone, and .gitattributes
     #[command(after_help = "Example:\n  seal git install && git add .gitattributes")]
     Install,
 }

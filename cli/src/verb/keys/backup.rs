@@ -35,13 +35,13 @@ pub(crate) struct BackupArgs {
     /// Which cluster.
     #[command(flatten)]
     pub cluster: WriteClusterArgs,
-    /// File for the backup; never overwritten [default: stdout]
+    /// File for the backup, which must not exist yet [default: stdout]
     #[arg(short, long, value_name = "FILE")]
     pub write: Option<PathBuf>,
     /// File of public keys to encrypt it to [default: the recovery keys of .sealkit.yaml]
     #[arg(short = 'R', long = "recipients-file", value_name = "FILE")]
     pub recipients_files: Vec<PathBuf>,
-    /// Go on when the recovery keys are not those of before
+    /// Accept recovery keys that differ from those used before
     #[arg(long)]
     pub accept_recipients: bool,
     /// Namespace of the controller
@@ -58,10 +58,10 @@ pub(crate) struct RestoreArgs {
     /// Which cluster.
     #[command(flatten)]
     pub cluster: WriteClusterArgs,
-    /// Open the backup and say what is in it, change nothing
+    /// Open the backup and list its keys; change nothing
     #[arg(long)]
     pub check: bool,
-    /// Restore although the backup is of another cluster and this one has keys
+    /// Restore even if the backup is of another cluster and this one has keys
     #[arg(long)]
     pub other_cluster: bool,
     /// Namespace of the controller

@@ -26,7 +26,7 @@ pub(crate) struct ExposureArgs {
     /// Fingerprint of the key, or its first 16 characters
     #[arg(value_name = "FINGERPRINT")]
     pub fingerprint: Option<String>,
-    /// All classic keys: what a quantum computer will read
+    /// List the values of all classic keys, which a quantum computer could read
     #[arg(long)]
     pub classic: bool,
 }

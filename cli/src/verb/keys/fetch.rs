@@ -16,7 +16,7 @@ pub(crate) struct FetchArgs {
     /// Which cluster.
     #[command(flatten)]
     pub cluster: ClusterArgs,
-    /// Recipient file to write or to replace
+    /// Recipient file to write or replace [default: stdout]
     #[arg(short, long, value_name = "FILE")]
     pub write: Option<PathBuf>,
 }

@@ -12,10 +12,10 @@ use crate::terminal::{Terminal, print};
 /// Flags of `seal keys generate`.
 #[derive(Args, Debug)]
 pub(crate) struct GenerateArgs {
-    /// X25519 instead of the post-quantum hybrid
+    /// Use X25519 instead of the post-quantum hybrid
     #[arg(long)]
     pub classic: bool,
-    /// File for the private key; never overwritten
+    /// File for the private key, which must not exist yet [default: stdout]
     #[arg(short, long, value_name = "FILE")]
     pub write: Option<PathBuf>,
 }

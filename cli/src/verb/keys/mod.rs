@@ -33,56 +33,56 @@ pub(super) enum KeysCommand {
     /// Make a key pair
     #[command(after_help = "\
 Examples:
-  # private key into a file that only you can read, public key to stdout
+  # write the private key to a file that only you can read, the public key to stdout
   seal keys generate -w recovery.key > recovery.pub
 
   # a classic X25519 key, for old tools
   seal keys generate --classic")]
     Generate(GenerateArgs),
-    /// Make a new key in the cluster, and put it into the recipient file
+    /// Make a new key in the cluster, and write it to the recipient file
     #[command(after_help = "\
 Examples:
   seal keys rotate --context prod-eu
   seal reseal -i ~/recovery.key
   git commit -am 'Seal to the new key of production'")]
     Rotate(RotateArgs),
-    /// Tell a cluster whom it may reseal to beside itself: recovery keys and other clusters
+    /// Allow a cluster to reseal to other recipients: the recovery keys and the other clusters
     #[command(after_help = "\
 Examples:
   seal keys trust --context prod-eu
 
-  # where the cluster is run from Git
+  # if Git manages the cluster: print the ConfigMap, and commit it
   seal keys trust --context prod-eu -o yaml > sealkit-recipients.yaml")]
     Trust(TrustArgs),
-    /// End a superseded key: revoked by the cluster once nothing needs it
+    /// Retire a superseded key: the cluster revokes it once no object needs it
     #[command(after_help = "Example:\n  seal keys retire --context prod-eu key-x7k2p")]
     Retire(RetireArgs),
-    /// End a key that leaked: says which step comes next, and revokes once no value is exposed
+    /// Revoke a leaked key step by step: shows the next step, and revokes once no value is exposed
     #[command(after_help = "\
 Example:
   seal keys revoke --context prod-eu -i ~/recovery.key key-x7k2p")]
     Revoke(RevokeArgs),
-    /// Save the private keys of a cluster, encrypted to the recovery key
+    /// Back up the private keys of a cluster, encrypted to the recovery key
     #[command(after_help = "\
 Examples:
   seal keys backup --context prod-eu -w prod-eu.keys.age
   seal keys restore --check -i ~/recovery.key prod-eu.keys.age")]
     Backup(BackupArgs),
-    /// Put the private keys of a backup into a cluster
+    /// Restore the private keys of a backup to a cluster
     #[command(
         after_help = "Example:\n  seal keys restore --context prod-new -i ~/recovery.key prod-eu.keys.age"
     )]
     Restore(RestoreArgs),
-    /// Count what is sealed to which key, in the cluster and in the repository
+    /// Count the objects of the cluster and the envelopes of the repository for each key
     #[command(after_help = "Example:\n  seal keys usage --context prod-eu clusters/production")]
     Usage(UsageArgs),
-    /// List what a leaked key can read, over all of Git's history
+    /// List the values that a leaked key can read, in all of Git's history
     #[command(after_help = "\
 Examples:
-  # by the fingerprint of `seal keys list`; with a key, values are compared
+  # fingerprint as in `seal keys list`; with a private key, values are compared
   seal keys exposure 9f2c5d0b7a61e384 -i ~/recovery.key
 
-  # everything that was ever sealed to a classic key
+  # every value that was ever sealed to a classic key
   seal keys exposure --classic")]
     Exposure(ExposureArgs),
     /// List the sealing keys of a cluster

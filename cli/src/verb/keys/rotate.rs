@@ -24,10 +24,10 @@ pub(crate) struct RotateArgs {
     /// Which cluster.
     #[command(flatten)]
     pub cluster: WriteClusterArgs,
-    /// X25519 instead of the post-quantum hybrid, where the controller allows it
+    /// Use X25519 instead of the post-quantum hybrid, if the controller allows it
     #[arg(long)]
     pub classic: bool,
-    /// Go on when the recipients are not those of before
+    /// Accept recipients that differ from those used before
     #[arg(long)]
     pub accept_recipients: bool,
 }

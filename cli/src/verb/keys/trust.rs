@@ -16,11 +16,11 @@ pub(crate) struct TrustArgs {
     /// Which cluster.
     #[command(flatten)]
     pub cluster: WriteClusterArgs,
-    /// Take keys out that no recipient file supersedes, and successors in that the list does not
-    /// bear out
+    /// Also remove keys that no recipient file supersedes, and accept successors that the list of
+    /// the cluster does not confirm
     #[arg(long)]
     pub replace: bool,
-    /// Go on when the recipients are not those of before
+    /// Accept recipients that differ from those used before
     #[arg(long)]
     pub accept_recipients: bool,
     /// Namespace of the controller

@@ -32,14 +32,14 @@ use through_cluster::Through;
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  # what is not sealed to whom .sealkit.yaml says; for CI, needs no key
+  # list the envelopes that need resealing; for CI, needs no private key
   seal reseal --check
 
-  # all of the repository: by the cluster, or with the recovery key
+  # all files below the working directory, through the cluster or with the recovery key
   seal reseal --context prod-eu
   seal reseal -i ~/recovery.key
 
-  # see which files would change
+  # show which files would change
   seal reseal -i ~/recovery.key --dry-run clusters/production")]
 pub(super) struct ResealArgs {
     /// Files and folders [default: the working directory]
@@ -48,13 +48,13 @@ pub(super) struct ResealArgs {
     /// Which cluster.
     #[command(flatten)]
     pub cluster: WriteClusterArgs,
-    /// Change nothing, exit with 1 if there is something to do
+    /// Change nothing; exit with 1 if an envelope needs resealing
     #[arg(long)]
     pub check: bool,
-    /// Do everything but write
+    /// Do everything except writing files
     #[arg(long, conflicts_with = "check")]
     pub dry_run: bool,
-    /// Go on when the recipients are not those of before
+    /// Accept recipients that differ from those used before
     #[arg(long)]
     pub accept_recipients: bool,
 }

@@ -33,22 +33,22 @@ use staged_config::{Index, Standing};
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  # everything below the working directory; without a key, recipients are what files claim
+  # all files below the working directory; without a private key, recipients are claims
   seal verify
 
-  # really open everything
+  # with a private key: open every value too
   seal verify -i recovery.key clusters/production
 
-  # in a pull request: nothing old comes back, nobody new can read, keys are those of main
+  # in a pull request: find old values that return and new recipients; trust the keys of main
   seal verify --base origin/main
 
-  # what the next commit brings; the hook of `seal git install` runs it
+  # what you are about to commit; the hook of `seal git install` runs this
   seal verify --staged")]
 pub(super) struct VerifyArgs {
-    /// Compare with this revision, and trust its config and keys instead of those in the files
+    /// Compare with this Git revision; trust its config and keys instead of those in the work tree
     #[arg(long, value_name = "REF")]
     pub base: Option<String>,
-    /// Check what the next commit brings, and not the files as they lie there
+    /// Check the staged files (what you are about to commit) instead of the work tree
     #[arg(long, conflicts_with_all = ["base", "paths"])]
     pub staged: bool,
     /// Files and folders [default: the working directory]
