@@ -36,7 +36,7 @@ pub(crate) fn ring(session: Session<'_>) -> Result<KeyRing> {
             bytes
         };
         let refused = |what: &dyn std::fmt::Display| CommandError::input(what).on(shown(path));
-        let text = std::str::from_utf8(&bytes).map_err(|_| refused(&"not text in UTF-8"))?;
+        let text = std::str::from_utf8(&bytes).map_err(|_| refused(&"not UTF-8 text"))?;
         identities.extend(parse_identity_file(text).map_err(|error| refused(&error))?);
     }
     KeyRing::new(identities).map_err(CommandError::input)
@@ -77,10 +77,10 @@ fn exhaustively<T>(
 /// Asks for a passphrase, without echo.
 pub(crate) fn ask(terminal: Terminal, prompt: &str) -> Result<SecretString> {
     if !terminal.is_attended() {
-        return Err(
-            CommandError::usage("a passphrase is needed, and no terminal to ask for it")
-                .hint("run it on a terminal, or decrypt the key file into a private folder first"),
-        );
+        return Err(CommandError::usage(
+            "a passphrase is needed, but no terminal is available to ask for it",
+        )
+        .hint("run `seal` on a terminal, or first decrypt the key file into a private folder"));
     }
     rpassword::prompt_password(prompt)
         .map(SecretString::from)
@@ -108,7 +108,7 @@ fn decrypt(bytes: &[u8], passphrase: SecretString) -> Result<Zeroizing<Vec<u8>>>
                 CommandError::unopened("the passphrase is wrong")
             }
             age::DecryptError::ExcessiveWork { .. } => {
-                CommandError::input("would take too long to decrypt with a passphrase")
+                CommandError::input("decrypting it with a passphrase would take too long")
             }
             _ => damaged(),
         })?;
@@ -134,9 +134,9 @@ pub(crate) fn write_key_file(path: &Path, bytes: &[u8]) -> Result<()> {
     let place = crate::git::repository::Location::of(path)?;
     if place.is_committable() {
         return Err(
-            CommandError::input("a private key does not belong into a Git work tree")
+            CommandError::input("a private key does not belong in a Git work tree")
                 .on(shown(path))
-                .hint("choose a path outside the repository, or one that .gitignore names"),
+                .hint("choose a path outside the repository, or one that Git ignores"),
         );
     }
     files::create(path, bytes, files::Access::Private)

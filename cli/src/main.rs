@@ -124,7 +124,7 @@ fn refuse(error: &clap::Error) -> ExitCode {
     let word = word.map(ToString::to_string).unwrap_or_default();
     if !word.starts_with('-') && std::path::Path::new(&word).exists() {
         refused = refused.hint(format_args!(
-            "seal a file with -f {}",
+            "to seal a file, pass -f {}",
             terminal::safe(&word)
         ));
     }

@@ -75,7 +75,7 @@ impl PrivateKey {
     /// What is wrong with it.
     pub fn message(&self) -> String {
         format!(
-            "a private key in line {}: whoever reads the file opens what is sealed to it",
+            "a private key in line {}: anyone who can read the file can open what is sealed to it",
             self.line
         )
     }

@@ -82,11 +82,11 @@ impl Terminal {
     pub fn confirm(self, what: &str) -> Result<bool> {
         if !self.can_ask() {
             return Err(CommandError::usage(format_args!(
-                "{what}: a context from .sealkit.yaml alone does not choose where is written"
+                "cannot {what}: only .sealkit.yaml names this context, and nobody can confirm it"
             ))
-            .hint("name it: --context NAME"));
+            .hint("name the context yourself: --context NAME"));
         }
-        ask_yes(&format!("{what}. Go on?"))
+        ask_yes(&format!("this will {what}. Continue?"))
     }
 
     /// One line per file changed; silenced by `-q`.
@@ -171,7 +171,7 @@ pub(crate) fn print(bytes: impl AsRef<[u8]>) -> Result<()> {
         .and_then(|()| stdout.flush())
     {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(CommandError::input("cannot be written to").on("stdout"))
+            Err(CommandError::input("the output cannot be written").on("stdout"))
         }
         _ => Ok(()),
     }

@@ -192,7 +192,7 @@ fn status_shows_keys_and_what_is_not_ready() {
     });
     let denied = as_viewer(&[]);
     assert!(
-        denied.status.code() == Some(5) && text(&denied).contains("give -n NAME"),
+        denied.status.code() == Some(5) && text(&denied).contains("pass -n NAME"),
         "{}",
         text(&denied)
     );
@@ -249,13 +249,13 @@ fn a_leaked_key_is_walked_to_its_end() {
     repository.done(&plane, &["keys", "rotate", "--context", "rig"], "");
     revoke(
         1,
-        "2 envelopes in 2 files claim it, the cluster opens 2 objects with it",
+        "2 envelopes in 2 files claim it, and the cluster opens 2 objects with it",
     );
     repository.done(&plane, &["reseal", "--context", "rig"], "");
     commit();
     revoke(
         1,
-        "0 envelopes in 0 files claim it, the cluster opens 2 objects with it",
+        "0 envelopes in 0 files claim it, and the cluster opens 2 objects with it",
     );
     repository.apply(&plane);
     wait_until("no object needs it", || {
@@ -308,7 +308,7 @@ fn values_are_edited_from_the_live_secret_without_a_private_key() {
     };
     let value = &repository.values[0];
     let change = format!(
-        "grep -q 'password: {value}' \"$1\"; grep -q '^# not readable here, stays as it is: token' \"$1\"; \
+        "grep -q 'password: {value}' \"$1\"; grep -q '^# cannot be shown here, stays unchanged: token' \"$1\"; \
          ! grep -q 'token: ' \"$1\"; sed -i 's/user: ada/user: grace/' \"$1\""
     );
     let output = edit(&change, &[]);
@@ -349,7 +349,11 @@ fn values_are_edited_from_the_live_secret_without_a_private_key() {
         "--context",
         "other",
     ];
-    refused(&other, 2, "context other is none of the path's");
+    refused(
+        &other,
+        2,
+        "the rule of the path does not name context other",
+    );
     let account = plane
         .servers
         .service_account_kubeconfig("default", "default", None)
@@ -364,5 +368,5 @@ fn values_are_edited_from_the_live_secret_without_a_private_key() {
     wait_until("it is suspended", || {
         sealkit_tests::namespace::condition(&shop.sealed("db-0"), "Ready") == Some("False")
     });
-    refused(&[], 5, "is not Ready for its newest generation");
+    refused(&[], 5, "is not Ready at its newest generation");
 }

@@ -119,7 +119,7 @@ fn rights_decide_by_namespace() {
         changed.len() == 2 && changed.iter().all(|path| path.contains("/0/")),
         "{changed:?}"
     );
-    let bank = "not allowed to make RewrapRequests in namespace bank";
+    let bank = "not allowed to create RewrapRequests in namespace bank";
     refused(&reseal(&plane, &repository, &account), 1, bank);
     // To make requests is not enough.
     let create = ["--verb=create", "--resource=rewraprequests.sealkit.dev"];
@@ -169,7 +169,11 @@ fn nobody_is_added_or_dropped() {
     let other = told.lines().find(|line| line.starts_with("age1")).unwrap();
     for keys in [format!("{recovery}{other}\n"), format!("{other}\n")] {
         fs::write(&file, keys).unwrap();
-        refused(&reseal(&plane, &repository, &accept), 1, "it adds nobody");
+        refused(
+            &reseal(&plane, &repository, &accept),
+            1,
+            "it does not add all of them",
+        );
         assert_eq!(tree(&folder), before);
     }
     let config = repository.path(".sealkit.yaml");
@@ -181,7 +185,7 @@ fn nobody_is_added_or_dropped() {
     refused(
         &reseal(&plane, &repository, &accept),
         1,
-        "it takes nobody out",
+        "it removes no recipients",
     );
     assert_eq!(tree(&folder), before);
     fs::write(&config, text_before).unwrap();

@@ -200,7 +200,7 @@ fn a_lost_cluster_is_rebuilt_from_git() {
     let again = restore(&["--other-cluster", recovery[0], recovery[1]]);
     let text = String::from_utf8_lossy(&again.stderr);
     assert!(
-        again.status.success() && text.contains("is there already"),
+        again.status.success() && text.contains("already exists"),
         "{text}"
     );
 

@@ -13,7 +13,7 @@ pub(crate) fn connect(args: &ClusterArgs, global: &GlobalArgs) -> Result<Cluster
         return Cluster::connect(global, None);
     };
     let config = Config::here()?.1.ok_or_else(|| {
-        CommandError::usage("no .sealkit.yaml that could say what cluster this is")
+        CommandError::usage("no .sealkit.yaml defines this cluster")
             .on(safe(name))
             .hint("name the kubeconfig context instead: --context NAME")
     })?;
@@ -41,11 +41,9 @@ pub(crate) fn connect_to_write(
         (None, _) => None,
         // A name that nothing explains.
         (Some(name), None) => {
-            return Err(CommandError::usage(
-                "no .sealkit.yaml that could say what cluster this is",
-            )
-            .on(safe(name))
-            .hint("name the kubeconfig context: --context NAME"));
+            return Err(CommandError::usage("no .sealkit.yaml defines this cluster")
+                .on(safe(name))
+                .hint("name the kubeconfig context: --context NAME"));
         }
         // By the config, which may leave it to --context.
         (Some(name), Some(config)) => config.context(name)?,

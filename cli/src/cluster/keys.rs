@@ -32,7 +32,7 @@ const SETTLED: Duration = Duration::from_secs(8);
 /// Who may do what.
 const KEY_ADMIN: &str = "the ClusterRole sealkit-key-admin allows it";
 const IDENTITY_ADMIN: &str =
-    "private keys are read and written by whoever runs the cluster, with rights on these Secrets";
+    "ask who runs the cluster: you need rights on the Secrets that hold the private keys";
 
 /// The key that a cluster wants to be sealed to.
 #[derive(Debug)]
@@ -55,8 +55,7 @@ impl Cluster {
         let listed = self.send(
             api.list(&params),
             "not allowed to read SealingKeys",
-            "everybody who is logged in may read them unless somebody removed the ClusterRole \
-             sealkit-public-keys; seal to a recipient file meanwhile: -R FILE",
+            "the ClusterRole sealkit-public-keys lets every authenticated user read them: ask who runs the cluster to restore it, or seal to a recipient file: -R FILE",
         );
         let mut keys = listed.await?.items;
         keys.sort_by_cached_key(|key| {
@@ -87,7 +86,7 @@ impl Cluster {
         let params = PostParams::default();
         let made = self.call(
             api.create(&params, &key),
-            "not allowed to make SealingKeys",
+            "not allowed to create SealingKeys",
             KEY_ADMIN,
         )?;
         Ok(made.name_any())
@@ -198,7 +197,7 @@ impl Cluster {
 fn ready_message(key: &SealingKey) -> String {
     let mut conditions = key.status.iter().flat_map(|status| &status.conditions);
     let ready = conditions.rfind(|condition| condition.type_ == "Ready");
-    ready.map_or_else(|| "nothing yet".to_owned(), |ready| ready.message.clone())
+    ready.map_or_else(|| "no status yet".to_owned(), |ready| ready.message.clone())
 }
 
 /// Is the key ready, for the generation that was asked?
@@ -252,7 +251,7 @@ fn newest(keys: &[SealingKey]) -> Result<NewestKey> {
         })?;
     if status.fingerprint.as_deref() != Some(recipient.fingerprint().to_string().as_str()) {
         return Err(CommandError::cluster(format_args!(
-            "SealingKey {name} shows another fingerprint than its public key has"
+            "the status of SealingKey {name} shows a fingerprint that its public key does not have"
         ))
         .hint("somebody may have changed its status: ask who runs the cluster before sealing"));
     }
@@ -343,7 +342,7 @@ mod tests {
             newest(&[lying])
                 .unwrap_err()
                 .to_string()
-                .contains("another fingerprint")
+                .contains("a fingerprint that its public key does not have")
         );
     }
 }

@@ -43,7 +43,7 @@ impl Cluster {
     pub fn connect(global: &GlobalArgs, context: Option<&str>) -> Result<Self> {
         let kubeconfig = kubeconfig::read(global)?.ok_or_else(|| {
             CommandError::cluster("no kubeconfig found")
-                .hint("set KUBECONFIG or give --kubeconfig FILE")
+                .hint("set KUBECONFIG, or pass --kubeconfig FILE")
         })?;
         let context = context
             .or(global.context.as_deref())
@@ -51,7 +51,7 @@ impl Cluster {
             .filter(|context| !context.is_empty())
             .ok_or_else(|| {
                 CommandError::cluster("the kubeconfig has no current context")
-                    .hint("give --context NAME")
+                    .hint("choose one with --context NAME")
             })?
             .to_owned();
         let options = KubeConfigOptions {
@@ -146,7 +146,7 @@ impl Cluster {
         let object = self.call(
             api.get("kube-system"),
             forbidden,
-            "its UID tells the cluster from others",
+            "the UID of this namespace identifies the cluster: ask who runs it for the right to read it",
         )?;
         Ok(object.metadata.uid.unwrap_or_default())
     }
@@ -161,11 +161,11 @@ fn timed_out() -> CommandError {
 fn answer_error(error: &kube::Error) -> CommandError {
     match error {
         kube::Error::Api(status) => match status.code {
-            401 => CommandError::cluster(
-                "the cluster does not accept your credentials, they may have expired",
-            )
-            .hint("log in again, then check with `kubectl auth whoami`"),
-            403 => CommandError::cluster("the cluster does not allow it").hint(
+            401 => {
+                CommandError::cluster("the cluster rejects your credentials; they may have expired")
+                    .hint("log in again, then check with `kubectl auth whoami`")
+            }
+            403 => CommandError::cluster("the cluster does not allow this").hint(
                 "ask who runs the cluster; `kubectl auth can-i --list` shows what you may do",
             ),
             404 => CommandError::cluster("Sealkit is not installed in this cluster")
@@ -173,7 +173,7 @@ fn answer_error(error: &kube::Error) -> CommandError {
             408 | 504 => timed_out(),
             code => {
                 CommandError::cluster(format_args!("the cluster answered with HTTP status {code}"))
-                    .hint("try again; if it stays, ask who runs the cluster")
+                    .hint("try again; if the error persists, ask who runs the cluster")
             }
         },
         kube::Error::Auth(_) => {

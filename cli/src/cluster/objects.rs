@@ -111,7 +111,7 @@ impl Cluster {
         let mut params = ListParams::default().limit(PAGE);
         loop {
             let forbidden = "not allowed to list SealedSecrets of all namespaces";
-            let hint = "the ClusterRole sealkit-view allows it; for one namespace give -n NAME";
+            let hint = "the ClusterRole sealkit-view allows it; for one namespace, pass -n NAME";
             let page = self.call(api.list(&params), forbidden, hint)?;
             found.extend(page.items.iter().map(ObjectState::of));
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
@@ -147,13 +147,14 @@ impl Cluster {
         let object = object.ok_or_else(missing)?;
         if !ObjectState::of(&object).ready {
             return Err(on(CommandError::cluster(
-                "is not Ready for its newest generation: its Secret may hold something else",
+                "the SealedSecret is not Ready at its newest generation: its Secret may hold other values",
             ))
-            .hint("see `seal status`, or open it with a private key: -i FILE"));
+            .hint("see `seal status`, or open the values with a private key: -i FILE"));
         }
         let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Secret"));
         let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, &kind);
-        let role = "whoever may read the Secret may; or open it with a private key: -i FILE";
+        let role =
+            "ask for the right to read this Secret, or open the values with a private key: -i FILE";
         let secret = self.call(api.get_opt(name), "not allowed to read the Secret", role)?;
         let mut secret =
             secret.ok_or_else(|| on(CommandError::cluster("the cluster has no such Secret")))?;
@@ -228,7 +229,7 @@ impl Cluster {
         }}));
         review.metadata.name = None;
         let params = PostParams::default();
-        let forbidden = "not allowed to ask who may do what";
+        let forbidden = "not allowed to create SubjectAccessReviews";
         let answer = self.call(api.create(&params, &review), forbidden, "")?;
         Ok(answer.data.pointer("/status/allowed") == Some(&json!(true)))
     }

@@ -156,8 +156,7 @@ impl Cluster {
         Ok(match asked.await? {
             Break(outcome) => outcome,
             Continue(()) => RewrapAnswer::Refused(Refused(format!(
-                "namespace {} has too many RewrapRequests already: somebody else reseals, or \
-                 requests were left behind, which end after ten minutes",
+                "namespace {} already has too many RewrapRequests: somebody else is resealing, or abandoned requests have not expired yet; they do so after ten minutes",
                 safe(&asks[batch[0]].namespace)
             ))),
         })
@@ -172,7 +171,7 @@ impl Cluster {
         let namespace = &asks[batch[0]].namespace;
         // It becomes part of a path, and comes from a file.
         if !sealkit_core::names::is_dns_label(namespace) {
-            let refused = format!("{} is no name of a namespace", printable(namespace));
+            let refused = format!("{} is not a valid namespace name", printable(namespace));
             return Ok(RewrapAnswer::Refused(Refused(refused)));
         }
         let envelopes: Map<String, Value> = batch
@@ -246,10 +245,10 @@ async fn answer(
         Break(answers) => Ok(answers),
         Continue(()) => Err(Trouble::Failed(
             CommandError::cluster(format_args!(
-                "no answer within {} seconds",
+                "the controller did not answer within {} seconds",
                 ANSWER.within.as_secs()
             ))
-            .hint("is the controller running, and does it know RewrapRequests? see its log"),
+            .hint("is the controller running, and does it support RewrapRequests? see its log"),
         )),
     }
 }
@@ -293,7 +292,7 @@ async fn watch(
 fn unread(error: &kube::Error) -> Trouble {
     Trouble::Failed(match error {
         kube::Error::Api(status) if status.code == 403 => {
-            CommandError::cluster("not allowed to read RewrapRequests, and so their answers")
+            CommandError::cluster("not allowed to read RewrapRequests, which hold the answers")
                 .hint(ROLE)
         }
         error => answer_error(error),
@@ -323,7 +322,7 @@ fn answered(object: &DynamicObject) -> Option<Answers> {
 }
 
 fn answer_of(ask: &Ask, all: &Answers) -> Answer {
-    let nothing = || Refused("the cluster said nothing of it".to_owned());
+    let nothing = || Refused("the cluster gave no answer for it".to_owned());
     let envelope = all
         .get(ask.id.as_str())
         .or_else(|| all.get(""))
@@ -357,15 +356,15 @@ fn refusal(namespace: &str, error: &kube::Error) -> std::result::Result<RewrapAn
         429 => Err(Trouble::Full),
         403 if status.message.contains("exceeded quota") => Err(Trouble::Full),
         403 => refused(format!(
-            "not allowed to make RewrapRequests in namespace {}: {ROLE}",
+            "not allowed to create RewrapRequests in namespace {}: {ROLE}",
             safe(namespace)
         )),
         404 if about == Some("namespaces") => {
             refused(format!("the cluster has no namespace {}", safe(namespace)))
         }
         404 => Err(Trouble::Failed(
-            CommandError::cluster("the cluster's Sealkit knows no RewrapRequests")
-                .hint("bring it up to date (CRDs too), or reseal with a private key: -i FILE"),
+            CommandError::cluster("the Sealkit of this cluster does not support RewrapRequests")
+                .hint("update it, including its CRDs, or reseal with a private key: -i FILE"),
         )),
         // Such as a webhook's: of these envelopes, whatever it says.
         400..=499 if !matches!(status.code, 401 | 408) => refused(format!(

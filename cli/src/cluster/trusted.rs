@@ -67,10 +67,10 @@ impl Cluster {
     ) -> Result<()> {
         let theirs = || {
             CommandError::cluster(
-                "somebody else manages the ConfigMap sealkit-recipients, or changed it just now",
+                "somebody else manages the ConfigMap sealkit-recipients, or has just changed it",
             )
             .on(self.title())
-            .hint("where it comes from Git: print it with -o yaml and commit it there")
+            .hint("if Git manages it, print it with -o yaml and commit the result")
         };
         // Only what changes: what others wrote stays theirs, and goes when they take it out.
         let names: BTreeSet<&String> = old.data.keys().chain(data.keys()).collect();

@@ -38,7 +38,7 @@ pub(crate) fn read(path: &Path, limit: usize) -> Result<Zeroizing<Vec<u8>>> {
 /// Reads text that is not secret.
 pub(crate) fn read_text(path: &Path, limit: usize) -> Result<String> {
     let bytes = std::mem::take(&mut *read(path, limit)?);
-    String::from_utf8(bytes).map_err(|_| CommandError::input("not text in UTF-8").on(shown(path)))
+    String::from_utf8(bytes).map_err(|_| CommandError::input("not UTF-8 text").on(shown(path)))
 }
 
 /// Reads stdin, which may hold plaintext.
@@ -104,10 +104,10 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
 pub(crate) fn replace_unsynced(path: &Path, bytes: &[u8]) -> Result<()> {
     let old = match fs::metadata(path) {
         Ok(metadata) if metadata.is_file() && metadata.permissions().readonly() => {
-            return Err(CommandError::input("is read-only"));
+            return Err(CommandError::input("the file is read-only"));
         }
         Ok(metadata) if metadata.is_file() => Some(metadata.permissions()),
-        Ok(_) => return Err(CommandError::input("is not a regular file")),
+        Ok(_) => return Err(CommandError::input("not a regular file")),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(writing(&error)),
     };
@@ -178,11 +178,11 @@ pub(crate) fn reading(error: &io::Error) -> CommandError {
     match error.kind() {
         io::ErrorKind::NotFound => CommandError::input("no such file or folder"),
         io::ErrorKind::PermissionDenied => CommandError::input("no permission to read"),
-        io::ErrorKind::IsADirectory => CommandError::input("is a folder, a file is needed"),
+        io::ErrorKind::IsADirectory => CommandError::input("a file is needed, not a folder"),
         io::ErrorKind::NotADirectory => {
-            CommandError::input("a file stands where a folder is needed")
+            CommandError::input("a file exists where a folder is needed")
         }
-        _ => CommandError::input(format_args!("cannot be read ({})", error.kind())),
+        _ => CommandError::input(format_args!("the path cannot be read ({})", error.kind())),
     }
 }
 
@@ -190,16 +190,16 @@ pub(crate) fn reading(error: &io::Error) -> CommandError {
 fn writing(error: &io::Error) -> CommandError {
     match error.kind() {
         io::ErrorKind::NotFound => CommandError::input("the folder to write into does not exist")
-            .hint("make it first with `mkdir -p`, or name the folder alone, with / at its end"),
+            .hint("create it with `mkdir -p`; or pass the folder alone, with / at its end"),
         io::ErrorKind::PermissionDenied => CommandError::input("no permission to write"),
         io::ErrorKind::AlreadyExists => {
-            CommandError::input("is there already, and is never overwritten")
+            CommandError::input("the file already exists and is never overwritten")
                 .hint("choose another path")
         }
         io::ErrorKind::NotADirectory => {
-            CommandError::input("a file stands where a folder is needed")
+            CommandError::input("a file exists where a folder is needed")
         }
-        kind => CommandError::input(format_args!("cannot be written ({kind})")),
+        kind => CommandError::input(format_args!("the file cannot be written ({kind})")),
     }
 }
 

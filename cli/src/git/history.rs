@@ -48,7 +48,7 @@ impl History {
         let shallow = history.ask(&["rev-parse", "--is-shallow-repository"])?;
         if shallow.trim() != "false" {
             return Err(
-                CommandError::input("a shallow clone does not have the history")
+                CommandError::input("this is a shallow clone, which lacks the history")
                     .hint("fetch it: `git fetch --unshallow`"),
             );
         }
@@ -224,7 +224,7 @@ impl History {
                 let size = line.trim().rsplit(' ').next();
                 // Partial clones miss some: then nothing can be said.
                 let size: u64 = size.and_then(|size| size.parse().ok()).ok_or_else(|| {
-                    CommandError::input("Git does not have all versions of all files")
+                    CommandError::input("this clone lacks some versions of files")
                         .hint("is it a partial clone? fetch all of it: `git fetch --refetch`")
                 })?;
                 // With the line feed that follows.

@@ -32,7 +32,7 @@ impl Location {
         let real = resolve(&absolute).map_err(|error| unreadable(&error))?;
         if let Some(root) = root.as_ref().filter(|root| !real.starts_with(root)) {
             return Err(
-                CommandError::input("a symbolic link leads out of the repository")
+                CommandError::input("a symbolic link points outside the repository")
                     .on(shown(path))
                     .hint(format_args!("write to a path inside {}", shown(root))),
             );
@@ -66,7 +66,7 @@ pub(crate) fn root_of(start: &Path) -> Option<PathBuf> {
 
 /// The error where there has to be a repository.
 pub(crate) fn no_repository() -> CommandError {
-    CommandError::input("not a Git repository").hint("make one first: `git init`")
+    CommandError::input("not a Git repository").hint("create one first: `git init`")
 }
 
 /// The Git folder that all work trees of a clone share.

@@ -15,9 +15,9 @@ const PATTERNS: [&str; 2] = ["*.sealed.yaml", "*.sealed.yml"];
 /// What Git runs before each commit.
 const HOOK: &str = "\
 #!/bin/sh
-# Nothing is committed in plain text. Written by `seal git install`; `git commit --no-verify` goes past it.
+# Keeps plain text out of commits. Written by `seal git install`; `git commit --no-verify` skips it.
 command -v seal > /dev/null || {
-  echo 'seal is not on the PATH, and so nobody looks at what is committed; `git commit --no-verify` goes past this' >&2
+  echo 'seal is not on the PATH, so nothing checks this commit; `git commit --no-verify` skips this hook' >&2
   exit 1
 }
 exec seal verify --staged
@@ -63,7 +63,7 @@ pub(crate) fn install(terminal: Terminal) -> Result<()> {
         terminal.done("wrote", Path::new(".gitattributes"));
     }
     install_hook(&root, terminal)?;
-    terminal.note("`git merge` and `git diff` of this clone know SealedSecrets now; commit .gitattributes, and run this in every clone");
+    terminal.note("`git merge` and `git diff` now handle SealedSecrets in this clone; commit .gitattributes, and run this in every clone");
     Ok(())
 }
 
@@ -119,21 +119,21 @@ fn is_executable(_: &Path) -> bool {
 
 /// A hook of somebody else stays as it is.
 fn install_hook(root: &Path, terminal: Terminal) -> Result<()> {
-    let unknown = || CommandError::input("Git does not say where its hooks are");
+    let unknown = || CommandError::input("Git does not report where its hooks are");
     let hook = hook(root).ok_or_else(unknown)?;
     if hook.is_ours {
         return Ok(());
     }
     if !hook.is_own || hook.path.symlink_metadata().is_ok() {
         terminal.note(format_args!(
-            "let your own hook call `{CHECK}`, and be executable: {} is not touched",
+            "{} stays unchanged: call `{CHECK}` from your own hook, and make it executable",
             shown(&hook.path)
         ));
         return Ok(());
     }
     if let Some(folder) = hook.path.parent() {
         std::fs::create_dir_all(folder)
-            .map_err(|_| CommandError::input("the folder cannot be made").on(shown(folder)))?;
+            .map_err(|_| CommandError::input("the folder cannot be created").on(shown(folder)))?;
     }
     files::create(&hook.path, HOOK.as_bytes(), Access::Program)?;
     terminal.done("wrote", hook.path.strip_prefix(root).unwrap_or(&hook.path));

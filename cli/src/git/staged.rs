@@ -22,7 +22,7 @@ impl History {
     /// The tree of the next commit.
     pub fn index(&self) -> Result<String> {
         let tree = self.ask(&["write-tree"]);
-        let tree = tree.map_err(|_| CommandError::input("there are conflicts to resolve first"))?;
+        let tree = tree.map_err(|_| CommandError::input("the index has unresolved conflicts"))?;
         Ok(tree.trim().to_owned())
     }
 

@@ -58,7 +58,7 @@ impl Acceptance {
             self.terminal.warning(difference);
         } else {
             return Err(CommandError::input(difference).hint(
-                "find out who changed the recipients and why; if it is right, pass --accept-recipients",
+                "find out who changed the recipients and why; if the change is right, pass --accept-recipients",
             ));
         }
         Ok(())
@@ -68,7 +68,7 @@ impl Acceptance {
     pub fn save(&self) {
         if !self.known.values().all(KnownClusters::save) {
             self.terminal
-                .detail("the recipients could not be noted in .git/sealkit");
+                .detail("the recipients could not be saved in .git/sealkit");
         }
     }
 }

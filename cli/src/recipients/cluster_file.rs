@@ -30,11 +30,11 @@ impl ClusterFile {
             }
         }
         Err(CommandError::input(format_args!(
-            "no recipient file of cluster {} has the key that the cluster seals to, {}",
+            "no recipient file of cluster {} holds the current key of the cluster, {}",
             safe(cluster),
             key.recipient.fingerprint().short()
         ))
-        .hint("bring it up to date first: `seal keys fetch -w FILE`, then `seal reseal`"))
+        .hint("update the file first: `seal keys fetch -w FILE`, then `seal reseal`"))
     }
 
     /// Puts the new key in place of the old one, and says so; other keys and comments stay.

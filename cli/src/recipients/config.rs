@@ -122,19 +122,21 @@ impl Config {
         let refuse = |what: String| CommandError::input(what).on(shown(&path));
         if leads_out(&path, root) {
             return Err(refuse(
-                "a symbolic link leads out of the repository".to_owned(),
+                "a symbolic link points outside the repository".to_owned(),
             ));
         }
         let text = files::read(&path, SMALL_FILE)?;
         let mut documents = read_documents(&text).map_err(|error| refuse(error.to_string()))?;
         if documents.len() != 1 {
-            return Err(refuse("must be one YAML document".to_owned()));
+            return Err(refuse(
+                "the config must be a single YAML document".to_owned(),
+            ));
         }
         let file: File = serde_json::from_value(documents.remove(0).object)
-            .map_err(|error| refuse(format!("not a config: {}", safe(&error.to_string()))))?;
+            .map_err(|error| refuse(format!("invalid config: {}", safe(&error.to_string()))))?;
         if file.version != 1 {
             return Err(refuse(format!(
-                "config version {} is not known, this is version 1",
+                "unknown config version {}: use version 1",
                 file.version
             )));
         }
@@ -146,7 +148,7 @@ impl Config {
             let plain = |part| matches!(part, Component::Normal(_) | Component::CurDir);
             if !key_file.components().all(plain) {
                 return Err(refuse(format!(
-                    "the path {} leaves the repository",
+                    "the path {} points outside the repository",
                     shown(key_file)
                 )));
             }
@@ -268,7 +270,7 @@ impl Config {
             let full = self.folder.join(path);
             if leads_out(&full, &self.folder) {
                 return Err(
-                    CommandError::input("a symbolic link leads out of the repository")
+                    CommandError::input("a symbolic link points outside the repository")
                         .on(shown(&full)),
                 );
             }

@@ -62,7 +62,7 @@ impl KnownClusters {
             let Some(before) = self.entries.get(&group.label) else {
                 return (!now.is_empty()).then(|| {
                     format!(
-                        "{} is new to this clone, its recipients are {}",
+                        "{} is new to this clone, with the recipients {}",
                         safe(&group.label),
                         Fingerprint::short_list(&group.fingerprints)
                     )
@@ -74,7 +74,7 @@ impl KnownClusters {
                     .map(|text| safe(text.get(..16).unwrap_or(text)))
                     .collect();
                 format!(
-                    "the recipients of {} are {}, this clone knows {}",
+                    "the recipients of {} are {}, but this clone knows {}",
                     safe(&group.label),
                     Fingerprint::short_list(&group.fingerprints),
                     before.join(", "),

@@ -91,11 +91,9 @@ impl<'a> Chooser<'a> {
         }
         let Some(config) = config else {
             if let Some(name) = self.args.clusters.first() {
-                return Err(CommandError::usage(
-                    "no .sealkit.yaml that could say what cluster this is",
-                )
-                .on(safe(name))
-                .hint("make one with `seal init`, or give the public key with -R FILE"));
+                return Err(CommandError::usage("no .sealkit.yaml defines this cluster")
+                    .on(safe(name))
+                    .hint("make one with `seal init`, or give the public key with -R FILE"));
             }
             return Ok(Origin::Context);
         };
@@ -154,10 +152,10 @@ pub(crate) fn given(texts: &[String], files: &[PathBuf]) -> Result<Vec<Recipient
             // The text itself stays out: it may be a private key.
             let refused = CommandError::usage(&error).on("-r");
             if error == KeyError::PrivateKeyGiven {
-                refused.hint("it is in your shell's history now: consider it leaked")
+                refused.hint("the key is now in your shell's history: treat it as leaked")
             } else if std::path::Path::new(text).exists() {
                 refused.hint(format_args!(
-                    "a file of public keys is given with -R {}",
+                    "pass a file of public keys with -R {}",
                     safe(text)
                 ))
             } else {
@@ -226,8 +224,10 @@ fn no_rule(config: &Config, place: Option<&Location>) -> CommandError {
         CommandError::input(format_args!("no rule of {file} covers this path"))
             .on(shown(&place.given))
     } else {
-        CommandError::input("several clusters to choose from, and no path that a rule could match")
-            .on(file)
+        CommandError::input(
+            "the config has several clusters, and no output path for a rule to match",
+        )
+        .on(file)
     };
     refused
         .hint(format_args!(

@@ -43,7 +43,7 @@ impl Rule {
             .find(|name| !clusters.contains_key(*name))
         {
             return Err(format!(
-                "the rule for {shown} names cluster {}, which is not there",
+                "the rule for {shown} names cluster {}, which the config does not define",
                 safe(name)
             ));
         }
@@ -95,7 +95,7 @@ fn globs(pattern: &str) -> Option<GlobSet> {
 pub(crate) fn scope(word: Option<&str>) -> Result<Option<Scope>, String> {
     word.map(str::parse).transpose().map_err(|()| {
         format!(
-            "unknown scope {}: it is strict, namespace-wide or cluster-wide",
+            "unknown scope {}: use strict, namespace-wide or cluster-wide",
             safe(word.unwrap_or_default())
         )
     })

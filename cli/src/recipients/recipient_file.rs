@@ -15,7 +15,7 @@ use crate::terminal::shown;
 pub(crate) fn read_recipient_file(path: &Path) -> Result<Vec<Recipient>> {
     let text = files::read(path, SMALL_FILE)?;
     let text = std::str::from_utf8(&text)
-        .map_err(|_| CommandError::input("not text in UTF-8").on(shown(path)))?;
+        .map_err(|_| CommandError::input("not UTF-8 text").on(shown(path)))?;
     parse_recipient_file(text).map_err(|error| CommandError::input(error).on(shown(path)))
 }
 
@@ -42,7 +42,7 @@ pub(crate) fn write_recipient_file(path: &Path, text: &str) -> Result<()> {
     let occupied = || {
         let old = files::read_text(&place.real, SMALL_FILE)?;
         parse_recipient_file(&old).map_err(|_| {
-            CommandError::input("the file is there already and holds no recipients")
+            CommandError::input("the file already exists and is not a recipient file")
                 .on(shown(path))
                 .hint("nothing was changed; choose another path")
         })

@@ -28,8 +28,7 @@ pub(crate) fn trust_quietly(cluster: &Cluster, config: &Config, name: &str, term
     });
     if let Err(error) = done {
         terminal.note(format_args!(
-            "the cluster does not know yet whom it may reseal to beside itself: {error}; \
-             `seal keys trust --context {}` tells it, for those who may",
+            "the cluster does not know yet which other recipients it may reseal to: {error}; if you have the rights, run `seal keys trust --context {}`",
             quoted(cluster.context())
         ));
     }
@@ -44,7 +43,7 @@ pub(crate) fn write(
     terminal: Terminal,
 ) -> Result<()> {
     if old.data == *data {
-        terminal.detail("the cluster knows all recipients already");
+        terminal.detail("the cluster already knows all recipients");
         return Ok(());
     }
     cluster.write_trusted(namespace, old, data)?;
@@ -52,14 +51,14 @@ pub(crate) fn write(
         .map_err(|_| CommandError::bug("what was written cannot be read"))?;
     for (old, new) in trusted.successors() {
         terminal.note(format_args!(
-            "{} is followed by {}",
+            "{} is succeeded by {}",
             old.short(),
             new.fingerprint().short()
         ));
     }
     let prints: Vec<Fingerprint> = trusted.recipients().map(Recipient::fingerprint).collect();
     terminal.note(format_args!(
-        "{} may reseal to {} beside its own key",
+        "{} may reseal to {} and to its own key",
         cluster.title(),
         Fingerprint::short_list(&prints)
     ));
@@ -119,7 +118,7 @@ impl Wish {
                 "ConfigMap {} is malformed, {error}",
                 TrustedRecipients::NAME
             ))
-            .hint("mend it with kubectl")
+            .hint("repair it with kubectl")
         })?;
         let mut data = old.clone();
         for (entry, keys) in &self.entries {
@@ -158,7 +157,7 @@ impl Wish {
         }
         TrustedRecipients::parse(&data).map_err(|error| {
             CommandError::input(error)
-                .hint("look at the lines `# supersedes:` of the recipient files")
+                .hint("check the `# supersedes:` lines of the recipient files")
         })?;
         Ok(data)
     }
@@ -185,8 +184,8 @@ impl Wish {
             TrustedRecipients::NAME,
             Fingerprint::short_list(&lost)
         ))
-        .hint("if another repository wrote it: give your cluster another name in .sealkit.yaml")
-        .hint("if it is the key that this file had before: --replace"))
+        .hint("if another repository wrote the entry, give your cluster another name in .sealkit.yaml")
+        .hint("if it is an earlier key of your recipient file, pass --replace"))
     }
 }
 

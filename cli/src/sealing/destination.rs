@@ -28,9 +28,9 @@ impl Destination {
             return Ok(Self::File(path.to_owned()));
         }
         if all_documents {
-            return Err(CommandError::usage("--all-documents writes one stream")
+            return Err(CommandError::usage("--all-documents needs one output file")
                 .on(shown(path))
-                .hint("give a file: -w FILE"));
+                .hint("pass a file: -w FILE"));
         }
         Ok(Self::Folder(path.to_owned()))
     }

@@ -33,7 +33,7 @@ pub(crate) fn find_object<'d>(
         .filter(|(_, document)| meant(document));
     let first = found.next().ok_or_else(|| {
         CommandError::input("no such SealedSecret in the file")
-            .hint("a new one is sealed with -w: see `seal --help`")
+            .hint("to add a new one, seal it with -w: see `seal --help`")
     })?;
     if found.next().is_some() {
         let names: Vec<_> = documents

@@ -57,7 +57,7 @@ pub(crate) fn merge_into(
             Piece::Other(passed)
                 if file.documents.iter().any(|old| old.object == passed.object) => {}
             Piece::Other(_) => {
-                let what = "the file holds other documents than those passed through";
+                let what = "the file holds other documents than the input";
                 return Err(unchanged(CommandError::input(what)));
             }
         }
@@ -173,7 +173,7 @@ impl<'a> Held<'a> {
         if found != sealed {
             let found = sealkit_core::names::printable(found);
             return Err(CommandError::input(format_args!(
-                "the SealedSecret in the file has scope {found}, these values were sealed with scope {sealed}"
+                "the SealedSecret in the file has scope {found}, but these values are sealed with scope {sealed}"
             ))
             .hint(format_args!("seal with --scope {found}, or write to a new file")));
         }
@@ -212,7 +212,7 @@ fn difference(document: &Document, item: &SealedItem) -> Option<String> {
             .collect();
         (hints != now).then(|| {
             format!(
-                "{}: the new values are sealed to {}, envelope {} of the file to {}",
+                "{}: the new values are sealed to {}, but envelope {} of the file to {}",
                 item.target.title(),
                 short(&now),
                 sealkit_core::names::printable(id),
@@ -234,7 +234,7 @@ fn check_template(document: &Document, item: &SealedItem, terminal: Terminal) ->
     if (!given.data.is_empty() && given.data != held.data)
         || (given.include_raw.is_some() && given.include_raw != held.include_raw)
     {
-        let what = format_args!("{title} is in the file already and keeps its template");
+        let what = format_args!("the file already holds {title}, which keeps its template");
         return Err(CommandError::input(what)
             .hint("nothing was changed; edit spec.template in the file, or write to a new file"));
     }
@@ -246,13 +246,13 @@ fn check_template(document: &Document, item: &SealedItem, terminal: Terminal) ->
     }
     if !held.data.is_empty() && !item.render {
         terminal.warning(format_args!(
-            "{title}: templates in the file cannot read the new values, they are sealed without --render"
+            "{title}: templates in the file cannot read the new values: they are sealed without --render"
         ));
     }
     Ok(())
 }
 
 fn not_ours() -> CommandError {
-    CommandError::input("the file is there already and holds something else")
+    CommandError::input("the file already exists and holds something else")
         .hint("nothing was changed; write to a new file, or remove this one first")
 }

@@ -52,8 +52,8 @@ pub(crate) fn seal_manifest(
         .as_deref()
         .filter(|name| is_refused_type(name))
     {
-        return Err(CommandError::input(format_args!("Secrets of type {refused} are not sealed"))
-            .hint("the controller writes no Secrets of this type: whoever can would gain more than a Secret"));
+        return Err(CommandError::input(format_args!("Secrets of type {refused} cannot be sealed"))
+            .hint("the controller writes no Secrets of this type, because they grant more than access to their values"));
     }
     let context =
         Context::new(target.scope, &target.namespace, &target.name).map_err(CommandError::input)?;
@@ -130,12 +130,12 @@ fn check_limits(object: &Value, title: &str, terminal: Terminal) -> Result<Seale
     let size = compact_size(object);
     if count > limits::ENVELOPES {
         return Err(CommandError::input(format_args!(
-            "{count} envelopes in one object, at most {} are opened",
+            "the object has {count} envelopes, but at most {} are opened",
             limits::ENVELOPES
         ))
         .on(title)
         .hint(format_args!(
-            "set several of its values in one run, which then share an envelope: {}",
+            "set several values in one run, so that they share an envelope: {}",
             single_keys(object).join(", ")
         )));
     }
@@ -154,8 +154,7 @@ fn check_limits(object: &Value, title: &str, terminal: Terminal) -> Result<Seale
     }
     if size >= limits::OBJECT_BYTES_WARN {
         terminal.warning(format_args!(
-            "{title} has {size} bytes: `kubectl apply` and Argo CD without server-side apply keep a copy \
-             in an annotation, which takes 262144 at most"
+            "{title} has {size} bytes: `kubectl apply` and Argo CD without server-side apply keep a copy in an annotation, which holds at most 262144"
         ));
     }
     Ok(checked)

@@ -45,7 +45,7 @@ impl Drop for Plain {
 /// Opens a SealedSecret; the error says what went wrong and what to do.
 pub(crate) fn open(document: &Document, ring: &KeyRing) -> Result<Opened> {
     if !document.is_sealed_secret() {
-        return Err(CommandError::input("is not a SealedSecret of sealkit.dev"));
+        return Err(CommandError::input("not a SealedSecret of sealkit.dev"));
     }
     let object = SealedObject::parse(&document.object)
         .map_err(|error| CommandError::input(format_args!("{}: {}", error.code(), error.detail)))?;
@@ -56,9 +56,9 @@ pub(crate) fn open(document: &Document, ring: &KeyRing) -> Result<Opened> {
                 refused.hint("give the private key of one of its recipients with -i FILE")
             }
             Code::ScopeMismatch => {
-                refused.hint("values open only in the object that they were sealed for")
+                refused.hint("values open only in the object for which they were sealed")
             }
-            _ => refused.hint("take the last good version from Git"),
+            _ => refused.hint("restore the last good version from Git"),
         }
     })
 }
@@ -103,7 +103,7 @@ pub(crate) fn rebuild(document: &Document, opened: Opened, decode: bool) -> Resu
         )
         .map_err(|_| CommandError::input("spec.template is malformed"))?;
     let values = template_file::rendered(&spec, opened.values)
-        .map_err(|fault| CommandError::unopened(fault).hint("take single values with --key"))?;
+        .map_err(|fault| CommandError::unopened(fault).hint("print single values with --key"))?;
     for (key, bytes) in values {
         match std::str::from_utf8(&bytes) {
             Ok(text) if decode => secret.string_data.insert(key, text.to_owned()),

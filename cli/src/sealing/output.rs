@@ -72,7 +72,7 @@ pub(crate) fn update(
     let old = match std::fs::metadata(&place.real) {
         Err(error) if error.kind() == ErrorKind::NotFound => None,
         Ok(metadata) if !metadata.is_file() && !metadata.is_dir() => {
-            return Err(CommandError::input("is not a regular file").on(shown(&place.given)));
+            return Err(CommandError::input("not a regular file").on(shown(&place.given)));
         }
         _ => Some(
             files::read_text(&place.real, INPUT_BYTES)

@@ -79,12 +79,12 @@ pub(crate) fn read_inputs(paths: &[PathBuf]) -> Result<Vec<Input>> {
     if paths.is_empty() {
         if std::io::stdin().is_terminal() {
             return Err(CommandError::usage("nothing to read")
-                .hint("give -f FILE, or pipe a manifest in; see `seal --help`"));
+                .hint("pass -f FILE, or pipe a manifest to stdin; see `seal --help`"));
         }
         return Ok(vec![read_input(None)?]);
     }
     if paths.iter().filter(|path| path.as_os_str() == "-").count() > 1 {
-        return Err(CommandError::usage("stdin can be read once only").on("-f -"));
+        return Err(CommandError::usage("stdin can be read only once").on("-f -"));
     }
     paths
         .iter()

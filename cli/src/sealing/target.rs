@@ -24,7 +24,7 @@ impl SealTarget {
         let scope = scope.map_or(Some(Scope::default()), |word| word.as_str()?.parse().ok());
         let scope = scope.ok_or_else(|| {
             CommandError::input(
-                "the scope of the SealedSecret is none of strict, namespace-wide and cluster-wide",
+                "the SealedSecret has an unknown scope: use strict, namespace-wide or cluster-wide",
             )
         })?;
         let (namespace, name) = (document.metadata("namespace"), document.metadata("name"));
@@ -32,7 +32,7 @@ impl SealTarget {
             || !(namespace.is_empty() || names::is_dns_label(namespace))
         {
             return Err(CommandError::input(
-                "the SealedSecret has a name that Kubernetes refuses",
+                "the SealedSecret has an invalid name or namespace",
             ));
         }
         Ok(Self {

@@ -23,7 +23,7 @@ pub(crate) fn read(path: &Path) -> Result<SecretTemplate> {
     let documents =
         read_documents(&bytes).map_err(|error| CommandError::input(&error).on(shown(path)))?;
     let [document] = documents.as_slice() else {
-        return Err(CommandError::input("holds more than one document").on(shown(path)));
+        return Err(CommandError::input("the file holds more than one document").on(shown(path)));
     };
     let template = document
         .object
@@ -33,7 +33,7 @@ pub(crate) fn read(path: &Path) -> Result<SecretTemplate> {
         .map_err(|what| {
             CommandError::input(what)
                 .on(shown(path))
-                .hint("it holds what stands under spec.template: type, immutable, metadata, data, includeRaw")
+                .hint("the file holds the content of spec.template: type, immutable, metadata, data, includeRaw")
         })?;
     // The file says nothing of the policy: what goes with Merge alone is judged with the object.
     rules::check_template(&template, CreationPolicy::default(), &[])

@@ -71,7 +71,7 @@ pub(super) fn run(args: &InitArgs, session: Session<'_>) -> Result<()> {
         return Err(no_repository());
     }
     let root = repository.unwrap_or_else(|| {
-        terminal.note("this is not a Git repository: the config holds for this folder only");
+        terminal.note("this is not a Git repository: the config applies to this folder only");
         folder
     });
     let config = root.join(FILE_NAME);
@@ -97,7 +97,7 @@ pub(super) fn run(args: &InitArgs, session: Session<'_>) -> Result<()> {
         .find(|(path, _)| path.symlink_metadata().is_ok())
     {
         return Err(
-            CommandError::input("is there already, and is never overwritten")
+            CommandError::input("the file already exists and is never overwritten")
                 .on(shown(path))
                 .hint("nothing was changed; edit it by hand, or remove it first"),
         );
@@ -106,7 +106,7 @@ pub(super) fn run(args: &InitArgs, session: Session<'_>) -> Result<()> {
         keep_recovery_key(identity, args, terminal)?;
     }
     std::fs::create_dir_all(root.join(KEYS)).map_err(|_| {
-        CommandError::input("the folder cannot be made").on(shown(&root.join(KEYS)))
+        CommandError::input("the folder cannot be created").on(shown(&root.join(KEYS)))
     })?;
     for (path, text) in &outputs {
         files::create(path, text.as_bytes(), Access::Public)?;
@@ -167,12 +167,12 @@ fn entries(args: &InitArgs, session: Session<'_>) -> Result<Vec<Entry>> {
             || name == "recovery"
         {
             return Err(CommandError::usage(
-                "not a name for a cluster: letters, digits, '-', '_' and '.'",
+                "invalid cluster name: use letters, digits, '-', '_' and '.'",
             )
             .on(safe(name)));
         }
         if entries[..index].iter().any(|other| other.name == *name) {
-            return Err(CommandError::usage("two clusters have one name").on(safe(name)));
+            return Err(CommandError::usage("two clusters have the same name").on(safe(name)));
         }
     }
     if entries.is_empty() {
@@ -194,7 +194,7 @@ fn key_type(entries: &[Entry]) -> Result<KeyType> {
         return Err(CommandError::input(
             "the clusters have keys of two types, mlkem768x25519 and X25519",
         )
-        .hint("one envelope takes keys of one type: use the same for all clusters"));
+        .hint("an envelope takes keys of one type only: use the same type for all clusters"));
     }
     Ok(first)
 }
@@ -204,19 +204,19 @@ fn keep_recovery_key(identity: &Identity, args: &InitArgs, terminal: Terminal) -
     let Some(path) = &args.recovery_key else {
         if !terminal.is_attended() {
             return Err(
-                CommandError::usage("nobody is there to keep the recovery key")
+                CommandError::usage("no terminal to show the recovery key on")
                     .hint("write it to a file outside the repository: --recovery-key FILE")
-                    .hint("or make none: --no-recovery"),
+                    .hint("or make no recovery key: --no-recovery"),
             );
         }
         terminal.warning(
-            "the recovery key is shown once: keep it where the cluster's loss does not reach it",
+            "the recovery key is shown only once: keep it where it survives the loss of the cluster",
         );
         return print(text.as_bytes());
     };
     if args.passphrase {
         let passphrase = ask(terminal, "passphrase of the recovery key: ")?;
-        let again = ask(terminal, "the same again: ")?;
+        let again = ask(terminal, "repeat the passphrase: ")?;
         if passphrase.expose_secret().is_empty()
             || passphrase.expose_secret() != again.expose_secret()
         {
@@ -232,7 +232,7 @@ fn keep_recovery_key(identity: &Identity, args: &InitArgs, terminal: Terminal) -
 
 fn config_text(entries: &[Entry], recovery: bool) -> String {
     let mut text = String::from(
-        "# Whom the secrets of this repository are sealed to. Review changes as you review access.\n\
+        "# Recipients of the secrets in this repository. Review changes as you review access.\n\
          version: 1\nclusters:\n",
     );
     for Entry { name, cluster, .. } in entries {

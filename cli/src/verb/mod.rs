@@ -133,8 +133,10 @@ pub(super) fn run(cli: &Cli, terminal: Terminal) -> Result<Verdict> {
         return seal::run(&cli.seal, session).map(|()| Verdict::Clean);
     };
     if cli.seal != SealArgs::default() {
-        return Err(CommandError::usage("flags of sealing stand before a verb")
-            .hint("put the verb's own flags after it; see `seal --help`"));
+        return Err(
+            CommandError::usage("flags of sealing cannot precede a verb")
+                .hint("put the flags of the verb after it; see `seal --help`"),
+        );
     }
     match command {
         Command::Init(args) => init::run(args, session)?,

@@ -44,8 +44,10 @@ pub(super) struct OpenArgs {
 pub(super) fn run(args: &OpenArgs, session: Session<'_>) -> Result<()> {
     let Session { global, terminal } = session;
     if global.identities().next().is_none() {
-        return Err(CommandError::usage("no private key to open with")
-            .hint("give one with -i FILE or SEALKIT_IDENTITY_FILE"));
+        return Err(
+            CommandError::usage("no private key to open the values with")
+                .hint("give one with -i FILE or SEALKIT_IDENTITY_FILE"),
+        );
     }
     refuse_work_tree()?;
     let paths: Vec<_> = args.files.iter().chain(&args.paths).cloned().collect();
@@ -58,7 +60,7 @@ pub(super) fn run(args: &OpenArgs, session: Session<'_>) -> Result<()> {
             let object = open(document, &ring).map_err(|error| error.on(&subject))?;
             if !object.hint_mismatch.is_empty() {
                 terminal.warning(format_args!(
-                    "HintMismatch: the recipients shown are not those of the envelope, seal it anew, {subject}"
+                    "HintMismatch: the listed recipients are not those of the envelope; reseal it, {subject}"
                 ));
             }
             opened.push((&**document, object, subject));
@@ -66,7 +68,7 @@ pub(super) fn run(args: &OpenArgs, session: Session<'_>) -> Result<()> {
     }
     if let Some(key) = &args.key {
         let [(_, opened, subject)] = opened.as_slice() else {
-            return Err(CommandError::usage("--key takes one object")
+            return Err(CommandError::usage("--key needs a single object")
                 .on(format_args!("{} objects", opened.len())));
         };
         let value = opened.values.get(key).ok_or_else(|| {
@@ -83,8 +85,7 @@ pub(super) fn run(args: &OpenArgs, session: Session<'_>) -> Result<()> {
     };
     if opened.iter().any(kept_nowhere) {
         terminal.note(
-            "a Secret has no place for spec.target and templates: whoever seals this output again \
-             loses them; single values are sealed over the old file with -w",
+            "a Secret cannot hold spec.target and templates: if you seal this output again, they are lost; to change single values, seal those over the old file with -w",
         );
     }
     let secrets: Vec<Plain> = opened
@@ -110,9 +111,9 @@ fn refuse_work_tree() -> Result<()> {
     let place = Location::of(&path)?;
     if place.is_committable() {
         return Err(
-            CommandError::input("plaintext does not belong into a Git work tree")
+            CommandError::input("plaintext does not belong in a Git work tree")
                 .on(shown(&path))
-                .hint("write outside the repository, or to a path that .gitignore names"),
+                .hint("write to a path outside the repository, or to one that Git ignores"),
         );
     }
     Ok(())

@@ -88,7 +88,7 @@ pub(super) fn run(args: &SealArgs, session: Session<'_>) -> Result<()> {
     let secrets = secrets.count();
     if args.name.is_some() && secrets > 1 {
         return Err(CommandError::usage(format_args!(
-            "{secrets} Secrets cannot all have one name"
+            "{secrets} Secrets cannot all have the same name"
         ))
         .on("--name"));
     }
@@ -102,10 +102,10 @@ pub(super) fn run(args: &SealArgs, session: Session<'_>) -> Result<()> {
             let pieces = outputs.entry(path).or_default();
             if let Some(title) = clash(&piece, pieces, &destination) {
                 return Err(CommandError::input(format_args!(
-                    "{title} would be written over another object"
+                    "{title} would overwrite another object of the input"
                 ))
                 .on(input.subject(document))
-                .hint("write one stream: -w FILE"));
+                .hint("write all objects to one file: -w FILE"));
             }
             pieces.push(piece);
         }
@@ -115,7 +115,7 @@ pub(super) fn run(args: &SealArgs, session: Session<'_>) -> Result<()> {
         terminal.warning("templates cannot read these values: they are sealed without --render");
     }
     if args.render {
-        terminal.note("templates in the cluster may read these values: whoever may change the SealedSecret can learn them");
+        terminal.note("templates in the cluster may read these values: anyone who may change the SealedSecret can learn them");
     }
     sealer.write(outputs, &destination)
 }
@@ -158,22 +158,22 @@ impl<'a> Sealer<'a> {
                 let piece = Piece::Other(Passed::new(document, input));
                 Ok((destination.path("", self.session.global.output), piece))
             } else if document.is_sealed_secret() {
-                Err(CommandError::input("is sealed already")
-                    .hint("pass sealed and other documents through with --all-documents"))
+                Err(CommandError::input("already sealed")
+                    .hint("to copy sealed and other documents to the output, pass --all-documents"))
             } else {
-                Err(CommandError::input("is not a Secret of apiVersion v1")
-                    .hint("pass other documents through with --all-documents"))
+                Err(CommandError::input("not a Secret of apiVersion v1")
+                    .hint("to copy other documents to the output, pass --all-documents"))
             };
         }
         let manifest = SecretManifest::from_document(document).map_err(CommandError::input)?;
         let name = self.args.name.as_ref().unwrap_or(&manifest.name).clone();
         if name.is_empty() {
-            return Err(CommandError::input("the Secret has no name").hint("give one with --name"));
+            return Err(CommandError::input("the Secret has no name").hint("set one with --name"));
         }
         if !names::is_dns_subdomain(&name) {
             let shown = names::printable(&name);
             return Err(CommandError::input(format_args!(
-                "{shown:?} is not the name of a Secret"
+                "{shown:?} is not a valid name of a Secret"
             )));
         }
         let path = destination.path(&name, self.session.global.output);
@@ -215,7 +215,7 @@ impl<'a> Sealer<'a> {
                 CommandError::input(format_args!(
                     "unknown scope {word:?} in annotation sealkit.dev/scope"
                 ))
-                .hint("it is strict, namespace-wide or cluster-wide")
+                .hint("use strict, namespace-wide or cluster-wide")
             });
         }
         let rule = config
@@ -224,7 +224,7 @@ impl<'a> Sealer<'a> {
         if let Some(rule) = rule {
             self.session
                 .terminal
-                .detail(format_args!("the rule for {} holds", safe(&rule.path)));
+                .detail(format_args!("the rule for {} applies", safe(&rule.path)));
         }
         let scope = rule
             .and_then(|rule| rule.scope)
@@ -235,20 +235,20 @@ impl<'a> Sealer<'a> {
     fn namespace(&mut self, manifest: &SecretManifest, scope: Scope) -> Result<String> {
         let given = self.session.global.namespace.as_deref().unwrap_or_default();
         if !given.is_empty() && !names::is_dns_label(given) {
-            return Err(CommandError::usage("not the name of a namespace").on(safe(given)));
+            return Err(CommandError::usage("not a valid namespace name").on(safe(given)));
         }
         if !manifest.namespace.is_empty() {
             if !given.is_empty() && given != manifest.namespace {
                 let namespace = names::printable(&manifest.namespace);
                 return Err(CommandError::usage(format_args!(
-                    "the manifest says namespace {namespace}, -n says {given}"
+                    "the manifest says namespace {namespace}, but -n says {given}"
                 ))
                 .hint("leave out one of them"));
             }
             if !names::is_dns_label(&manifest.namespace) {
                 let namespace = names::printable(&manifest.namespace);
                 return Err(CommandError::input(format_args!(
-                    "{namespace:?} is not the name of a namespace"
+                    "{namespace:?} is not a valid namespace name"
                 )));
             }
             return Ok(manifest.namespace.clone());
@@ -260,7 +260,7 @@ impl<'a> Sealer<'a> {
             let (namespace, context) = kubeconfig::current_namespace(self.session.global)?
                 .ok_or_else(|| {
                     CommandError::input(format_args!(
-                        "scope {scope} binds the namespace, and none is given"
+                        "scope {scope} binds values to a namespace, and none is given"
                     ))
                     .hint("give it with -n NAME")
                 })?;
@@ -302,8 +302,9 @@ impl<'a> Sealer<'a> {
             updates.push((path, update));
         }
         if let Destination::Folder(folder) = destination {
-            std::fs::create_dir_all(folder)
-                .map_err(|_| CommandError::input("the folder cannot be made").on(shown(folder)))?;
+            std::fs::create_dir_all(folder).map_err(|_| {
+                CommandError::input("the folder cannot be created").on(shown(folder))
+            })?;
         }
         for (path, Update { place, text, .. }) in &updates {
             files::replace_unsynced(&place.real, text.as_bytes())

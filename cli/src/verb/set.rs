@@ -81,7 +81,7 @@ pub(super) fn run(args: &SetArgs, session: Session<'_>) -> Result<()> {
         read(&args.path)?
     };
     if args.render {
-        terminal.note("templates in the cluster may read these values: whoever may change the SealedSecret can learn them");
+        terminal.note("templates in the cluster may read these values: anyone who may change the SealedSecret can learn them");
     }
     let pieces = [Piece::Sealed(Box::new(item))];
     let (text, differences) = merge_into(&text, documents, &pieces, terminal).map_err(on_file)?;
@@ -109,7 +109,7 @@ fn values(
         let shown_key = names::printable(key);
         if !names::is_secret_key(key) {
             return Err(CommandError::usage(format_args!(
-                "{shown_key:?} is no key that Kubernetes allows"
+                "{shown_key:?} is not a key that Kubernetes allows"
             )));
         }
         let path = match source {
@@ -118,9 +118,9 @@ fn values(
                 Some(path) => Some(path).filter(|path| *path != "-"),
                 // It may be a secret: it is not repeated.
                 None => {
-                    return Err(CommandError::usage("a value on the command line ends in history files and process lists")
+                    return Err(CommandError::usage("a value on the command line ends up in history files and process lists")
                         .on(shown_key)
-                        .hint("consider it leaked; give it from a file with KEY=@FILE, on stdin, or when asked"));
+                        .hint("treat it as leaked; give a new one in a file (KEY=@FILE), on stdin, or at the prompt"));
                 }
             },
         };
@@ -132,7 +132,7 @@ fn values(
             }
             None => {
                 if let Some(other) = from_stdin.replace(shown_key.clone()) {
-                    return Err(CommandError::usage("stdin can be read once only")
+                    return Err(CommandError::usage("stdin can be read only once")
                         .on(format_args!("{} and {}", safe(&other), safe(&shown_key)))
                         .hint("give one of them with KEY=@FILE"));
                 }
@@ -142,7 +142,7 @@ fn values(
         if value.is_empty() && path.is_none() {
             return Err(CommandError::input("no value was given")
                 .on(shown_key)
-                .hint("an empty value is given from an empty file: KEY=@FILE"));
+                .hint("for an empty value, give an empty file: KEY=@FILE"));
         }
         if value.ends_with(b"\n") && path.is_none() {
             terminal.note(format_args!(
@@ -150,7 +150,7 @@ fn values(
             ));
         }
         if values.insert(key.to_owned(), value).is_some() {
-            return Err(CommandError::usage("given twice").on(shown_key));
+            return Err(CommandError::usage("the key is given twice").on(shown_key));
         }
     }
     Ok(values)

@@ -57,11 +57,13 @@ pub(super) fn run(args: &StatusArgs, session: Session<'_>) -> Result<()> {
     if waiting.len() > SHOWN {
         let more = waiting.len() - SHOWN;
         terminal.note(format_args!(
-            "and {more} more that are not ready: -o json has them all"
+            "{more} more are not ready: -o json lists all of them"
         ));
     }
     if objects.iter().any(|object| object.needs_reseal) {
-        terminal.note("some are not sealed to the newest key: `seal reseal` in their repository");
+        terminal.note(
+            "some objects are not sealed to the newest key: run `seal reseal` in their repository",
+        );
     }
     Ok(())
 }
@@ -153,7 +155,7 @@ fn shown_waiting(waiting: &[&ObjectState]) -> String {
             if looked {
                 safe(&object.message)
             } else {
-                "not looked at yet".to_owned()
+                "not reconciled yet".to_owned()
             },
         ]);
     }

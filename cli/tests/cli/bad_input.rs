@@ -76,15 +76,15 @@ fn bad_manifests_are_refused_and_nothing_is_lost() {
         ),
         (
             head.replace("db", "Db_1") + "stringData: {a: x}\n",
-            "\"Db_1\" is not the name of a Secret",
+            "\"Db_1\" is not a valid name of a Secret",
         ),
         (
             head.replace("shop", "a.b") + "stringData: {a: x}\n",
-            "\"a.b\" is not the name of a namespace",
+            "\"a.b\" is not a valid namespace name",
         ),
         (
             head.replace("apiVersion: v1", "apiVersion: v2") + "stringData: {a: x}\n",
-            "is not a Secret of apiVersion v1",
+            "not a Secret of apiVersion v1",
         ),
         (
             "apiVersion: v1\nkind: List\nitems: x\n".into(),
@@ -92,22 +92,22 @@ fn bad_manifests_are_refused_and_nothing_is_lost() {
         ),
         (
             SECRET.replace("metadata", "type: helm.sh/release.v1\nmetadata"),
-            "Secrets of type helm.sh/release.v1 are not sealed",
+            "Secrets of type helm.sh/release.v1 cannot be sealed",
         ),
         (
             SECRET.replace("metadata", "type: sealkit.dev/identity\nmetadata"),
-            "are not sealed",
+            "cannot be sealed",
         ),
         (
             SECRET.replace("metadata", "type: bootstrap.kubernetes.io/token\nmetadata"),
-            "are not sealed",
+            "cannot be sealed",
         ),
         (
             SECRET.replace(
                 "metadata",
                 "type: kubernetes.io/service-account-token\nmetadata",
             ),
-            "are not sealed",
+            "cannot be sealed",
         ),
         (
             format!("{SECRET}---\nkind: Deployment\napiVersion: apps/v1\n"),
@@ -155,13 +155,13 @@ fn unreadable_and_unwritable_files_are_named() {
         &read("folder.yaml"),
         "",
         3,
-        "is a folder, a file is needed, folder.yaml",
+        "a file is needed, not a folder, folder.yaml",
     );
     desk.refused(
         &read("file/x.yaml"),
         "",
         3,
-        "a file stands where a folder is needed, file/x.yaml",
+        "a file exists where a folder is needed, file/x.yaml",
     );
     desk.refused(
         &["-R", "none.pub"],
@@ -173,7 +173,7 @@ fn unreadable_and_unwritable_files_are_named() {
         &["-R", "folder.yaml"],
         SECRET,
         3,
-        "is a folder, a file is needed, folder.yaml",
+        "a file is needed, not a folder, folder.yaml",
     );
     let write = |file| ["-R", "key.pub", "-w", file];
     desk.refused(
@@ -186,17 +186,17 @@ fn unreadable_and_unwritable_files_are_named() {
         &write("file/x.yaml"),
         SECRET,
         3,
-        "a file stands where a folder is needed",
+        "a file exists where a folder is needed",
     );
     desk.refused(&write("/proc/x.yaml"), SECRET, 3, "/proc/x.yaml");
     desk.refused(
         &write("/dev/null"),
         SECRET,
         3,
-        "is not a regular file, /dev/null",
+        "not a regular file, /dev/null",
     );
     std::fs::create_dir(desk.path("db.sealed.yaml")).unwrap();
-    desk.refused(&write("./"), SECRET, 3, "is a folder, a file is needed");
+    desk.refused(&write("./"), SECRET, 3, "a file is needed, not a folder");
     desk.refused(
         &["open", "-i", "none", "s.yaml"],
         "",
@@ -213,7 +213,7 @@ fn unreadable_and_unwritable_files_are_named() {
         &["-f", "-", "-f", "-", "-R", "key.pub"],
         SECRET,
         2,
-        "stdin can be read once only",
+        "stdin can be read only once",
     );
 }
 

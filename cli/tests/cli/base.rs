@@ -38,7 +38,9 @@ fn what_a_person_does_with_seal_is_no_finding() {
     desk.seal(&["unset", FILE, "B"]).done();
     let answer = desk.seal(&["verify", "--base", "main"]).done();
     assert!(
-        answer.stderr.contains("B is gone, SealedSecret shop/db"),
+        answer
+            .stderr
+            .contains("B was removed, SealedSecret shop/db"),
         "{answer:?}"
     );
 }
@@ -49,7 +51,7 @@ fn an_old_value_that_comes_back_is_found_with_its_commit() {
     desk.write(FILE, &first);
     let found = found(&desk);
     let rollback = format!(
-        "shop/db: Rollback: the value of B is an old one, last seen in {}",
+        "shop/db: Rollback: the value of B is an old one, last seen in commit {}",
         &commit[..12]
     );
     assert!(
@@ -92,7 +94,7 @@ fn a_new_recipient_is_found_wherever_it_comes_in() {
     assert_eq!(lines.len(), 3, "{lines:?}");
     for (line, what) in lines.iter().zip([
         "cluster production has a new recipient",
-        "its path is for ",
+        "new values at this path will also be sealed to ",
         "claims to be sealed to ",
     ]) {
         assert!(
@@ -158,7 +160,7 @@ fn an_old_value_is_found_wherever_it_is_spelled() {
         .lines()
         .find_map(|line| line.trim().strip_prefix("B: "))
         .unwrap();
-    let rollback = format!("is an old one, last seen in {}", &commit[..12]);
+    let rollback = format!("is an old one, last seen in commit {}", &commit[..12]);
     let text = desk.read(FILE);
     let new = text
         .lines()
@@ -194,7 +196,9 @@ fn an_old_value_is_found_wherever_it_is_spelled() {
         );
         if name == FILE {
             assert!(
-                lines.iter().any(|it| it.contains("Unreadable: changed")),
+                lines
+                    .iter()
+                    .any(|it| it.contains("Unreadable: the file changed and cannot be parsed")),
                 "{lines:?}"
             );
             desk.write(FILE, &text);
@@ -209,7 +213,7 @@ fn an_old_value_is_found_wherever_it_is_spelled() {
     assert!(
         lines
             .iter()
-            .any(|it| it.contains("Link: a link stands where sealed values were")),
+            .any(|it| it.contains("Link: a link replaces a file that held sealed values")),
         "{lines:?}"
     );
     // Charts are no YAML; those that have nothing to do with sealed values are left alone.
@@ -237,7 +241,7 @@ fn a_value_of_another_file_of_the_same_object_is_found() {
     let staging = desk.read("staging/db.sealed.yaml");
     desk.write("production/db.sealed.yaml", &staging);
     let lines = found(&desk);
-    let moved = "Moved: the value of A stands elsewhere before: staging/db.sealed.yaml, shop/db, A";
+    let moved = "Moved: the value of A was elsewhere before: staging/db.sealed.yaml, shop/db, A";
     assert!(lines.len() == 1 && lines[0].contains(moved), "{lines:?}");
     // A copy to a new place is what people do.
     desk.git(&["checkout", "-q", "production/db.sealed.yaml"]);
@@ -270,7 +274,7 @@ fn a_recipient_of_another_cluster_is_new_here() {
         (
             "clusters: [production]",
             "clusters: [production, staging]",
-            "its path is for ",
+            "new values at this path will also be sealed to ",
         ),
     ] {
         desk.write(".sealkit.yaml", &config.replace(from, to));
@@ -307,7 +311,7 @@ fn a_key_that_takes_the_place_of_another_is_a_finding() {
         &format!("# supersedes: {recovery}\n{file}"),
     );
     let lines = found(&desk);
-    let what = format!("takes the place of {}", &recovery[..16]);
+    let what = format!("as the successor of {}", &recovery[..16]);
     assert!(
         lines.len() == 1 && lines[0].contains("NewRecipient") && lines[0].contains(&what),
         "{lines:?}"

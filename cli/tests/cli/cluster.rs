@@ -121,7 +121,7 @@ fn the_newest_active_key_is_sealed_to() {
         &["keys", "fetch", "-w", "key"],
         "",
         3,
-        "the file is there already and holds no recipients",
+        "the file already exists and is not a recipient file",
     );
 
     desk.seal(&["init", "--cluster", "one", "--recovery-key", "../home/r"])
@@ -163,7 +163,7 @@ fn a_cluster_that_fails_exits_with_5_and_quotes_nothing() {
     let table = [
         (
             serve(401, status(401)),
-            "the cluster does not accept your credentials",
+            "the cluster rejects your credentials",
         ),
         (serve(403, status(403)), "not allowed to read SealingKeys"),
         (
@@ -188,7 +188,7 @@ fn a_cluster_that_fails_exits_with_5_and_quotes_nothing() {
         ),
         (
             serve(200, list(&[lying])),
-            "shows another fingerprint than its public key has",
+            "shows a fingerprint that its public key does not have",
         ),
     ];
     for (kubeconfig, message) in table {

@@ -42,7 +42,7 @@ fn leftovers() -> Vec<String> {
 #[test]
 fn only_what_was_changed_is_sealed_anew() {
     let desk = desk(
-        "grep -q 'Change, add and remove' \"$1\"; cp \"$1\" seen; stat -c %a \"$(dirname \"$1\")\" > mode\n\
+        "grep -q 'Change, add or remove' \"$1\"; cp \"$1\" seen; stat -c %a \"$(dirname \"$1\")\" > mode\n\
         sed -i 's/one/first/; /C: three/d; s/^stringData:/&\\n  D: four/' \"$1\"",
     );
     let before = desk.read(FILE);
@@ -121,7 +121,7 @@ fn a_broken_edit_changes_nothing_and_leaves_nothing() {
     }
     let desk = desk("true");
     let no_key = ["edit", FILE, "-R", "key.pub"];
-    desk.refused(&no_key, "", 2, "nothing to open it with");
+    desk.refused(&no_key, "", 2, "nothing to open the values with");
     desk.seal(&["keys", "generate", "--classic", "-w", "other"])
         .done();
     let wrong = ["edit", FILE, "-R", "key.pub", "-i", "other"];
@@ -151,12 +151,7 @@ fn a_hostile_name_leads_nowhere() {
         for verb in ["edit", "set"] {
             let arguments = [verb, "wide.yaml", "-i", "key", "-R", "key.pub", "A"];
             let count = if verb == "edit" { 6 } else { 7 };
-            desk.refused(
-                &arguments[..count],
-                "x",
-                3,
-                "a name that Kubernetes refuses",
-            );
+            desk.refused(&arguments[..count], "x", 3, "an invalid name or namespace");
         }
     }
 }

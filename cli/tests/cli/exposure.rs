@@ -99,7 +99,7 @@ fn what_a_leaked_key_reads_is_listed_by_value_over_all_of_history() {
         first.starts_with("exposed") && first.contains("moved/db.sealed.yaml"),
         "{text:?}"
     );
-    for note in ["not seen: forks", "-i IDENTITY tells"] {
+    for note in ["not searched: forks", "pass -i FILE to see"] {
         assert!(text.stderr.contains(note), "{text:?}");
     }
     // Another key read nothing but what is under it; all classic keys read everything.
@@ -145,12 +145,7 @@ fn versions_that_cannot_be_read_count_as_exposed() {
 #[test]
 fn bad_questions_are_refused() {
     let desk = Desk::repository(&["production", "recovery"], CONFIG);
-    desk.refused(
-        &["keys", "exposure"],
-        "",
-        2,
-        "nothing that could have leaked",
-    );
+    desk.refused(&["keys", "exposure"], "", 2, "no key is named");
     desk.refused(&["keys", "exposure", "xyz"], "", 2, "16 to 32 hex");
     desk.refused(
         &["keys", "exposure", "--classic"],

@@ -50,7 +50,7 @@ fn a_repository_is_ready_to_seal_after_init() {
         &["init", "--cluster-key", "a=key.pub", "--no-recovery"],
         "",
         3,
-        "is there already, and is never overwritten",
+        "the file already exists and is never overwritten",
     );
 }
 
@@ -109,12 +109,12 @@ fn wrong_requests_write_nothing() {
         (
             &["--cluster-key", "../a=key.pub", "--no-recovery"],
             2,
-            "not a name for a cluster",
+            "invalid cluster name",
         ),
         (
             &["--cluster-key", "recovery=key.pub", "--no-recovery"],
             2,
-            "not a name for a cluster",
+            "invalid cluster name",
         ),
         (
             &[
@@ -125,7 +125,7 @@ fn wrong_requests_write_nothing() {
                 "--no-recovery",
             ],
             2,
-            "two clusters have one name, a",
+            "two clusters have the same name, a",
         ),
         (
             &["--cluster-key", "a=none.pub", "--no-recovery"],
@@ -151,17 +151,17 @@ fn wrong_requests_write_nothing() {
         (
             &["--cluster-key", "a=key.pub"],
             2,
-            "nobody is there to keep the recovery key",
+            "no terminal to show the recovery key on",
         ),
         (
             &["--cluster-key", "a=key.pub", "--recovery-key", "inside.key"],
             3,
-            "a private key does not belong into a Git work tree",
+            "a private key does not belong in a Git work tree",
         ),
         (
             &["--cluster-key", "a=key.pub", "--recovery-key", "../home/pq"],
             3,
-            "is there already, and is never overwritten",
+            "the file already exists and is never overwritten",
         ),
         (
             &[
@@ -172,7 +172,7 @@ fn wrong_requests_write_nothing() {
                 "--passphrase",
             ],
             2,
-            "no terminal to ask for it",
+            "no terminal is available to ask for it",
         ),
         (
             &["--cluster", "a", "--no-recovery"],

@@ -26,7 +26,7 @@ fn generated_keys_are_private_and_never_overwritten() {
             &["keys", "generate", "-w", &name],
             "",
             3,
-            "is there already, and is never overwritten",
+            "the file already exists and is never overwritten",
         );
     }
     desk.refused(
@@ -40,7 +40,7 @@ fn generated_keys_are_private_and_never_overwritten() {
         &["keys", "generate", "-w", "new"],
         "",
         3,
-        "a private key does not belong into a Git work tree, new",
+        "a private key does not belong in a Git work tree, new",
     );
     desk.write(".gitignore", "/new\n");
     desk.seal(&["keys", "generate", "-w", "new"]).done();

@@ -45,7 +45,7 @@ fn one_value_comes_raw() {
         &["open", "-i", "key", "a.yaml", "a.yaml", "--key", "t"],
         "",
         2,
-        "--key takes one object, 2 objects",
+        "--key needs a single object, 2 objects",
     );
 }
 
@@ -64,7 +64,7 @@ fn a_scope_survives_opening_and_sealing_again() {
     let sealed = desk.sealed() + "  target: {creationPolicy: Orphan}\n";
     let answer = desk.pipe(&["open", "-i", "key"], &sealed).done();
     assert!(
-        answer.stderr.contains("no place for spec.target"),
+        answer.stderr.contains("cannot hold spec.target"),
         "{answer:?}"
     );
 }
@@ -73,7 +73,12 @@ fn a_scope_survives_opening_and_sealing_again() {
 fn stdin_streams_and_the_environment_serve() {
     let mut desk = Desk::new();
     let stream = format!("{}---\n{}", desk.sealed(), desk.sealed());
-    desk.refused(&["open"], &stream, 2, "no private key to open with");
+    desk.refused(
+        &["open"],
+        &stream,
+        2,
+        "no private key to open the values with",
+    );
     desk.set("SEALKIT_IDENTITY_FILE", "key");
     let answer = desk.pipe(&["open"], &stream).done();
     assert_eq!(objects(&answer.stdout).len(), 2);
@@ -129,7 +134,7 @@ fn other_kinds_are_not_opened() {
         &["open", "-i", "key", "plain.yaml"],
         "",
         3,
-        "is not a SealedSecret of sealkit.dev",
+        "not a SealedSecret of sealkit.dev",
     );
 }
 
@@ -138,7 +143,7 @@ fn a_passphrase_is_asked_for_on_a_terminal_only() {
     let desk = Desk::new();
     desk.write("db.yaml", &desk.sealed());
     desk.write("locked", "age-encryption.org/v1\n-> scrypt x 18\n");
-    let text = "a passphrase is needed, and no terminal to ask for it, locked";
+    let text = "a passphrase is needed, but no terminal is available to ask for it, locked";
     desk.refused(&["open", "-i", "locked", "db.yaml"], "", 2, text);
 }
 
@@ -165,7 +170,7 @@ fn plaintext_does_not_land_in_a_work_tree() {
     };
     let (code, stderr, text) = open_into("plain.yaml");
     assert_eq!((code, text.as_str()), (Some(3), ""), "{stderr}");
-    assert!(stderr.contains("plaintext does not belong into a Git work tree"));
+    assert!(stderr.contains("plaintext does not belong in a Git work tree"));
     let (code, _, text) = open_into("plain.secret");
     assert!(code == Some(0) && text.contains("kind: Secret"));
     let (code, _, text) = open_into("../tmp/plain.yaml");

@@ -50,7 +50,7 @@ fn the_rule_for_the_path_chooses() {
         .run_in(&inside, &["-w", "db.sealed.yaml", "-v"], SECRET)
         .done();
     assert!(
-        answer.stderr.contains("the rule for base/** holds"),
+        answer.stderr.contains("the rule for base/** applies"),
         "any folder of the repository will do"
     );
 }
@@ -68,7 +68,7 @@ fn without_a_rule_the_cluster_must_be_named() {
         &[],
         SECRET,
         3,
-        "several clusters to choose from, and no path that a rule could match",
+        "the config has several clusters, and no output path for a rule to match",
     );
     desk.refused(
         &["--cluster", "dev"],
@@ -170,25 +170,22 @@ fn configs_are_strict() {
     let desk = repository();
     let one = "clusters: {a: {recipients: [.sealkit/staging.pub]}}";
     let table = [
-        (
-            format!("version: 2\n{one}\n"),
-            "config version 2 is not known",
-        ),
+        (format!("version: 2\n{one}\n"), "unknown config version 2"),
         (
             format!("version: 1\n{one}\nclusterz: {{}}\n"),
             "unknown field `clusterz`",
         ),
         (
             "version: 1\nclusters: {a: {recipients: [../x.pub]}}\n".into(),
-            "leaves the repository",
+            "points outside the repository",
         ),
         (
             "version: 1\nclusters: {a: {recipients: [/etc/x.pub]}}\n".into(),
-            "leaves the repository",
+            "points outside the repository",
         ),
         (
             format!("version: 1\n{one}\nrecovery: [a/../../x]\n"),
-            "leaves the repository",
+            "points outside the repository",
         ),
         (
             "version: 1\nclusters: {a: {recipients: []}}\n".into(),
@@ -196,7 +193,7 @@ fn configs_are_strict() {
         ),
         (
             format!("version: 1\n{one}\nrules: [{{path: x, clusters: [b]}}]\n"),
-            "names cluster b, which is not there",
+            "names cluster b, which the config does not define",
         ),
         (
             format!("version: 1\n{one}\nrules: [{{path: x, clusters: []}}]\n"),
@@ -238,7 +235,7 @@ fn configs_are_strict() {
         &["-w", "x.yaml"],
         SECRET,
         3,
-        "a symbolic link leads out of the repository",
+        "a symbolic link points outside the repository",
     );
 }
 
@@ -283,7 +280,7 @@ fn without_any_recipient_the_three_ways_are_told() {
         &["--cluster", "a"],
         SECRET,
         2,
-        "no .sealkit.yaml that could say what cluster this is, a",
+        "no .sealkit.yaml defines this cluster, a",
     );
 }
 
@@ -330,6 +327,6 @@ fn a_config_that_is_a_link_out_is_refused() {
         &["-w", "base/"],
         SECRET,
         3,
-        "a symbolic link leads out of the repository",
+        "a symbolic link points outside the repository",
     );
 }

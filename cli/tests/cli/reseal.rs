@@ -206,14 +206,14 @@ fn what_cannot_be_opened_or_is_not_known_stays() {
     mode("444");
     let answer = run(&desk, &[]);
     assert!(
-        answer.code == 1 && answer.stdout.contains("NotResealed: is read-only"),
+        answer.code == 1 && answer.stdout.contains("NotResealed: the file is read-only"),
         "{answer:?}"
     );
     mode("644");
     std::os::unix::fs::symlink("/etc/hostname", desk.path("production/out.yaml")).unwrap();
     let answer = run(&desk, &["production/out.yaml"]);
     assert!(
-        answer.code == 3 && answer.stderr.contains("leads out"),
+        answer.code == 3 && answer.stderr.contains("points outside the repository"),
         "{answer:?}"
     );
     run(&desk, &[]).done();
@@ -315,7 +315,7 @@ fn a_disk_that_is_full_leaves_the_old_files() {
         .unwrap();
     let said = String::from_utf8_lossy(&full.stdout);
     assert!(
-        full.status.code() == Some(1) && said.contains("NotResealed: cannot be written"),
+        full.status.code() == Some(1) && said.contains("NotResealed: the file cannot be written"),
         "{said}"
     );
     let after = snapshot(&desk.work());
@@ -388,7 +388,8 @@ fn a_promoted_file_says_which_values_must_be_entered_again() {
     };
     let blind = promote("../home/production");
     assert_eq!(blind.code, 4);
-    let again = "or enter it again: `seal set production/app.sealed.yaml --name app TOKEN USER`";
+    let again =
+        "or enter the values again: `seal set production/app.sealed.yaml --name app TOKEN USER`";
     assert!(blind.stdout.contains(again), "{blind:?}");
     assert_eq!(desk.read("production/app.sealed.yaml"), staged);
     promote("../home/staging").done();

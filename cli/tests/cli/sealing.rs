@@ -116,13 +116,13 @@ fn a_folder_takes_one_file_each() {
         &["-R", "key.pub", "-w", "twins/"],
         &twins,
         3,
-        "shop/a would be written over another object",
+        "shop/a would overwrite another object of the input",
     );
     desk.refused(
         &["-R", "key.pub", "-w", "twins.yaml"],
         &twins,
         3,
-        "shop/a would be written over another object",
+        "shop/a would overwrite another object of the input",
     );
 }
 
@@ -149,19 +149,19 @@ fn namespaces_come_from_manifest_flag_and_kubeconfig() {
         &["-R", "key.pub"],
         bare,
         3,
-        "scope strict binds the namespace, and none is given",
+        "scope strict binds values to a namespace, and none is given",
     );
     desk.refused(
         &["-R", "key.pub", "-n", "No"],
         bare,
         2,
-        "not the name of a namespace, No",
+        "not a valid namespace name, No",
     );
     desk.refused(
         &["-R", "key.pub", "-n", "other"],
         SECRET,
         2,
-        "the manifest says namespace shop, -n says other",
+        "the manifest says namespace shop, but -n says other",
     );
     let namespace = |text: &str| objects(text)[0]["metadata"]["namespace"].clone();
     assert_eq!(
@@ -221,13 +221,13 @@ fn names_can_be_given_to_one_secret() {
         &["-R", "key.pub", "--name", "x"],
         two,
         2,
-        "2 Secrets cannot all have one name, --name",
+        "2 Secrets cannot all have the same name, --name",
     );
     desk.refused(
         &["-R", "key.pub", "--name", "../x"],
         SECRET,
         3,
-        "\"../x\" is not the name of a Secret",
+        "\"../x\" is not a valid name of a Secret",
     );
 }
 
@@ -241,7 +241,7 @@ fn other_documents_pass_through_untouched() {
         &["-R", "key.pub"],
         &stream,
         3,
-        "is not a Secret of apiVersion v1, stdin: document 1 (ConfigMap c)",
+        "not a Secret of apiVersion v1, stdin: document 1 (ConfigMap c)",
     );
     let answer = desk
         .pipe(&["-R", "key.pub", "--all-documents"], &stream)
@@ -261,7 +261,7 @@ fn other_documents_pass_through_untouched() {
         again.stdout, answer.stdout,
         "sealed objects pass through as well"
     );
-    desk.refused(&["-R", "key.pub"], desk.sealed(), 3, "is sealed already");
+    desk.refused(&["-R", "key.pub"], desk.sealed(), 3, "already sealed");
     desk.pipe(
         &["-R", "key.pub", "--all-documents", "-w", "all.yaml"],
         &stream,
@@ -277,7 +277,7 @@ fn other_documents_pass_through_untouched() {
         &["-R", "key.pub", "--all-documents", "-w", "dir/"],
         &stream,
         2,
-        "--all-documents writes one stream",
+        "--all-documents needs one output file",
     );
     let changed = stream
         .replace("and this", "and that")

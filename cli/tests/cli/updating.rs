@@ -82,7 +82,7 @@ fn nothing_foreign_is_overwritten() {
     )
     .done();
     let seal = |file| ["-R", "key.pub", "-w", file];
-    let elsewhere = "the file is there already and holds something else";
+    let elsewhere = "the file already exists and holds something else";
     for file in ["config.yaml", "other.yaml", "only-comment.yaml"] {
         desk.refused(&seal(file), SECRET, 3, elsewhere);
     }
@@ -143,7 +143,7 @@ fn another_scope_or_layout_is_refused() {
         &wide,
         SECRET,
         3,
-        "has scope strict, these values were sealed with scope namespace-wide",
+        "has scope strict, but these values are sealed with scope namespace-wide",
     );
     assert!(answer.stderr.contains("hint: seal with --scope strict"));
     let flow = "{apiVersion: sealkit.dev/v1beta1, kind: SealedSecret, metadata: {name: db, namespace: shop}, \
@@ -225,10 +225,10 @@ fn envelopes_are_counted() {
         &["-R", "key.pub", "-w", "db.yaml"],
         more,
         3,
-        "65 envelopes in one object, at most 64 are opened",
+        "the object has 65 envelopes, but at most 64 are opened",
     );
     assert!(
-        answer.stderr.contains("which then share an envelope: ") && answer.stderr.contains("k63")
+        answer.stderr.contains("so that they share an envelope: ") && answer.stderr.contains("k63")
     );
     let several: Vec<_> = (0..40).map(|n| format!("k{n}")).collect();
     let several: Vec<_> = several.iter().map(|key| (key.as_str(), "v")).collect();
@@ -269,7 +269,7 @@ fn links_are_not_followed_out_of_the_repository() {
             &seal(file),
             SECRET,
             3,
-            "a symbolic link leads out of the repository",
+            "a symbolic link points outside the repository",
         );
     }
     desk.refused(&seal("dangling.yaml"), SECRET, 3, "no such file");

@@ -48,13 +48,13 @@ fn wrong_command_lines_exit_with_2() {
     let table: &[(&[&str], &str)] = &[
         (&["--nonsense"], "unexpected argument '--nonsense' found"),
         (&["nonsense"], "unrecognized subcommand 'nonsense'"),
-        (&["s.yaml"], "hint: seal a file with -f s.yaml"),
+        (&["s.yaml"], "hint: to seal a file, pass -f s.yaml"),
         (&["--scope", "all"], "invalid value 'all'"),
         (&["-o", "xml"], "invalid value 'xml'"),
         (&["-f"], "a value is required"),
         (
             &["-f", "s.yaml", "version"],
-            "flags of sealing stand before a verb",
+            "flags of sealing cannot precede a verb",
         ),
         (&["-q", "-v"], "cannot be used with"),
         (&["--cluster", "a", "-R", "key.pub"], "cannot be used with"),
@@ -94,7 +94,7 @@ fn the_parser_tells_what_it_knows() {
         (&["-z"], "hint: see `seal --help`"),
         (
             &["-r", "key.pub"],
-            "hint: a file of public keys is given with -R key.pub",
+            "hint: pass a file of public keys with -R key.pub",
         ),
     ];
     for (arguments, message) in table {

@@ -36,7 +36,7 @@ fn a_good_tree_is_quiet() {
     let answer = desk.seal(&["verify", "-v"]).done();
     assert_eq!(
         answer.stderr,
-        "seal: detail: 1 SealedSecrets in 1 files, 0 findings; recipients are what the files claim, -i proves them\n"
+        "seal: detail: 1 SealedSecrets in 1 files, 0 findings; recipients are claims of the files: pass -i FILE to prove them\n"
     );
 }
 
@@ -106,7 +106,9 @@ fn recipients_are_held_against_the_rule() {
         found[0].starts_with("b/db.sealed.yaml: shop/db: OtherRecipients: envelope "),
         "{found:?}"
     );
-    assert!(found[0].contains("claims to be sealed to") && found[0].contains("its path is for"));
+    assert!(
+        found[0].contains("claims to be sealed to") && found[0].contains("but its path requires")
+    );
     let found = findings(&desk, &["-i", "../home/r"]);
     assert!(
         found.len() == 1 && found[0].contains(" is sealed to"),

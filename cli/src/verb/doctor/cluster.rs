@@ -76,14 +76,14 @@ impl Doctor<'_> {
             self.context, self.system
         )];
         match self.cluster.leader(self.system) {
-            Err(_) => report.note(self.place, "whether the controller runs: its lease is not for you to read"),
+            Err(_) => report.note(self.place, "controller not checked: you are not allowed to read its lease"),
             Ok(leader) => report.check(
                 self.place,
                 leader == Leader::Alive,
                 "NoController",
                 || match leader {
-                    Leader::None => "no controller ever led here".to_owned(),
-                    _ => "the controller does not renew its lease: it does not run, or cannot reach the API server".to_owned(),
+                    Leader::None => "no controller has ever held the lease".to_owned(),
+                    _ => "the controller does not renew its lease: it is not running, or cannot reach the API server".to_owned(),
                 },
                 &pods,
             ),
@@ -166,7 +166,7 @@ impl Doctor<'_> {
             || {
                 let prints: Vec<_> = recipients.iter().map(Recipient::fingerprint).collect();
                 format!(
-                    "the cluster seals to {}, the repository to {}",
+                    "the cluster seals to {}, but the repository to {}",
                     recipient.fingerprint().short(),
                     Fingerprint::short_list(&prints)
                 )
@@ -179,7 +179,7 @@ impl Doctor<'_> {
         let (place, context) = (self.place, &self.context);
         let objects = match self.cluster.objects(global.namespace.as_deref()) {
             Ok(objects) => objects,
-            Err(error) => return report.note(place, &format!("objects: {error}")),
+            Err(error) => return report.note(place, &format!("objects not checked: {error}")),
         };
         let waiting = objects.iter().filter(|object| !object.ready).count();
         report.check(
@@ -225,8 +225,7 @@ impl Doctor<'_> {
             .collect();
         if !names.is_empty() {
             let detail = format!(
-                "no object needs {} any more: `seal keys retire --context {context} NAME` when no \
-                 older commit is to be applied again",
+                "no object needs {} any more: once you will not apply older commits again, run `seal keys retire --context {context} NAME`",
                 names.join(", ")
             );
             report.note(place, &detail);
@@ -241,7 +240,10 @@ impl Doctor<'_> {
         let old = match self.cluster.trusted(self.system) {
             Ok(old) => old,
             Err(error) => {
-                return report.note(self.place, &format!("whom it may reseal to: {error}"));
+                return report.note(
+                    self.place,
+                    &format!("trusted recipients not checked: {error}"),
+                );
             }
         };
         let mend = [format!("seal keys trust --context {}", self.context)];
@@ -251,7 +253,7 @@ impl Doctor<'_> {
                 self.place,
                 data == old.data,
                 "TrustedRecipients",
-                || "the cluster does not know all recipients of the repository: it cannot reseal their envelopes".to_owned(),
+                || "the cluster does not know all recipients of the repository: it cannot reseal to them".to_owned(),
                 &mend,
             ),
         }
@@ -267,13 +269,13 @@ impl Doctor<'_> {
             };
             match self.cluster.everybody_may(grant) {
                 Err(_) => {
-                    return report.note(self.place, "who may do what: that is not for you to ask");
+                    return report.note(self.place, "rights not checked: you are not allowed to query them");
                 }
                 Ok(may) => report.check(
                     self.place,
                     !may,
                     "TooManyRights",
-                    || format!("everybody who is logged in may {verb} {resource} in {}", self.system),
+                    || format!("every authenticated user may {verb} {resource} in {}", self.system),
                     &[format!("kubectl --context {} get clusterrolebindings -o wide | grep system:authenticated", self.context)],
                 ),
             }

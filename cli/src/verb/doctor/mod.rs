@@ -40,7 +40,7 @@ pub(super) fn run(args: &DoctorArgs, session: Session<'_>) -> Result<Verdict> {
         for (name, context) in clusters(config.as_ref(), global, &mut report) {
             let title = name.as_ref().or(context.as_ref());
             let title = title.map_or_else(|| "cluster".to_owned(), |title| safe(title));
-            terminal.detail(format_args!("looking at {title}"));
+            terminal.detail(format_args!("checking {title}"));
             let named = name.as_deref().zip(config.as_ref());
             cluster::observe(&mut report, &title, context.as_deref(), named, args, global);
         }
@@ -80,7 +80,7 @@ fn clusters(
             Some(context) => found.push((Some(name), Some(context))),
             None => report.note(
                 &safe(&name),
-                "the config names no context for it: not looked at (--context NAME looks at one)",
+                "not checked: the config names no context for it; to check it, pass --context NAME",
             ),
         }
     }
@@ -182,7 +182,7 @@ impl Report {
         {
             text.extend([place, ": ", code, ": ", &safe(detail), "\n"]);
             for way in mend {
-                text.extend(["  mend: ", way, "\n"]);
+                text.extend(["  fix: ", way, "\n"]);
             }
         }
         print(text)?;
@@ -190,7 +190,7 @@ impl Report {
             terminal.note(format_args!("{place}: {detail}"));
         }
         terminal.note(format_args!(
-            "{} checks are good, {} are not",
+            "{} checks passed, {} failed",
             self.good,
             self.troubles.len()
         ));

@@ -18,24 +18,21 @@ use crate::recipients::wanted::Wanted;
 use crate::terminal::{quoted, shown};
 
 const PLACE: &str = "repository";
-const CONFIG: &str = "mend .sealkit.yaml by hand; docs/seal.md shows one";
+const CONFIG: &str = "repair .sealkit.yaml by hand; docs/seal.md shows an example";
 /// What mends a key file.
 pub(super) const KEY_FILE: &str =
-    "put the public key there (`seal keys fetch -w FILE`), or take the file out of .sealkit.yaml";
+    "write the public key to it (`seal keys fetch -w FILE`), or remove the file from .sealkit.yaml";
 
 /// Looks at the repository at hand; its config, if it has a good one.
 pub(crate) fn observe(report: &mut Report, global: &GlobalArgs) -> Result<Option<Config>> {
     identity_files(report, global);
     let here = Location::of(Path::new("-"))?;
     let Some(root) = &here.root else {
-        report.note(
-            PLACE,
-            "this is no Git repository: only clusters are looked at",
-        );
+        report.note(PLACE, "not a Git repository: only clusters are checked");
         return Ok(None);
     };
     if !root.join(FILE_NAME).exists() {
-        let detail = format!("there is no {FILE_NAME}: nothing says whom files are sealed to");
+        let detail = format!("no {FILE_NAME}: nothing names the recipients of this repository");
         let mend = ["seal init --cluster NAME=CONTEXT --recovery-key FILE".to_owned()];
         report.trouble(PLACE, "NoConfig", detail, &mend);
         return Ok(None);
@@ -64,7 +61,7 @@ fn identity_files(report: &mut Report, global: &GlobalArgs) {
         };
         // No bit for group and others.
         let mode = metadata.permissions().mode();
-        let detail = || format!("{} may be read by others than you", shown(path));
+        let detail = || format!("other users may read {}", shown(path));
         let mend = [format!("chmod 600 {}", quoted(&path.to_string_lossy()))];
         report.check(
             "private key",
@@ -90,13 +87,12 @@ fn keys(report: &mut Report, config: &Config) {
     match config.recovery() {
         Err(error) => report.failed(PLACE, "BadKeyFile", &error, KEY_FILE),
         Ok(keys) => {
-            let detail = || {
-                "no recovery key: when the cluster's keys are lost, so is every value".to_owned()
-            };
+            let detail =
+                || "no recovery key: if the cluster loses its keys, every value is lost".to_owned();
             let mend = [
                 "seal keys generate -w ~/recovery.key > .sealkit/recovery.pub".to_owned(),
                 format!(
-                    "name it in {FILE_NAME}: `recovery: [.sealkit/recovery.pub]`, then `seal reseal`"
+                    "add it to {FILE_NAME}: `recovery: [.sealkit/recovery.pub]`, then `seal reseal`"
                 ),
             ];
             report.check(PLACE, !keys.is_empty(), "NoRecovery", detail, &mend);
@@ -109,7 +105,7 @@ fn drivers(report: &mut Report, root: &Path) {
     let driver = git(root, &["config", "--get", "merge.sealkit.driver"]);
     let attributes = files::read_text(&root.join(".gitattributes"), files::SMALL_FILE);
     let named = attributes.is_ok_and(|text| text.contains("merge=sealkit"));
-    let detail = || "Git of this clone does not know how to merge SealedSecrets".to_owned();
+    let detail = || "this clone has no merge driver for SealedSecrets".to_owned();
     let mend = ["seal git install".to_owned()];
     report.check(
         PLACE,
@@ -121,13 +117,13 @@ fn drivers(report: &mut Report, root: &Path) {
     if hook(root).is_none_or(|hook| !hook.is_ours) {
         report.note(
             PLACE,
-            "no hook looks at what is committed: `seal git install` installs one",
+            "no pre-commit hook checks commits: `seal git install` installs one",
         );
     }
     if git(root, &["rev-parse", "--is-shallow-repository"]) == Some((0, "true\n".to_owned())) {
         report.note(
             PLACE,
-            "a shallow clone: `seal verify --base` and `seal keys exposure` need all of the history",
+            "this is a shallow clone: `seal verify --base` and `seal keys exposure` need the whole history",
         );
     }
 }
@@ -137,7 +133,7 @@ fn private_keys(report: &mut Report, root: &Path) {
     let pattern = "AGE-SECRET-KEY-(PQ-)?1[0-9A-Z]{20}";
     // 1: nothing found.
     let Some((0 | 1, found)) = git(root, &["grep", "-lIE", "--untracked", pattern]) else {
-        return report.note(PLACE, "Git cannot search it for private keys");
+        return report.note(PLACE, "Git cannot search the repository for private keys");
     };
     let mut files: Vec<&str> = found.lines().collect();
     let more = files.len().saturating_sub(5);
@@ -152,11 +148,14 @@ fn private_keys(report: &mut Report, root: &Path) {
         } else {
             String::new()
         };
-        format!("a private key lies in {}{more}", files.join(", "))
+        format!(
+            "the repository has a private key in {}{more}",
+            files.join(", ")
+        )
     };
     let mend = [
-        "take it out of the repository and keep it elsewhere".to_owned(),
-        "if it was ever committed or copied, it leaked: `seal keys exposure FINGERPRINT`"
+        "move it out of the repository".to_owned(),
+        "if it was ever committed or copied, treat it as leaked: `seal keys exposure FINGERPRINT`"
             .to_owned(),
     ];
     report.check(PLACE, files.is_empty(), "PrivateKey", detail, &mend);
@@ -178,7 +177,7 @@ fn files_of(report: &mut Report, root: &Path) -> Result<()> {
         }
         match files::read(&file.place.given, INPUT_BYTES) {
             Ok(bytes) => counts.take_in(&file, &bytes, &mut wanted),
-            Err(error) => report.note(PLACE, &format!("not looked at: {error}")),
+            Err(error) => report.note(PLACE, &format!("not checked: {error}")),
         }
     }
     counts.report(report);
@@ -251,14 +250,14 @@ impl Counts {
             PLACE,
             stale == 0,
             "NeedsReseal",
-            || format!("{stale} SealedSecrets are not sealed to whom their path is for"),
+            || format!("{stale} SealedSecrets are not sealed to the recipients that their paths require"),
             &reseal,
         );
         report.check(
             PLACE,
             ruleless == 0,
             "NoRule",
-            || format!("{ruleless} SealedSecrets lie where no rule of {FILE_NAME} says whom for"),
+            || format!("no rule of {FILE_NAME} covers the paths of {ruleless} SealedSecrets"),
             &check,
         );
         let verify = ["seal verify".to_owned()];
@@ -266,7 +265,7 @@ impl Counts {
             PLACE,
             broken == 0,
             "Broken",
-            || format!("{broken} SealedSecrets cannot be opened as they are"),
+            || format!("{broken} SealedSecrets are malformed and cannot be opened"),
             &verify,
         );
     }

@@ -76,7 +76,10 @@ pub(crate) fn edit(path: &Path, folder: &PrivateFolder, signals: &mut Signals) -
     let editor = variable("VISUAL")
         .or_else(|| variable("EDITOR"))
         .unwrap_or_else(|| "vi".to_owned());
-    let failed = |_| CommandError::input("the editor cannot be started").hint("set EDITOR");
+    let failed = |_| {
+        CommandError::input("the editor cannot be started")
+            .hint("set EDITOR to the editor that you want")
+    };
     // Through the shell, since it may have arguments; the path is one of its own.
     let mut child = Command::new("sh")
         .args(["-c", &format!("{editor} \"$@\""), "seal-edit"])
@@ -113,7 +116,7 @@ impl PrivateFolder {
             builder.tempdir()
         };
         made.map(Self)
-            .map_err(|_| CommandError::input("no private folder can be made"))
+            .map_err(|_| CommandError::input("a private folder cannot be created"))
     }
 
     pub(super) fn path(&self) -> &Path {

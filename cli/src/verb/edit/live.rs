@@ -21,10 +21,10 @@ pub(crate) fn cluster(
     place: &Location,
 ) -> Result<Cluster> {
     let nothing = || {
-        CommandError::usage("nothing to open it with")
-            .hint("a private key: -i FILE or SEALKIT_IDENTITY_FILE")
-            .hint("or the live Secret, where .sealkit.yaml names the context of the path's cluster: --context NAME")
-            .hint("without either, `seal set` changes a value that nobody needs to see")
+        CommandError::usage("nothing to open the values with")
+            .hint("pass a private key: -i FILE or SEALKIT_IDENTITY_FILE")
+            .hint("or let .sealkit.yaml name the context of the path's cluster, to read the live Secret; choose one of several with --context NAME")
+            .hint("or set a value without seeing the old one: `seal set`")
     };
     let config = config.ok_or_else(nothing)?;
     let mut contexts = Vec::new();
@@ -41,11 +41,16 @@ pub(crate) fn cluster(
         (named, _) => {
             let listed: Vec<String> = contexts.iter().map(|context| safe(context)).collect();
             let what = match named {
-                None => "the path is for several clusters".to_owned(),
-                Some(context) => format!("context {} is none of the path's", safe(context)),
+                None => "the rule of the path names several clusters".to_owned(),
+                Some(context) => format!(
+                    "the rule of the path does not name context {}",
+                    safe(context)
+                ),
             };
-            Err(CommandError::usage(what)
-                .hint(format_args!("--context NAME, one of {}", listed.join(", "))))
+            Err(CommandError::usage(what).hint(format_args!(
+                "pass --context NAME, one of {}",
+                listed.join(", ")
+            )))
         }
     }
 }
@@ -60,9 +65,9 @@ pub(crate) fn open(
 ) -> Result<OpenValues> {
     let Session { global, terminal } = session;
     let namespace = Some(target.namespace.as_str()).filter(|name| !name.is_empty());
-    let namespace = namespace.or(global.namespace.as_deref()).ok_or_else(|| {
-        CommandError::usage("the object names no namespace to look in").hint("give -n NAME")
-    })?;
+    let namespace = namespace
+        .or(global.namespace.as_deref())
+        .ok_or_else(|| CommandError::usage("the object names no namespace").hint("pass -n NAME"))?;
     // Its keys go into a file for people: they must be keys.
     SealedObject::parse(&document.object)
         .map_err(|error| CommandError::input(format_args!("{}: {}", error.code(), error.detail)))?;
@@ -80,13 +85,15 @@ pub(crate) fn open(
         .map(|key| (*key).to_owned())
         .collect();
     terminal.note(format_args!(
-        "values are those of the live Secret {}/{}, {}",
+        "the values are those of the live Secret {}/{}, {}",
         safe(namespace),
         safe(&target.name),
         cluster.title()
     ));
     if view.template_data().is_some() {
-        terminal.note("the object has templates: --render lets them read what you change");
+        terminal.note(
+            "the object has templates: pass --render to let them read the values that you change",
+        );
     }
     Ok(OpenValues {
         values,

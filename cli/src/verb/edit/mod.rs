@@ -182,7 +182,7 @@ fn edited(opened: &OpenValues, target: &SealTarget, terminal: Terminal) -> Resul
     loop {
         edit(&path, &folder, &mut signals)?;
         let text = files::read(&path, INPUT_BYTES).map_err(|_| {
-            CommandError::input("the editor left no file").hint("nothing was changed")
+            CommandError::input("the edited file is gone").hint("nothing was changed")
         })?;
         let error = match parsed(&text) {
             Ok(values) => return Ok(values),
@@ -192,15 +192,15 @@ fn edited(opened: &OpenValues, target: &SealTarget, terminal: Terminal) -> Resul
             return Err(error.hint("nothing was changed"));
         }
         terminal.warning(&error);
-        if !ask_yes("edit it again? what you typed is lost otherwise")? {
+        if !ask_yes("edit it again? otherwise your changes are lost")? {
             return Err(error.hint("nothing was changed"));
         }
     }
 }
 
 const HEADING: &str = "\
-# Values of this object in plain text. Change, add and remove keys, save, and close the editor.
-# stringData holds texts, data holds bytes as base64. What you leave as it is keeps its ciphertext.
+# Values of this object in plain text. Change, add or remove keys, save, and close the editor.
+# stringData holds text, data holds bytes in base64. Values that you do not change keep their ciphertext.
 ";
 
 fn shown_values(opened: &OpenValues, target: &SealTarget) -> Result<Zeroizing<String>> {
@@ -227,7 +227,7 @@ fn shown_values(opened: &OpenValues, target: &SealTarget) -> Result<Zeroizing<St
     let text = text.map_err(|_| CommandError::bug("the values cannot be written"))?;
     let mut heading = HEADING.to_owned();
     for key in &opened.unreadable {
-        heading.extend(["# not readable here, stays as it is: ", key, "\n"]);
+        heading.extend(["# cannot be shown here, stays unchanged: ", key, "\n"]);
     }
     Ok(Zeroizing::new(format!("{heading}{}", *text)))
 }

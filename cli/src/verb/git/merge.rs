@@ -65,15 +65,16 @@ pub(crate) fn merge_driver(args: &MergeDriverArgs, terminal: Terminal) -> Result
         && sealed.all(|document| SealedObject::parse(&document.object).is_ok());
     let meant = aligned.is_none_or(|aligned| aligned.is_said_by(&documents));
     if !valid || !meant {
-        terminal
-            .warning("the merge is not what both sides meant: look at the file before you go on");
+        terminal.warning(
+            "the merge result is not what both sides meant: check the file before you continue",
+        );
     }
     Ok(Verdict::clean_if(valid && meant))
 }
 
 /// `git merge-file` on three texts; false where it left conflict markers.
 fn merge_lines([base, ours, theirs]: &[String; 3]) -> Result<(String, bool)> {
-    let failed = || CommandError::input("`git merge-file` does not work");
+    let failed = || CommandError::input("`git merge-file` failed");
     // Ciphertext, in a folder of its own.
     let folder = tempfile::tempdir().map_err(|_| failed())?;
     let at = |name: &str| folder.path().join(name);

@@ -86,7 +86,7 @@ pub(super) fn run(args: &BackupArgs, session: Session<'_>) -> Result<()> {
         &args.cluster,
         config.as_ref(),
         session,
-        "private keys are read from",
+        "read private keys from",
     )?;
     let secrets = secrets(args, &cluster)?;
     let count = secrets.len();
@@ -101,7 +101,7 @@ pub(super) fn run(args: &BackupArgs, session: Session<'_>) -> Result<()> {
     let to = Fingerprint::short_list(&recipients.fingerprints());
     terminal.note(format_args!("encrypted to {to}"));
     terminal.note(format_args!(
-        "{count} private keys of {}; try it: `seal keys restore --check -i RECOVERY_KEY`",
+        "{count} private keys of {}; test the backup: `seal keys restore --check -i RECOVERY_KEY`",
         cluster.title()
     ));
     Ok(())
@@ -158,7 +158,7 @@ fn secrets(args: &BackupArgs, cluster: &Cluster) -> Result<Vec<Value>> {
             CommandError::cluster("the cluster has no private keys to back up")
                 .on(cluster.title())
                 .hint(format_args!(
-                    "is the controller's namespace {}? another is given with --system-namespace",
+                    "is {} the namespace of the controller? if not, pass --system-namespace NAME",
                     args.system_namespace
                 )),
         );
@@ -219,7 +219,7 @@ pub(super) fn restore(args: &RestoreArgs, session: Session<'_>) -> Result<()> {
         &args.cluster,
         config.as_ref(),
         session,
-        "private keys are written to",
+        "write private keys to",
     )?;
     let uid = cluster.uid()?;
     let mut there = cluster.identities(&args.system_namespace)?;
@@ -231,17 +231,17 @@ pub(super) fn restore(args: &RestoreArgs, session: Session<'_>) -> Result<()> {
         .any(|kept| kept.cluster.as_ref().is_some_and(|cluster| *cluster != uid));
     if other && !held.is_empty() && !args.other_cluster {
         return Err(CommandError::input(
-            "the backup is of another cluster, and this one has keys of its own",
+            "the backup is of another cluster, and this one already has keys",
         )
         .on(cluster.title())
         .hint(
-            "it would open what is sealed for the other; if that is meant, pass --other-cluster",
+            "this cluster would open what is sealed for the other; if you want that, pass --other-cluster",
         ));
     }
     for identity in &mut kept {
         if held.contains(&identity.fingerprint) {
             terminal.note(format_args!(
-                "{} is there already",
+                "{} already exists",
                 identity.fingerprint.short()
             ));
             continue;
@@ -271,7 +271,7 @@ impl Drop for Kept {
 }
 
 fn read_backup(text: &[u8]) -> Result<Vec<Kept>> {
-    let damaged = || CommandError::input("the file is no backup of `seal keys backup`, or damaged");
+    let damaged = || CommandError::input("not a backup of `seal keys backup`, or damaged");
     let mut documents = read_documents(text).map_err(|_| damaged())?;
     let kept: Option<Vec<Kept>> = documents.iter_mut().map(taken).collect();
     // What was not taken out, where one of them is damaged.
@@ -337,8 +337,8 @@ fn decrypt<'a>(
     let ring = ring.map(|identity| identity as &dyn age::Identity);
     let mut reader = decryptor.decrypt(ring).map_err(|error| match error {
         age::DecryptError::NoMatchingKeys => {
-            CommandError::unopened("the backup is encrypted to none of the keys given")
-                .hint("give the recovery key that it was made for with -i FILE")
+            CommandError::unopened("none of the given keys opens the backup")
+                .hint("pass the recovery key of the backup with -i FILE")
         }
         _ => damaged(),
     })?;

@@ -182,16 +182,15 @@ impl Exposed {
     pub(super) fn show(&self, terminal: Terminal) -> Result<()> {
         print(shown(&self.findings))?;
         terminal.note(format_args!(
-            "{} values in {} versions of files, {} of them may be in use; recipients are what files claim",
+            "{} values in {} versions of files, {} of them may be in use; recipients are claims of the files",
             self.findings.len(),
             self.versions,
             self.in_use()
         ));
-        terminal.note("not seen: forks, backups, reflogs, and refs that this clone does not have");
+        terminal
+            .note("not searched: forks, backups, reflogs, and refs that this clone does not have");
         if self.guessed {
-            terminal.note(
-                "-i IDENTITY tells which of those that were sealed anew have another value now",
-            );
+            terminal.note("pass -i FILE to see which of the values sealed anew have changed");
         }
         Ok(())
     }
@@ -245,10 +244,8 @@ impl Leaked {
             );
         }
         if fingerprint.is_none() && !args.classic {
-            return Err(
-                CommandError::usage("nothing that could have leaked is named")
-                    .hint("give the fingerprint of a key, or --classic for all classic keys"),
-            );
+            return Err(CommandError::usage("no key is named")
+                .hint("give the fingerprint of a key, or --classic for all classic keys"));
         }
         Ok(Self {
             fingerprint: fingerprint.map(|text| text.to_ascii_lowercase()),

@@ -27,12 +27,12 @@ pub(super) fn run(args: &RetireArgs, session: Session<'_>) -> Result<()> {
     let terminal = session.terminal;
     let (_, config) = Config::here()?;
     let (cluster, _) =
-        connect_to_write(&args.cluster, config.as_ref(), session, "a key is ended in")?;
+        connect_to_write(&args.cluster, config.as_ref(), session, "retire a key in")?;
     let keys = cluster.sealing_keys()?;
     let key = find(&keys, &args.key)?;
     let name = key.name_any();
     if name == cluster.newest_key(terminal)?.name {
-        return Err(CommandError::input("is the key that the cluster seals to")
+        return Err(CommandError::input("the cluster still seals to this key")
             .on(safe(&name))
             .hint("make a new one first: `seal keys rotate`"));
     }
@@ -50,7 +50,7 @@ pub(super) fn find<'a>(keys: &'a [SealingKey], named: &str) -> Result<&'a Sealin
     let mut meant = keys.iter().filter(is_meant);
     match (meant.next(), meant.next()) {
         (Some(key), None) => Ok(key),
-        _ => Err(CommandError::input("names no key of the cluster, or several")
+        _ => Err(CommandError::input("no key of the cluster matches, or several do")
             .on(safe(named))
             .hint("see `seal keys list`; give its name or the first 16 characters of its fingerprint")),
     }
@@ -61,8 +61,7 @@ pub(super) fn end(cluster: &Cluster, name: &str, terminal: Terminal) -> Result<(
     let (state, message) = cluster.request_state(name, KeyState::Revoked)?;
     if state == Some(KeyState::Revoked) {
         terminal.note(format_args!(
-            "{} is revoked: the cluster opens nothing with it any more; who has it can still read \
-             what is in Git's history",
+            "{} is revoked: the cluster no longer opens anything with it; anyone who has it can still read the values in Git's history",
             printable(name)
         ));
         return Ok(());
@@ -70,6 +69,6 @@ pub(super) fn end(cluster: &Cluster, name: &str, terminal: Terminal) -> Result<(
     Err(
         CommandError::cluster(format_args!("not revoked yet: {}", safe(&message)))
             .on(printable(name))
-            .hint("the cluster revokes it by itself once nothing needs it"),
+            .hint("the cluster revokes the key by itself once nothing needs it"),
     )
 }

@@ -54,14 +54,13 @@ pub(super) fn run(args: &RevokeArgs, session: Session<'_>) -> Result<Verdict> {
     let terminal = session.terminal;
     let (_, config) = Config::here()?;
     let config = config.as_ref();
-    let (cluster, _) = connect_to_write(&args.cluster, config, session, "a key is revoked in")?;
+    let (cluster, _) = connect_to_write(&args.cluster, config, session, "revoke a key in")?;
     let keys = cluster.sealing_keys()?;
     let key = find(&keys, &args.key)?;
     let name = key.name_any();
     let fingerprint = fingerprint(key)?;
     terminal.note(format_args!(
-        "{} ({}): values that it could read stay readable in Git's history for whoever has it; only \
-         another value ends that",
+        "{} ({}): anyone who has this key can still read its values in Git's history; only new values end that",
         printable(&name),
         fingerprint.short()
     ));
@@ -127,9 +126,9 @@ impl Step {
     /// The last one.
     fn revoked(done: bool) -> Self {
         let found = if done {
-            "the cluster opens nothing with it"
+            "the cluster no longer opens anything with it"
         } else {
-            "the cluster refuses"
+            "the cluster refuses to revoke it"
         };
         Self {
             name: "revoke",
@@ -153,7 +152,7 @@ fn fingerprint(key: &SealingKey) -> Result<Fingerprint> {
     let status = key.status.as_ref();
     let text = status.and_then(|status| status.fingerprint.as_deref());
     text.and_then(|text| text.parse().ok()).ok_or_else(|| {
-        CommandError::cluster("has no fingerprint yet")
+        CommandError::cluster("the key has no fingerprint yet")
             .on(printable(&key.name_any()))
             .hint("see `seal keys list`")
     })
@@ -176,12 +175,14 @@ fn rotated(
         let next = if newest.name == name {
             format!("`seal keys rotate --context {context}`")
         } else {
-            format!("`seal keys fetch --context {context} -w {file}`, or take the key out of it")
+            format!(
+                "`seal keys fetch --context {context} -w {file}`, or remove the key from the file"
+            )
         };
         return Ok(Step {
             name: "rotate",
             done: false,
-            found: format!("{file} has it still: new values are sealed to it"),
+            found: format!("{file} still has it: new values are sealed to it"),
             next: Some(next),
         });
     }
@@ -238,7 +239,7 @@ fn resealed(
         name: "reseal",
         done: next.is_none(),
         found: format!(
-            "{} envelopes in {} files claim it, the cluster opens {objects} objects with it",
+            "{} envelopes in {} files claim it, and the cluster opens {objects} objects with it",
             claimed.envelopes, claimed.files
         ),
         next,
@@ -251,12 +252,11 @@ fn changed(exposed: &Exposed) -> Step {
         name: "new values",
         done: in_use == 0,
         found: format!(
-            "{in_use} values that it can read may be in use, {} are gone from the files: end them where \
-             they were used",
+            "{in_use} values that it can read may be in use, {} are gone from the files: invalidate those where they were used",
             exposed.gone()
         ),
         next: (in_use > 0).then(|| {
-            "change these values where they are used, and `seal set` them; -i IDENTITY tells which have another value already".to_owned()
+            "change these values where they are used, and `seal set` them; pass -i FILE to see which have changed already".to_owned()
         }),
     }
 }

@@ -36,7 +36,7 @@ pub(crate) struct RotateArgs {
 pub(super) fn run(args: &RotateArgs, session: Session<'_>) -> Result<()> {
     let Session { global, terminal } = session;
     let (here, config) = Config::here()?;
-    let what = "a new key is made in";
+    let what = "make a new key in";
     let (cluster, name) = connect_to_write(&args.cluster, config.as_ref(), session, what)?;
     // What is in the way is found before there is a new key: other keys than this clone knows too,
     // since the cluster is told of all of them.
@@ -61,7 +61,7 @@ pub(super) fn run(args: &RotateArgs, session: Session<'_>) -> Result<()> {
         Algorithm::Hybrid
     };
     let made = cluster.make_key(algorithm)?;
-    terminal.detail(format_args!("SealingKey {} is made", printable(&made)));
+    terminal.detail(format_args!("SealingKey {} is created", printable(&made)));
     let key = cluster.wait_for_key(&made)?;
     if let Some(entry) = &entry {
         entry.put(&before, &key, &cluster, &here, terminal)?;
@@ -104,7 +104,7 @@ impl Entry<'_> {
         let Self { config, name, file } = self;
         file.replace(before, key).map_err(|error| {
             error.hint(format_args!(
-                "the cluster has the new key already: `seal keys fetch --context {} -w FILE`",
+                "the cluster already has the new key; write it to a file: `seal keys fetch --context {} -w FILE`",
                 safe(cluster.context())
             ))
         })?;
@@ -127,20 +127,19 @@ fn say_what_is_next(
     terminal: Terminal,
 ) {
     terminal.note(format_args!(
-        "new values are sealed to {} now; {} opens what is sealed to it, and nobody seals to it any more",
+        "new values are now sealed to {}; {} still opens what is sealed to it, but nothing new is",
         key.recipient.fingerprint().short(),
         before.recipient.fingerprint().short(),
     ));
     if has_file {
         terminal.note(format_args!(
-            "next: `seal reseal --context {}` (or -i RECOVERY_KEY), commit, and when nothing needs \
-             the old key: `seal keys retire {}`",
+            "next: `seal reseal --context {}` (or -i RECOVERY_KEY), commit, and once nothing needs the old key, `seal keys retire {}`",
             quoted(cluster.context()),
             quoted(&before.name)
         ));
     } else {
         terminal.note(
-            "next: put the public key where the repository keeps it: `seal keys fetch -w FILE`",
+            "next: write the public key to the recipient file of the repository: `seal keys fetch -w FILE`",
         );
     }
 }

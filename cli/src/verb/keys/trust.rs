@@ -33,10 +33,10 @@ pub(super) fn run(args: &TrustArgs, session: Session<'_>) -> Result<()> {
     let Session { global, terminal } = session;
     let (here, config) = Config::here()?;
     let config = config.ok_or_else(|| {
-        CommandError::usage("no .sealkit.yaml that could say whom to trust")
+        CommandError::usage("no .sealkit.yaml names recipients to trust")
             .hint("make one with `seal init`")
     })?;
-    let what = "recipients are named to";
+    let what = "write the trusted recipients to";
     let (cluster, name) = connect_to_write(&args.cluster, Some(&config), session, what)?;
     let mut acceptance = Acceptance::new(args.accept_recipients, terminal);
     acceptance.compare_all(&config, here.root.as_deref())?;

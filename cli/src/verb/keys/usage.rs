@@ -158,6 +158,6 @@ pub(super) fn run(args: &UsageArgs, session: Session<'_>) -> Result<()> {
         ]);
     }
     print(table(&rows))?;
-    terminal.note("objects are those of the cluster that the key really opened; envelopes are what files claim");
+    terminal.note("OBJECTS are those of the cluster that the key opened; ENVELOPES and FILES are claims of the files");
     Ok(())
 }

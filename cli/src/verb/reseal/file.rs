@@ -133,7 +133,7 @@ impl Job {
         let place = &self.file.place;
         outcome.objects += 1;
         let Some(wanted) = &self.wanted else {
-            let detail = "no rule of .sealkit.yaml says whom it should be sealed to";
+            let detail = "no rule of .sealkit.yaml covers the path";
             outcome.find(place, Some(document), "NoRule", detail.to_owned());
             return None;
         };
@@ -158,7 +158,7 @@ impl Job {
             return Ok(());
         }
         let edited = edit_sealed(text, documents, edits).map_err(|error| {
-            CommandError::input(error).hint("seal its values anew into a new file")
+            CommandError::input(error).hint("seal its values again, into a new file")
         })?;
         if mode == Mode::Write {
             // A path that was found in a folder cannot lead elsewhere; one that was named was resolved.
@@ -242,7 +242,7 @@ pub(super) fn enter_again(place: &Location, document: &Document, ids: &[Envelope
     let file = quoted(&place.given.to_string_lossy());
     let name = quoted(document.metadata("name"));
     format!(
-        "; or enter it again: `seal set {file} --name {name} {}{more}`",
+        "; or enter the values again: `seal set {file} --name {name} {}{more}`",
         keys.join(" ")
     )
 }
@@ -347,7 +347,7 @@ impl FileOutcome {
             Fingerprint::short_list(to),
             Fingerprint::short_list(&wanted.fingerprints()),
         );
-        let detail = format!("envelope {id} {verb} {to}, its path is for {wanted}");
+        let detail = format!("envelope {id} {verb} {to}, but its path requires {wanted}");
         self.find(place, Some(document), "NeedsReseal", detail);
     }
 }

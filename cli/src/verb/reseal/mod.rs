@@ -128,18 +128,18 @@ fn means(args: &ResealArgs, session: Session<'_>) -> Result<Means> {
         // A cluster alone.
         (true, true) => {
             let (_, config) = Config::here()?;
-            let what = "envelopes are resealed by";
+            let what = "reseal envelopes through";
             let (cluster, _) =
                 connect_to_write(&args.cluster, config.as_ref(), session, what)?;
             Ok(Means::Cluster(Box::new(Through::new(cluster, global)?)))
         }
         // Both, or neither.
-        (false, true) => Err(CommandError::usage("a private key and a cluster to reseal with")
+        (false, true) => Err(CommandError::usage("both a private key and a cluster to reseal with")
             .hint("choose: the key alone (-i FILE), or the cluster alone, without -i and SEALKIT_IDENTITY_FILE")),
         (true, false) => Err(CommandError::usage("nothing to reseal with")
-            .hint("a private key: -i FILE or SEALKIT_IDENTITY_FILE, the recovery key for instance")
-            .hint("or the cluster itself: --context NAME")
-            .hint("`seal reseal --check` needs neither, and says what there is to do")),
+            .hint("pass a private key, such as the recovery key: -i FILE or SEALKIT_IDENTITY_FILE")
+            .hint("or let the cluster reseal: --context NAME")
+            .hint("`seal reseal --check` needs neither, and lists what needs resealing")),
     }
 }
 
@@ -248,7 +248,7 @@ impl Total {
             if matches!(means, Means::Keys(_)) {
                 ""
             } else {
-                "; recipients are what the files claim, -i proves them"
+                "; recipients are claims of the files: pass -i FILE to prove them"
             }
         ));
         if self.unopened && mode != Mode::Check {
@@ -258,10 +258,10 @@ impl Total {
                 "given"
             };
             return Err(CommandError::unopened(format_args!(
-                "some objects are sealed to none of the keys {whose}, they are as they were"
+                "some objects are sealed to none of the keys {whose}; they stay unchanged"
             ))
             .hint("give the private key of one of their recipients with -i FILE")
-            .hint("or seal their values anew"));
+            .hint("or set their values again with `seal set`"));
         }
         Ok(Verdict::clean_if(self.findings.is_empty()))
     }
@@ -285,8 +285,7 @@ impl Total {
                 ""
             };
             terminal.warning(format_args!(
-                "{would}no longer sealed to {}; whoever has these keys can still read the same values from \
-                 Git's history: change the values if that matters",
+                "{would}no longer sealed to {}; anyone who has these keys can still read the same values in Git's history: change the values if that matters",
                 Fingerprint::short_list(&self.dropped)
             ));
         }

@@ -42,7 +42,7 @@ impl Through {
         let own = cluster.opening_keys()?;
         if own.is_empty() {
             return Err(
-                CommandError::cluster("the cluster has no key that opens anything")
+                CommandError::cluster("the cluster has no key to open envelopes with")
                     .on(cluster.title())
                     .hint("see `seal keys list`"),
             );
@@ -86,7 +86,7 @@ impl Through {
         let keys: Vec<Fingerprint> = self.own.iter().copied().collect();
         (!opens).then(|| {
             format!(
-                "envelope {id} claims to be sealed to {}, the cluster has {}",
+                "envelope {id} claims to be sealed to {}, but the cluster has {}",
                 Fingerprint::short_list(hints),
                 Fingerprint::short_list(&keys)
             )
@@ -182,7 +182,7 @@ impl Through {
             works.into_iter().for_each(|work| send(&sender, work));
             drop(sender);
             let published = publisher.join();
-            published.unwrap_or_else(|_| Err(CommandError::bug("writing broke off")))?;
+            published.unwrap_or_else(|_| Err(CommandError::bug("writing stopped early")))?;
             asked
         })
     }
@@ -289,7 +289,7 @@ impl Work<'_> {
             && files::read_text(&place.given, sealkit_core::manifest::INPUT_BYTES)? != open.text
         {
             return Err(CommandError::input(
-                "the file was changed meanwhile, run it again",
+                "the file changed meanwhile; run this again",
             ));
         }
         self.job
@@ -308,12 +308,12 @@ fn check(
         .map_err(|error| format!("the cluster's answer is refused: {}", error.detail))?;
     if !claim.is_for(wanted) {
         let what = if missing_from(&claim.to, wanted).is_empty() {
-            "it takes nobody out"
+            "it removes no recipients"
         } else {
-            "it adds nobody"
+            "it does not add all of them"
         };
         return Err(format!(
-            "the cluster seals it to {}, its path is for {}: {what}, use a private key (-i FILE)",
+            "the cluster seals it to {}, but its path requires {}: {what}; use a private key (-i FILE)",
             Fingerprint::short_list(&claim.to),
             Fingerprint::short_list(&wanted.fingerprints())
         ));
@@ -351,9 +351,9 @@ mod tests {
         let why = |answer: &Value, indices: &[usize]| {
             check(sealed.id, answer, &set(indices)).unwrap_err()
         };
-        assert!(why(&answer, &[0, 1, 2]).contains("it adds nobody"));
-        assert!(why(&answer, &[0]).contains("it takes nobody out"));
-        assert!(why(&answer, &[0, 2]).contains("it adds nobody"));
+        assert!(why(&answer, &[0, 1, 2]).contains("it does not add all of them"));
+        assert!(why(&answer, &[0]).contains("it removes no recipients"));
+        assert!(why(&answer, &[0, 2]).contains("it does not add all of them"));
         // The hints are right and the stanzas are fewer, or not there at all.
         let one = seal(&values, &context, &set(&[0]), false).unwrap();
         let lying = json!({

@@ -77,17 +77,17 @@ impl Against {
                 let commit = commit.id.get(..12).unwrap_or_default();
                 (
                     "Rollback",
-                    format!("{what} is an old one, last seen in {commit}"),
+                    format!("{what} is an old one, last seen in commit {commit}"),
                 )
             }
             Self::Reused => (
                 "Reused",
                 format!(
-                    "{what} is new, but its envelope {} is not: it was not sealed by seal",
+                    "{what} is new, but its envelope {} is not: `seal` did not seal it",
                     printable(&sealed.0)
                 ),
             ),
-            Self::Moved(from) => ("Moved", format!("{what} stands elsewhere before: {from}")),
+            Self::Moved(from) => ("Moved", format!("{what} was elsewhere before: {from}")),
         }
     }
 }
@@ -112,7 +112,7 @@ impl Baseline {
         })?;
         bar.finish_and_clear();
         let folder = tempfile::tempdir()
-            .map_err(|_| CommandError::input("no temporary folder can be made"))?;
+            .map_err(|_| CommandError::input("a temporary folder cannot be created"))?;
         let config = config(&history, &commit, root, folder.path())?;
         let files = history.files(&commit)?;
         let mut baseline = Self {
@@ -242,7 +242,7 @@ impl Baseline {
             new.filter(|successor| !known.contains(successor))
                 .map(|(who, old, key)| {
                     format!(
-                        "{who} says that {} takes the place of {}",
+                        "{who} names {} as the successor of {}",
                         key.short(),
                         old.short()
                     )
@@ -304,7 +304,7 @@ pub(crate) fn config(
         let parent = path.parent().unwrap_or(folder);
         std::fs::create_dir_all(parent)
             .and_then(|()| std::fs::write(&path, bytes))
-            .map_err(|_| CommandError::input("no temporary file can be written"))
+            .map_err(|_| CommandError::input("a temporary file cannot be written"))
     };
     write(Path::new(FILE_NAME), &text)?;
     let config = Config::load(folder)?;

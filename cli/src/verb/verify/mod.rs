@@ -100,7 +100,7 @@ pub(super) fn run(args: &VerifyArgs, session: Session<'_>) -> Result<Verdict> {
         scanned.files,
         findings.len(),
         if ring.is_empty() {
-            "; recipients are what the files claim, -i proves them"
+            "; recipients are claims of the files: pass -i FILE to prove them"
         } else {
             ""
         }
@@ -171,7 +171,8 @@ impl Verifier {
         }
         for key in base.gone(document) {
             let (key, title) = (printable(&key), document.title());
-            self.terminal.note(format_args!("{key} is gone, {title}"));
+            self.terminal
+                .note(format_args!("{key} was removed, {title}"));
         }
         // The next value that somebody sets goes to whom the request's own config says.
         let wanted = self.wanted.at(place)?;
@@ -186,7 +187,7 @@ impl Verifier {
             .collect();
         if !new.is_empty() {
             let detail = format!(
-                "its path is for {} too, from now on",
+                "new values at this path will also be sealed to {}",
                 Fingerprint::short_list(&new)
             );
             findings.push(("NewRecipient", detail));
@@ -214,7 +215,7 @@ impl Verifier {
                 continue;
             };
             if metadata.is_symlink() && base.had_sealed(&name) {
-                let detail = "a link stands where sealed values were".to_owned();
+                let detail = "a link replaces a file that held sealed values".to_owned();
                 findings.push((name, "Link", detail));
                 continue;
             }
@@ -231,7 +232,7 @@ impl Verifier {
             }
             if is_manifest(&path) && read_documents(&bytes).is_err() {
                 let detail =
-                    "changed, and cannot be read here: other programs may find values in it"
+                    "the file changed and cannot be parsed: other programs may find values in it"
                         .to_owned();
                 findings.push((name.clone(), "Unreadable", detail));
             }
@@ -263,7 +264,7 @@ impl Verifier {
                 Some(bytes) if is_manifest => self.content(place, false, bytes)?,
                 Some(bytes) => self.private_keys(path, bytes),
                 None => {
-                    let detail = "too large: nobody looked into it".to_owned();
+                    let detail = "the file is too large to be checked".to_owned();
                     self.find(path, None, "Unreadable", detail);
                 }
             }
@@ -271,7 +272,7 @@ impl Verifier {
         })?;
         if !self.findings.is_empty() {
             self.terminal.note(
-                "mend it and stage it again, or take it out with `git restore --staged FILE`",
+                "fix the files and stage them again, or unstage them with `git restore --staged FILE`",
             );
         }
         Ok(())
@@ -312,7 +313,8 @@ impl Verifier {
                 self.scanned.objects += 1;
                 self.sealed_secret(place, document)?;
             } else if plain(document).is_some_and(|digest| !self.standing.plain.contains(&digest)) {
-                let detail = "a Secret in plain text: whoever reads the file reads its values";
+                let detail =
+                    "a Secret in plain text: anyone who can read the file can read its values";
                 self.find(path, Some(document), "PlaintextSecret", detail.to_owned());
             }
         }
@@ -354,7 +356,7 @@ impl Verifier {
             Ok(opened) => {
                 for id in &opened.hint_mismatch {
                     let detail =
-                        format!("envelope {id} does not show the recipients that it is sealed to");
+                        format!("envelope {id} lists other recipients than those it is sealed to");
                     self.find(path, Some(document), "HintMismatch", detail);
                 }
                 let proven: Vec<_> = opened
@@ -398,7 +400,7 @@ impl Verifier {
             sorted.sort_unstable();
             if sorted != wanted {
                 let detail = format!(
-                    "envelope {id} {verb} {}, its path is for {}",
+                    "envelope {id} {verb} {}, but its path requires {}",
                     Fingerprint::short_list(&sorted),
                     Fingerprint::short_list(&wanted)
                 );

@@ -57,7 +57,7 @@ impl Index {
         let root = history.root().canonicalize();
         let root = root.unwrap_or_else(|_| history.root().to_owned());
         let folder = tempfile::tempdir()
-            .map_err(|_| CommandError::input("no temporary folder can be made"))?;
+            .map_err(|_| CommandError::input("a temporary folder cannot be created"))?;
         let config = baseline::config(&history, &history.index()?, &root, folder.path())?;
         Ok(Self {
             staged: history.staged()?,
