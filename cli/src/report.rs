@@ -61,7 +61,7 @@ impl Finding {
     }
 }
 
-/// What was looked at.
+/// What was scanned.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub(crate) struct Scanned {
     /// Files with manifests of ours or Secrets in them.

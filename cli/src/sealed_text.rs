@@ -1,5 +1,5 @@
-//! What stands in a file, as text: sealed values and envelopes, told from one another without a
-//! key, and private keys that should not stand there.
+//! The text of a file: its sealed values and envelopes, distinguished without a key, and private
+//! keys that should not be in it.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -9,7 +9,7 @@ use sealkit_core::sealed::{SealedView, age_file_text, envelope_id};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-/// A value is itself wherever it stands: its envelope and its ciphertext, the latter as a digest.
+/// Identifies a value wherever it is: its envelope, and a digest of its ciphertext.
 pub(crate) type ValueId = (String, [u8; 16]);
 
 /// The SealedSecrets of a file; nothing where it cannot be read, which a file of another program
@@ -23,7 +23,7 @@ pub(crate) fn sealed_secrets(bytes: &[u8]) -> Option<Vec<Document>> {
     Some(sealed.collect())
 }
 
-/// Could another reader find a SealedSecret in there? Escapes hide words.
+/// Could another parser find a SealedSecret in it? Escapes hide words.
 pub(crate) fn may_hold_sealed(bytes: &[u8]) -> bool {
     [
         "SealedSecret",

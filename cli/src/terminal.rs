@@ -158,7 +158,7 @@ pub(crate) fn ask_yes(question: &str) -> Result<bool> {
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
-/// One line on stderr. Where nothing can be written there, nobody can be told.
+/// One line on stderr. A failure to write it cannot be reported anywhere.
 fn line(text: impl fmt::Display) {
     let _ = writeln!(anstream::stderr(), "{text}");
 }

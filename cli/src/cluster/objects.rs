@@ -1,4 +1,4 @@
-//! What the cluster says of its SealedSecrets, whether its controller is there, and who may do what.
+//! The SealedSecrets of the cluster, the state of its controller, and who has which rights.
 
 use std::collections::BTreeMap;
 
@@ -215,7 +215,7 @@ impl Cluster {
         })
     }
 
-    /// May everybody who is logged in do that? Not everybody may ask.
+    /// Has every authenticated user this right? The query itself needs a right.
     pub fn everybody_may(&self, grant: Grant<'_>) -> Result<bool> {
         let kind = GroupVersionKind::gvk("authorization.k8s.io", "v1", "SubjectAccessReview");
         let resource = ApiResource::from_gvk(&kind);

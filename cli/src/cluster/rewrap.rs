@@ -105,11 +105,11 @@ impl Cluster {
         asks: &[Ask],
         mut answered: impl FnMut(usize, Answer),
     ) -> Result<()> {
-        // Taken away behind the back of those that are under way.
+        // Answered requests are deleted while others are still running.
         let leaving = RefCell::new(tokio::task::JoinSet::new());
         let failed = Cell::new(false);
         let request = async |batch: Vec<usize>| {
-            // What is under way comes to its end; nothing more is begun.
+            // Running requests finish; no new one is started.
             if failed.get() {
                 return None;
             }
@@ -439,7 +439,7 @@ mod tests {
         assert_eq!(sizes(&many), [200, 200, 50]);
         let large: Vec<Ask> = (0..4).map(|id| ask("a", id, BATCH_BYTES / 2)).collect();
         assert_eq!(sizes(&large), [2, 2]);
-        // One that is too large alone goes alone: the cluster says so.
+        // One that exceeds the limit by itself is sent alone: the cluster refuses it in words.
         assert_eq!(
             sizes(&[ask("a", 1, REWRAP_BYTES * 2), ask("a", 2, 1)]),
             [1, 1]

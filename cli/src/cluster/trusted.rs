@@ -1,4 +1,4 @@
-//! Whom a cluster may seal to beside itself: the ConfigMap `sealkit-recipients`.
+//! The other recipients that a cluster may seal to: the ConfigMap `sealkit-recipients`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,7 @@ const ROLE: &str = "the Role sealkit-trust in the controller's namespace allows 
 /// Field manager of what this command writes.
 const MANAGER: &str = "seal";
 
-/// The ConfigMap as it stands.
+/// The ConfigMap as it was read.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TrustedMap {
     /// Its entries.
@@ -72,7 +72,7 @@ impl Cluster {
             .on(self.title())
             .hint("if Git manages it, print it with -o yaml and commit the result")
         };
-        // Only what changes: what others wrote stays theirs, and goes when they take it out.
+        // Only what changes: entries of others stay theirs, and are gone once they remove them.
         let names: BTreeSet<&String> = old.data.keys().chain(data.keys()).collect();
         let changed: BTreeMap<&String, Option<&String>> = names
             .into_iter()

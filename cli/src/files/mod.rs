@@ -121,7 +121,7 @@ pub(crate) fn replace_unsynced(path: &Path, bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Makes a file that must not be there yet.
+/// Creates a file that must not exist yet.
 pub(crate) fn create(path: &Path, bytes: &[u8], access: Access) -> Result<()> {
     let file = temporary(path, bytes, access).map_err(|error| writing(&error).on(shown(path)))?;
     file.persist_noclobber(path)

@@ -1,4 +1,4 @@
-//! The files of a repository that may hold manifests, and where each lies.
+//! The files of a repository that may hold manifests, and the place of each.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};

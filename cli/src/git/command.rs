@@ -1,4 +1,4 @@
-//! The one way that Git is run.
+//! How this program runs Git, in one place.
 
 use std::ffi::OsStr;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! Git, as this program uses it: where a repository lies, what its history and its index hold, and
-//! what of `seal` it is told to call.
+//! Git, as this program uses it: the place of a repository, its history and its index, and the
+//! commands of `seal` that it runs.
 
 pub(crate) mod command;
 pub(crate) mod history;

@@ -12,7 +12,7 @@ use crate::terminal::shown;
 pub(crate) struct Location {
     /// The path as it was given.
     pub given: PathBuf,
-    /// The file itself, whether it is there or not.
+    /// The file itself, whether it exists or not.
     pub real: PathBuf,
     /// Root of the repository around it.
     pub root: Option<PathBuf>,
@@ -64,7 +64,7 @@ pub(crate) fn root_of(start: &Path) -> Option<PathBuf> {
         .map(Path::to_owned)
 }
 
-/// The error where there has to be a repository.
+/// The error when a repository is required.
 pub(crate) fn no_repository() -> CommandError {
     CommandError::input("not a Git repository").hint("create one first: `git init`")
 }

@@ -1,5 +1,5 @@
 //! What makes Git call `seal`: the drivers that merge and show SealedSecrets, and the hook that
-//! looks at each commit.
+//! checks each commit.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use crate::terminal::{Terminal, shown};
 /// Files that the drivers are for.
 const PATTERNS: [&str; 2] = ["*.sealed.yaml", "*.sealed.yml"];
 
-/// What Git runs before each commit.
+/// The pre-commit hook.
 const HOOK: &str = "\
 #!/bin/sh
 # Keeps plain text out of commits. Written by `seal git install`; `git commit --no-verify` skips it.
@@ -22,7 +22,7 @@ command -v seal > /dev/null || {
 }
 exec seal verify --staged
 ";
-/// What a hook of somebody else has to call.
+/// The command that a foreign hook has to run.
 const CHECK: &str = "seal verify --staged";
 
 /// Sets Git up for this clone, and `.gitattributes` for everybody.
@@ -84,7 +84,7 @@ pub(crate) fn hook(root: &Path) -> Option<Hook> {
     };
     let folder = root.join(folder.trim_end_matches('\n'));
     let own = git_folder(root)?.join("hooks");
-    // It need not be there yet.
+    // It may not exist yet.
     let real = |path: &Path| {
         let parent = path.parent().and_then(|parent| parent.canonicalize().ok());
         let last = path
@@ -117,7 +117,7 @@ fn is_executable(_: &Path) -> bool {
     true
 }
 
-/// A hook of somebody else stays as it is.
+/// A foreign hook stays unchanged.
 fn install_hook(root: &Path, terminal: Terminal) -> Result<()> {
     let unknown = || CommandError::input("Git does not report where its hooks are");
     let hook = hook(root).ok_or_else(unknown)?;

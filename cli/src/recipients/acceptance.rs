@@ -1,4 +1,4 @@
-//! Other recipients than before: a person is told, a program stops.
+//! Recipients that differ from those used before: a person is warned, a program stops.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

@@ -280,7 +280,7 @@ impl Config {
     }
 }
 
-/// Does a file that is there lie outside the folder that it seems to be in?
+/// Is an existing file really outside the folder that its path names?
 fn leads_out(path: &Path, folder: &Path) -> bool {
     let real = path.canonicalize().ok().zip(folder.canonicalize().ok());
     real.is_some_and(|(path, folder)| !path.starts_with(folder))

@@ -195,7 +195,7 @@ pub(crate) fn from_config(config: &Config, clusters: &[String]) -> Result<Chosen
         .cluster_names()
         .filter(|name| !clusters.iter().any(|chosen| chosen == name));
     let others = others.filter_map(|name| {
-        // A key file that is broken is trouble for whom it concerns.
+        // A broken key file is reported where it is used.
         let keys = config.recipients(name).ok()?;
         Some(group(format!("cluster {name}"), &keys))
     });

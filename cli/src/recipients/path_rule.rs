@@ -21,7 +21,7 @@ pub(crate) struct Rule {
     globs: GlobSet,
 }
 
-/// A rule as it stands in the file.
+/// A rule as written in the file.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RuleEntry {

@@ -1,5 +1,5 @@
-//! Whom a cluster should seal to beside itself, by the config of a repository: recovery keys and
-//! the keys of all other clusters.
+//! The other recipients that a cluster should trust, by the config of a repository: the recovery
+//! keys and the keys of all other clusters.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use crate::terminal::{Terminal, quoted, safe, shown};
 /// How the names of the entries of recovery keys begin.
 const RECOVERY: &str = "recovery-";
 
-/// The same on the way, after a key was made or fetched: what cannot be done is said and left.
+/// The same after a key was made or fetched: a failure is a note only.
 pub(crate) fn trust_quietly(cluster: &Cluster, config: &Config, name: &str, terminal: Terminal) {
     let namespace = CONTROLLER_NAMESPACE;
     let done = Wish::of(config, Some(name)).and_then(|wish| {
@@ -34,7 +34,7 @@ pub(crate) fn trust_quietly(cluster: &Cluster, config: &Config, name: &str, term
     }
 }
 
-/// Writes what is wished, where it is not there yet.
+/// Writes the wished entries, unless the cluster has them already.
 pub(crate) fn write(
     cluster: &Cluster,
     namespace: &str,
@@ -65,7 +65,7 @@ pub(crate) fn write(
     Ok(())
 }
 
-/// What the repository wants to stand there.
+/// The entries that the repository wants.
 pub(crate) struct Wish {
     /// By name of the entry.
     entries: BTreeMap<String, Vec<Recipient>>,
@@ -74,7 +74,7 @@ pub(crate) struct Wish {
 }
 
 impl Wish {
-    /// Of all clusters but the one that is told, and of the recovery keys.
+    /// Of all other clusters, and of the recovery keys.
     pub fn of(config: &Config, itself: Option<&str>) -> Result<Self> {
         let mut wish = Self {
             entries: BTreeMap::new(),
@@ -136,9 +136,9 @@ impl Wish {
         for (superseded, (entry, new)) in &self.successors {
             let held = keys_of(old, entry);
             let is_borne_out = match successors.get(superseded) {
-                // It stood where the file stands now.
+                // The entry held it.
                 None => held.iter().any(|key| key.fingerprint() == *superseded),
-                // It is said already, or the one that came between stood there.
+                // The list says so already, or the entry held the key between them.
                 Some(next) => *next == new || held.contains(*next),
             };
             if is_borne_out || replace {

@@ -1,4 +1,4 @@
-//! Sealed objects that go into a file which is there: their values replace those of the same keys,
+//! Sealed objects merged into an existing file: their values replace those of the same keys,
 //! everything else stays.
 
 use std::collections::{BTreeMap, HashMap};

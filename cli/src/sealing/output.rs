@@ -1,4 +1,4 @@
-//! Where sealed objects go: one stream, or files that are there already and keep what is theirs.
+//! The output of sealed objects: one stream, or existing files, whose other content stays.
 
 use std::io::ErrorKind;
 
@@ -19,7 +19,7 @@ pub(crate) struct Update {
     pub place: Location,
     /// All of it.
     pub text: String,
-    /// Envelopes already there that have other recipients, in words.
+    /// Existing envelopes with other recipients, in words.
     pub differences: Vec<String>,
 }
 

@@ -18,7 +18,7 @@ pub(crate) struct SealTarget {
 }
 
 impl SealTarget {
-    /// Scope and names of an object that is there.
+    /// Scope and names of an existing object.
     pub fn of(document: &Document) -> Result<Self> {
         let scope = SealedView::of(&document.object).scope();
         let scope = scope.map_or(Some(Scope::default()), |word| word.as_str()?.parse().ok());

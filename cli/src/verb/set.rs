@@ -52,7 +52,7 @@ pub(super) struct SetArgs {
     pub render: bool,
 }
 
-/// Seals values into an object that is there. Only their lines and envelopes change.
+/// Seals values into an existing object. Only their lines and envelopes change.
 pub(super) fn run(args: &SetArgs, session: Session<'_>) -> Result<()> {
     let Session { global, terminal } = session;
     let place = Location::of(&args.path)?;
@@ -62,7 +62,7 @@ pub(super) fn run(args: &SetArgs, session: Session<'_>) -> Result<()> {
     let (_, document) =
         find_object(&documents, namespace, args.name.as_deref()).map_err(on_file)?;
     let target = SealTarget::of(document).map_err(on_file)?;
-    // Before anybody types a value: what cannot be done should not ask for one.
+    // Checked first: nobody should type a value that cannot be sealed.
     let config = Configs::default().at(&place)?;
     let mut chooser = Chooser::new(&args.to, session);
     let chosen = chooser.choose(config.as_deref(), Some(&place))?;

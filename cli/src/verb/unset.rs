@@ -1,4 +1,4 @@
-//! `seal unset`: takes values out of a file.
+//! `seal unset`: removes values from a file.
 
 use std::path::PathBuf;
 
@@ -26,7 +26,7 @@ pub(super) struct UnsetArgs {
     pub name: Option<String>,
 }
 
-/// Takes values out of an object.
+/// Removes values from an object.
 pub(super) fn run(args: &UnsetArgs, session: Session<'_>) -> Result<()> {
     let Session { global, terminal } = session;
     let place = Location::of(&args.path)?;

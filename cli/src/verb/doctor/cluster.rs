@@ -16,7 +16,7 @@ use crate::terminal::{quoted, safe};
 /// A key that is older ought to be rotated.
 const OLD_DAYS: i64 = 365;
 
-/// What may be asked of whom: nobody but the controller needs it.
+/// Rights that only the controller needs, and that not every user should have.
 const NOT_FOR_EVERYBODY: [(&str, &str, &str); 4] = [
     ("get", "", "secrets"),
     ("patch", "", "configmaps"),

@@ -1,4 +1,4 @@
-//! `seal doctor`: what is wrong with a set-up, and how to mend it. It changes nothing.
+//! `seal doctor`: what is wrong with a set-up, and how to fix it. It changes nothing.
 
 mod cluster;
 mod repository;
@@ -31,7 +31,7 @@ pub(super) struct DoctorArgs {
     pub system_namespace: String,
 }
 
-/// Looks at the repository at hand and at its clusters. Troubles are findings.
+/// Checks the current repository and its clusters. Troubles are findings.
 pub(super) fn run(args: &DoctorArgs, session: Session<'_>) -> Result<Verdict> {
     let Session { global, terminal } = session;
     let mut report = Report::default();
@@ -96,7 +96,7 @@ struct Trouble {
     code: &'static str,
     /// A sentence for people.
     detail: String,
-    /// What mends it: commands, or what to do.
+    /// How to fix it: commands, or what to do.
     mend: Vec<String>,
 }
 
@@ -112,7 +112,7 @@ struct Note {
 struct Report {
     troubles: Vec<Trouble>,
     notes: Vec<Note>,
-    /// What was looked at and is as it should be.
+    /// Checks that passed.
     good: usize,
 }
 
@@ -133,7 +133,7 @@ impl Report {
         });
     }
 
-    /// An error of another verb is trouble here; its hints mend it, or else this.
+    /// Reports the error of another verb as trouble, with its hints or else this as the fix.
     fn failed(&mut self, place: &str, code: &'static str, error: &CommandError, mend: &str) {
         let fallback = [mend.to_owned()];
         let mend = if error.hints().is_empty() {

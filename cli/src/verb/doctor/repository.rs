@@ -19,11 +19,11 @@ use crate::terminal::{quoted, shown};
 
 const PLACE: &str = "repository";
 const CONFIG: &str = "repair .sealkit.yaml by hand; docs/seal.md shows an example";
-/// What mends a key file.
+/// How to repair a key file.
 pub(super) const KEY_FILE: &str =
     "write the public key to it (`seal keys fetch -w FILE`), or remove the file from .sealkit.yaml";
 
-/// Looks at the repository at hand; its config, if it has a good one.
+/// Checks the current repository, and returns its config if that is valid.
 pub(crate) fn observe(report: &mut Report, global: &GlobalArgs) -> Result<Option<Config>> {
     identity_files(report, global);
     let here = Location::of(Path::new("-"))?;
@@ -51,7 +51,7 @@ pub(crate) fn observe(report: &mut Report, global: &GlobalArgs) -> Result<Option
     Ok(Some(config))
 }
 
-/// Key files of people: readable for nobody else.
+/// Private key files: only their owner may read them.
 #[cfg(unix)]
 fn identity_files(report: &mut Report, global: &GlobalArgs) {
     use std::os::unix::fs::PermissionsExt as _;
@@ -100,7 +100,7 @@ fn keys(report: &mut Report, config: &Config) {
     }
 }
 
-/// Is Git of this clone told how to merge?
+/// Does this clone have the merge driver?
 fn drivers(report: &mut Report, root: &Path) {
     let driver = git(root, &["config", "--get", "merge.sealkit.driver"]);
     let attributes = files::read_text(&root.join(".gitattributes"), files::SMALL_FILE);
@@ -197,7 +197,7 @@ struct Counts {
     stale: usize,
     /// Where no rule speaks of their path.
     ruleless: usize,
-    /// Not to be opened by anybody.
+    /// Malformed: no key opens them.
     broken: usize,
     first_error: Option<CommandError>,
 }

@@ -1,4 +1,4 @@
-//! Values from the live Secret, for people whom the cluster lets read it: no private key is needed.
+//! Values from the live Secret, for people who may read it: they need no private key.
 
 use std::collections::BTreeMap;
 

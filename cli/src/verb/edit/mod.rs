@@ -1,5 +1,5 @@
 //! `seal edit`: the values of an object in an editor, with a private key or from the live Secret.
-//! Plaintext lives in a private folder, in memory where the system has one, and goes with it.
+//! Plaintext is in a private folder only, in memory if the system has one, and is removed with it.
 
 mod editor;
 mod live;
@@ -173,7 +173,7 @@ fn sealed(
 
 /// The values as a person left them.
 fn edited(opened: &OpenValues, target: &SealTarget, terminal: Terminal) -> Result<Values> {
-    // Before there is plaintext anywhere.
+    // Before any plaintext is written.
     let mut signals = Signals::caught()?;
     let folder = PrivateFolder::new()?;
     let path = folder.path().join("values.yaml");

@@ -33,7 +33,7 @@ pub(crate) struct MergeDriverArgs {
 }
 
 /// Git's merge driver: values and envelopes are merged key by key, the rest by lines. The result
-/// goes into `ours`. Where a person has to decide, that is a finding, and conflict markers stand there.
+/// is written to `ours`. A conflict that a person has to resolve is a finding, with markers.
 pub(crate) fn merge_driver(args: &MergeDriverArgs, terminal: Terminal) -> Result<Verdict> {
     let read = |path: &Path| files::read_text(path, INPUT_BYTES);
     let texts = [read(&args.base)?, read(&args.ours)?, read(&args.theirs)?];
@@ -56,7 +56,7 @@ pub(crate) fn merge_driver(args: &MergeDriverArgs, terminal: Terminal) -> Result
         }
         return Ok(Verdict::Findings);
     }
-    // Lines that merge can still say what nobody meant.
+    // A merge without conflicts can still change the meaning.
     let documents = read_documents(text.as_bytes()).unwrap_or_default();
     let mut sealed = documents
         .iter()
@@ -81,7 +81,7 @@ fn merge_lines([base, ours, theirs]: &[String; 3]) -> Result<(String, bool)> {
     for (name, text) in [("base", base), ("ours", ours), ("theirs", theirs)] {
         std::fs::write(at(name), text).map_err(|_| failed())?;
     }
-    // Where we are: the configuration there says how conflicts are marked.
+    // Run here, where Git's configuration says how to mark conflicts.
     let output = command(Path::new("."))
         .args([
             "merge-file",

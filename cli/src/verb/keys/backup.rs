@@ -79,7 +79,7 @@ pub(super) fn run(args: &BackupArgs, session: Session<'_>) -> Result<()> {
     let (here, config) = Config::here()?;
     let recipients = recipients(args, config.as_ref())?;
     if args.recipients_files.is_empty() {
-        // All private keys go to whom the config names: as careful as with any value.
+        // The recipients get all private keys: compare them as for any value.
         accept(args, &recipients, &here, session.terminal)?;
     }
     let (cluster, _) = connect_to_write(
@@ -192,7 +192,7 @@ fn encrypted(secrets: Vec<Value>, recipients: &RecipientSet) -> Result<Vec<u8>> 
         .ok_or_else(|| CommandError::bug("the backup cannot be encrypted"))
 }
 
-/// Puts the identities of a backup into a cluster. What is there stays.
+/// Restores the identities of a backup to a cluster. Existing ones stay.
 pub(super) fn restore(args: &RestoreArgs, session: Session<'_>) -> Result<()> {
     let Session { global, terminal } = session;
     if global.identities().next().is_none() {

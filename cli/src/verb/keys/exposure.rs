@@ -35,9 +35,9 @@ pub(crate) struct ExposureArgs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum Fate {
-    /// It stands in HEAD as it is: change it.
+    /// HEAD has it unchanged: change the value.
     Exposed,
-    /// It stands as it is where another branch is: change it.
+    /// Another branch has it unchanged: change the value.
     OnABranch,
     /// Its key has another ciphertext now, with the same value in it: change it.
     SameValue,
@@ -167,7 +167,7 @@ impl Exposed {
         self.findings.iter().filter(in_use).count()
     }
 
-    /// How many stand nowhere any more.
+    /// How many are in no current version.
     pub(super) fn gone(&self) -> usize {
         let gone = |finding: &&Finding| finding.state == Fate::Gone;
         self.findings.iter().filter(gone).count()
@@ -253,7 +253,7 @@ impl Leaked {
         })
     }
 
-    /// Whoever cannot be told apart counts as exposed: an envelope that cannot be read does.
+    /// An envelope that cannot be read counts as exposed.
     fn opens(&self, envelope: &Value) -> bool {
         let hints = envelope.get("recipients").and_then(Value::as_array);
         let named = self.fingerprint.as_ref().is_some_and(|leaked| {
@@ -335,7 +335,7 @@ impl Seen {
 
 /// What HEAD holds.
 struct Now {
-    /// All values, and a file in which each stands.
+    /// All values, and a file that holds each.
     values: HashMap<ValueId, String>,
     /// Values at the tips of all branches.
     branches: HashSet<ValueId>,

@@ -1,5 +1,5 @@
-//! `seal keys revoke`: the whole way of a leaked key, one step after the other. What is done is
-//! seen in the cluster and in the repository, not remembered: run again, it goes on.
+//! `seal keys revoke`: ends a leaked key step by step. Finished steps are found in the cluster and
+//! in the repository, not remembered: a later run continues.
 
 use std::path::PathBuf;
 
@@ -37,7 +37,7 @@ pub(crate) struct RevokeArgs {
     pub cluster: WriteClusterArgs,
 }
 
-/// One step of the way.
+/// One step of the revocation.
 #[derive(Serialize)]
 struct Step {
     name: &'static str,
@@ -49,7 +49,7 @@ struct Step {
     next: Option<String>,
 }
 
-/// Goes as far as everything is done. A key that is not revoked yet is a finding.
+/// Stops at the first step that is not done. A key that is not revoked yet is a finding.
 pub(super) fn run(args: &RevokeArgs, session: Session<'_>) -> Result<Verdict> {
     let terminal = session.terminal;
     let (_, config) = Config::here()?;

@@ -1,4 +1,4 @@
-//! `seal keys trust`: tells a cluster whom it may seal to beside itself when it rewraps.
+//! `seal keys trust`: tells a cluster to which other recipients it may rewrap.
 
 use crate::args::WriteClusterArgs;
 use crate::cluster::{connect_to_write, manifest};
@@ -44,7 +44,7 @@ pub(super) fn run(args: &TrustArgs, session: Session<'_>) -> Result<()> {
     let old = cluster.trusted(&args.system_namespace)?;
     let data = wish.merged(&old.data, args.replace)?;
     if let Some(form) = global.output {
-        // For whoever keeps it in Git: nothing is written then.
+        // For those who keep it in Git: nothing is written to the cluster.
         let map = manifest(&args.system_namespace, &data);
         return print(structured(&map, form)?);
     }

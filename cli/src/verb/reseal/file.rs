@@ -1,4 +1,4 @@
-//! One file: what is not as it should be, and the edit that mends it.
+//! One file: which envelopes need resealing, and the edit that does it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::terminal::quoted;
 /// Keys of values that are named at once.
 const SHOWN_KEYS: usize = 8;
 
-/// A file with SealedSecrets in it, and whom they should be sealed to.
+/// A file with SealedSecrets, and the recipients that its path requires.
 pub(super) struct Job {
     pub(super) file: Found,
     pub(super) wanted: Option<Arc<RecipientSet>>,
@@ -38,10 +38,10 @@ pub(crate) struct FileOutcome {
     pub(super) changed: usize,
     /// Recipients that lose the current revision.
     pub(super) dropped: Vec<Fingerprint>,
-    /// Recipients that come new to an envelope.
+    /// Recipients that are new to an envelope.
     pub(super) added: Vec<Fingerprint>,
     pub(super) findings: Vec<Finding>,
-    /// Is there a finding that a key would mend?
+    /// Would another key resolve a finding?
     pub(super) unopened: bool,
     pub(super) failure: Option<CommandError>,
 }
@@ -121,7 +121,7 @@ impl Job {
         Ok(None)
     }
 
-    /// A SealedSecret that can be resealed, and whom it should be sealed to.
+    /// A SealedSecret that can be resealed, and the recipients that its path requires.
     fn object(
         &self,
         document: &Document,

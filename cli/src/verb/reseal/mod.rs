@@ -1,4 +1,4 @@
-//! `seal reseal`: every envelope sealed to whom its path is for. Values stay as they are.
+//! `seal reseal`: seals every envelope to the recipients of its path. Values stay as they are.
 
 mod file;
 mod through_cluster;

@@ -284,7 +284,7 @@ impl Work<'_> {
                 edits.insert(index, edit);
             }
         }
-        // The cluster takes its time, and somebody may have saved the file meanwhile.
+        // The cluster may take long, and somebody may have saved the file meanwhile.
         if !edits.is_empty()
             && files::read_text(&place.given, sealkit_core::manifest::INPUT_BYTES)? != open.text
         {

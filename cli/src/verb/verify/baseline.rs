@@ -1,5 +1,5 @@
 //! The revision that a pull request is compared with: its values, its config, its keys. What the
-//! request itself says of whom to trust is not believed.
+//! request itself says about trusted recipients is ignored.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Component, Path, PathBuf};
@@ -61,7 +61,7 @@ struct Spot {
 
 /// What is wrong with a value, seen from the revision.
 pub(super) enum Against {
-    /// It was there once, and is not in the revision any more.
+    /// It is in the history, but no longer in the revision.
     Rollback(Commit),
     /// It is new under an envelope that the revision has: no tool of ours makes that.
     Reused,
@@ -169,7 +169,7 @@ impl Baseline {
     pub fn judge(&self, sealed: &ValueId, place: Option<SeenAt<'_>>) -> Option<Against> {
         let Some(spots) = self.values.get(sealed) else {
             return match self.earlier.get(sealed) {
-                // It was there once.
+                // The history has it.
                 Some(commit) => Some(Against::Rollback(commit.clone())),
                 // It never was: its envelope must be new too.
                 None => self
@@ -252,7 +252,7 @@ impl Baseline {
     }
 }
 
-/// Whose key takes whose place, by the words of recipient files: clusters are told of it.
+/// The successors that recipient files name: `seal keys trust` passes them to clusters.
 fn successors(config: &Config) -> Result<HashSet<(String, Fingerprint, Fingerprint)>> {
     let mut found = HashSet::new();
     for (who, path) in config.key_files()? {

@@ -125,7 +125,7 @@ struct Verifier {
 }
 
 impl Verifier {
-    /// From now on another revision says whom to trust. New recipients in the config are findings.
+    /// Takes the trusted recipients from another revision. New ones in the config are findings.
     fn compare_with(&mut self, revision: &str) -> Result<()> {
         let here = Location::of(Path::new("-"))?;
         let root = here.root.clone().ok_or_else(no_repository)?;
@@ -148,7 +148,7 @@ impl Verifier {
         Some(path.to_string_lossy().into_owned())
     }
 
-    /// What the revision says of the values of an object, and of whom its path is for now.
+    /// Compares the values of an object, and the recipients of its path, with the revision.
     fn against_base(&mut self, place: &Location, document: &Document) -> Result<()> {
         let Some(path) = self.in_repository(place) else {
             return Ok(());
@@ -174,7 +174,7 @@ impl Verifier {
             self.terminal
                 .note(format_args!("{key} was removed, {title}"));
         }
-        // The next value that somebody sets goes to whom the request's own config says.
+        // The next value at this path is sealed to the recipients of the request's own config.
         let wanted = self.wanted.at(place)?;
         let wanted = wanted
             .map(|chosen| chosen.set.fingerprints())
@@ -253,7 +253,7 @@ impl Verifier {
     }
 
     /// What is staged: Secrets and private keys that would be committed, and SealedSecrets as ever.
-    /// What was committed before is not told again.
+    /// What was committed before is not reported again.
     fn next_commit(&mut self) -> Result<()> {
         let index = Index::read()?;
         self.wanted = Wanted::by_revision(index.config.clone());
