@@ -203,6 +203,8 @@ impl Replica {
         metrics.leader.set(1);
         // The reconciler of keys acts from here on: it asks which objects use a key.
         leading.send_replace(Some(sealed_secrets));
+        spawn(parts, "freeze", async move { freeze.watch().await });
+        spawn(parts, "Secret", secret_watch.run());
         tokio::pin!(stop);
         tokio::select! {
             () = &mut stop => return Ok(()),
@@ -212,9 +214,6 @@ impl Replica {
                 result.map_err(|_| RunError::Ended(KEYS))?;
             }
         }
-
-        spawn(parts, "freeze", async move { freeze.watch().await });
-        spawn(parts, "Secret", secret_watch.run());
         let mut working = JoinSet::new();
         for part in &reconcilers {
             let running = part.clone().run(metrics.clone());

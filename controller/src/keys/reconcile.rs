@@ -200,9 +200,11 @@ impl KeyReconciler {
     /// Was everything seen that the API server has? Reads names and versions, not the keys.
     async fn is_up_to_date(&self) -> Result<bool, ApiFailure> {
         let identities = ListParams::default().fields(&format!("type={IDENTITY_TYPE}"));
-        let identities = self.secrets.list_metadata(&identities).await?;
-        let keys = ListParams::default();
-        let keys = self.sealing_keys.list_metadata(&keys).await?;
+        let all = ListParams::default();
+        let (identities, keys) = futures::try_join!(
+            self.secrets.list_metadata(&identities),
+            self.sealing_keys.list_metadata(&all),
+        )?;
         Ok(self.seen.has_seen(&identities.items, &keys.items))
     }
 
