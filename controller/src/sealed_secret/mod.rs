@@ -102,31 +102,6 @@ impl SealedSecrets {
         this
     }
 
-    /// The objects that no other key opens. Those that are being deleted need none.
-    fn users(&self, key: &Fingerprint) -> Users {
-        if self.listed.load(Ordering::Relaxed) < self.context.served.len() {
-            return Users::Unknown;
-        }
-        let known = self.known();
-        let named = |which: &dyn Fn(&Known) -> bool| {
-            let live = known.iter().filter(|(_, known)| !known.terminating);
-            let mut names: Vec<String> = live
-                .filter(|(_, known)| which(known))
-                .map(|(key, _)| key.to_string())
-                .collect();
-            names.sort();
-            names
-        };
-        let failing = named(&|known| known.handled.is_none() && known.failures > 0);
-        if !failing.is_empty() {
-            return Users::Failing(failing);
-        }
-        if !named(&|known| known.handled.is_none()).is_empty() {
-            return Users::Unknown;
-        }
-        Users::Known(named(&|known| known.own.needed.contains(key)))
-    }
-
     /// Was this generation of this object reconciled here? One that is being deleted needs no key.
     fn is_reconciled(&self, metadata: &ObjectMeta) -> bool {
         let known = self.known();
@@ -290,8 +265,29 @@ impl Reconciler for SealedSecrets {
 }
 
 impl KeyUsers for SealedSecrets {
+    /// The objects that no other key opens. Those that are being deleted need none.
     fn users_of(&self, key: &Fingerprint) -> Users {
-        self.users(key)
+        if self.listed.load(Ordering::Relaxed) < self.context.served.len() {
+            return Users::Unknown;
+        }
+        let known = self.known();
+        let named = |which: &dyn Fn(&Known) -> bool| {
+            let live = known.iter().filter(|(_, known)| !known.terminating);
+            let mut names: Vec<String> = live
+                .filter(|(_, known)| which(known))
+                .map(|(key, _)| key.to_string())
+                .collect();
+            names.sort();
+            names
+        };
+        let failing = named(&|known| known.handled.is_none() && known.failures > 0);
+        if !failing.is_empty() {
+            return Users::Failing(failing);
+        }
+        if !named(&|known| known.handled.is_none()).is_empty() {
+            return Users::Unknown;
+        }
+        Users::Known(named(&|known| known.own.needed.contains(key)))
     }
 
     fn is_current(&self) -> BoxFuture<'_, Result<bool, ApiFailure>> {
