@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use sealkit_core::keys::Identity;
 use sealkit_core::manifest::{Document, read_documents};
-use sealkit_core::sealed::{SealedView, age_file_text, envelope_id};
+use sealkit_core::sealed::{EnvelopeId, SealedView, age_file_text, envelope_id};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
@@ -29,7 +29,7 @@ pub(crate) fn may_hold_sealed(bytes: &[u8]) -> bool {
         "SealedSecret",
         "sk1.",
         "encryptedData",
-        "sealedKey",
+        "ageFile",
         "\\u00",
         "\\x",
         "\\U00",
@@ -129,19 +129,20 @@ pub(crate) fn plain(document: &Document) -> Option<[u8; 32]> {
 /// All texts that look like sealed values, whatever file they stand in: patches, templates, files
 /// that cannot be read. With the line of each, from 1.
 pub(crate) fn spelled(bytes: &[u8]) -> Vec<(usize, ValueId)> {
+    /// Where the dot behind the id is.
+    const DOT: usize = 4 + EnvelopeId::LENGTH;
     let mut found = Vec::new();
     for (number, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
         let mut rest = line;
         while let Some(at) = rest.windows(4).position(|window| window == b"sk1.") {
             rest = &rest[at..];
-            let id = rest
-                .get(4..20)
-                .filter(|id| id.iter().all(u8::is_ascii_hexdigit));
-            if let Some(id) = id.filter(|_| rest.get(20) == Some(&b'.')) {
+            let id = rest.get(4..DOT).and_then(|id| str::from_utf8(id).ok());
+            let id = id.filter(|id| id.parse::<EnvelopeId>().is_ok());
+            if let Some(id) = id.filter(|_| rest.get(DOT) == Some(&b'.')) {
                 let is_text =
                     |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-                let end = 21 + rest[21..].iter().take_while(is_text).count();
-                let id = String::from_utf8_lossy(id).into_owned();
+                let end = DOT + 1 + rest[DOT + 1..].iter().take_while(is_text).count();
+                let id = id.to_owned();
                 found.push((number + 1, (id, digest(&rest[..end]))));
                 rest = &rest[end..];
             } else {
@@ -201,9 +202,9 @@ mod tests {
 
     #[test]
     fn values_are_found_wherever_they_are_spelled() {
-        let value = "sk1.4be1c07d92aa6f03.AB-_9";
+        let value = "sk1.dkygiqm6nibo27suvpmyknuwvetd3o33.AB-_9";
         let text =
-            format!("x: {value}\n- \"{value}\" {value}, sk1.short sk1.\nsk1.4be1c07d92aa6f0g.A\n");
+            format!("x: {value}\n- \"{value}\" {value}, sk1.short sk1.\nsk1.dkygiqm6nibo27suvpmyknuwvetd3o31.A\n");
         let lines: Vec<usize> = spelled(text.as_bytes())
             .iter()
             .map(|value| value.0)

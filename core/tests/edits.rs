@@ -181,7 +181,7 @@ impl Lines<'_> {
                     .chain(items)
                     .collect()
             };
-            let key = vec![format!("{inner}sealedKey: {}", sealed.envelope.sealed_key)];
+            let key = vec![format!("{inner}ageFile: {}", sealed.envelope.age_file)];
             let fields = if self.layout.key_first {
                 [key, recipients]
             } else {

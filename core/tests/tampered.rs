@@ -85,8 +85,8 @@ fn tamper(world: &World, state: &mut u64) -> (Value, usize) {
         1 => {
             let envelopes = object["spec"]["envelopes"].as_object_mut().unwrap();
             let envelope = envelopes.values_mut().nth(next(state) % 2).unwrap();
-            let text = envelope["sealedKey"].as_str().unwrap().to_owned();
-            envelope["sealedKey"] = flip(&text, state).into();
+            let text = envelope["ageFile"].as_str().unwrap().to_owned();
+            envelope["ageFile"] = flip(&text, state).into();
         }
         // Two values change places.
         2 => {

@@ -143,7 +143,7 @@ fn every_rewrap_has_its_outcome() {
                 assert_eq!(case["expect"], "rewraps", "{name}");
                 assert_eq!(json!(envelope.recipients), case["to"], "{name}");
                 object["spec"]["envelopes"][id] = json!({
-                    "recipients": envelope.recipients, "sealedKey": envelope.sealed_key,
+                    "recipients": envelope.recipients, "ageFile": envelope.age_file,
                 });
                 let expected = &opens[name];
                 let identity = read(expected["identity"].as_str().unwrap());

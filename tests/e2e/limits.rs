@@ -65,9 +65,9 @@ fn malformed_objects_are_invalid_and_harm_no_other() {
     };
     let text = "A".repeat(1_250_000);
     let bad = [
-        ("not base64", in_envelope("sealedKey", json!("?!"))),
-        ("not age", in_envelope("sealedKey", json!("bm90IGFnZQ=="))),
-        ("no key at all", in_envelope("sealedKey", json!(""))),
+        ("not base64", in_envelope("ageFile", json!("?!"))),
+        ("not age", in_envelope("ageFile", json!("bm90IGFnZQ=="))),
+        ("no key at all", in_envelope("ageFile", json!(""))),
         ("no recipients", in_envelope("recipients", json!([]))),
         ("bad recipient", in_envelope("recipients", json!(["XYZ"]))),
         (
@@ -85,7 +85,7 @@ fn malformed_objects_are_invalid_and_harm_no_other() {
             "bad id",
             with(
                 "/spec/envelopes",
-                json!({"ID": {"recipients": [], "sealedKey": ""}}),
+                json!({"ID": {"recipients": [], "ageFile": ""}}),
             ),
         ),
         (
@@ -100,7 +100,7 @@ fn malformed_objects_are_invalid_and_harm_no_other() {
             "bad key name",
             with(
                 "/spec/encryptedData",
-                json!({"a/b": "sk1.0123456789abcdef.AAAA"}),
+                json!({"a/b": "sk1.dkygiqm6nibo27suvpmyknuwvetd3o33.AAAA"}),
             ),
         ),
         (

@@ -58,11 +58,11 @@ fn a_moved_or_altered_value_is_refused() {
 
     let mut envelope = good(&shop, "envelope-bit");
     let envelopes = envelope["spec"]["envelopes"].as_object_mut().unwrap();
-    let sealed_key = &mut envelopes.values_mut().next().unwrap()["sealedKey"];
-    let mut text = sealed_key.as_str().unwrap().as_bytes().to_vec();
+    let age_file = &mut envelopes.values_mut().next().unwrap()["ageFile"];
+    let mut text = age_file.as_str().unwrap().as_bytes().to_vec();
     let at = text.len() - 40;
     text[at] = if text[at] == b'A' { b'B' } else { b'A' };
-    *sealed_key = String::from_utf8(text).unwrap().into();
+    *age_file = String::from_utf8(text).unwrap().into();
     refused(&shop, &envelope, "DecryptFailed");
 }
 

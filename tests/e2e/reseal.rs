@@ -246,7 +246,7 @@ fn a_planted_answer_changes_no_file() {
             for request in plane.api.list(&requests_path("shop")) {
                 let mut envelopes = request["spec"]["envelopes"].clone();
                 for (_, envelope) in envelopes.as_object_mut().unwrap() {
-                    envelope["sealedKey"] = json!("cGxhbnRlZA==");
+                    envelope["ageFile"] = json!("cGxhbnRlZA==");
                 }
                 let status = json!({"status": {"observedGeneration": 1, "envelopes": envelopes}});
                 let _ = plane

@@ -193,11 +193,11 @@ fn a_request_gives_nobody_what_he_could_not_read() {
         ]
     );
     // Under another id, cut, and what is no envelope at all.
-    assert!(error(ask(&shop, "0123456789abcdef", &envelope)).is_some());
+    assert!(error(ask(&shop, "dkygiqm6nibo27suvpmyknuwvetd3o33", &envelope)).is_some());
     let mut cut = envelope.clone();
-    cut["sealedKey"] = json!(&envelope["sealedKey"].as_str().unwrap()[..400]);
+    cut["ageFile"] = json!(&envelope["ageFile"].as_str().unwrap()[..400]);
     assert!(error(ask(&shop, &id, &cut)).is_some());
-    let nonsense = json!({"recipients": [], "sealedKey": "\u{1b}[2J"});
+    let nonsense = json!({"recipients": [], "ageFile": "\u{1b}[2J"});
     let answer = error(ask(&shop, "\u{1b}[2J", &nonsense)).unwrap();
     assert!(!answer.contains('\u{1b}'), "{answer:?}");
 }
@@ -210,7 +210,7 @@ fn a_request_is_never_changed_and_its_limits_hold() {
     let (id, envelope) = envelope_of(&object(&shop.name, Scope::Strict, &to));
     let make = |request: &Value| create(&shop.api, &shop.name, request);
     let made = make(&request([(id.clone(), envelope.clone())])).unwrap();
-    let change = json!({"spec": {"envelopes": {&id: {"sealedKey": "x"}}}});
+    let change = json!({"spec": {"envelopes": {&id: {"ageFile": "x"}}}});
     let refused = shop.api.merge(&path_of(&made), &change).unwrap_err();
     assert!(
         refused.message.contains("a request cannot be changed"),
@@ -219,14 +219,14 @@ fn a_request_is_never_changed_and_its_limits_hold() {
 
     let many = (0..201).map(|at| {
         (
-            format!("{at:016x}"),
-            json!({"recipients": [], "sealedKey": ""}),
+            format!("{at:a>32}"),
+            json!({"recipients": [], "ageFile": ""}),
         )
     });
     assert_eq!(make(&request(many)).unwrap_err().code, 422);
     // Two hundred of three kilobytes each: the schema cannot count bytes.
-    let large = json!({"recipients": [], "sealedKey": "A".repeat(3_000)});
-    let large = request((0..200).map(|at| (format!("{at:016x}"), large.clone())));
+    let large = json!({"recipients": [], "ageFile": "A".repeat(3_000)});
+    let large = request((0..200).map(|at| (format!("{at:a>32}"), large.clone())));
     let answer = wait_answer(&shop.api, &make(&large).unwrap());
     assert_eq!(condition(&answer, "Stalled"), Some("True"));
     assert!(
@@ -265,9 +265,9 @@ fn a_request_is_never_changed_and_its_limits_hold() {
     // A status that somebody planted with the request is not kept.
     let mut planted = request([(id.clone(), envelope)]);
     planted["status"] =
-        json!({"observedGeneration": 1, "envelopes": {&id: {"sealedKey": "planted"}}});
+        json!({"observedGeneration": 1, "envelopes": {&id: {"ageFile": "planted"}}});
     let answer = wait_answer(&shop.api, &make(&planted).unwrap());
-    assert_ne!(answer["status"]["envelopes"][&id]["sealedKey"], "planted");
+    assert_ne!(answer["status"]["envelopes"][&id]["ageFile"], "planted");
 }
 
 #[test]
@@ -280,14 +280,14 @@ fn a_status_that_was_planted_before_the_answer_is_replaced() {
     let (id, envelope) = envelope_of(&object(&shop.name, Scope::Strict, &to));
     let made = create(&shop.api, &shop.name, &request([(id.clone(), envelope)])).unwrap();
     let planted = json!({"status": {"observedGeneration": 1, "envelopes": {
-        &id: {"sealedKey": "planted"}, "another": {"sealedKey": "planted"},
+        &id: {"ageFile": "planted"}, "another": {"ageFile": "planted"},
     }}});
     let path = path_of(&made);
     shop.api.merge(&format!("{path}/status"), &planted).unwrap();
     let _controller = plane.leading_controller();
     wait_until("the answer", || {
         let status = &shop.api.get(&path).unwrap()["status"];
-        status["envelopes"][&id]["sealedKey"] != "planted"
+        status["envelopes"][&id]["ageFile"] != "planted"
             && status["envelopes"]["another"].is_null()
     });
     shop.api.delete(&path).unwrap();

@@ -35,8 +35,8 @@ fn tampered(shop: &Namespace, index: usize) -> Value {
         1 => {
             let envelopes = object["spec"]["envelopes"].as_object_mut().unwrap();
             let envelope = envelopes.values_mut().next().unwrap();
-            let key = envelope["sealedKey"].as_str().unwrap().to_owned();
-            envelope["sealedKey"] = flip(&key, index % (key.len() - 4));
+            let key = envelope["ageFile"].as_str().unwrap().to_owned();
+            envelope["ageFile"] = flip(&key, index % (key.len() - 4));
         }
         2 => object["spec"]["encryptedData"] = json!({"a": values["b"], "b": values["a"]}),
         3 => object["spec"]["encryptedData"] = json!({"c": values["a"], "b": values["b"]}),

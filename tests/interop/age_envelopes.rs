@@ -42,7 +42,7 @@ fn envelopes_of_core_open_with_age_for_each_recipient() {
                 BTreeMap::from([("PASSWORD".to_owned(), Zeroizing::new(b"tr0ub4dor".to_vec()))]);
             let sealed = seal(&values, &context, &set, render).unwrap();
 
-            let file = BASE64_STANDARD.decode(&sealed.envelope.sealed_key).unwrap();
+            let file = BASE64_STANDARD.decode(&sealed.envelope.age_file).unwrap();
             let pairs = identities
                 .iter()
                 .flat_map(|identity| PEERS.map(|peer| (identity, peer)));
@@ -124,7 +124,7 @@ fn armored_files_of_age_are_refused() {
         .unwrap()
         .values_mut()
     {
-        envelope["sealedKey"] = BASE64_STANDARD.encode(&armored).into();
+        envelope["ageFile"] = BASE64_STANDARD.encode(&armored).into();
     }
     assert_eq!(
         SealedObject::parse(&object).unwrap_err().rule,
@@ -136,7 +136,8 @@ fn armored_files_of_age_are_refused() {
 /// `identities`.
 fn object_made_with(peer: Peer, identities: &[Identity], to: &[String]) -> Value {
     let mut random = Random::new();
-    let id = EnvelopeId::random();
+    let key: [u8; 32] = random.bytes(32).try_into().unwrap();
+    let id = EnvelopeId::of(&key, false);
     let envelope = Envelope {
         id: id.as_str(),
         scope: "strict",
@@ -144,7 +145,7 @@ fn object_made_with(peer: Peer, identities: &[Identity], to: &[String]) -> Value
         name: "db",
         render: false,
         to,
-        key: random.bytes(32).try_into().unwrap(),
+        key,
     };
     let file = peer.encrypt(envelope.plaintext().as_bytes(), identities);
     let hints: Vec<_> = identities
@@ -156,7 +157,7 @@ fn object_made_with(peer: Peer, identities: &[Identity], to: &[String]) -> Value
         "shop",
         "db",
         "strict",
-        &json!({id.as_str(): {"recipients": hints, "sealedKey": BASE64_STANDARD.encode(file)}}),
+        &json!({id.as_str(): {"recipients": hints, "ageFile": BASE64_STANDARD.encode(file)}}),
         &json!({"TOKEN": envelope.seal("TOKEN", nonce, b"from another hand")}),
     )
 }

@@ -117,7 +117,7 @@ const DIFFERENCES: [(Rule, &[&str], &str); 5] = [
         "what follows the header is not public text: a fault there needs a key to be reported",
     ),
     (
-        Rule::SealedKeySize,
+        Rule::AgeFileSize,
         &[
             "stream_257_chunks",
             "stream_257_chunks_full",

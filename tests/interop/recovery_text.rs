@@ -35,7 +35,7 @@ fn nine_lines_of_python_and_stock_age_recover_a_value() {
         let place = |name: &str| folder.path().join(name);
         std::fs::write(place("unseal.py"), program).unwrap();
         std::fs::write(place("key.txt"), identity.to_secret_text().as_bytes()).unwrap();
-        let file = BASE64_STANDARD.decode(&sealed.envelope.sealed_key).unwrap();
+        let file = BASE64_STANDARD.decode(&sealed.envelope.age_file).unwrap();
         let mut age = go("age", "age");
         let envelope = run(age.args(["-d", "-i"]).arg(place("key.txt")), &file);
         std::fs::write(place("envelope.json"), envelope).unwrap();

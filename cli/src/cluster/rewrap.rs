@@ -327,9 +327,9 @@ fn answer_of(ask: &Ask, all: &Answers) -> Answer {
         .get(ask.id.as_str())
         .or_else(|| all.get(""))
         .ok_or_else(nothing)?;
-    match (&envelope.sealed_key, &envelope.error) {
-        (Some(sealed_key), None) => {
-            Ok(json!({"recipients": envelope.recipients, "sealedKey": sealed_key}))
+    match (&envelope.age_file, &envelope.error) {
+        (Some(age_file), None) => {
+            Ok(json!({"recipients": envelope.recipients, "ageFile": age_file}))
         }
         (_, Some(error)) => Err(Refused(format!("the cluster says: {}", safe(error)))),
         (None, None) => Err(nothing()),
@@ -420,9 +420,9 @@ mod tests {
 
     #[test]
     fn requests_keep_to_namespaces_ids_and_limits() {
-        let ask = |namespace: &str, id: u64, size: usize| Ask {
+        let ask = |namespace: &str, id: u16, size: usize| Ask {
             namespace: namespace.to_owned(),
-            id: format!("{id:016x}").parse().unwrap(),
+            id: EnvelopeId::of(&[id.to_be_bytes(); 16].concat().try_into().unwrap(), false),
             envelope: Value::Null,
             size,
         };

@@ -82,7 +82,7 @@ fn resource(
 ) -> SealedSecret {
     let envelope = EnvelopeSpec {
         recipients: sealed.envelope.recipients.clone(),
-        sealed_key: sealed.envelope.sealed_key.clone(),
+        age_file: sealed.envelope.age_file.clone(),
     };
     let spec = SealedSecretSpec {
         scope: Some(match target.scope {

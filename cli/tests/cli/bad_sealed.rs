@@ -7,7 +7,7 @@ fn bad_sealed_files_are_refused() {
     // age pads its header at random; two cases need a key that ends in padding.
     let padded = |text: &String| {
         text.lines()
-            .any(|line| line.contains("sealedKey") && line.ends_with('='))
+            .any(|line| line.contains("ageFile") && line.ends_with('='))
     };
     let good = std::iter::repeat_with(|| desk.sealed())
         .find(padded)
@@ -24,7 +24,7 @@ fn bad_sealed_files_are_refused() {
         .as_str()
         .unwrap()
         .to_owned();
-    let key = object["spec"]["envelopes"][&id]["sealedKey"]
+    let key = object["spec"]["envelopes"][&id]["ageFile"]
         .as_str()
         .unwrap()
         .to_owned();
@@ -39,12 +39,12 @@ fn bad_sealed_files_are_refused() {
             "spec has an unknown field \"extra\"",
         ),
         (
-            good.replace("      sealedKey:", "      extra: 1\n      sealedKey:"),
+            good.replace("      ageFile:", "      extra: 1\n      ageFile:"),
             "and nothing else",
         ),
         (
             good.replace(&value, &format!("{value}=")),
-            "must be sk1.<16 hex>.<base64url>",
+            "must be sk1.<envelope id>.<base64url>",
         ),
         (
             good.replace(&value, &value[..value.len() - 7]),
@@ -53,10 +53,10 @@ fn bad_sealed_files_are_refused() {
         (good.replace(&key, &format!("{key}AAAA")), "InvalidSpec"),
         (
             good.replace(&key, &key.replace('=', "")),
-            "sealedKey is not canonical base64",
+            "ageFile is not canonical base64",
         ),
         (
-            good.replace(&format!("\"{id}\":"), "\"0123456789abcdef\":"),
+            good.replace(&format!("\"{id}\":"), "\"dkygiqm6nibo27suvpmyknuwvetd3o33\":"),
             "which is missing",
         ),
         (
@@ -134,7 +134,7 @@ fn a_short_stanza_is_refused() {
         .values()
         .next()
         .unwrap();
-    let key = envelope["sealedKey"].as_str().unwrap();
+    let key = envelope["ageFile"].as_str().unwrap();
     let base64 = base64::prelude::BASE64_STANDARD;
     let file = base64.decode(key).unwrap();
     let text = String::from_utf8_lossy(&file);

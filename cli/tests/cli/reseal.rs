@@ -77,7 +77,7 @@ fn a_rotation_changes_envelopes_and_nothing_else() {
     };
     let only = |lines: Vec<String>| {
         let mut lines = lines.iter().map(|line| line.trim_start());
-        lines.all(|line| line.starts_with("- \"") || line.starts_with("sealedKey: "))
+        lines.all(|line| line.starts_with("- \"") || line.starts_with("ageFile: "))
     };
     assert!(
         only(changed(&old, &new)) && only(changed(&new, &old)),

@@ -326,7 +326,7 @@ fn yaml_keys_that_look_like_something_else_are_quoted() {
         "0x1F",
         "1_000",
         "true",
-        "12e4567890123456",
+        "22e45672345672345672345672345672",
     ];
     let values: Vec<_> = words.iter().map(|word| (*word, "v")).collect();
     let sealed = desk

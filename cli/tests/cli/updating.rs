@@ -219,7 +219,7 @@ fn envelopes_are_counted() {
             .contains("warning: shop/db has 16 envelopes of at most 64")
     );
     fill(15, 64);
-    assert!(desk.read("db.yaml").matches("sealedKey").count() == 64);
+    assert!(desk.read("db.yaml").matches("ageFile").count() == 64);
     let more = secret("db", &[("one-more", "v")]);
     let answer = desk.refused(
         &["-R", "key.pub", "-w", "db.yaml"],
@@ -234,7 +234,7 @@ fn envelopes_are_counted() {
     let several: Vec<_> = several.iter().map(|key| (key.as_str(), "v")).collect();
     desk.pipe(&["-R", "key.pub", "-w", "db.yaml"], secret("db", &several))
         .done();
-    assert_eq!(desk.read("db.yaml").matches("sealedKey").count(), 25);
+    assert_eq!(desk.read("db.yaml").matches("ageFile").count(), 25);
 }
 
 #[test]

@@ -46,7 +46,7 @@ pub(super) fn answer(
         let rewrapped = match rewrapped {
             Ok(envelope) => RewrappedEnvelope {
                 recipients: envelope.recipients,
-                sealed_key: Some(envelope.sealed_key),
+                age_file: Some(envelope.age_file),
                 error: None,
             },
             Err(error) => RewrappedEnvelope {
@@ -194,7 +194,7 @@ mod tests {
         assert_eq!(answer.error, None);
         assert_eq!(answer.recipients, prints(&[&world.new, &world.recovery]));
         object["spec"]["envelopes"][&id] =
-            json!({"recipients": answer.recipients, "sealedKey": answer.sealed_key});
+            json!({"recipients": answer.recipients, "ageFile": answer.age_file});
         for identity in [&world.new, &world.recovery] {
             let ring = KeyRing::new([identity.clone()]).unwrap();
             let opened = open(
@@ -215,7 +215,7 @@ mod tests {
         let (id, object) = object(Scope::Strict, &[&world.new, &world.recovery]);
         let old = entry(&object, &id);
         let answer = world.ask("shop", &id, old.clone());
-        assert_eq!(answer.sealed_key.as_deref(), old["sealedKey"].as_str());
+        assert_eq!(answer.age_file.as_deref(), old["ageFile"].as_str());
     }
 
     #[test]
@@ -254,7 +254,7 @@ mod tests {
             "{error}"
         );
         assert!(error.contains("sealkit-recipients"), "{error}");
-        assert_eq!((answer.recipients.len(), answer.sealed_key), (0, None));
+        assert_eq!((answer.recipients.len(), answer.age_file), (0, None));
     }
 
     #[test]
@@ -272,7 +272,7 @@ mod tests {
         }
         // Under another id.
         let (id, object) = object(Scope::Strict, &[&world.old]);
-        let other = "0123456789abcdef";
+        let other = "dkygiqm6nibo27suvpmyknuwvetd3o33";
         assert!(
             world
                 .ask("shop", other, entry(&object, &id))
@@ -295,17 +295,17 @@ mod tests {
     #[test]
     fn limits_hold() {
         let world = world();
-        let entry = json!({"recipients": [], "sealedKey": "x".repeat(3_000)});
+        let entry = json!({"recipients": [], "ageFile": "x".repeat(3_000)});
         let envelopes = |count: usize| -> Map<String, Value> {
             (0..count)
-                .map(|at| (format!("{at:016x}"), entry.clone()))
+                .map(|at| (format!("{at:a>32}"), entry.clone()))
                 .collect()
         };
         let ask = |count| answer("shop", &envelopes(count), &world.keys, &world.trusted);
         assert!(ask(100).is_ok());
         assert!(ask(150).is_err(), "bytes");
         let small: Map<String, Value> = (0..201)
-            .map(|at| (format!("{at:016x}"), json!({})))
+            .map(|at| (format!("{at:a>32}"), json!({})))
             .collect();
         assert!(
             answer("shop", &small, &world.keys, &world.trusted).is_err(),

@@ -83,7 +83,7 @@ pub struct RewrappedEnvelope {
     pub recipients: Vec<String>,
     /// Standard base64 of a binary age file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sealed_key: Option<String>,
+    pub age_file: Option<String>,
     /// Why there is no new envelope.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,

@@ -95,7 +95,7 @@ pub struct EnvelopeSpec {
     /// Fingerprints of the recipients, one for each stanza in the age file.
     pub recipients: Vec<String>,
     /// Standard base64 of a binary age file.
-    pub sealed_key: String,
+    pub age_file: String,
 }
 
 /// How the Secret is written.

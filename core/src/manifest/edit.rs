@@ -354,7 +354,7 @@ impl<'a> Layout<'a> {
             .find_map(|line| indent(line))?;
         let fields = children(self.lines, body, inner)?;
         let field = |name: &str| fields.iter().find(|field| field.key == name);
-        let (recipients, sealed_key) = (field("recipients")?, field("sealedKey")?);
+        let (recipients, age_file) = (field("recipients")?, field("ageFile")?);
         let line = self.lines[recipients.lines.start];
         let quoted = envelope.recipients.iter().map(|hint| format!("\"{hint}\""));
         let list = if line[key_end(line)?..].trim_start().starts_with('[') {
@@ -374,10 +374,10 @@ impl<'a> Layout<'a> {
             });
             line.to_owned() + &items.collect::<String>()
         };
-        let key = self.scalar(sealed_key, &envelope.sealed_key)?;
+        let key = self.scalar(age_file, &envelope.age_file)?;
         Some([
             (recipients.lines.clone(), list),
-            (sealed_key.lines.clone(), key),
+            (age_file.lines.clone(), key),
         ])
     }
 
@@ -390,7 +390,7 @@ impl<'a> Layout<'a> {
         for recipient in &envelope.recipients {
             block += &format!("{inner}- \"{recipient}\"{end}");
         }
-        block + &format!("{inner}sealedKey: {}{end}", envelope.sealed_key)
+        block + &format!("{inner}ageFile: {}{end}", envelope.age_file)
     }
 }
 
@@ -511,13 +511,13 @@ mod tests {
             "# owned by team shop\napiVersion: sealkit.dev/v1beta1\nkind: SealedSecret\n\
              metadata:\n  name: db # keep\n  namespace: shop\nspec:\n  encryptedData:\n    \
              # the user\n    B: {}   # rotated in May\n    \"D\": {}\n\n  envelopes:\n    \
-             \"{}\":\n      recipients: [\"{}\"]\n      sealedKey: {}\n  template:\n    \
+             \"{}\":\n      recipients: [\"{}\"]\n      ageFile: {}\n  template:\n    \
              metadata:\n      labels: {{team: shop}}\n",
             first.values["B"],
             first.values["D"],
             first.id,
             first.envelope.recipients[0],
-            first.envelope.sealed_key,
+            first.envelope.age_file,
         )
     }
 
@@ -666,7 +666,7 @@ mod tests {
             let lost: Vec<_> = lost.collect();
             assert!(
                 lost.iter().all(|line| line.contains("recipients")
-                    || line.contains("sealedKey")
+                    || line.contains("ageFile")
                     || line.contains("- '")),
                 "{lost:?}"
             );

@@ -3,6 +3,9 @@
 use serde::Serialize;
 use zeroize::Zeroize;
 
+use crate::keys::Fingerprint;
+use crate::sealed::EnvelopeId;
+
 /// Writes objects as a YAML stream that readers of YAML 1.1 and 1.2 understand alike: whatever some
 /// reader might take for a number, a bool, a date or null is quoted, and so are all envelope ids
 /// and fingerprints.
@@ -80,12 +83,10 @@ fn push_line(out: &mut String, line: &str) {
     }
     let (lead, text) = line.split_at(line.len() - content.len());
     let (text, tail) = text.strip_suffix(':').map_or((text, ""), |key| (key, ":"));
-    let hex = text
-        .bytes()
-        .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let is_id = text.parse::<EnvelopeId>().is_ok() || text.parse::<Fingerprint>().is_ok();
     let number = text.bytes().all(|byte| byte.is_ascii_digit());
     out.push_str(lead);
-    if hex && !number && matches!(text.len(), 16 | 32) {
+    if is_id && !number {
         out.extend(["\"", text, "\""]);
     } else {
         out.push_str(text);
@@ -137,16 +138,28 @@ mod tests {
 
     #[test]
     fn ids_and_fingerprints_are_quoted() {
-        for id in [
-            "4be1c07d92aa6f03",
-            "12e4567890123456",
-            "abcdefabcdefabcd",
-            "1234567890123456",
+        for (id, print) in [
+            (
+                "dkygiqm6nibo27suvpmyknuwvetd3o33",
+                "b99cab502b61ae411e7109b89c75b05a",
+            ),
+            (
+                "22e45672345672345672345672345672",
+                "12e45678901234561234567890123456",
+            ),
+            (
+                "abcdefghijklmnopqrstuvwxyzabcdef",
+                "abcdefabcdefabcdabcdefabcdefabcd",
+            ),
+            (
+                "22345672345672345672345672345672",
+                "12345678901234561234567890123456",
+            ),
         ] {
-            let (print, yaml) = (id.repeat(2), |v: Value| to_yaml(&[v]).unwrap());
+            let yaml = |v: Value| to_yaml(&[v]).unwrap();
             let yaml = yaml(json!({"envelopes": {id: {"recipients": [print, print]}}}));
             let want = format!(
-                "envelopes:\n  \"{id}\":\n    recipients:\n    - \"{id}{id}\"\n    - \"{id}{id}\"\n"
+                "envelopes:\n  \"{id}\":\n    recipients:\n    - \"{print}\"\n    - \"{print}\"\n"
             );
             assert_eq!(yaml, want);
         }

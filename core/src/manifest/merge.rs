@@ -294,7 +294,7 @@ mod tests {
                 .to_owned();
         for (letter, to) in wraps {
             text += &format!(
-                "    {}:\n      recipients: [{to}]\n      sealedKey: {to}\n",
+                "    {}:\n      recipients: [{to}]\n      ageFile: {to}\n",
                 id(*letter)
             );
         }

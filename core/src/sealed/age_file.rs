@@ -30,7 +30,7 @@ impl AgeFile {
         let reject = |rule, what: &str| Err(OpenError::new(rule, what));
         let head = &bytes[..bytes.len().min(limits::HEADER_BYTES)];
         let Some(mut rest) = head.strip_prefix(VERSION_LINE) else {
-            return reject(Rule::AgeHeader, "sealedKey is not a binary age v1 file");
+            return reject(Rule::AgeHeader, "ageFile is not a binary age v1 file");
         };
         let mut stanzas = 0;
         let mut accepted = Vec::new();
@@ -64,7 +64,7 @@ impl AgeFile {
         let header_size = head.len() - rest.len() + 48;
         if bytes.len() - header_size > limits::PAYLOAD_BYTES {
             return reject(
-                Rule::SealedKeySize,
+                Rule::AgeFileSize,
                 "the age file is longer than an envelope may be",
             );
         }

@@ -5,35 +5,53 @@ use std::str::FromStr;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use data_encoding::BASE32_NOPAD;
 use rand_core::{OsRng, RngCore};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use super::age_file::{self, AgeFile};
 use super::{Context, OpenError, Rule, Scope, limits};
 use crate::keys::{Fingerprint, KeyType, RecipientSet};
 
-/// Id of an envelope within its object: 16 lower-case hex characters.
+/// First part of what an id is a hash of: what the hash is for.
+const ID_DOMAIN: &[u8] = b"sealkit.dev/v1/id\0";
+
+/// Id of an envelope: 32 characters of lower-case base32 (RFC 4648), which commit to its data key
+/// and to whether templates may read its values. So the text of a value, which names the id,
+/// determines the plaintext (docs/design/format.md, section 7.4).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct EnvelopeId([u8; 16]);
+pub struct EnvelopeId([u8; 32]);
 
 impl EnvelopeId {
-    /// A new random id. Ids of `[0-9e]` only are drawn again, because YAML tools read them as
-    /// numbers.
-    pub fn random() -> Self {
-        loop {
-            let text = format!("{:016x}", OsRng.next_u64());
-            if text.bytes().any(|byte| matches!(byte, b'a'..=b'd' | b'f'))
-                && let Ok(id) = text.parse()
-            {
-                return id;
-            }
-        }
+    /// Characters of every id.
+    pub const LENGTH: usize = 32;
+
+    /// The id of the envelope with this data key, whose values templates may read or may not.
+    pub fn of(data_key: &[u8; 32], render: bool) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(ID_DOMAIN);
+        hash.update([u8::from(render)]);
+        hash.update(data_key);
+        let digest = hash.finalize_reset();
+        // The buffer still holds the data key and is not wiped when dropped: write over it.
+        hash.update([0; 63]);
+        std::hint::black_box(&hash);
+        let mut text = [0; 32];
+        BASE32_NOPAD.encode_mut(&digest[..20], &mut text);
+        text.make_ascii_lowercase();
+        Self(text)
     }
 
-    /// The 16 characters.
+    /// Would YAML tools take it for a number, without quotes?
+    fn reads_as_number(&self) -> bool {
+        self.0.iter().all(|byte| matches!(byte, b'2'..=b'7' | b'e'))
+    }
+
+    /// The 32 characters.
     pub fn as_str(&self) -> &str {
-        // Hex digits by construction.
+        // Letters and digits by construction.
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 }
@@ -42,11 +60,11 @@ impl FromStr for EnvelopeId {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        let bytes: [u8; 16] = text.as_bytes().try_into().map_err(|_| ())?;
-        let hex = bytes
+        let bytes: [u8; 32] = text.as_bytes().try_into().map_err(|_| ())?;
+        let base32 = bytes
             .iter()
-            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        hex.then_some(Self(bytes)).ok_or(())
+            .all(|byte| matches!(byte, b'2'..=b'7' | b'a'..=b'z'));
+        base32.then_some(Self(bytes)).ok_or(())
     }
 }
 
@@ -69,7 +87,7 @@ pub struct SealedEnvelope {
     /// Fingerprints; entry i belongs to the i-th stanza of an accepted type. Not authenticated.
     pub recipients: Vec<String>,
     /// Standard base64 of a binary age v1 file.
-    pub sealed_key: String,
+    pub age_file: String,
 }
 
 /// The data key of an envelope. Wiped when dropped; no Debug, no Serialize.
@@ -115,7 +133,18 @@ struct Fields<'a> {
 }
 
 impl EnvelopePlaintext {
-    pub(super) fn new(
+    /// A new envelope with a fresh data key, and so with a fresh id.
+    pub(super) fn fresh(context: &Context, render: bool, to: Vec<Fingerprint>) -> Self {
+        loop {
+            let key = DataKey::random();
+            let id = EnvelopeId::of(key.bytes(), render);
+            if !id.reads_as_number() {
+                return Self::new(id, context, render, to, key);
+            }
+        }
+    }
+
+    fn new(
         id: EnvelopeId,
         context: &Context,
         render: bool,
@@ -151,7 +180,8 @@ impl EnvelopePlaintext {
         encode(&fields)
     }
 
-    /// Parses strictly: fields, version, grammar, and byte equality with the canonical form.
+    /// Parses strictly: fields, version, grammar, and byte equality with the canonical form. Then
+    /// the id must be that of the data key and of `render`.
     pub(super) fn decode(plaintext: &[u8]) -> Result<Self, OpenError> {
         let malformed = |rule| OpenError::new(rule, "the opened envelope is malformed");
         let fields: Fields<'_> =
@@ -162,12 +192,12 @@ impl EnvelopePlaintext {
         if encode(&fields).as_slice() != plaintext {
             return Err(malformed(Rule::EnvelopeCanonical));
         }
-        let names = || malformed(Rule::EnvelopeNames);
-        let id = fields.id.parse().map_err(|()| names())?;
-        let scope: Scope = fields.scope.parse().map_err(|()| names())?;
-        let context = Context::new(scope, fields.namespace, fields.name).map_err(|_| names())?;
+        let grammar = || malformed(Rule::EnvelopeGrammar);
+        let id = fields.id.parse().map_err(|()| grammar())?;
+        let scope: Scope = fields.scope.parse().map_err(|()| grammar())?;
+        let context = Context::new(scope, fields.namespace, fields.name).map_err(|_| grammar())?;
         if context.namespace() != fields.namespace || context.name() != fields.name {
-            return Err(names());
+            return Err(grammar());
         }
         let to = fields
             .to
@@ -183,6 +213,10 @@ impl EnvelopePlaintext {
         match BASE64_STANDARD.decode_slice(fields.key, key.0.as_mut_slice()) {
             Ok(32) => {}
             _ => return Err(malformed(Rule::EnvelopeKey)),
+        }
+        if EnvelopeId::of(key.bytes(), fields.render) != id {
+            let what = "it holds another data key or another `render` than its id stands for";
+            return Err(OpenError::new(Rule::EnvelopeCommitment, what));
         }
         Ok(Self::new(id, &context, fields.render, to, key))
     }
@@ -203,7 +237,7 @@ impl EnvelopePlaintext {
         let file = age_file::encrypt(&self.encode(), recipients)?;
         Ok(SealedEnvelope {
             recipients: self.to.iter().map(ToString::to_string).collect(),
-            sealed_key: BASE64_STANDARD.encode(file),
+            age_file: BASE64_STANDARD.encode(file),
         })
     }
 }
@@ -259,11 +293,11 @@ impl CheckedEnvelope {
             let entry = entry.as_object().filter(|entry| entry.len() == 2)?;
             Some((
                 entry.get("recipients")?.as_array()?,
-                entry.get("sealedKey")?.as_str()?,
+                entry.get("ageFile")?.as_str()?,
             ))
         };
-        let Some((recipients, sealed_key)) = fields() else {
-            let what = "must have recipients (a list) and sealedKey (a string), and nothing else";
+        let Some((recipients, age_file)) = fields() else {
+            let what = "must have recipients (a list) and ageFile (a string), and nothing else";
             return Err(reject(Rule::EnvelopeEntry, what));
         };
         if !(1..=limits::RECIPIENTS).contains(&recipients.len()) {
@@ -287,12 +321,12 @@ impl CheckedEnvelope {
             return Err(reject(Rule::HintsDuplicate, "names a recipient twice"));
         }
         // Base64 of the largest header and payload.
-        if sealed_key.len() > (limits::HEADER_BYTES + limits::PAYLOAD_BYTES).div_ceil(3) * 4 {
-            return Err(reject(Rule::SealedKeySize, "sealedKey is too long"));
+        if age_file.len() > (limits::HEADER_BYTES + limits::PAYLOAD_BYTES).div_ceil(3) * 4 {
+            return Err(reject(Rule::AgeFileSize, "ageFile is too long"));
         }
         let file = BASE64_STANDARD
-            .decode(sealed_key)
-            .map_err(|_| reject(Rule::SealedKeyBase64, "sealedKey is not canonical base64"))?;
+            .decode(age_file)
+            .map_err(|_| reject(Rule::AgeFileBase64, "ageFile is not canonical base64"))?;
         let file = AgeFile::parse(file).map_err(|error| reject(error.rule, &error.detail))?;
         if file.recipients() != hints.len() {
             return Err(reject(

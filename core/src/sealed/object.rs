@@ -92,7 +92,7 @@ impl SealedObject {
         }
         if let Some(id) = entries.keys().find(|id| id.parse::<EnvelopeId>().is_err()) {
             let id = names::printable(id);
-            let what = format!("envelope id {id:?} is not 16 lower-case hex characters");
+            let what = format!("envelope id {id:?} is not 32 characters of [a-z2-7]");
             return Err(OpenError::new(Rule::EnvelopeId, what));
         }
         let used: BTreeSet<EnvelopeId> = values.values().map(|value| value.id).collect();

@@ -105,7 +105,7 @@ fn holds(
     expected: &EnvelopePlaintext,
 ) -> Result<bool, OpenError> {
     let entry = serde_json::json!({
-        "recipients": envelope.recipients, "sealedKey": envelope.sealed_key,
+        "recipients": envelope.recipients, "ageFile": envelope.age_file,
     });
     let again = unwrap_envelope(id, &entry, ring)?;
     Ok(again.hints_are_true && *again.plaintext.encode() == *expected.encode())

@@ -69,9 +69,9 @@ rules! {
     ScopeWord = InvalidSpec "scope-word",
     /// At most 64 envelopes.
     EnvelopeCount = InvalidSpec "envelope-count",
-    /// An envelope id is 16 lower-case hex characters.
+    /// An envelope id is 32 characters of lower-case base32.
     EnvelopeId = InvalidSpec "envelope-id",
-    /// An envelope is `recipients` and `sealedKey`, nothing else, nothing missing.
+    /// An envelope is `recipients` and `ageFile`, nothing else, nothing missing.
     EnvelopeEntry = InvalidSpec "envelope-entry",
     /// 1 to 32 hints.
     RecipientCount = InvalidSpec "recipient-count",
@@ -81,10 +81,10 @@ rules! {
     HintsDuplicate = InvalidSpec "hints-duplicate",
     /// One hint for each stanza of an accepted type.
     HintsCount = InvalidSpec "hints-count",
-    /// `sealedKey` is canonical standard base64.
-    SealedKeyBase64 = InvalidSpec "sealed-key-base64",
+    /// `ageFile` is canonical standard base64.
+    AgeFileBase64 = InvalidSpec "age-file-base64",
     /// Header and payload within their sizes.
-    SealedKeySize = InvalidSpec "sealed-key-size",
+    AgeFileSize = InvalidSpec "age-file-size",
     /// A strict age v1 header.
     AgeHeader = InvalidSpec "age-header",
     /// At most 64 stanzas.
@@ -120,11 +120,13 @@ rules! {
     /// The envelope is spelt canonically.
     EnvelopeCanonical = DecryptFailed "envelope-canonical",
     /// Id, scope and names in the envelope follow their grammar.
-    EnvelopeNames = DecryptFailed "envelope-names",
+    EnvelopeGrammar = DecryptFailed "envelope-grammar",
     /// `to` is 1 to 32 fingerprints, sorted, unique.
     EnvelopeTo = DecryptFailed "envelope-to",
     /// The data key has 32 bytes.
     EnvelopeKey = DecryptFailed "envelope-key",
+    /// The envelope's id is that of its data key and its `render`.
+    EnvelopeCommitment = DecryptFailed "envelope-commitment",
     /// The envelope was made for this id.
     ContextId = ScopeMismatch "context-id",
     /// The envelope was made for this scope.

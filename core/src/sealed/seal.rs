@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use zeroize::Zeroizing;
 
-use super::envelope::{DataKey, EnvelopePlaintext};
+use super::envelope::EnvelopePlaintext;
 use super::{Context, EnvelopeId, SealedEnvelope, limits, value};
 use crate::keys::RecipientSet;
 use crate::names;
@@ -63,9 +63,8 @@ pub fn seal(
             limit: limits::OBJECT_BYTES,
         });
     }
-    let id = EnvelopeId::random();
-    let to = recipients.fingerprints();
-    let plaintext = EnvelopePlaintext::new(id, context, render, to, DataKey::random());
+    let plaintext = EnvelopePlaintext::fresh(context, render, recipients.fingerprints());
+    let id = plaintext.id;
     let envelope = plaintext.seal(recipients).map_err(|_| SealError::Age)?;
     let values = values
         .iter()

@@ -43,7 +43,7 @@ impl CheckedValue {
                 .then_some((id.parse().ok()?, encoded))
         };
         let (id, encoded) = parts()
-            .ok_or_else(|| reject(Rule::ValueGrammar, "must be sk1.<16 hex>.<base64url>"))?;
+            .ok_or_else(|| reject(Rule::ValueGrammar, "must be sk1.<envelope id>.<base64url>"))?;
         let bytes = BASE64_URL_SAFE_NO_PAD
             .decode(encoded)
             .map_err(|_| reject(Rule::ValueBase64, "is not canonical base64url"))?;
@@ -160,7 +160,7 @@ fn bucket(length: usize) -> usize {
 /// Bytes of the text of a sealed value of `length` bytes, for size estimates before sealing.
 pub(super) fn sealed_text_size(length: usize) -> usize {
     let bytes = NONCE + bucket(LENGTH + length) + TAG;
-    PREFIX.len() + 17 + (bytes * 4).div_ceil(3)
+    PREFIX.len() + 33 + (bytes * 4).div_ceil(3)
 }
 
 #[cfg(test)]
@@ -193,9 +193,10 @@ mod tests {
     #[test]
     fn size_estimates_are_exact() {
         let context = Context::new(super::super::Scope::Strict, "shop", "db").unwrap();
-        let id = EnvelopeId::random();
+        let key = DataKey::random();
+        let id = EnvelopeId::of(key.bytes(), false);
         for length in [0, 1, 60, 61, 1020, 1021, 5000] {
-            let text = seal(&vec![7; length], &DataKey::random(), &context, "K", id).unwrap();
+            let text = seal(&vec![7; length], &key, &context, "K", id).unwrap();
             assert_eq!(text.len(), sealed_text_size(length), "{length}");
         }
     }

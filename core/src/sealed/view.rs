@@ -73,7 +73,7 @@ impl<'a> SealedView<'a> {
 
 /// The age file of an envelope, as it is spelt.
 pub fn age_file_text(envelope: &Value) -> Option<&str> {
-    envelope.get("sealedKey")?.as_str()
+    envelope.get("ageFile")?.as_str()
 }
 
 /// The id of the envelope that the text of a value names.
@@ -91,16 +91,16 @@ mod tests {
     fn what_is_broken_hides_nothing_else() {
         let object = json!({"spec": {
             "scope": 7,
-            "encryptedData": {"a": "sk1.4be1c07d92aa6f03.AB", "b": 1, "c": "odd"},
-            "envelopes": {"4be1c07d92aa6f03": {"sealedKey": "AAAA"}, "x": []},
+            "encryptedData": {"a": "sk1.dkygiqm6nibo27suvpmyknuwvetd3o33.AB", "b": 1, "c": "odd"},
+            "envelopes": {"dkygiqm6nibo27suvpmyknuwvetd3o33": {"ageFile": "AAAA"}, "x": []},
         }});
         let view = SealedView::of(&object);
         let values: Vec<_> = view.values().collect();
-        assert_eq!(values, [("a", "sk1.4be1c07d92aa6f03.AB"), ("c", "odd")]);
-        assert_eq!(envelope_id(values[0].1), Some("4be1c07d92aa6f03"));
+        assert_eq!(values, [("a", "sk1.dkygiqm6nibo27suvpmyknuwvetd3o33.AB"), ("c", "odd")]);
+        assert_eq!(envelope_id(values[0].1), Some("dkygiqm6nibo27suvpmyknuwvetd3o33"));
         assert_eq!(envelope_id(values[1].1), None);
         assert_eq!(view.envelopes().count(), 2);
-        let envelope = view.envelope("4be1c07d92aa6f03").unwrap();
+        let envelope = view.envelope("dkygiqm6nibo27suvpmyknuwvetd3o33").unwrap();
         assert_eq!(age_file_text(envelope), Some("AAAA"));
         assert!(view.target().is_none() && view.scope() == Some(&json!(7)));
         for broken in [

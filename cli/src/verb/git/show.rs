@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::Args;
 use sealkit_core::manifest::{Document, INPUT_BYTES, read_documents, to_yaml};
 use sealkit_core::names::{digest, printable};
-use sealkit_core::sealed::envelope_id;
+use sealkit_core::sealed::{age_file_text, envelope_id};
 use serde_json::{Map, Value, json};
 
 use crate::error::{CommandError, Result};
@@ -73,12 +73,8 @@ fn shortened(document: &Document) -> Value {
     let envelopes = section(&mut object, "envelopes");
     let envelopes = envelopes.into_iter().map(|(id, envelope)| {
         let recipients = envelope.get("recipients").cloned().unwrap_or_default();
-        let sealed_key = envelope.get("sealedKey").and_then(Value::as_str);
-        let sealed_key = short(sealed_key.unwrap_or_default());
-        (
-            id,
-            json!({"recipients": recipients, "sealedKey": sealed_key}),
-        )
+        let age_file = short(age_file_text(&envelope).unwrap_or_default());
+        (id, json!({"recipients": recipients, "ageFile": age_file}))
     });
     let envelopes: Map<String, Value> = envelopes.collect();
     if let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) {

@@ -7,7 +7,7 @@ use clap::Args;
 use sealkit_core::keys::{Fingerprint, KeyRing};
 use sealkit_core::manifest::Document;
 use sealkit_core::names::printable;
-use sealkit_core::sealed::{SealedObject, SealedView};
+use sealkit_core::sealed::{SealedObject, SealedView, age_file_text};
 use serde::Serialize;
 use serde_json::Value;
 use zeroize::Zeroizing;
@@ -273,8 +273,7 @@ impl Leaked {
 /// Has the age file a classic stanza? One that cannot be read counts as one.
 fn is_classic(envelope: &Value) -> bool {
     use base64::Engine as _;
-    let text = envelope.get("sealedKey").and_then(Value::as_str);
-    let file = text.and_then(|text| base64::prelude::BASE64_STANDARD.decode(text).ok());
+    let file = age_file_text(envelope).and_then(|text| base64::prelude::BASE64_STANDARD.decode(text).ok());
     let stanza = b"\n-> X25519 ";
     file.is_none_or(|file| file.windows(stanza.len()).any(|window| window == stanza))
 }

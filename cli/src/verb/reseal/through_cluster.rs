@@ -342,7 +342,7 @@ mod tests {
         let values = BTreeMap::from([("K".to_owned(), Zeroizing::new(b"v".to_vec()))]);
         let sealed = seal(&values, &context, &set(&[0, 1]), false).unwrap();
         let answer = json!({
-            "recipients": sealed.envelope.recipients, "sealedKey": sealed.envelope.sealed_key,
+            "recipients": sealed.envelope.recipients, "ageFile": sealed.envelope.age_file,
         });
         assert_eq!(
             check(sealed.id, &answer, &set(&[0, 1])).unwrap(),
@@ -357,11 +357,11 @@ mod tests {
         // The hints are right and the stanzas are fewer, or not there at all.
         let one = seal(&values, &context, &set(&[0]), false).unwrap();
         let lying = json!({
-            "recipients": sealed.envelope.recipients, "sealedKey": one.envelope.sealed_key,
+            "recipients": sealed.envelope.recipients, "ageFile": one.envelope.age_file,
         });
         assert!(why(&lying, &[0, 1]).contains("refused"));
         let planted =
-            json!({"recipients": sealed.envelope.recipients, "sealedKey": "cGxhbnRlZA=="});
+            json!({"recipients": sealed.envelope.recipients, "ageFile": "cGxhbnRlZA=="});
         assert!(why(&planted, &[0, 1]).contains("refused"));
     }
 }

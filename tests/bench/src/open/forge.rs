@@ -43,9 +43,9 @@ pub struct Envelope {
 impl Forge {
     /// Adds an envelope.
     pub fn envelope(&mut self, shape: &Shape<'_>) -> Result<Envelope> {
-        let id = EnvelopeId::random();
         let mut key = [0; 32];
         OsRng.fill_bytes(&mut key);
+        let id = EnvelopeId::of(&key, false);
         let mut to: Vec<Fingerprint> = shape.recipients.iter().map(|r| r.fingerprint()).collect();
         to.sort_unstable();
         let to: Vec<String> = to
@@ -72,7 +72,7 @@ impl Forge {
         writer.write_all(plaintext.as_bytes())?;
         writer.finish()?;
         let hints: Vec<String> = shape.hints.iter().map(ToString::to_string).collect();
-        let entry = json!({"recipients": hints, "sealedKey": BASE64_STANDARD.encode(file)});
+        let entry = json!({"recipients": hints, "ageFile": BASE64_STANDARD.encode(file)});
         self.envelopes.insert(id.to_string(), entry);
         Ok(Envelope { id, key })
     }
@@ -113,8 +113,8 @@ impl Forge {
 
     /// Fills the object with small values up to the format's limit.
     pub fn fill(&mut self, envelope: &Envelope) -> Result<()> {
-        // `"fill00000":"sk1.<16>.<139>",`
-        const ENTRY: usize = 11 + 1 + 162 + 1;
+        // `"fill00000":"sk1.<32>.<139>",`
+        const ENTRY: usize = 11 + 1 + 178 + 1;
         let size = self.text().len();
         for number in 0..(sealkit_core::sealed::limits::OBJECT_BYTES - size) / ENTRY {
             self.value(envelope, format!("fill{number:05}"))?;

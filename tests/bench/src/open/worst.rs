@@ -207,7 +207,7 @@ fn envelopes(plan: &Plan) -> Result<Object> {
 
 /// As many small values as fit, under names of this length.
 fn values(name: usize) -> Result<Object> {
-    const VALUE: usize = 160;
+    const VALUE: usize = 176;
     let count = (limits::OBJECT_BYTES - 4_000) / (name + VALUE + 6);
     let values: BTreeMap<_, _> = (0..count)
         .map(|number| {

@@ -223,7 +223,7 @@ fn object(name: &str, values: usize, to: &RecipientSet) -> Result<SealedSecret> 
     )?;
     let envelope = EnvelopeSpec {
         recipients: sealed.envelope.recipients,
-        sealed_key: sealed.envelope.sealed_key,
+        age_file: sealed.envelope.age_file,
     };
     let mut object = SealedSecret::new(
         name,

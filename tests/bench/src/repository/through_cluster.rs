@@ -233,7 +233,7 @@ enum Calls {
 impl Bare {
     async fn run(&self, plane: &Plane, requests: usize, envelope: &Value) -> Result<Duration> {
         let envelopes: BTreeMap<String, &Value> = (0..self.envelopes)
-            .map(|index| (format!("{index:016x}"), envelope))
+            .map(|index| (format!("{index:a>32}"), envelope))
             .collect();
         let request = json!({
             "apiVersion": "sealkit.dev/v1beta1", "kind": "RewrapRequest",
