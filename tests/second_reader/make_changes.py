@@ -65,7 +65,7 @@ def rewrap(envelope_id, entry, held, own, newest, recipients, successors):
         {**env, "to": fingerprints, "key": base64.b64encode(env["key"]).decode()})
     file_key = writer.random(16)
     sealed = writer.age_file([writer.stanza(*one.wrap(file_key)) for one in to], file_key, plain)
-    return {"recipients": fingerprints, "sealedKey": base64.b64encode(sealed).decode()}
+    return {"recipients": fingerprints, "ageFile": base64.b64encode(sealed).decode()}
 
 
 # --- rewraps -------------------------------------------------------------------------------------
@@ -139,7 +139,7 @@ def all_rewraps():
     rewraps("revoked-own", "an own key that is held no more is followed all the same",
             sealed(a, b), identity="beta-pq")
     rewraps("namespace-wide", "scope and render stay", sealed(
-        a, scope="namespace-wide", fields=lambda env: {**env, "render": True}))
+        a, scope="namespace-wide", render=True))
     rewraps("cluster-wide", "bound to no names", sealed(a, scope="cluster-wide"))
     rewraps("hints-lie", "the opened `to` decides, whatever the hints say",
             sealed(a, r, hints=lying), trusted=(r,))
@@ -153,12 +153,16 @@ def all_rewraps():
     def other_id():
         made = Object(a)
         old = made.last
-        made.last = writer.new_id()
+        made.last = reader.envelope_id(writer.random(32), False)
         made.envelopes[made.last] = made.envelopes.pop(old)
         for item, text in made.values.items():
             made.values[item] = text.replace(old, made.last)
         return made
     rewraps("other-id", "an envelope under the id of another", other_id)
+    rewraps("other-key", "the data key is not that of the id", sealed(
+        a, fields=lambda env: {**env, "key": base64.b64encode(bytes(32)).decode()}))
+    rewraps("other-render", "another `render` under the same data key", sealed(
+        a, fields=lambda env: {**env, "render": True}))
 
 
 # --- merges --------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ import sys
 
 from nacl import bindings as sodium
 
+import equivocation
 import reader
 import writer
 
@@ -100,7 +101,7 @@ def emit(value, indent=0):
 
 BARE = {"apiVersion", "kind", "metadata", "spec", "status", "name", "namespace", "annotations",
         "managedFields", "scope", "envelopes", "encryptedData", "target", "template", "suspend",
-        "recipients", "sealedKey"}
+        "recipients", "ageFile"}
 
 
 class Object:
@@ -123,29 +124,30 @@ class Object:
         return (scope, self.namespace if scope != "cluster-wide" else "",
                 self.name if scope == "strict" else "")
 
-    def envelope(self, *to, id=None, data_key=None, fields=None, plain=None, stanzas=None,
-                 hints=None, age=None, sealed=None, entry=None, file_key=None):
-        """An envelope for the named keys, in the order of their fingerprints. The functions
-        change it on the way: fields of the plaintext, plaintext, stanza texts, hints, age file,
-        sealedKey, entry."""
-        id = id or writer.new_id()
-        data_key, file_key = data_key or writer.random(32), file_key or writer.random(16)
+    def envelope(self, *to, id=None, data_key=None, render=False, fields=None, plain=None,
+                 stanzas=None, hints=None, age=None, text=None, entry=None):
+        """An envelope for the named keys, in the order of their fingerprints. `id` is where it
+        stands, if not where it belongs. The functions change it on the way: fields of the
+        plaintext, plaintext, stanza texts, hints, age file, its base64, entry."""
+        data_key, file_key = data_key or writer.new_key(render), writer.random(16)
+        own_id = reader.envelope_id(data_key, render)
+        id = id or own_id
         to = sorted(map(key, to), key=lambda one: one.fingerprint)
         scope, namespace, name = self.bound()
-        env = {"v": 1, "id": id, "scope": scope, "namespace": namespace, "name": name,
-               "render": False, "to": [one.fingerprint for one in to],
+        env = {"v": 1, "id": own_id, "scope": scope, "namespace": namespace, "name": name,
+               "render": render, "to": [one.fingerprint for one in to],
                "key": base64.b64encode(data_key).decode()}
         env = fields(env) if fields else env
-        text = json.dumps(env, separators=(",", ":")).encode()
-        text = plain(text) if plain else text
+        json_text = json.dumps(env, separators=(",", ":")).encode()
+        json_text = plain(json_text) if plain else json_text
         body = [writer.stanza(*one.wrap(file_key)) for one in to]
         body = stanzas(body, file_key) if stanzas else body
-        data = writer.age_file(body, file_key, text)
+        data = writer.age_file(body, file_key, json_text)
         data = age(data, file_key) if age else data
         found = [one.fingerprint for one in to]
         found = hints(found) if hints else found
         b64 = base64.b64encode(data).decode()
-        out = {"recipients": found, "sealedKey": sealed(b64) if sealed else b64}
+        out = {"recipients": found, "ageFile": text(b64) if text else b64}
         self.envelopes[id] = entry(out) if entry else out
         self.keys[id] = data_key
         self.last = id
@@ -216,6 +218,23 @@ def flip(data, position, bit=1):
 def next_char(text, alphabet="ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"):
     """Sets an unused trailing bit: same bytes for a careless decoder."""
     return text[:-1] + alphabet[alphabet.index(text[-1]) + 1]
+
+
+def some_id():
+    return reader.envelope_id(writer.random(32), False)
+
+
+def bad_ids(id):
+    """By name: ids that the grammar excludes."""
+    return {"upper": id.upper(), "31": id[:31], "33": id + "a", "empty": "", "newline": id + "\n",
+            "padded": id[:31] + "=", "dash": id[:31] + "-", "hex": "4be1c07d92aa6f03",
+            **{f"digit-{digit}": id[:16] + digit + id[17:] for digit in "0189"}}
+
+
+def ascending_keys(count):
+    """Data keys in the order of their ids."""
+    keys = [writer.new_key(False) for _ in range(count)]
+    return sorted(keys, key=lambda one: reader.envelope_id(one, False))
 
 
 def grease(kind="x-grease", args=("a",), body=b"\x17" * 5):
@@ -304,7 +323,7 @@ def good():
         return o
     case("api-version-other", "alpha-x", "apiVersion is bound to nothing", api)
     case("render-true", "alpha-x", "render has no influence on opening",
-         lambda: Object("alpha-x", fields=lambda e: {**e, "render": True}))
+         lambda: Object("alpha-x", render=True))
     case("other-spec-fields", "alpha-x", "target, template and suspend belong to the resource",
          lambda: (lambda o: (o.spec.update(target={"name": "db-secret"}, suspend=False,
                                            template={"type": "Opaque"}), o)[1])(Object("alpha-x")))
@@ -329,11 +348,11 @@ def good():
              "-._azAZ09", "recipients", "envelopes")
     case("item-keys", "alpha-x", "every legal character, 253 of them, and names that YAML would read as something else",
          lambda: Object("alpha-x", values={i: i.encode() for i in items}))
-    for label, id in (("digits", "4910000000000007"), ("exponent", "12345678901234e5")):
-        case(f"id-{label}", "alpha-x", "an id that YAML would read as a number, quoted",
-             lambda id=id: Object("alpha-x", id=id))
+    for label, id in (("digits", "234567" * 5 + "23"), ("exponent", "2" * 30 + "e5")):
+        case(f"unreferenced-id-{label}", "alpha-x", "an id that YAML would read as a number, quoted",
+             lambda id=id: (lambda o: (o.envelopes.update({id: None}), o)[1])(Object("alpha-x")))
     def unquoted():
-        o = Object("alpha-x", id="4910000000000007", values={"1": b"one", "true": b"yes"})
+        o = Object("alpha-x", values={"1": b"one", "true": b"yes"})
         for name in (o.last, "1", "true"):
             o.change(f'"{name}":', f"{name}:")
         return o
@@ -349,11 +368,13 @@ def good():
     for label, entry in (("entry", {"recipients": 7, "other": [None]}), ("null", None), ("string", "x")):
         def unreferenced(entry=entry):
             o = Object("alpha-x")
-            o.envelopes["00ff00ff00ff00ff"] = entry
+            o.envelopes[some_id()] = entry
             return o
         case(f"unreferenced-{label}", "alpha-x", "the entry of an envelope that no value names is not looked at", unreferenced)
     case("unreferenced-foreign", "alpha-x", "an envelope that no value names is not opened",
          lambda: (lambda o: (o.envelope("stranger-x"), o)[1])(Object("alpha-x")))
+    case("unreferenced-other-key", "alpha-x", "an envelope that no value names is not opened, so its id may be that of another key",
+         lambda: (lambda o: (o.envelope("alpha-x", id=some_id()), o)[1])(Object("alpha-x")))
     case("json-text", "alpha-x", "the object as JSON text", lambda: (
         lambda o: (setattr(o, "text", lambda: json.dumps(o.data()) + "\n"), o)[1])(Object("alpha-x")))
 
@@ -512,12 +533,12 @@ def bad_public():
 
     def envelopes65():
         o = Object(a)
-        o.envelopes.update((f"{i:016x}", None) for i in range(64))
+        o.envelopes.update((some_id(), None) for _ in range(64))
         return o
     case("envelopes-65", a, "65 envelopes, 64 of them unreferenced", envelopes65, "envelope-count")
-    for label, id in (("upper", "00FF00FF00FF00FF"), ("15", "0" * 15), ("17", "0" * 17), ("newline", "00ff00ff00ff00ff\n"), ("empty", "")):
+    for label in bad_ids(""):
         case(f"envelope-id-{label}", a, "the id even of an unreferenced envelope follows the grammar",
-             lambda id=id: (lambda o: (o.envelopes.update({id: None}), o)[1])(Object(a)), "envelope-id")
+             lambda label=label: (lambda o: (o.envelopes.update({bad_ids(some_id())[label]: None}), o)[1])(Object(a)), "envelope-id")
     for label, item in (("empty", ""), ("dot", "."), ("dots", ".."), ("dots-more", "..a"), ("slash", "a/b"), ("254", "k" * 254),
                         ("newline", "a\n"), ("unicode", "é")):
         case(f"item-key-{label}", a, "an item key outside the grammar", lambda item=item: Object(a, values={item: b"x"}), "key-name")
@@ -534,29 +555,35 @@ def bad_public():
     case("value-newline", a, "no line end after a value", value(lambda v: v + "\n"), "value-grammar")
     case("value-padded", a, "no = in a value", value(lambda v: v + "="), "value-grammar")
     case("value-plus", a, "no + in a value", value(lambda v: v[:40] + "+" + v[41:]), "value-grammar")
-    case("value-empty", a, "nothing after the id", value(lambda v: v[:21]), "value-grammar")
+    case("value-empty", a, "nothing after the id", value(lambda v: v[:37]), "value-grammar")
     case("value-extra-part", a, "a fourth part", value(lambda v: v + ".AAAA"), "value-grammar")
-    case("value-id-upper", a, "the id in a value is lower-case", value(lambda v: v[:4] + v[4:20].upper() + v[20:]), "value-grammar")
+    for label in bad_ids(""):
+        case(f"value-id-{label}", a, "the id in a value follows the grammar",
+             value(lambda v, label=label: v[:4] + bad_ids(v[4:36])[label] + v[36:]), "value-grammar")
+    case("id-hex", a, "an id of 16 hex digits, wherever it stands: of value and envelope, the value is named first",
+         lambda: Object(a, id="4be1c07d92aa6f03", fields=lambda e: {**e, "id": "4be1c07d92aa6f03"}), "value-grammar")
     url = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
     case("value-trailing-bits", a, "unused trailing bits are zero", value(lambda v: next_char(v, url)), "value-base64")
     case("value-base64-length", a, "base64 of a length that is 1 modulo 4", value(lambda v: v + "AA"), "value-base64")
     case("value-cut", a, "one byte short of a bucket", value(lambda v: v, raw=lambda r: r[:-1]), "value-size")
     case("value-between", a, "1,025 bytes are no bucket", value(lambda v: v, 1000, raw=lambda r: r + b"\0"), "value-size")
     case("value-short", a, "32 bytes are no bucket", value(lambda v: v, raw=lambda r: r[:72]), "value-size")
-    case("value-tiny", a, "too short to have a nonce and a tag", value(lambda v: v[:21] + "AAAA"), "value-size")
-    case("dangling-id", a, "a value names an envelope that is missing", value(lambda v: "sk1.00ff00ff00ff00ff" + v[20:]), "dangling-id")
+    case("value-tiny", a, "too short to have a nonce and a tag", value(lambda v: v[:37] + "AAAA"), "value-size")
+    case("dangling-id", a, "a value names an envelope that is missing", value(lambda v: f"sk1.{some_id()}" + v[36:]), "dangling-id")
 
     def entry(function):
         return lambda: Object(a, entry=function)
     for label, why, function in (
             ("unknown", "a third field", lambda e: {**e, "comment": "x"}),
-            ("no-hints", "recipients is missing", lambda e: {"sealedKey": e["sealedKey"]}),
-            ("no-key", "sealedKey is missing", lambda e: {"recipients": e["recipients"]}),
+            ("no-hints", "recipients is missing", lambda e: {"ageFile": e["ageFile"]}),
+            ("no-age-file", "ageFile is missing", lambda e: {"recipients": e["recipients"]}),
             ("null", "a referenced entry is null", lambda e: None),
             ("hints-string", "recipients is a string", lambda e: {**e, "recipients": e["recipients"][0]}),
             ("hints-null", "recipients is null", lambda e: {**e, "recipients": None}),
             ("hint-number", "a hint is a number", lambda e: {**e, "recipients": [Raw("1" * 32)]}),
-            ("key-null", "sealedKey is null", lambda e: {**e, "sealedKey": None})):
+            ("age-file-null", "ageFile is null", lambda e: {**e, "ageFile": None}),
+            ("sealed-key", "sealedKey instead of ageFile", lambda e: {"recipients": e["recipients"], "sealedKey": e["ageFile"]}),
+            ("age-file-case", "names of fields are case-sensitive", lambda e: {"recipients": e["recipients"], "agefile": e["ageFile"]})):
         case(f"entry-{label}", a, why, entry(function), "envelope-entry")
 
     case("hints-none", a, "no hint", lambda: Object(a, hints=lambda h: []), "recipient-count")
@@ -574,26 +601,26 @@ def bad_public():
 
     def find_age(pattern):
         """Pad the age file with grease until its base64 fits a pattern."""
-        def make(sealed):
+        def make(change):
             for n in range(64):
                 writer.random = Seeded(f"{pattern} {n}")
                 o = Object(a, stanzas=lambda s, _: s + [grease(body=bytes(n % 7))])
-                text = o.envelopes[o.last]["sealedKey"]
+                text = o.envelopes[o.last]["ageFile"]
                 if re.search(pattern, text):
-                    o.envelopes[o.last]["sealedKey"] = sealed(text)
+                    o.envelopes[o.last]["ageFile"] = change(text)
                     return o
             raise AssertionError(pattern)
-        return lambda sealed: lambda: make(sealed)
-    rule = "sealed-key-base64"
-    case("sealed-key-space", a, "white space in sealedKey", lambda: Object(a, sealed=lambda t: t[:40] + " " + t[40:]), rule)
-    case("sealed-key-newline", a, "a line end after sealedKey", lambda: Object(a, sealed=lambda t: t + "\n"), rule)
-    case("sealed-key-url", a, "the URL-safe alphabet", find_age(r"[+/]")(lambda t: t.replace("+", "-").replace("/", "_")), rule)
-    case("sealed-key-unpadded", a, "padding is missing", find_age("=")(lambda t: t.rstrip("=")), rule)
-    case("sealed-key-padded", a, "padding too many", find_age("[^=]$")(lambda t: t + "="), rule)
-    case("sealed-key-trailing-bits", a, "unused trailing bits are not zero", find_age("[^=]=$")(lambda t: next_char(t[:-1]) + "="), rule)
+        return lambda change: lambda: make(change)
+    rule = "age-file-base64"
+    case("age-file-space", a, "white space in ageFile", lambda: Object(a, text=lambda t: t[:40] + " " + t[40:]), rule)
+    case("age-file-newline", a, "a line end after ageFile", lambda: Object(a, text=lambda t: t + "\n"), rule)
+    case("age-file-url", a, "the URL-safe alphabet", find_age(r"[+/]")(lambda t: t.replace("+", "-").replace("/", "_")), rule)
+    case("age-file-unpadded", a, "padding is missing", find_age("=")(lambda t: t.rstrip("=")), rule)
+    case("age-file-padded", a, "padding too many", find_age("[^=]$")(lambda t: t + "="), rule)
+    case("age-file-trailing-bits", a, "unused trailing bits are not zero", find_age("[^=]=$")(lambda t: next_char(t[:-1]) + "="), rule)
 
     rule = "age-header"
-    case("age-empty", a, "sealedKey is empty", lambda: Object(a, sealed=lambda t: ""), rule)
+    case("age-empty", a, "ageFile is empty", lambda: Object(a, text=lambda t: ""), rule)
 
     def stanzas(function):
         return lambda: Object(a, stanzas=function)
@@ -643,7 +670,7 @@ def bad_public():
     case("age-mac-missing", a, "no MAC", mac_line(lambda m: "\n"), rule)
     case("age-cut", a, "the header has no end", lambda: Object(a, age=lambda d, _: d[:60]), rule)
 
-    rule = "sealed-key-size"
+    rule = "age-file-size"
     case("header-131073", a, "a header of 131,073 bytes", lambda: sized_header(131073), rule)
     case("rest-2049", a, "2,049 bytes after the header", lambda: Object(a, age=lambda d, _: d + bytes(2049 - len(reader.AgeFile(d).rest))), rule)
     case("rest-2049-sealed", a, "2,049 bytes after the header, of which every one belongs to the payload",
@@ -655,6 +682,8 @@ def bad_public():
             ("scrypt", grease("scrypt", ("c2FsdHNhbHRzYWx0c2FsdA", "10"), bytes(32))),
             ("ssh", grease("ssh-ed25519", ("mhir0Q", writer.b64_bare(bytes(32))), bytes(32))),
             ("plugin", grease("piv-p256", ("wVgBlg", "A" * 44), bytes(32))),
+            ("p256tag", grease("p256tag", (writer.b64_bare(bytes(4)), writer.b64_bare(bytes(65))), bytes(32))),
+            ("mlkem768p256tag", grease("mlkem768p256tag", (writer.b64_bare(bytes(4)), writer.b64_bare(bytes(1153))), bytes(32))),
             ("lower-case", grease("x25519", (writer.b64_bare(bytes(32)),), bytes(32))),
             ("upper-case", grease("MLKEM768X25519", (writer.b64_bare(bytes(1120)),), bytes(32))),
             ("grease-word", grease("grease")), ("grease-inside", grease("-grease-1")),
@@ -706,9 +735,10 @@ def bad_keys():
     def second(*to, **options):
         """Two envelopes in the order of their ids; the second with the options."""
         o = Object()
-        o.envelope(a, id="1" + writer.random(8).hex()[1:])
+        first, last = ascending_keys(2)
+        o.envelope(a, data_key=first)
         o.value("A", b"a")
-        o.envelope(*to, id="e" + writer.random(8).hex()[1:], **options)
+        o.envelope(*to, data_key=last, **options)
         o.value("B", b"b")
         return o
     case("one-of-two", a, "one envelope of two has no hint that names a held key: all or nothing", lambda: second("beta-x"), rule)
@@ -716,8 +746,8 @@ def bad_keys():
     def keys_before_open():
         o = second("beta-x")
         first = min(o.envelopes)
-        data = flip(base64.b64decode(o.envelopes[first]["sealedKey"]), -1)
-        o.envelopes[first]["sealedKey"] = base64.b64encode(data).decode()
+        data = flip(base64.b64decode(o.envelopes[first]["ageFile"]), -1)
+        o.envelopes[first]["ageFile"] = base64.b64encode(data).decode()
         return o
     case("keys-before-envelopes", a, "an earlier envelope is damaged, a later one has no held key: keys come first",
          keys_before_open, rule)
@@ -807,9 +837,11 @@ def bad_envelopes():
     rule = "envelope-version"
     for label, v in (("2", 2), ("string", "1"), ("true", True), ("float", 1.5)):
         case(f"plain-v-{label}", a, "v is the number 1", fields(v=v), rule)
-    rule = "envelope-names"
-    case("plain-id-upper", a, "id is not lower-case", fields(id="00FF00FF00FF00FF"), rule)
-    case("plain-id-short", a, "id has 15 characters", fields(id="0" * 15), rule)
+    rule = "envelope-grammar"
+    for label in bad_ids(""):
+        case(f"plain-id-{label}", a, "the id in an envelope follows the grammar", lambda label=label: Object(
+            a, fields=lambda e: {**e, "id": bad_ids(e["id"])[label]}), rule)
+    case("plain-id-null", a, "id is null", fields(id=None), rule)
     case("plain-scope-word", a, "scope is none of the three words", fields(scope="Strict"), rule)
     case("plain-scope-null", a, "scope is null", fields(scope=None), rule)
     case("plain-namespace-empty", a, "a bound namespace is empty", fields(namespace=""), rule)
@@ -841,14 +873,43 @@ def bad_envelopes():
     case("plain-order", a, "another order of fields", lambda: Object(a, fields=lambda e: dict(sorted(e.items()))), rule)
     case("plain-field-twice", a, "a field twice, with the same content", plain(b'"v":1,', b'"v":1,"v":1,'), rule)
 
-    rule = "context-id"
+    rule = "envelope-commitment"
 
-    def other_id():
+    def claimed(to=a, id=None, plain=None, **more):
+        """An envelope that has one id inside and outside, which is not that of its data key."""
+        id = id or some_id()
+        return Object(to, id=id, plain=plain, fields=lambda e: {**e, "id": id, **more})
+    case("commitment-key", a, "object, envelope and values agree on an id that is not the data key's", claimed, rule)
+    case("commitment-key-hybrid", "alpha-pq", "the same under a hybrid key", lambda: claimed("alpha-pq"), rule)
+    for was in (False, True):
+        case(f"commitment-render-{str(not was).lower()}", a, f"a data key sealed with `render` {str(was).lower()}, wrapped anew with the opposite",
+             lambda was=was: Object(a, render=was, fields=lambda e: {**e, "render": not was}), rule)
+    case("commitment-other-key", a, "another data key in an envelope that is otherwise as it was",
+         lambda: Object(a, fields=lambda e: {**e, "key": b64(32)}), rule)
+    case("commitment-before-id", a, "the envelope stands under its key's id and has another one inside: the commitment comes before the comparison",
+         lambda: Object(a, fields=lambda e: {**e, "id": some_id()}), rule)
+    case("commitment-three-ids", a, "the object has one id, the envelope another, its key a third",
+         lambda: Object(a, id=some_id(), fields=lambda e: {**e, "id": some_id()}), rule)
+    case("commitment-before-context", a, "an id that is not the data key's, and an envelope for another object",
+         lambda: claimed(name="other"), rule)
+    case("commitment-number-id", a, "an id that YAML would read as a number: the grammar has it, and nobody finds a data key for it",
+         lambda: claimed(id="2" * 32), rule)
+    case("canonical-before-commitment", a, "a space, and an id that is not the data key's",
+         lambda: claimed(plain=lambda t: t + b" "), "envelope-canonical")
+
+    def equivocal(number):
+        """The object of one of two data keys that open one value text."""
         o = Object()
-        o.envelope(a, fields=lambda e: {**e, "id": "00ff00ff00ff00ff"})
-        o.value("USER")
+        keys, raw, values = equivocation.equivocate(Seeded("equivocation"), o.bound(), "TOKEN", b"what the reviewers were shown")
+        id = reader.envelope_id(keys[0], False)
+        o.envelope(a, id=id, data_key=keys[number], fields=lambda e: {**e, "id": id})
+        o.values["TOKEN"], o.plain["TOKEN"] = writer.value_text(id, raw), values[number]
         return o
-    case("envelope-other-id", a, "the envelope was made for another id; the values for this one", other_id, rule)
+    case("equivocation-one", a, "a value text that two data keys open, under the one whose id it has", lambda: equivocal(0))
+    case("equivocation-two", a, "the same text under the other data key: another value, if nobody looked at the id", lambda: equivocal(1), rule)
+
+    rule = "context-id"
+    case("envelope-other-id", a, "a sound envelope under another id, with values sealed for that id", lambda: Object(a, id=some_id()), rule)
 
     def moved(scope="strict", to_scope=None, namespace="shop", name="db"):
         def make():
@@ -869,15 +930,20 @@ def bad_envelopes():
 
     def two(first, second):
         o = Object()
-        o.envelope(a, id="1" + writer.random(8).hex()[1:], **first)
+        keys = ascending_keys(2)
+        o.envelope(a, data_key=keys[0], **first)
         o.value("A", b"a")
-        o.envelope(a, id="e" + writer.random(8).hex()[1:], **second)
+        o.envelope(a, data_key=keys[1], **second)
         o.value("B", b"b")
         return o
     bad = {"fields": lambda e: {**e, "v": 2}}
     foreign = {"fields": lambda e: {**e, "name": "other"}}
     case("first-envelope-decides", a, "the envelope with the lower id is malformed, the other one foreign", lambda: two(bad, foreign), "envelope-version")
     case("first-envelope-decides-too", a, "the envelope with the lower id is foreign, the other one malformed", lambda: two(foreign, bad), "context-name")
+
+    swapped = {"fields": lambda e: {**e, "key": b64(32)}}
+    case("first-envelope-decides-commitment", a, "the envelope with the lower id is foreign, the other one has another key", lambda: two(foreign, swapped), "context-name")
+    case("commitment-before-next-envelope", a, "the envelope with the lower id has another key, the other one is foreign", lambda: two(swapped, foreign), "envelope-commitment")
 
     def values_last():
         o = two({}, foreign)
@@ -904,7 +970,7 @@ def bad_values():
     case("value-cut-to-bucket", a, "cut to a smaller bucket", value(content=bytes(100), raw=lambda r: r[:104]), rule)
     case("value-extended", a, "extended to a larger bucket", value(raw=lambda r: r + bytes(64)), rule)
     for part, other in (("item", "PASSWORD"), ("scope", "namespace-wide"), ("namespace", "other"), ("name", "other"),
-                        ("envelope_id", "00ff00ff00ff00ff")):
+                        ("envelope_id", reader.envelope_id(bytes(32), False))):
         case(f"value-other-{part.split('_')[0]}", a, f"sealed for another {part.replace('_', ' ')}, under this data key",
              value(aad={part: other}), rule)
     case("value-unbound-name", a, "a namespace-wide value that was sealed with the object's name", lambda: (
@@ -928,7 +994,7 @@ def bad_values():
     def other_envelope():
         o = Object(a)
         o.envelope(a)
-        o.values["USER"] = "sk1." + o.last + o.values["USER"][20:]
+        o.values["USER"] = "sk1." + o.last + o.values["USER"][36:]
         return o
     case("value-other-key", a, "a value that names another envelope than its own", other_envelope, rule)
 

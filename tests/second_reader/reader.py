@@ -347,11 +347,11 @@ def object_size(obj):
 
 SCOPES = ("strict", "namespace-wide", "cluster-wide")
 SPEC_FIELDS = {"scope", "envelopes", "encryptedData", "target", "template", "suspend"}
-ID = re.compile(r"[0-9a-f]{16}")
+ID = re.compile(r"[a-z2-7]{32}")
 HINT = re.compile(r"[0-9a-f]{32}")
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 ITEM_KEY = re.compile(r"[-._a-zA-Z0-9]{1,253}")
-VALUE = re.compile(r"sk1\.([0-9a-f]{16})\.([A-Za-z0-9_-]+)")
+VALUE = re.compile(rf"sk1\.({ID.pattern})\.([A-Za-z0-9_-]+)")
 
 
 def is_string(value):
@@ -433,9 +433,9 @@ class AgeFile:
             raise invalid("age-header", "no stanza")
         self.rest = data[position:]
         if position > MAX_HEADER:
-            raise invalid("sealed-key-size", f"header of {position} bytes")
+            raise invalid("age-file-size", f"header of {position} bytes")
         if len(self.rest) > MAX_REST:
-            raise invalid("sealed-key-size", f"{len(self.rest)} bytes after the header")
+            raise invalid("age-file-size", f"{len(self.rest)} bytes after the header")
         if len(self.stanzas) > 64:
             raise invalid("stanza-count", str(len(self.stanzas)))
 
@@ -541,10 +541,10 @@ class Public:
 
     @staticmethod
     def entry(key, entry):
-        if not isinstance(entry, dict) or set(entry) != {"recipients", "sealedKey"}:
+        if not isinstance(entry, dict) or set(entry) != {"recipients", "ageFile"}:
             raise invalid("envelope-entry", key)
-        hints, sealed = entry["recipients"], entry["sealedKey"]
-        if not isinstance(hints, list) or not all(map(is_string, hints)) or not is_string(sealed):
+        hints, text = entry["recipients"], entry["ageFile"]
+        if not isinstance(hints, list) or not all(map(is_string, hints)) or not is_string(text):
             raise invalid("envelope-entry", key)
         if not 1 <= len(hints) <= 32:
             raise invalid("recipient-count", f"{len(hints)} hints")
@@ -552,9 +552,9 @@ class Public:
             raise invalid("hint-grammar", key)
         if len(set(hints)) != len(hints):
             raise invalid("hints-duplicate", key)
-        data = b64_padded(sealed)
+        data = b64_padded(text)
         if data is None:
-            raise invalid("sealed-key-base64", key)
+            raise invalid("age-file-base64", key)
         age = AgeFile(data)
         if len(age.accepted) != len(hints):
             raise invalid("hints-count", key)
@@ -564,12 +564,18 @@ class Public:
 FIELDS = ["v", "id", "scope", "namespace", "name", "render", "to", "key"]
 
 
+def envelope_id(data_key, render):
+    """The one id that a data key with this `render` can have (5.5)."""
+    digest = hashlib.sha256(b"sealkit.dev/v1/id\0" + bytes([render]) + data_key).digest()
+    return base64.b32encode(digest[:20]).decode().lower()
+
+
 def encode_envelope(env):
     return json.dumps({f: env[f] for f in FIELDS}, separators=(",", ":")).encode()
 
 
 def check_plaintext(plain):
-    """5.1: the fields of an envelope, the data key decoded under "key"."""
+    """5.1 and 5.5: the fields of an envelope, the data key decoded under "key"."""
     try:
         env = json.loads(plain.decode("ascii"))
     except (ValueError, RecursionError):
@@ -581,14 +587,14 @@ def check_plaintext(plain):
     if type(env["render"]) is not bool:
         raise failed("envelope-fields", "render")
     if not is_string(env["id"]) or not ID.fullmatch(env["id"]):
-        raise failed("envelope-names", "id")
+        raise failed("envelope-grammar", "id")
     scope = env["scope"]
     if not is_string(scope) or scope not in SCOPES:
-        raise failed("envelope-names", "scope")
+        raise failed("envelope-grammar", "scope")
     if not (env["namespace"] == "" if scope == "cluster-wide" else is_namespace(env["namespace"])):
-        raise failed("envelope-names", "namespace")
+        raise failed("envelope-grammar", "namespace")
     if not (is_name(env["name"]) if scope == "strict" else env["name"] == ""):
-        raise failed("envelope-names", "name")
+        raise failed("envelope-grammar", "name")
     to = env["to"]
     if (not isinstance(to, list) or not 1 <= len(to) <= 32 or not all(map(is_string, to))
             or not all(map(HINT.fullmatch, to)) or sorted(set(to)) != to):
@@ -598,6 +604,8 @@ def check_plaintext(plain):
         raise failed("envelope-key")
     if encode_envelope(env) != plain:
         raise failed("envelope-canonical")
+    if envelope_id(key, env["render"]) != env["id"]:
+        raise failed("envelope-commitment")
     return {**env, "key": key}
 
 

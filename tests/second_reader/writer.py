@@ -128,11 +128,12 @@ def seal_value(key, aad, plain):
 # --- objects -------------------------------------------------------------------------------------
 
 
-def new_id():
+def new_key(render):
+    """A data key whose id no YAML tool reads as a number (section 7, step 4)."""
     while True:
-        out = random(8).hex()
-        if not re.fullmatch("[0-9e]+", out):
-            return out
+        key = random(32)
+        if not re.fullmatch("[2-7e]+", reader.envelope_id(key, render)):
+            return key
 
 
 def quoted(text):
@@ -151,7 +152,7 @@ def object_yaml(namespace, name, scope, envelopes, values):
                 hints, age = item
                 lines += [f"    {quoted(key)}:",
                           f"      recipients: [{', '.join(map(quoted, hints))}]",
-                          f"      sealedKey: {quoted(base64.b64encode(age).decode())}"]
+                          f"      ageFile: {quoted(base64.b64encode(age).decode())}"]
             else:
                 lines.append(f"    {quoted(key)}: {quoted(item)}")
     return "\n".join(lines) + "\n"
@@ -162,11 +163,13 @@ def seal(request):
     bound_namespace = request["namespace"] if scope != "cluster-wide" else ""
     bound_name = request["name"] if scope == "strict" else ""
     to = recipients(request["recipients"])
-    envelope_id, key, file_key = new_id(), random(32), random(16)
+    render = request.get("render", False)
+    key, file_key = new_key(render), random(16)
+    envelope_id = reader.envelope_id(key, render)
     fingerprints = [one.fingerprint for one in to]
     plaintext = reader.encode_envelope({
         "v": 1, "id": envelope_id, "scope": scope, "namespace": bound_namespace,
-        "name": bound_name, "render": request.get("render", False), "to": fingerprints,
+        "name": bound_name, "render": render, "to": fingerprints,
         "key": base64.b64encode(key).decode()})
     reader.check_plaintext(plaintext)
     values = {}
