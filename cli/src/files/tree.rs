@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use super::reading;
 use crate::error::Result;
-use crate::git::repository::{Location, root_of};
+use crate::git::repository::{Location, Repository};
 use crate::terminal::shown;
 
 /// A file to look at.
@@ -42,8 +42,7 @@ impl Tree {
                 let real = path
                     .canonicalize()
                     .map_err(|error| reading(&error).on(shown(path)))?;
-                let root = root_of(&real);
-                tree.walk(path, &real, root.as_deref())?;
+                tree.walk(path, &real, root_of(&real)?.as_deref())?;
             } else {
                 let place = Location::of(path)?;
                 tree.files.push(Found { place, named: true });
@@ -64,8 +63,9 @@ impl Tree {
             let below = real.join(&name);
             let given = path.strip_prefix(".").map(Path::to_owned).unwrap_or(path);
             if kind.is_dir() && name != ".git" {
-                let nested = below.join(".git").exists().then_some(below.as_path());
-                self.walk(&given, &below, nested.or(root))?;
+                let nested = below.join(".git").exists().then(|| root_of(&below));
+                let nested = nested.transpose()?.flatten();
+                self.walk(&given, &below, nested.as_deref().or(root))?;
             } else if kind.is_file() && is_manifest(&given) {
                 let place = Location {
                     given,
@@ -80,6 +80,11 @@ impl Tree {
         }
         Ok(())
     }
+}
+
+fn root_of(folder: &Path) -> Result<Option<PathBuf>> {
+    let repository = Repository::around(folder)?;
+    Ok(repository.map(|repository| repository.root))
 }
 
 /// Is it YAML or JSON, by its name?

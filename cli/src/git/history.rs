@@ -8,7 +8,7 @@ use std::process::{Child, Stdio};
 use zeroize::Zeroizing;
 
 use super::command::command;
-use super::repository::{no_repository, root_of};
+use super::repository::Repository;
 use crate::error::{CommandError, Result};
 use crate::terminal::safe;
 
@@ -57,7 +57,7 @@ impl History {
 
     /// The history around this folder, of which the latest is enough.
     pub fn around(folder: &Path) -> Result<Self> {
-        let root = root_of(folder).ok_or_else(no_repository)?;
+        let root = Repository::required(folder)?.root;
         Ok(Self { root })
     }
 

@@ -1,11 +1,14 @@
-//! Where a path lies: its repository, and what it really points to.
+//! Where a path lies: its repository, as Git sees it, and what it really points to.
 
+use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{LazyLock, Mutex, PoisonError};
 
-use super::command::git;
+use super::command::{self, git};
 use crate::error::{CommandError, Result};
 use crate::files::reading;
-use crate::terminal::shown;
+use crate::terminal::{safe, shown};
 
 /// A path to write to or to find rules for, with symbolic links resolved.
 #[derive(Clone, Debug)]
@@ -24,11 +27,8 @@ impl Location {
         let unreadable = |error: &std::io::Error| reading(error).on(shown(path));
         let absolute = std::path::absolute(path).map_err(|error| unreadable(&error))?;
         let lexical = clean(&absolute);
-        let root = lexical.parent().and_then(root_of);
-        let root = match root.map(|root| root.canonicalize()).transpose() {
-            Ok(root) => root,
-            Err(error) => return Err(unreadable(&error)),
-        };
+        let repository = lexical.parent().map(Repository::around).transpose()?;
+        let root = repository.flatten().map(|repository| repository.root);
         let real = resolve(&absolute).map_err(|error| unreadable(&error))?;
         if let Some(root) = root.as_ref().filter(|root| !real.starts_with(root)) {
             return Err(
@@ -56,12 +56,128 @@ impl Location {
     }
 }
 
-/// The folder that has `.git` in it: this one or the nearest above.
+/// A repository with a work tree.
+#[derive(Clone, Debug)]
+pub(crate) struct Repository {
+    /// Root of the work tree, with symbolic links resolved.
+    pub root: PathBuf,
+    /// The Git folder that all work trees of a clone share.
+    common: PathBuf,
+}
+
+/// What Git said of each folder that has `.git` in it, in this run.
+static KNOWN: Mutex<BTreeMap<PathBuf, Option<Repository>>> = Mutex::new(BTreeMap::new());
+
+impl Repository {
+    /// The repository around a folder, which need not exist. Git decides whether it is one, and
+    /// whether its owner may be trusted: whoever owns it chooses recipients. A refusal is an error,
+    /// or another config would hold unseen.
+    pub fn around(start: &Path) -> Result<Option<Self>> {
+        let mut above = start.ancestors();
+        let Some(folder) = above.find(|folder| folder.join(".git").exists()) else {
+            return named_by_environment(start);
+        };
+        // The nearest wins, as in a submodule during a hook of its parent.
+        if let Some(named) = named_by_environment(start)?
+            && folder
+                .canonicalize()
+                .is_ok_and(|folder| named.root.starts_with(folder))
+        {
+            return Ok(Some(named));
+        }
+        let lock = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = lock().get(folder) {
+            return Ok(known.clone());
+        }
+        let repository = ask(command::apart(folder), folder)?;
+        if let Some(repository) = &repository {
+            let inside = folder.canonicalize();
+            if !inside.is_ok_and(|folder| folder.starts_with(&repository.root)) {
+                let what = "the work tree of this repository is elsewhere";
+                return Err(CommandError::input(what)
+                    .on(shown(folder))
+                    .hint("see `git config core.worktree`"));
+            }
+        }
+        lock().insert(folder.to_owned(), repository.clone());
+        Ok(repository)
+    }
+
+    /// The same where a repository is required.
+    pub fn required(start: &Path) -> Result<Self> {
+        Self::around(start)?.ok_or_else(no_repository)
+    }
+}
+
+/// The repository that `GIT_DIR` and `GIT_WORK_TREE` name, if the folder is in its work tree.
+pub(super) fn named_by_environment(folder: &Path) -> Result<Option<Repository>> {
+    static NAMED: LazyLock<Result<Option<Repository>>> = LazyLock::new(|| {
+        if !command::names_repository() {
+            return Ok(None);
+        }
+        let here = Path::new(".");
+        let here = here.canonicalize().map_err(|error| reading(&error))?;
+        ask(command::named(&here), &here)
+    });
+    let named = NAMED.clone()?;
+    let real = resolve(folder).unwrap_or_else(|_| folder.to_owned());
+    Ok(named.filter(|repository| real.starts_with(&repository.root)))
+}
+
+/// What Git says of this folder. A bare repository has no work tree, so it is none.
+fn ask(mut git: Command, folder: &Path) -> Result<Option<Repository>> {
+    let answer = git
+        .args(["rev-parse", "--show-toplevel", "--git-common-dir"])
+        // Its reasons are read.
+        .env("LC_ALL", "C")
+        .stderr(Stdio::piped())
+        .output()
+        .map_err(|_| {
+            CommandError::input("this may be a Git repository, but git cannot be started")
+                .on(shown(folder))
+                .hint("install git, or put it on the PATH")
+        })?;
+    if answer.status.success() {
+        let mut lines = answer.stdout.split(|byte| *byte == b'\n');
+        if let (Some(root), Some(common), Some([]), None) =
+            (lines.next(), lines.next(), lines.next(), lines.next())
+            && let Some((root, common)) = command::path(root).zip(command::path(common))
+        {
+            let common = folder.join(common);
+            return Ok(Some(Repository { root, common }));
+        }
+        let what = "Git names no work tree that can be used";
+        return Err(CommandError::input(what).on(shown(folder)));
+    }
+    let said = String::from_utf8_lossy(&answer.stderr);
+    // Neither leaves a repository that anybody would expect to count.
+    let none = ["not a git repository (or any", "must be run in a work tree"];
+    if none.iter().any(|reason| said.contains(reason)) {
+        return Ok(None);
+    }
+    Err(refused(folder, &said))
+}
+
+/// Git's own reason and advice.
+fn refused(folder: &Path, said: &str) -> CommandError {
+    let mut lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
+    let reason = lines.next().unwrap_or("it gives no reason");
+    let reason = safe(reason.trim_start_matches("fatal: "));
+    let advice = lines.collect::<Vec<_>>().join(" ");
+    let error = CommandError::input(format_args!("Git refuses this repository: {reason}"));
+    let error = error.on(shown(folder));
+    if advice.is_empty() {
+        return error;
+    }
+    error.hint(safe(&advice)).hint(
+        "trust it only if you trust its owner with your values: its config chooses recipients",
+    )
+}
+
+/// The root of the repository around a folder whose [`Location`] was found, so that Git accepted it.
 pub(crate) fn root_of(start: &Path) -> Option<PathBuf> {
-    start
-        .ancestors()
-        .find(|folder| folder.join(".git").exists())
-        .map(Path::to_owned)
+    let repository = Repository::around(start).ok()?;
+    repository.map(|repository| repository.root)
 }
 
 /// The error when a repository is required.
@@ -71,17 +187,8 @@ pub(crate) fn no_repository() -> CommandError {
 
 /// The Git folder that all work trees of a clone share.
 pub(crate) fn git_folder(root: &Path) -> Option<PathBuf> {
-    let entry = root.join(".git");
-    if entry.is_dir() {
-        return Some(entry);
-    }
-    // A linked work tree or a submodule: `gitdir: <path>`, and there `commondir` for the former.
-    let text = std::fs::read_to_string(&entry).ok()?;
-    let folder = root.join(text.strip_prefix("gitdir:")?.trim());
-    match std::fs::read_to_string(folder.join("commondir")) {
-        Ok(common) => Some(folder.join(common.trim())),
-        Err(_) => Some(folder),
-    }
+    let repository = Repository::around(root).ok()?;
+    repository.map(|repository| repository.common)
 }
 
 /// Follows links in the part that exists; what does not exist yet is appended as it is.

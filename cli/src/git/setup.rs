@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::command::git;
-use super::repository::{Location, git_folder, no_repository, root_of};
+use super::repository::{Location, Repository, git_folder};
 use crate::error::{CommandError, Result};
 use crate::files::{self, Access};
 use crate::terminal::{Terminal, shown};
@@ -28,7 +28,7 @@ const CHECK: &str = "seal verify --staged";
 /// Sets Git up for this clone, and `.gitattributes` for everybody.
 pub(crate) fn install(terminal: Terminal) -> Result<()> {
     let here = std::env::current_dir().map_err(|_| CommandError::input("no working directory"))?;
-    let root = root_of(&here).ok_or_else(no_repository)?;
+    let root = Repository::required(&here)?.root;
     for (name, value) in [
         ("merge.sealkit.name", "key-wise merge of SealedSecrets"),
         ("merge.sealkit.driver", "seal merge-driver %O %A %B %P"),

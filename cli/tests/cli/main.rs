@@ -16,6 +16,7 @@ mod init;
 mod keys;
 mod open;
 mod recipients;
+mod repository;
 mod reseal;
 mod sealing;
 mod set;
