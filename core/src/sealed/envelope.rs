@@ -20,7 +20,7 @@ const ID_DOMAIN: &[u8] = b"sealkit.dev/v1/id\0";
 
 /// Id of an envelope: 32 characters of lower-case base32 (RFC 4648), which commit to its data key
 /// and to whether templates may read its values. So the text of a value, which names the id,
-/// determines the plaintext (docs/design/format.md, section 7.4).
+/// determines the plaintext (docs/design/format.md, section 11).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EnvelopeId([u8; 32]);
 

@@ -19,12 +19,13 @@ pub(super) fn refill(time: Duration) {
     DEADLINE.set(Instant::now().checked_add(time));
 }
 
-/// Counts one step of a loop inside a function: the engine checks the time only between functions.
-pub(super) fn step() -> Result<(), FuncError> {
+/// Counts one step of a loop inside a function, which reads or writes this much: the engine checks
+/// the time only between functions.
+pub(super) fn step(amount: usize) -> Result<(), FuncError> {
     if DEADLINE.get().is_some_and(|end| Instant::now() >= end) {
         return refuse("out of time");
     }
-    spend(0)
+    spend(amount)
 }
 
 /// Runs a function within its bounds: the sizes of all arguments together, the members of its

@@ -19,7 +19,7 @@ use crate::names;
 use crate::sealed::OpenedValue;
 
 /// What a template may contain and consume. The limits fit configuration files; together they keep
-/// the memory of one render below 100 MiB, whatever the text says.
+/// one render within [`limits::MEMORY`], whatever the text says.
 pub mod limits {
     use std::time::Duration;
 
@@ -47,11 +47,19 @@ pub mod limits {
     pub const ARGUMENTS: usize = 512 * 1024;
     /// Bytes and members that all calls of one text may read and write.
     pub const WORK: usize = 32 * 1024 * 1024;
+    /// Bytes of a regular expression.
+    pub const REGEX_PATTERN: usize = 1_024;
+    /// Characters that the classes of a regular expression list together: enough for all there are,
+    /// twice.
+    pub const REGEX_CLASSES: u32 = 2 * 0x11_0000;
     /// Bytes of a text that a regular expression reads.
     pub const REGEX_TEXT: usize = 32 * 1024;
     /// Bytes of a compiled regular expression: all letters (`\pL`) have 44,000. The time of one
     /// search can grow with the product of text and program.
     pub const REGEX_PROGRAM: usize = 64 * 1024;
+    /// Bytes that parsing and rendering hold at once at most. Nothing enforces it here: it follows
+    /// from the other limits, and a fuzz target measures it.
+    pub const MEMORY: usize = 64 * 1024 * 1024;
     /// Time of all texts of one object, including parsing. On a busy machine it may run out, so a
     /// retry is worthwhile.
     pub const TIME: Duration = Duration::from_millis(250);

@@ -235,6 +235,12 @@ fn hostile_templates_end_quickly() {
         "{{ regexReplaceAll \"[xy]*?x[xy]{60}z|x\" (trunc 32000 .V) \"\" }}".to_owned(),
         "{{ range 900 }}{{ $x := regexMatch \"(?:x?){60}(?:.*){5}z\" (trunc 32000 $.V) }}{{ end }}".to_owned(),
         "{{ regexMatch \"a\" .V }}".to_owned(),
+        // A gigabyte from one match; 25 seconds and 1.6 GB for one pattern.
+        "{{ $r := \"$0\" }}{{ range 14 }}{{ $r = print $r $r }}{{ end }}{{ regexReplaceAll \"(?s).*\" (trunc 32000 .V) $r }}".to_owned(),
+        "{{ $r := \"${a}\" }}{{ range 14 }}{{ $r = print $r $r }}{{ end }}{{ regexReplaceAll \"(?P<a>x)\" (trunc 32000 .V) $r }}".to_owned(),
+        "{{ $p := \"\\\\pL\" }}{{ range 15 }}{{ $p = print $p $p }}{{ end }}{{ regexMatch (print \"(?i)\" $p) \"a\" }}".to_owned(),
+        "{{ $p := \"\\\\pL\" }}{{ range 8 }}{{ $p = print $p $p }}{{ end }}{{ regexMatch (print \"(?i)\" $p) \"a\" }}".to_owned(),
+        "{{ $p := \"[\\\\x{80}-\\\\x{10FFFF}]\" }}{{ range 5 }}{{ $p = print $p $p }}{{ end }}{{ regexMatch (print \"(?i)\" $p) \"a\" }}".to_owned(),
         "{{ trimAll (printf \"%sy\" .V) .V }}{{ .MISSING }}".to_owned(),
         "{{ regexMatch \"((x{1,1000}){1,1000}){1,1000}\" .V }}".to_owned(),
         "{{ regexMatch \"(((((((((((((((((((((((((((((((((((((((((((((((((((((((x)))))))))))))))))))))))))))))))))))))))))))))))))))))))\" .V }}".to_owned(),

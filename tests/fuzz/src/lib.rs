@@ -12,6 +12,10 @@ mod manifests;
 mod sealed;
 mod templates;
 
+/// Counts what is allocated: [`templates::budget`] measures renders with it.
+#[global_allocator]
+static ALLOCATED: peak_alloc::PeakAlloc = peak_alloc::PeakAlloc;
+
 /// A parser under test.
 pub struct Target {
     /// Its name: that of the folder of its seeds.
@@ -61,6 +65,10 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "template",
         check: templates::template,
+    },
+    Target {
+        name: "budget",
+        check: templates::budget,
     },
 ];
 

@@ -1,9 +1,10 @@
 //! Text in templates, including regular expressions.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use gtmpl_ng::Value;
 use regex::{Regex, RegexBuilder};
+use regex_automata::util::interpolate;
 use regex_syntax::ast::{self, Ast, ClassPerlKind, ClassSetItem};
 
 use super::super::budget::{self, check_result};
@@ -129,15 +130,26 @@ pub(super) fn regex_match(args: &[Value]) -> Result<Value> {
 /// Go's `ReplaceAllString`: `$1` and `${name}` stand for groups.
 pub(super) fn regex_replace_all(args: &[Value]) -> Result<Value> {
     let [pattern, text, replacement] = strings(args)?;
+    let regex = regex(pattern, text)?;
+    let names = regex.capture_names().enumerate();
+    let names: HashMap<&str, usize> = names.filter_map(|(at, name)| Some((name?, at))).collect();
     let mut replaced = String::new();
     let mut end = 0;
-    for captures in regex(pattern, text)?.captures_iter(text) {
+    for captures in regex.captures_iter(text) {
         // Each match may read the whole rest of the text, so the matches together may take its
         // square.
-        budget::step()?;
+        budget::step(replacement.len())?;
         let whole = captures.get_match();
         replaced.push_str(&text[end..whole.start()]);
-        captures.expand(replacement, &mut replaced);
+        // A group may be named many times: none is written beyond the limit.
+        let write = |at: usize, replaced: &mut String| {
+            let fits = replaced.len() <= limits::RESULT_BYTES;
+            if let Some(group) = captures.get(at).filter(|_| fits) {
+                replaced.push_str(group.as_str());
+            }
+        };
+        let find = |name: &str| names.get(name).copied();
+        interpolate::string(replacement, write, find, &mut replaced);
         end = whole.end();
         check_result(replaced.len())?;
     }
@@ -145,10 +157,12 @@ pub(super) fn regex_replace_all(args: &[Value]) -> Result<Value> {
     Ok(replaced.into())
 }
 
-/// One search is linear in the text by design; text and program are bounded here.
+/// One search is linear in the text by design; text, pattern and program are bounded here. The
+/// library bounds the program only: a pattern of many classes takes seconds and gigabytes before
+/// there is one.
 fn regex(pattern: &str, text: &str) -> Result<Regex> {
-    if text.len() > limits::REGEX_TEXT {
-        return Err(refusal("a text too large for a regular expression"));
+    if text.len() > limits::REGEX_TEXT || pattern.len() > limits::REGEX_PATTERN {
+        return Err(refusal("too large for a regular expression"));
     }
     RegexBuilder::new(&as_go_reads(pattern)?)
         .size_limit(limits::REGEX_PROGRAM)
@@ -168,10 +182,9 @@ fn as_go_reads(pattern: &str) -> Result<String> {
         .build()
         .parse(pattern)
         .map_err(|_| refusal("no regular expression"))?;
-    let spans = ast::visit(&parsed, PerlClasses::default())?;
     let mut read = String::with_capacity(pattern.len());
     let mut end = 0;
-    for (span, ascii) in spans {
+    for (span, ascii) in ast::visit(&parsed, Classes::default())? {
         read.push_str(&pattern[end..span.start.offset]);
         read.push_str(ascii);
         end = span.end.offset;
@@ -180,12 +193,27 @@ fn as_go_reads(pattern: &str) -> Result<String> {
     Ok(read)
 }
 
-/// The places where Go reads ASCII, and their replacements, in the order of the pattern.
+/// The classes of a pattern: where Go reads ASCII, and how many characters the others list.
 #[derive(Default)]
-struct PerlClasses(Vec<(ast::Span, &'static str)>);
+struct Classes {
+    /// Places and their replacements, in the order of the pattern.
+    ascii: Vec<(ast::Span, &'static str)>,
+    characters: u32,
+}
 
-impl PerlClasses {
-    fn class(&mut self, class: &ast::ClassPerl) {
+impl Classes {
+    /// Characters that a class by name, such as `\pL`, counts for: all letters are as many.
+    const NAMED: u32 = 140_000;
+
+    fn count(&mut self, characters: u32) -> Result<()> {
+        self.characters = self.characters.saturating_add(characters);
+        if self.characters > limits::REGEX_CLASSES {
+            return Err(refusal("too many characters in classes"));
+        }
+        Ok(())
+    }
+
+    fn perl(&mut self, class: &ast::ClassPerl) {
         let ascii = match (&class.kind, class.negated) {
             (ClassPerlKind::Digit, false) => "[0-9]",
             (ClassPerlKind::Digit, true) => "[^0-9]",
@@ -194,26 +222,31 @@ impl PerlClasses {
             (ClassPerlKind::Word, false) => "[0-9A-Za-z_]",
             (ClassPerlKind::Word, true) => "[^0-9A-Za-z_]",
         };
-        self.0.push((class.span, ascii));
+        self.ascii.push((class.span, ascii));
     }
 }
 
-impl ast::Visitor for PerlClasses {
+impl ast::Visitor for Classes {
     type Output = Vec<(ast::Span, &'static str)>;
     type Err = gtmpl_ng::FuncError;
 
     fn finish(self) -> Result<Self::Output> {
-        Ok(self.0)
+        Ok(self.ascii)
     }
 
     fn visit_pre(&mut self, ast: &Ast) -> Result<()> {
         match ast {
-            Ast::ClassPerl(class) => self.class(class),
-            Ast::Assertion(assertion) => match assertion.kind {
-                ast::AssertionKind::WordBoundary => self.0.push((assertion.span, r"(?-u:\b)")),
-                ast::AssertionKind::NotWordBoundary => self.0.push((assertion.span, r"(?-u:\B)")),
-                _ => {}
-            },
+            Ast::ClassPerl(class) => self.perl(class),
+            Ast::ClassUnicode(_) => self.count(Self::NAMED)?,
+            Ast::Assertion(assertion) => {
+                let ascii = match assertion.kind {
+                    ast::AssertionKind::WordBoundary => Some(r"(?-u:\b)"),
+                    ast::AssertionKind::NotWordBoundary => Some(r"(?-u:\B)"),
+                    _ => None,
+                };
+                self.ascii
+                    .extend(ascii.map(|ascii| (assertion.span, ascii)));
+            }
             _ => {}
         }
         Ok(())
@@ -221,7 +254,11 @@ impl ast::Visitor for PerlClasses {
 
     fn visit_class_set_item_pre(&mut self, item: &ClassSetItem) -> Result<()> {
         match item {
-            ClassSetItem::Perl(class) => self.class(class),
+            ClassSetItem::Perl(class) => self.perl(class),
+            ClassSetItem::Unicode(_) => self.count(Self::NAMED)?,
+            ClassSetItem::Range(range) => {
+                self.count(u32::from(range.end.c) - u32::from(range.start.c))?;
+            }
             ClassSetItem::Bracketed(_) => return Err(refusal("a set in a set")),
             _ => {}
         }
