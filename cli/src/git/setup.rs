@@ -31,8 +31,9 @@ pub(crate) fn install(terminal: Terminal) -> Result<()> {
     let root = Repository::required(&here)?.root;
     for (name, value) in [
         ("merge.sealkit.name", "key-wise merge of SealedSecrets"),
-        ("merge.sealkit.driver", "seal merge-driver %O %A %B %P"),
-        ("diff.sealkit.textconv", "seal textconv"),
+        // Names of files may begin with a dash.
+        ("merge.sealkit.driver", "seal merge-driver -- %O %A %B %P"),
+        ("diff.sealkit.textconv", "seal textconv --"),
         // A cache in the repository would be written by everybody.
         ("diff.sealkit.cachetextconv", "false"),
     ] {

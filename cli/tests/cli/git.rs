@@ -350,6 +350,34 @@ fn git_shows_what_changed_and_the_set_up_is_made_once() {
     );
 }
 
+/// Git hands names of files to the drivers as they are.
+#[test]
+fn names_that_begin_with_a_dash_or_hold_spaces_are_merged_and_shown() {
+    for name in ["-x.sealed.yaml", "--help.sealed.yaml", "-a b'c.sealed.yaml"] {
+        let story = Story::new(true);
+        let desk = &story.desk;
+        desk.git(&["mv", "--", FILE, name]);
+        desk.commit("moved");
+        let set = |key: &str, value: &str| {
+            desk.pipe(&["set", "--", name, key], value).done();
+        };
+        story.fork(|_| set("B", "ours"), |_| set("C", "theirs"));
+        set("A", "later");
+        let diff = desk.git(&["diff"]);
+        assert!(
+            diff.contains("+    A: sealed ") && !diff.contains("sk1."),
+            "{diff}"
+        );
+        desk.git(&["commit", "-q", "-a", "-m", "later"]);
+        desk.git(&["merge", "-q", "topic"]);
+        let open = ["open", "-i", RECOVERY, "--decode", "-o", "json", "--", name];
+        let text = desk.seal(&open).done().stdout;
+        let values = &objects(&text)[0]["stringData"];
+        let expected = json!({"A": "later", "B": "ours", "C": "theirs", "D": "4"});
+        assert_eq!(*values, expected, "{name}");
+    }
+}
+
 /// Layouts that cannot be edited fall back to lines, and lose nothing.
 #[test]
 fn what_cannot_be_merged_by_keys_is_merged_by_lines() {
@@ -804,13 +832,13 @@ fn no_value_goes_with_an_object_unseen() {
     };
     for (at, other) in [removed as fn(&Story), renamed].into_iter().enumerate() {
         for ours_changes in [true, false] {
-            let desk = Desk::repository(&["production", "recovery"], CONFIG);
+            let config = format!("{CONFIG}defaults: {{scope: namespace-wide}}\n");
+            let desk = Desk::repository(&["production", "recovery"], &config);
             let story = Story { desk };
             let both = secret("db", &[("A", "1")])
                 + "\n---\n"
                 + &secret("cache", &[("C", "3"), ("D", "4")]);
-            let scope = ["-w", FILE, "--scope", "namespace-wide"];
-            story.desk.pipe(&scope, both).done();
+            story.desk.pipe(&["-w", FILE], both).done();
             story.desk.git(&["checkout", "-q", "-b", "main"]);
             story.desk.seal(&["git", "install"]).done();
             story.desk.commit("begin");
