@@ -26,6 +26,6 @@ mod watch;
 pub mod testing {
     pub use crate::object::{Kind, Origin, SEALED_SECRET};
     pub use crate::secret::{
-        Consent, Desired, Freeze, Op, Ownership, Revision, Secrets, WriteError,
+        Before, Consent, Desired, Freeze, Op, Ownership, Revision, Secrets, WriteError,
     };
 }

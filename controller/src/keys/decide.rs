@@ -37,6 +37,11 @@ pub(super) enum Action {
         created_at: Timestamp,
         sealing_key: String,
     },
+    /// Write into the annotation of a SealingKey whose it is.
+    NameIdentity {
+        sealing_key: String,
+        fingerprint: Fingerprint,
+    },
     /// Create a SealingKey: of this name for an identity, or of a new one to get a key pair.
     CreateSealingKey {
         name: Option<String>,
@@ -75,6 +80,7 @@ pub(super) fn decide(world: &World<'_>) -> (Vec<Action>, Keys) {
     let mut actions = Vec::new();
     for pair in pairs.values() {
         actions.extend(annotate(pair));
+        actions.extend(name_identity(world, pair));
         actions.extend(project(world, pair));
     }
     let newest_created = newest.map(|pair| pair.created_at);
@@ -105,8 +111,8 @@ impl KeyPair<'_> {
 
 /// All identities, in the states that their annotations and SealingKeys request.
 fn key_pairs<'a>(world: &World<'a>) -> BTreeMap<Fingerprint, KeyPair<'a>> {
-    let identities = by_fingerprint(world);
-    let mut names = names(world, &identities);
+    let identities = by_fingerprint(world.held);
+    let mut names = names(world.sealing_keys, &identities);
     let pair = |(fingerprint, held): (Fingerprint, &'a Held)| {
         let name = names.remove(&fingerprint)?;
         let (state, trouble) = requested_state(world, fingerprint, held, &name);
@@ -147,6 +153,18 @@ fn annotate(pair: &KeyPair<'_>) -> Option<Action> {
         created_at: pair.created_at,
         sealing_key: pair.name.clone(),
     })
+}
+
+/// Writes into the SealingKey of an identity whose it is, unless its metadata says so: once the
+/// identity is lost, it must not get another one.
+fn name_identity(world: &World<'_>, pair: &KeyPair<'_>) -> Option<Action> {
+    let key = world.sealing_keys.get(&pair.name)?;
+    named_fingerprint(key)
+        .is_none()
+        .then(|| Action::NameIdentity {
+            sealing_key: pair.name.clone(),
+            fingerprint: pair.fingerprint(),
+        })
 }
 
 /// Creates the SealingKey of an identity, or writes its status.
@@ -203,9 +221,9 @@ enum Trouble {
 
 /// One identity for each fingerprint. Two Secrets may hold the same one (a backup restored beside
 /// the original): the Secret with the lowest state counts.
-fn by_fingerprint<'a>(world: &World<'a>) -> BTreeMap<Fingerprint, &'a Held> {
+fn by_fingerprint(all: &BTreeMap<String, Held>) -> BTreeMap<Fingerprint, &Held> {
     let mut identities: BTreeMap<Fingerprint, &Held> = BTreeMap::new();
-    for held in world.held.values() {
+    for held in all.values() {
         let best = identities
             .entry(held.stored.identity.fingerprint())
             .or_insert(held);
@@ -218,21 +236,33 @@ fn by_fingerprint<'a>(world: &World<'a>) -> BTreeMap<Fingerprint, &'a Held> {
     identities
 }
 
+/// Keys whose revocation is requested and has not happened yet. The Secrets of the identities decide
+/// it, since anybody with the right may have written the statuses.
+pub(super) fn to_be_revoked(
+    held: &BTreeMap<String, Held>,
+    sealing_keys: &BTreeMap<String, SealingKey>,
+) -> Vec<Fingerprint> {
+    let identities = by_fingerprint(held);
+    let names = names(sealing_keys, &identities).into_iter();
+    let requested = names.filter(|(fingerprint, name)| {
+        let key = sealing_keys.get(name);
+        identities[fingerprint].stored.state != Some(KeyState::Revoked)
+            && key.is_some_and(|key| key.spec.state == KeyState::Revoked)
+    });
+    requested.map(|(fingerprint, _)| fingerprint).collect()
+}
+
 /// The SealingKey of each identity: the one that its Secret's annotation names, or the one whose
-/// status names the identity. A name belongs to one identity: if two claim it, the one that the
-/// SealingKey's status names keeps it, else the older one.
+/// metadata names the identity. A name belongs to one identity: if two claim it, the one that the
+/// SealingKey's metadata names keeps it, else the older one.
 fn names(
-    world: &World<'_>,
+    sealing_keys: &BTreeMap<String, SealingKey>,
     identities: &BTreeMap<Fingerprint, &Held>,
 ) -> BTreeMap<Fingerprint, String> {
     let mut owners: BTreeMap<&str, Fingerprint> = BTreeMap::new();
     let rank = |name: &str, fingerprint: &Fingerprint| {
-        let status = world
-            .sealing_keys
-            .get(name)
-            .and_then(|key| key.status.as_ref());
-        let named = status.and_then(|status| status.fingerprint.as_ref());
-        let is_named = named == Some(&fingerprint.to_string());
+        let named = sealing_keys.get(name).and_then(named_fingerprint);
+        let is_named = named == Some(fingerprint.to_string());
         (
             !is_named,
             identities[fingerprint].stored.created_at,
@@ -244,15 +274,12 @@ fn names(
         // Anybody may have written it: it must be a name that the API server accepts.
         sealkit_core::names::is_dns_subdomain(name).then(|| name.to_owned())
     };
-    // An identity restored without annotations: only the controller writes statuses.
+    // An identity restored without annotations.
     let named = |fingerprint: &Fingerprint| {
-        let fingerprint = fingerprint.to_string();
-        let mut keys = world.sealing_keys.iter();
-        keys.find(|(_, key)| {
-            let status = key.status.as_ref();
-            status.is_some_and(|status| status.fingerprint.as_ref() == Some(&fingerprint))
-        })
-        .map(|(name, _)| name.clone())
+        let fingerprint = Some(fingerprint.to_string());
+        let mut keys = sealing_keys.iter();
+        keys.find(|(_, key)| named_fingerprint(key) == fingerprint)
+            .map(|(name, _)| name.clone())
     };
     let claims: BTreeMap<Fingerprint, String> = identities
         .iter()
@@ -425,19 +452,19 @@ fn after(newest: Option<Timestamp>, now: Timestamp) -> Timestamp {
     next.map_or(now, |next| next.max(now))
 }
 
-/// The fingerprint that a SealingKey had before. Such a key is never generated again, since backup
-/// tools restore resources before Secrets.
+/// The fingerprint that a SealingKey had before, by its metadata: no status is believed. Such a key
+/// is never generated again, since backup tools restore resources before Secrets.
 fn named_fingerprint(key: &SealingKey) -> Option<String> {
-    let status = key
-        .status
+    let annotation = key
+        .metadata
+        .annotations
         .as_ref()
-        .and_then(|status| status.fingerprint.clone());
-    let annotation = || key.metadata.annotations.as_ref()?.get(FINGERPRINT).cloned();
+        .and_then(|all| all.get(FINGERPRINT).cloned());
     let name = || {
         let rest = key.metadata.name.as_deref()?.strip_prefix("key-")?;
         rest.parse::<Fingerprint>().is_ok().then(|| rest.to_owned())
     };
-    status.or_else(annotation).or_else(name)
+    annotation.or_else(name)
 }
 
 /// Writes the status of a SealingKey, unless it is right.
@@ -697,6 +724,57 @@ mod tests {
             message.contains("11 objects") && message.contains("shop/db-9, …"),
             "{message}"
         );
+    }
+
+    #[test]
+    fn statuses_decide_nothing_about_keys() {
+        let mut cluster = Cluster::default();
+        let old = cluster.hold(Some(KeyState::DecryptOnly), 1);
+        cluster.hold(Some(KeyState::Active), 2);
+        let forge = |key: &mut SealingKey, fingerprint: String| {
+            key.status = Some(SealingKeyStatus {
+                fingerprint: Some(fingerprint),
+                state: Some(KeyState::Revoked),
+                ..SealingKeyStatus::default()
+            });
+        };
+        let key = cluster.keys.get_mut(&format!("key-{old}")).unwrap();
+        key.spec.state = KeyState::Revoked;
+        forge(key, "0".repeat(32));
+        assert_eq!(to_be_revoked(&cluster.held, &cluster.keys), [old]);
+
+        cluster.request("new", KeyState::Active);
+        forge(cluster.keys.get_mut("new").unwrap(), old.to_string());
+        let (actions, _) = cluster.decide();
+        assert_eq!(creations(&actions), 1, "{actions:?}");
+        let restored = cluster.hold(None, 3);
+        forge(cluster.keys.get_mut("new").unwrap(), restored.to_string());
+        let (actions, _) = cluster.decide();
+        let named = actions.iter().any(|action| {
+            matches!(action,
+            Action::Annotate { fingerprint, sealing_key, .. }
+                if *fingerprint == restored && *sealing_key == format!("key-{restored}"))
+        });
+        assert!(named, "{actions:?}");
+    }
+
+    #[test]
+    fn a_sealing_key_is_told_whose_it_is_before_its_identity_can_be_lost() {
+        let mut cluster = Cluster::default();
+        let key = cluster.hold(Some(KeyState::Active), 1);
+        cluster.request("mine", KeyState::Active);
+        for held in cluster.held.values_mut() {
+            held.stored.sealing_key = Some("mine".to_owned());
+        }
+        let sealing_key = "mine".to_owned();
+        assert!(cluster.decide().0.contains(&Action::NameIdentity {
+            sealing_key,
+            fingerprint: key,
+        }));
+        let annotations = BTreeMap::from([(FINGERPRINT.to_owned(), key.to_string())]);
+        cluster.keys.get_mut("mine").unwrap().metadata.annotations = Some(annotations);
+        cluster.held.clear();
+        assert_eq!(creations(&cluster.decide().0), 0);
     }
 
     #[test]

@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 use kube::core::PartialObjectMeta;
+use sealkit_core::api::SealingKey;
 use sealkit_core::api::identity::StoredIdentity;
-use sealkit_core::api::{KeyState, SealingKey};
-use sealkit_core::keys::Fingerprint;
 
 use super::decide::Held;
 use crate::kubernetes;
@@ -56,18 +55,6 @@ impl KeyReader {
             && sealing_keys.len() == self.sealing_keys.len()
             && identities.iter().all(has_identity)
             && sealing_keys.iter().all(has_key)
-    }
-
-    /// Keys whose revocation is requested and has not happened yet.
-    pub(super) fn to_be_revoked(&self) -> Vec<Fingerprint> {
-        let keys = self.sealing_keys.values();
-        let asks = keys.filter_map(|key| {
-            let status = key.status.as_ref()?;
-            let is_new = status.state != Some(KeyState::Revoked);
-            let fingerprint = status.fingerprint.as_ref()?.parse().ok()?;
-            (key.spec.state == KeyState::Revoked && is_new).then_some(fingerprint)
-        });
-        asks.collect()
     }
 
     /// Applies a change of an identity Secret.

@@ -22,7 +22,7 @@ use sealkit_core::keys::{Fingerprint, Identity};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::decide::{Action, World, decide, write_status};
+use super::decide::{Action, World, decide, to_be_revoked, write_status};
 use super::reader::KeyReader;
 use super::{KeyUsers, Keys, Leading, Users};
 use crate::kubernetes::{self, ApiFailure};
@@ -214,7 +214,8 @@ impl KeyReconciler {
         &self,
         leader: &dyn KeyUsers,
     ) -> Result<BTreeMap<Fingerprint, Users>, ApiFailure> {
-        let keys = self.seen.to_be_revoked().into_iter();
+        let keys = to_be_revoked(&self.seen.held, &self.seen.sealing_keys);
+        let keys = keys.into_iter();
         let users: BTreeMap<_, _> = keys.map(|key| (key, leader.users_of(&key))).collect();
         let none = Users::Known(Vec::new());
         if users.values().any(|users| *users == none) && !leader.is_current().await? {
@@ -257,6 +258,10 @@ impl KeyReconciler {
                 tracing::info!(secret, %fingerprint, state, "annotating an identity");
                 self.annotate(&secret, &labels, &annotations).await
             }
+            Action::NameIdentity {
+                sealing_key,
+                fingerprint,
+            } => self.name_identity(&sealing_key, fingerprint).await,
             Action::CreateSealingKey {
                 name,
                 algorithm,
@@ -341,12 +346,21 @@ impl KeyReconciler {
             }
         }
         tracing::info!(sealing_key, %fingerprint, "created a key pair");
-        let mut metadata = self.precondition(&sealing_key);
+        self.name_identity(&sealing_key, fingerprint).await
+    }
+
+    /// Writes into the annotation of a SealingKey whose it is.
+    async fn name_identity(
+        &mut self,
+        sealing_key: &str,
+        fingerprint: Fingerprint,
+    ) -> Result<(), ApiFailure> {
+        let mut metadata = self.precondition(sealing_key);
         metadata["annotations"] = json!({FINGERPRINT: fingerprint.to_string()});
         let patch = Patch::Merge(json!({"metadata": metadata}));
         let key = self
             .sealing_keys
-            .patch(&sealing_key, &PatchParams::default(), &patch)
+            .patch(sealing_key, &PatchParams::default(), &patch)
             .await?;
         self.seen.insert_sealing_key(key);
         Ok(())

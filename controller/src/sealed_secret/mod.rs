@@ -30,7 +30,7 @@ use crate::secret::{SecretListener, SecretWatch, Secrets};
 use crate::telemetry::{KindReady, Metrics};
 use crate::watch::{Change, changes, streams_lists};
 
-use state::{Known, observe};
+use state::{Known, is_judged, observe};
 
 /// Bytes of objects that may be in memory while they wait for their turn or have it. The others are
 /// read again when their turn comes.
@@ -102,15 +102,37 @@ impl SealedSecrets {
         this
     }
 
-    /// Was this generation of this object reconciled here? One that is being deleted needs no key.
-    fn is_reconciled(&self, metadata: &ObjectMeta) -> bool {
+    /// Is it known which keys this generation of this object needs? One that is being deleted needs
+    /// none.
+    fn is_judged(&self, metadata: &ObjectMeta) -> bool {
         let known = self.known();
-        let handled = known
+        let known = known
             .get(&Key::of(metadata))
-            .filter(|known| Some(&known.uid) == metadata.uid.as_ref())
-            .and_then(|known| known.handled.as_ref());
+            .filter(|known| Some(&known.uid) == metadata.uid.as_ref());
         metadata.deletion_timestamp.is_some()
-            || handled.is_some_and(|handled| Some(handled.generation) == metadata.generation)
+            || known.is_some_and(|known| {
+                is_judged(known) && Some(known.seen.generation) == metadata.generation
+            })
+    }
+
+    /// Opens the objects that were in sync when this process started: only then it is known which
+    /// keys they need. Their statuses are not believed.
+    fn open_recalled(&self) {
+        let recalled: Vec<Key> = {
+            let mut known = self.known();
+            let idle = |known: &&mut Known| {
+                !known.terminating && known.handled.is_some() && !is_judged(known)
+            };
+            let idle = known.iter_mut().filter_map(|(key, known)| {
+                let known = Some(known).filter(idle)?;
+                known.recheck();
+                Some(key.clone())
+            });
+            idle.collect()
+        };
+        for key in recalled {
+            self.queue.push(key, Lane::Background, Instant::now(), None);
+        }
     }
 
     async fn watch_objects(self: Arc<Self>, namespaces: Namespaces) {
@@ -270,6 +292,7 @@ impl KeyUsers for SealedSecrets {
         if self.listed.load(Ordering::Relaxed) < self.context.served.len() {
             return Users::Unknown;
         }
+        self.open_recalled();
         let known = self.known();
         let named = |which: &dyn Fn(&Known) -> bool| {
             let live = known.iter().filter(|(_, known)| !known.terminating);
@@ -280,11 +303,11 @@ impl KeyUsers for SealedSecrets {
             names.sort();
             names
         };
-        let failing = named(&|known| known.handled.is_none() && known.failures > 0);
+        let failing = named(&|known| !is_judged(known) && known.failures > 0);
         if !failing.is_empty() {
             return Users::Failing(failing);
         }
-        if !named(&|known| known.handled.is_none()).is_empty() {
+        if !named(&|known| !is_judged(known)).is_empty() {
             return Users::Unknown;
         }
         Users::Known(named(&|known| known.own.needed.contains(key)))
@@ -297,11 +320,7 @@ impl KeyUsers for SealedSecrets {
                 let mut page = ListParams::default().limit(METADATA_PAGE);
                 loop {
                     let list = api.list_metadata(&page).await?;
-                    if !list
-                        .items
-                        .iter()
-                        .all(|item| self.is_reconciled(&item.metadata))
-                    {
+                    if !list.items.iter().all(|item| self.is_judged(&item.metadata)) {
                         return Ok(false);
                     }
                     match list.metadata.continue_.filter(|token| !token.is_empty()) {

@@ -1,12 +1,13 @@
 //! Observe, decide, act: the Secret first, then the status, then events and logs.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::Api;
 use sealkit_core::api::{CreationPolicy, Reason, SealedSecretStatus, TargetStatus};
-use sealkit_core::keys::Fingerprint;
+use sealkit_core::keys::{Fingerprint, KeyRing};
 use sealkit_core::sealed::content_fingerprint;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -18,7 +19,7 @@ use crate::keys::Keys;
 use crate::kubernetes::ApiFailure;
 use crate::object::{Asked, Key, SEALED_SECRET, Spec, Version, Waiting};
 use crate::queue::{LONGEST_PAUSE, Lane, Place, Work, pause};
-use crate::secret::{Consent, Desired, Op, Ownership, Revision, WriteError};
+use crate::secret::{Before, Consent, Desired, Op, Ownership, Revision, WriteError};
 use crate::status::{self, Outcome};
 use crate::telemetry::{EventKind, KindOp, ReasonLabel, kind_label};
 
@@ -32,6 +33,8 @@ struct Done {
     written: Option<(Version, Op)>,
     /// What opening revealed about keys; `None` if it did not open.
     opened: Option<OpenedBy>,
+    /// The keys that an object that did not open seems to need.
+    hinted: Vec<Fingerprint>,
     /// Retry without another trigger, after a growing pause of at most this.
     retry: Option<Duration>,
 }
@@ -43,6 +46,7 @@ impl Done {
             outcome,
             written: None,
             opened,
+            hinted: Vec::new(),
             retry,
         }
     }
@@ -135,25 +139,40 @@ impl SealedSecrets {
     async fn act(&self, object: &Arc<SealedSecretObject>, known: &Known, keys: Arc<Keys>) -> Done {
         let spec = Arc::new(object.spec());
         let (own, renders) = (&self.context.rules, &self.renders);
-        let opened = open::open(object.clone(), spec.clone(), keys, own, renders).await;
+        let opened = open::open(object.clone(), spec.clone(), keys.clone(), own, renders).await;
+        let hinted = match &opened {
+            Ok(_) => Vec::new(),
+            Err(_) => hinted(&spec.value, &keys.ring),
+        };
         // The Secret stays as it is.
         if spec.value.get("suspend") == Some(&Value::Bool(true)) {
             // Opened all the same: a key that only suspended objects need is needed.
             let opened = opened.ok().map(|opened| opened_by(&opened));
             let message = "suspended: the controller leaves the Secret as it is".to_owned();
-            return Done::without(Outcome::Stalled(Reason::Suspended, message), opened, None);
+            let outcome = Outcome::Stalled(Reason::Suspended, message);
+            return Done {
+                hinted,
+                ..Done::without(outcome, opened, None)
+            };
         }
         let opened = match opened {
             Ok(opened) => opened,
             // The last good Secret stays.
-            Err(failure) => return self.not_opened(object, known, &failure),
+            Err(failure) => {
+                return Done {
+                    hinted,
+                    ..self.not_opened(object, known, &failure)
+                };
+            }
         };
         let by = opened_by(&opened);
         let desired = self.desired(object, &spec, opened);
         drop(spec);
-        // A Secret that was only merged into never became ours.
-        let recorded = known.target.as_ref().filter(|_| !known.own.merged);
-        match self.secrets.write(&desired, recorded).await {
+        let before = Before {
+            exists: known.target.is_some(),
+            ours: known.own.owned.as_deref(),
+        };
+        match self.secrets.write(&desired, before).await {
             Ok(written) => {
                 self.count_write(written.1);
                 let message = "the Secret is in sync with this resource".to_owned();
@@ -161,6 +180,7 @@ impl SealedSecrets {
                     outcome: Outcome::Ready(Reason::Opened, message),
                     written: Some(written),
                     opened: Some(by),
+                    hinted: Vec::new(),
                     retry: None,
                 }
             }
@@ -317,8 +337,16 @@ impl SealedSecrets {
             entry.own.sealed_to.clone_from(&opened.sealed_to);
             entry.own.needed.clone_from(&opened.needed);
         }
-        if done.written.is_some() {
-            entry.own.merged = done.opened.as_ref().is_some_and(|opened| opened.merges);
+        let (own, hinted) = (&mut entry.own, &done.hinted);
+        let new = hinted.iter().filter(|key| !own.needed.contains(key));
+        let new: Vec<Fingerprint> = new.copied().collect();
+        own.needed.extend(new);
+        // Whether or not the status can be written: no revocation waits for that.
+        own.judged = Some((asked.generation, known.epoch));
+        if let Some((written, _)) = &done.written {
+            // A Secret that was only merged into never became ours.
+            let merges = done.opened.as_ref().is_some_and(|opened| opened.merges);
+            own.owned = (!merges).then(|| written.uid.clone());
         }
         let keyless = done.outcome.reason() == Reason::NoMatchingKey;
         entry.own.keyless_since = keyless.then(|| entry.own.keyless_since.unwrap_or(now));
@@ -396,6 +424,26 @@ fn opened_by(opened: &OpenedObject) -> OpenedBy {
         hint_mismatch: opened.hint_mismatch,
         merges: ownership(opened.target.creation_policy) == Ownership::Merge,
     }
+}
+
+/// The held keys without which some envelope of an object that does not open would not open, as far
+/// as its public text says. A key that is needed once the fault is mended must not be revoked
+/// meanwhile.
+fn hinted(spec: &Value, ring: &KeyRing) -> Vec<Fingerprint> {
+    let envelopes = spec.get("envelopes").and_then(Value::as_object);
+    let only = |envelope: &Value| {
+        let hints = envelope.get("recipients")?.as_array()?.iter();
+        let hints = hints.filter_map(|hint| hint.as_str()?.parse::<Fingerprint>().ok());
+        let mut held = hints.filter(|hint| ring.get(hint).is_some());
+        let first = held.next()?;
+        held.all(|other| other == first).then_some(first)
+    };
+    let needed: BTreeSet<Fingerprint> = envelopes
+        .into_iter()
+        .flat_map(|all| all.values())
+        .filter_map(only)
+        .collect();
+    needed.into_iter().collect()
 }
 
 fn ownership(policy: Option<CreationPolicy>) -> Ownership {
@@ -488,7 +536,28 @@ fn write_failure(failure: &ApiFailure) -> Outcome {
 
 #[cfg(test)]
 mod tests {
+    use sealkit_core::keys::{Identity, KeyType};
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn an_object_that_does_not_open_needs_the_keys_that_its_public_text_names() {
+        let [a, b, c] = std::array::from_fn(|_| Identity::generate(KeyType::Classic));
+        let prints = [&a, &b, &c].map(|key| key.fingerprint().to_string());
+        let ring = KeyRing::new([a.clone(), b]).unwrap();
+        let spec = |recipients: &[&str]| json!({"envelopes": {"x": {"recipients": recipients}}});
+        assert_eq!(
+            hinted(&spec(&[&prints[0], &prints[2]]), &ring),
+            [a.fingerprint()]
+        );
+        assert!(
+            hinted(&spec(&[&prints[0], &prints[1]]), &ring).is_empty(),
+            "either opens it"
+        );
+        assert!(hinted(&spec(&[&prints[2], "x"]), &ring).is_empty());
+        assert!(hinted(&json!({"envelopes": {"x": 7}}), &ring).is_empty());
+    }
 
     #[test]
     fn refusals_by_the_server_have_different_outcomes() {

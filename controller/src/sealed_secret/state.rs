@@ -16,13 +16,21 @@ pub(super) type Known = crate::object::Known<Opening>;
 pub(super) struct Opening {
     /// Keys that opened it.
     pub(super) sealed_to: Vec<Fingerprint>,
-    /// Keys without which some envelope would not open.
+    /// Keys without which some envelope would not open. No status may say it.
     pub(super) needed: Vec<Fingerprint>,
+    /// The generation, and the epoch of its inputs, for which this process found out what is needed.
+    pub(super) judged: Option<(i64, u64)>,
+    /// The UID of the Secret that this process wrote, or found to be made from the object. No status
+    /// may say it.
+    pub(super) owned: Option<String>,
     pub(super) needs_reseal: Option<bool>,
     /// Since when no held key has opened it.
     pub(super) keyless_since: Option<Instant>,
-    /// Were its values merged into a Secret of somebody else?
-    pub(super) merged: bool,
+}
+
+/// Does this process know which keys the object needs as it is now?
+pub(super) fn is_judged(known: &Known) -> bool {
+    known.own.judged == Some((known.seen.generation, known.epoch))
 }
 
 /// Observes the object as a watch shows it. Returns whether it needs a reconcile. `newest` is the
@@ -49,7 +57,9 @@ pub(super) fn observe(
     known.has_work(secret)
 }
 
-/// Restores from the status what an earlier process did.
+/// Restores from the status what an earlier process did. Anybody with the right may have written it:
+/// it decides whether there is work and nothing else, neither whose a Secret is nor which keys are
+/// needed.
 fn recalled(object: &SealedSecretObject) -> Known {
     let empty = SealedSecretStatus::default();
     let status = object.status.as_ref().unwrap_or(&empty);
@@ -71,11 +81,8 @@ fn recalled(object: &SealedSecretObject) -> Known {
         ready,
         target: status.target.as_ref().map(written),
         own: Opening {
-            // Until it is opened again, all keys that opened it count as needed.
-            needed: fingerprints(&status.sealed_to),
             sealed_to: fingerprints(&status.sealed_to),
             needs_reseal: status.needs_reseal,
-            merged: status.target.as_ref().is_some_and(|target| target.merged),
             ..Opening::default()
         },
         ..Known::default()
@@ -213,6 +220,14 @@ mod tests {
             Some(&version("7")),
             newest()
         ));
+    }
+
+    #[test]
+    fn a_status_neither_owns_a_secret_nor_says_which_keys_are_needed() {
+        let mut known = Known::default();
+        observe(&mut known, &ready(3), Some(&version("7")), newest());
+        assert_eq!((&known.own.owned, is_judged(&known)), (&None, false));
+        assert!(known.own.needed.is_empty());
     }
 
     #[test]

@@ -75,6 +75,16 @@ impl From<ApiFailure> for WriteError {
 /// plan was one step of several.
 const TRIES: usize = 3;
 
+/// What is known of the Secret before it is written.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Before<'a> {
+    /// Does it probably exist? It is only a hint: if not, the Secret is first created without a
+    /// read, which is faster for new objects.
+    pub exists: bool,
+    /// The UID of the Secret that this process wrote for the source, or found to be made from it.
+    pub ours: Option<&'a str>,
+}
+
 /// Writes Secrets.
 #[derive(Clone)]
 pub struct Secrets {
@@ -88,16 +98,14 @@ impl Secrets {
         Self { client, freeze }
     }
 
-    /// Writes a Secret. `recorded` is the last written version in the source's status. Without it,
-    /// the Secret is first created without a read, which is faster for new objects. With
-    /// [`Ownership::Merge`] it is not needed, and after a merge it must be absent: a Secret that
-    /// was only merged into never became ours.
+    /// Writes a Secret. After a merge, [`Before::ours`] must be absent: a Secret that was only merged
+    /// into never became ours.
     pub async fn write(
         &self,
         desired: &Desired,
-        recorded: Option<&Version>,
+        before: Before<'_>,
     ) -> Result<(Version, Op), WriteError> {
-        if recorded.is_none() && desired.ownership != Ownership::Merge {
+        if !before.exists && desired.ownership != Ownership::Merge {
             match self.create_once(desired).await {
                 Err(failure) if failure.is_already_exists() => {}
                 result => return Ok((result?, Op::Create)),
@@ -105,7 +113,7 @@ impl Secrets {
         }
         let mut tries = 1;
         loop {
-            match self.write_existing(desired, recorded).await {
+            match self.write_existing(desired, before.ours).await {
                 // Somebody changed the Secret between the read and the write.
                 Err(WriteError::Api(failure)) if failure.is_outdated() && tries < TRIES => {
                     tries += 1;
@@ -119,7 +127,7 @@ impl Secrets {
     async fn write_existing(
         &self,
         desired: &Desired,
-        recorded: Option<&Version>,
+        ours: Option<&str>,
     ) -> Result<(Version, Op), WriteError> {
         let existing = self.api(desired).get_opt(&desired.name).await;
         let Some(mut existing) = existing.map_err(ApiFailure::from)? else {
@@ -137,11 +145,7 @@ impl Secrets {
             kubernetes::wipe_secret(&mut existing);
             return self.merge(desired, plan).await;
         }
-        let plan = plan(
-            &existing,
-            desired,
-            recorded.map(|written| written.uid.as_str()),
-        );
+        let plan = plan(&existing, desired, ours);
         kubernetes::wipe_secret(&mut existing);
         match plan {
             Plan::InSync(written) => Ok((written, Op::None)),

@@ -28,11 +28,12 @@ pub enum Plan {
     Conflict(String),
 }
 
-/// Decides for the ownerships that cover the whole Secret. `recorded_uid` is the UID in the
-/// source's status: a Secret that lost all its labels and annotations is still ours.
-pub fn plan(existing: &Secret, desired: &Desired, recorded_uid: Option<&str>) -> Plan {
+/// Decides for the ownerships that cover the whole Secret. `ours` is the UID of the Secret that this
+/// process knows to be the source's: it stays so when it loses all its labels and annotations.
+/// No status may say it: whoever may write the status could make any Secret ours.
+pub fn plan(existing: &Secret, desired: &Desired, ours: Option<&str>) -> Plan {
     // Somebody else's.
-    if let Some(why) = foreign(existing, desired, recorded_uid) {
+    if let Some(why) = foreign(existing, desired, ours) {
         return Plan::Conflict(why);
     }
     let current = Version::of(&existing.metadata);
@@ -146,18 +147,18 @@ pub fn is_newer(existing: &Secret, desired: &Desired) -> bool {
 }
 
 /// Why a Secret is not ours to write; `None` if it is ours.
-fn foreign(existing: &Secret, desired: &Desired, recorded_uid: Option<&str>) -> Option<String> {
+fn foreign(existing: &Secret, desired: &Desired, ours: Option<&str>) -> Option<String> {
     let name = &desired.name;
     if let Some(why) = never_a_target(existing, desired) {
         return Some(why);
     }
-    let recorded = recorded_uid.is_some_and(|uid| existing.metadata.uid.as_deref() == Some(uid));
-    if recorded || is_made_from(existing, desired) {
+    let is_ours = ours.is_some_and(|uid| existing.metadata.uid.as_deref() == Some(uid));
+    if is_ours || is_made_from(existing, desired) {
         return None;
     }
     if !desired.adopt {
-        let why = "already exists and was not made from this resource: it is left alone";
-        return Some(format!("a Secret {name} {why}"));
+        let why = "already exists, and nothing on it says that it was made from this resource";
+        return Some(format!("a Secret {name} {why}: it is left alone"));
     }
     (!desired.is_allowed(existing, Takes::Adopt)).then(|| {
         let wanted = desired.wanted_consent(Takes::Adopt);

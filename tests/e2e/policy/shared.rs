@@ -8,7 +8,8 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use sealkit_controller::testing::{
-    Consent, Desired, Freeze, Op, Origin, Ownership, Revision, SEALED_SECRET, Secrets, WriteError,
+    Before, Consent, Desired, Freeze, Op, Origin, Ownership, Revision, SEALED_SECRET, Secrets,
+    WriteError,
 };
 use sealkit_tests::api::runtime;
 use sealkit_tests::namespace::{Namespace, data};
@@ -45,7 +46,7 @@ fn merge(namespace: &Namespace, source: &str, values: &[(&str, &str)]) -> Result
             .collect(),
     };
     let secrets = Secrets::new(namespace.api.kube(), Arc::new(Freeze::default()));
-    let written = runtime().block_on(secrets.write(&desired, None));
+    let written = runtime().block_on(secrets.write(&desired, Before::default()));
     written.map(|(_, op)| op)
 }
 

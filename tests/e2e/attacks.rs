@@ -1,0 +1,103 @@
+//! What somebody with few rights tried once, and must not gain.
+
+use sealkit_tests::canary::unique_value;
+use sealkit_tests::namespace::{Namespace, data, message, ready_condition, uid};
+use sealkit_tests::plane::{Own, Plane, SEALING_KEYS, Shared, name_of, recipient, unique};
+use sealkit_tests::wait::{wait_for, wait_until};
+use serde_json::{Value, json};
+
+/// Requests a reconcile and waits until it was handled.
+fn reconcile(namespace: &Namespace, name: &str) -> Value {
+    let stamp = unique("request");
+    let request =
+        json!({"metadata": {"annotations": {"sealkit.dev/reconcile-requested-at": stamp}}});
+    let path = namespace.sealed_path(name);
+    namespace.api.merge(&path, &request).unwrap();
+    wait_for("the request is handled", || {
+        let object = namespace.sealed(name);
+        (object["status"]["lastHandledReconcileAt"] == *stamp).then_some(object)
+    })
+}
+
+fn forge_status(plane: &Plane, path: &str, status: &Value) {
+    let forged = json!({"status": status});
+    plane.api.merge(&format!("{path}/status"), &forged).unwrap();
+}
+
+/// Makes a new key and waits until it is the newest.
+fn rotate(plane: &Plane) -> Value {
+    let name = unique("attacked");
+    let key = json!({"apiVersion": "sealkit.dev/v1beta1", "kind": "SealingKey", "metadata": {"name": name}, "spec": {}});
+    plane.api.create(SEALING_KEYS, &key).unwrap();
+    wait_for("the new key is the newest", || {
+        Some(plane.newest_key()).filter(|key| name_of(key) == name)
+    })
+}
+
+fn key_path(key: &Value) -> String {
+    format!("{SEALING_KEYS}/{}", name_of(key))
+}
+
+#[test]
+fn a_status_makes_no_secret_ours() {
+    let plane = Shared::get();
+    let shop = plane.namespace("attacks");
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret", "type": "Opaque",
+        "metadata": {"name": "db"}, "data": data(&[("theirs", "kept")]),
+    });
+    let theirs = shop.api.create(&shop.secrets_path(), &secret).unwrap();
+    shop.seal("db", &unique_value());
+    shop.wait_stalled("db", "TargetConflict");
+    let target = json!({"target": {
+        "name": "db", "uid": uid(&theirs),
+        "resourceVersion": theirs["metadata"]["resourceVersion"],
+    }});
+    forge_status(&plane, &shop.sealed_path("db"), &target);
+    for _ in 0..2 {
+        reconcile(&shop, "db");
+        let object = shop.wait_stalled("db", "TargetConflict");
+        assert!(
+            message(&object).contains("nothing on it says"),
+            "{}",
+            message(&object)
+        );
+    }
+    assert_eq!(shop.secret("db"), Some(theirs));
+}
+
+/// A process that starts knows only statuses of the objects that are in sync.
+#[test]
+fn a_status_makes_no_key_unused() {
+    let plane = Own::take();
+    let mut controller = plane.leading_controller();
+    let old = plane.newest_key();
+    let shop = plane.namespace("attacks");
+    shop.seal("db", &unique_value());
+    shop.wait_ready("db");
+    let new = rotate(&plane);
+    wait_until("it is to be resealed", || {
+        shop.sealed("db")["status"]["needsReseal"] == true
+    });
+    controller.process.kill().unwrap();
+    let status = json!({"sealedTo": [new["status"]["fingerprint"]], "needsReseal": false});
+    forge_status(&plane, &shop.sealed_path("db"), &status);
+    let revoke = json!({"spec": {"state": "Revoked"}});
+    plane.api.merge(&key_path(&old), &revoke).unwrap();
+    let _controller = plane.leading_controller();
+    let refused = wait_for("the revocation has an answer", || {
+        let key = plane.sealing_key(name_of(&old));
+        let looked = key["status"]["observedGeneration"] == key["metadata"]["generation"];
+        looked.then_some(key)
+    });
+    let ready = ready_condition(&refused);
+    assert_eq!(ready["reason"], "InUse", "{ready}");
+    assert_eq!(refused["status"]["state"], "DecryptOnly");
+
+    // Nor is a key in use that a status says is: resealed, the object needs it no more.
+    let draft = shop.draft("db").value("password", unique_value());
+    shop.apply(&draft.to(recipient(&new)).manifest());
+    wait_until("the key is revoked", || {
+        plane.sealing_key(name_of(&old))["status"]["state"] == "Revoked"
+    });
+}
