@@ -203,11 +203,6 @@ impl Config {
         (self.clusters.len() == 1).then(|| self.clusters.keys().cloned().collect())
     }
 
-    /// Scope of objects that no rule and no person gives one.
-    pub fn default_scope(&self) -> Option<Scope> {
-        self.default_scope
-    }
-
     /// Names of all clusters.
     pub fn cluster_names(&self) -> impl Iterator<Item = &str> {
         self.clusters.keys().map(String::as_str)
@@ -278,6 +273,17 @@ impl Config {
         }
         Ok(keys)
     }
+}
+
+/// The scope for a path: that of its rule, else the default of the config, else the narrowest.
+pub(crate) fn scope_for(config: Option<&Config>, place: Option<&Location>) -> Scope {
+    let Some(config) = config else {
+        return Scope::default();
+    };
+    let rule = place.and_then(|place| config.rule(place));
+    rule.and_then(|rule| rule.scope)
+        .or(config.default_scope)
+        .unwrap_or_default()
 }
 
 /// Is an existing file really outside the folder that its path names?

@@ -5,7 +5,7 @@ pub(crate) mod acceptance;
 pub(crate) mod cluster_file;
 pub(crate) mod config;
 pub(crate) mod known;
-mod path_rule;
+pub(crate) mod path_rule;
 pub(crate) mod recipient_file;
 pub(crate) mod trust;
 pub(crate) mod wanted;

@@ -101,9 +101,28 @@ pub(crate) fn scope(word: Option<&str>) -> Result<Option<Scope>, String> {
     })
 }
 
+/// Do more objects open what is sealed with this scope than with another?
+pub(crate) fn is_wider(scope: Scope, than: Scope) -> bool {
+    let width = |scope| match scope {
+        Scope::Strict => 0,
+        Scope::NamespaceWide => 1,
+        Scope::ClusterWide => 2,
+    };
+    width(scope) > width(than)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_scope_is_wider_than_those_before_it() {
+        let scopes = [Scope::Strict, Scope::NamespaceWide, Scope::ClusterWide];
+        for (index, scope) in scopes.into_iter().enumerate() {
+            let narrower = scopes.iter().filter(|than| is_wider(scope, **than));
+            assert_eq!(narrower.count(), index);
+        }
+    }
 
     #[test]
     fn globs_are_those_of_gitignore() {

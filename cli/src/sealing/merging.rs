@@ -11,6 +11,7 @@ use sealkit_core::sealed::SealedView;
 use serde_json::Value;
 
 use super::piece::{Piece, unwritable};
+use super::target::{ScopeLimit, scope_of, tell_target};
 use super::{SealedItem, check_limits};
 use crate::error::{CommandError, Result};
 use crate::terminal::Terminal;
@@ -19,6 +20,7 @@ use crate::terminal::Terminal;
 pub(crate) fn merge(
     old: &str,
     pieces: &[Piece],
+    limit: ScopeLimit,
     terminal: Terminal,
 ) -> Result<(String, Vec<String>)> {
     let documents = read_documents(old.as_bytes()).map_err(|error| match error {
@@ -26,7 +28,7 @@ pub(crate) fn merge(
         error => CommandError::input(format_args!("the file to update is damaged: {error}"))
             .hint("nothing was changed; repair it or choose another path"),
     })?;
-    merge_into(old, documents, pieces, terminal)
+    merge_into(old, documents, pieces, limit, terminal)
 }
 
 /// The same for a file that was read.
@@ -34,6 +36,7 @@ pub(crate) fn merge_into(
     old: &str,
     documents: Vec<Document>,
     pieces: &[Piece],
+    limit: ScopeLimit,
     terminal: Terminal,
 ) -> Result<(String, Vec<String>)> {
     let mut file = Held::new(old, documents);
@@ -47,7 +50,7 @@ pub(crate) fn merge_into(
                     let document = &file.documents[index];
                     differences.extend(difference(document, item));
                     check_template(document, item, terminal)?;
-                    file.put(index, item)?;
+                    file.put(index, item, limit)?;
                     places.push((index, item.as_ref()));
                 } else {
                     places.push((file.documents.len() + new.len(), item.as_ref()));
@@ -72,6 +75,7 @@ pub(crate) fn merge_into(
         let appended = || serde_json::to_value(&item.object).map_err(unwritable);
         let object = objects.get(&index).cloned().map_or_else(appended, Ok)?;
         check_limits(&object, &item.target.title(), terminal)?;
+        tell(item, file.documents.get(index), terminal);
     }
     if !new.is_empty() {
         if text.trim_start().starts_with('{') {
@@ -166,19 +170,34 @@ impl<'a> Held<'a> {
         }
     }
 
-    fn put(&mut self, index: usize, item: &SealedItem) -> Result<()> {
-        let found = SealedView::of(&self.documents[index].object).scope();
-        let found = found.map_or("strict", |scope| scope.as_str().unwrap_or_default());
-        let sealed = item.target.scope.name();
-        if found != sealed {
-            let found = sealkit_core::names::printable(found);
-            return Err(CommandError::input(format_args!(
-                "the SealedSecret in the file has scope {found}, but these values are sealed with scope {sealed}"
-            ))
-            .hint(format_args!("seal with --scope {found}, or write to a new file")));
-        }
+    fn put(&mut self, index: usize, item: &SealedItem, limit: ScopeLimit) -> Result<()> {
+        let scope = scope_of(&self.documents[index])?;
+        limit.check(scope, item.target.scope)?;
         self.edits.entry(index).or_default().put(&item.sealed);
         Ok(())
+    }
+}
+
+/// Says what the values are sealed for, and which of them the object did not have: a key that
+/// somebody renamed, or misspelt.
+fn tell(item: &SealedItem, document: Option<&Document>, terminal: Terminal) {
+    tell_target(&item.target, terminal);
+    let Some(document) = document else { return };
+    let held: Vec<&str> = SealedView::of(&document.object)
+        .values()
+        .map(|(key, _)| key)
+        .collect();
+    let keys = item.sealed.values.keys();
+    let new: Vec<String> = keys
+        .filter(|key| !held.contains(&key.as_str()))
+        .map(|key| sealkit_core::names::printable(key))
+        .collect();
+    if !new.is_empty() {
+        terminal.note(format_args!(
+            "{} had no value for {} before",
+            item.target.title(),
+            new.join(", ")
+        ));
     }
 }
 

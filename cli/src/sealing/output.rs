@@ -7,6 +7,7 @@ use sealkit_core::manifest::{INPUT_BYTES, to_json, to_yaml};
 use super::check_limits;
 use super::merging::merge;
 use super::piece::{Passed, Piece, unwritable};
+use super::target::ScopeLimit;
 use crate::args::Output;
 use crate::error::{CommandError, Result};
 use crate::files;
@@ -67,6 +68,7 @@ pub(crate) fn update(
     place: Location,
     pieces: &[Piece],
     form: Output,
+    limit: ScopeLimit,
     terminal: Terminal,
 ) -> Result<Update> {
     let old = match std::fs::metadata(&place.real) {
@@ -87,7 +89,7 @@ pub(crate) fn update(
         }),
         Some(old) => {
             let merged =
-                merge(&old, pieces, terminal).map_err(|error| error.on(shown(&place.given)));
+                merge(&old, pieces, limit, terminal).map_err(|error| error.on(shown(&place.given)));
             let (text, differences) = merged?;
             Ok(Update {
                 place,

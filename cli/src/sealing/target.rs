@@ -1,10 +1,13 @@
 //! Where an object goes: the scope that its values are bound to, its namespace and its name.
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use sealkit_core::manifest::Document;
 use sealkit_core::names;
 use sealkit_core::sealed::{Scope, SealedView};
 
 use crate::error::{CommandError, Result};
+use crate::recipients::path_rule::is_wider;
+use crate::terminal::Terminal;
 
 /// Where an object goes: what its values are bound to, and its names.
 #[derive(Clone, Debug)]
@@ -20,13 +23,7 @@ pub(crate) struct SealTarget {
 impl SealTarget {
     /// Scope and names of an existing object.
     pub fn of(document: &Document) -> Result<Self> {
-        let scope = SealedView::of(&document.object).scope();
-        let scope = scope.map_or(Some(Scope::default()), |word| word.as_str()?.parse().ok());
-        let scope = scope.ok_or_else(|| {
-            CommandError::input(
-                "the SealedSecret has an unknown scope: use strict, namespace-wide or cluster-wide",
-            )
-        })?;
+        let scope = scope_of(document)?;
         let (namespace, name) = (document.metadata("namespace"), document.metadata("name"));
         if !names::is_dns_subdomain(name)
             || !(namespace.is_empty() || names::is_dns_label(namespace))
@@ -50,4 +47,81 @@ impl SealTarget {
             format!("{}/{}", self.namespace, self.name)
         }
     }
+}
+
+/// The scope of an existing object.
+pub(crate) fn scope_of(document: &Document) -> Result<Scope> {
+    let scope = SealedView::of(&document.object).scope();
+    let scope = scope.map_or(Some(Scope::default()), |word| word.as_str()?.parse().ok());
+    scope.ok_or_else(|| {
+        CommandError::input(
+            "the SealedSecret has an unknown scope: use strict, namespace-wide or cluster-wide",
+        )
+    })
+}
+
+/// The scopes on the command line, with what is said of each in the help.
+pub(crate) fn scopes() -> impl TypedValueParser<Value = Scope> {
+    let values = [
+        (Scope::Strict, "Bound to namespace and name"),
+        (
+            Scope::NamespaceWide,
+            "Bound to the namespace; the object can be renamed",
+        ),
+        (
+            Scope::ClusterWide,
+            "Bound to nothing: every tenant of the cluster can use them",
+        ),
+    ];
+    PossibleValuesParser::new(
+        values.map(|(scope, help)| PossibleValue::new(scope.name()).help(help)),
+    )
+    .try_map(|word| word.parse::<Scope>().map_err(|()| "no scope"))
+}
+
+/// How wide a scope may be for values that go into an object which exists. Its scope came with the
+/// file, perhaps by somebody's pull request, and says who can use the new values.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ScopeLimit {
+    /// The scope that the rule of the path wants.
+    pub rule: Scope,
+    /// What `--scope` says.
+    pub flag: Option<Scope>,
+}
+
+impl ScopeLimit {
+    /// Refuses another scope for the values than the object has, and one that is wider than the
+    /// rule's unless the flag says it again.
+    pub fn check(self, object: Scope, values: Scope) -> Result<()> {
+        if is_wider(object, self.rule) && self.flag != Some(object) {
+            return Err(CommandError::input(format_args!(
+                "the SealedSecret in the file has scope {object}, but its path has scope {}: more objects could use the new values",
+                self.rule
+            ))
+            .hint("find out who widened the scope and why; if it is wrong, restore the file from Git")
+            .hint(format_args!("if it is right, pass --scope {object}, or write that scope into the rule of the path in .sealkit.yaml")));
+        }
+        let values = self.flag.unwrap_or(values);
+        if object == values {
+            return Ok(());
+        }
+        Err(CommandError::input(format_args!(
+            "the SealedSecret in the file has scope {object}, but these values are sealed with scope {values}"
+        ))
+        .hint(format_args!("seal with --scope {object}, or write to a new file")))
+    }
+}
+
+/// Says what values are sealed for.
+pub(crate) fn tell_target(target: &SealTarget, terminal: Terminal) {
+    let who = match target.scope {
+        Scope::Strict => "",
+        Scope::NamespaceWide => ": every object of the namespace can use the values",
+        Scope::ClusterWide => ": every object in every namespace can use the values",
+    };
+    terminal.note(format_args!(
+        "sealed for {} with scope {}{who}",
+        target.title(),
+        target.scope
+    ));
 }

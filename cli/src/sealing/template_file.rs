@@ -7,7 +7,7 @@ use sealkit_core::api::{CreationPolicy, SecretTemplate, rules};
 use sealkit_core::manifest::read_documents;
 use sealkit_core::names::printable;
 use sealkit_core::sealed::OpenedValue;
-use sealkit_core::template::TemplateError;
+use sealkit_core::template::{self, TemplateError};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
@@ -56,8 +56,9 @@ pub(crate) fn rendered(
     template: &SecretTemplate,
     values: BTreeMap<String, OpenedValue>,
 ) -> std::result::Result<BTreeMap<String, Zeroizing<Vec<u8>>>, String> {
-    let readable = values.iter().filter(|(_, value)| value.render);
-    let readable: Vec<String> = readable.map(|(key, _)| printable(key)).collect();
+    let readable: Vec<String> = template::readable(&values)
+        .map(|(key, _)| printable(key))
+        .collect();
     let message = |error: TemplateError| {
         let names = if readable.is_empty() {
             "none".to_owned()
@@ -67,7 +68,8 @@ pub(crate) fn rendered(
         format!("{error}; values sealed with --render: {names}")
     };
     let mut templates = rules::texts(template).map_err(|fault| fault.message)?;
-    templates
-        .secret_data(values, template.include_raw.unwrap_or(true))
-        .map_err(message)
+    let rendered = templates.render(template::readable(&values));
+    let rendered = rendered.map_err(message)?;
+    let include_raw = template.include_raw.unwrap_or(true);
+    Ok(template::secret_data(rendered, values, include_raw))
 }

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use sealkit_core::api::SecretTemplate;
 use sealkit_core::manifest::{Document, SecretManifest};
 use sealkit_core::names;
@@ -17,13 +16,13 @@ use crate::files;
 use crate::git::repository::Location;
 use crate::recipients::Chooser;
 use crate::recipients::acceptance::Acceptance;
-use crate::recipients::config::{Config, Configs};
+use crate::recipients::config::{Config, Configs, scope_for};
 use crate::sealing::destination::{Destination, clash};
 use crate::sealing::output::{self, Update};
 use crate::sealing::piece::{Passed, Piece};
 use crate::sealing::seal_manifest;
 use crate::sealing::stream::{Input, read_inputs};
-use crate::sealing::target::SealTarget;
+use crate::sealing::target::{ScopeLimit, SealTarget, scopes, tell_target};
 use crate::sealing::template_file;
 use crate::terminal::{Session, print, safe, shown};
 
@@ -55,25 +54,6 @@ pub(super) struct SealArgs {
     /// Copy documents that are not Secrets to the output instead of refusing them
     #[arg(long)]
     pub all_documents: bool,
-}
-
-/// The scopes on the command line, with what is said of each in the help.
-fn scopes() -> impl TypedValueParser<Value = Scope> {
-    let values = [
-        (Scope::Strict, "Bound to namespace and name"),
-        (
-            Scope::NamespaceWide,
-            "Bound to the namespace; the object can be renamed",
-        ),
-        (
-            Scope::ClusterWide,
-            "Bound to nothing: every tenant of the cluster can use them",
-        ),
-    ];
-    PossibleValuesParser::new(
-        values.map(|(scope, help)| PossibleValue::new(scope.name()).help(help)),
-    )
-    .try_map(|word| word.parse::<Scope>().map_err(|()| "no scope"))
 }
 
 /// Seals what is read, and writes nothing unless all of it can be written.
@@ -195,6 +175,12 @@ impl<'a> Sealer<'a> {
             namespace,
             name,
         };
+        // A wide scope that the command line does not name must not go unnoticed. What goes into a
+        // file that exists is said there.
+        let exists = path.as_deref().is_some_and(Path::exists);
+        if scope != Scope::Strict && self.args.scope.is_none() && !exists {
+            tell_target(&target, self.session.terminal);
+        }
         let given = self.template.as_ref();
         let item = seal_manifest(&manifest, target, &chosen.set, self.args.render, given)?;
         Ok((path, Piece::Sealed(Box::new(item))))
@@ -226,10 +212,7 @@ impl<'a> Sealer<'a> {
                 .terminal
                 .detail(format_args!("the rule for {} applies", safe(&rule.path)));
         }
-        let scope = rule
-            .and_then(|rule| rule.scope)
-            .or_else(|| config?.default_scope());
-        Ok(scope.unwrap_or_default())
+        Ok(scope_for(config, place))
     }
 
     fn namespace(&mut self, manifest: &SecretManifest, scope: Scope) -> Result<String> {
@@ -275,7 +258,7 @@ impl<'a> Sealer<'a> {
     }
 
     fn write(
-        &self,
+        &mut self,
         outputs: BTreeMap<Option<PathBuf>, Vec<Piece>>,
         destination: &Destination,
     ) -> Result<()> {
@@ -292,8 +275,13 @@ impl<'a> Sealer<'a> {
                 Output::Yaml
             };
             let form = self.session.global.output.unwrap_or(by_name);
-            let update =
-                output::update(Location::of(&path)?, &pieces, form, self.session.terminal)?;
+            let place = Location::of(&path)?;
+            let config = self.configs.at(&place)?;
+            let limit = ScopeLimit {
+                rule: scope_for(config.as_deref(), Some(&place)),
+                flag: self.args.scope,
+            };
+            let update = output::update(place, &pieces, form, limit, self.session.terminal)?;
             for difference in &update.differences {
                 self.acceptance
                     .accept(difference)

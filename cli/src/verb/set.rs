@@ -7,6 +7,7 @@ use age::secrecy::ExposeSecret as _;
 use clap::Args;
 use sealkit_core::manifest::{INPUT_BYTES, SecretManifest};
 use sealkit_core::names;
+use sealkit_core::sealed::Scope;
 use zeroize::Zeroizing;
 
 use crate::args::RecipientArgs;
@@ -16,12 +17,12 @@ use crate::git::repository::Location;
 use crate::identities;
 use crate::recipients::Chooser;
 use crate::recipients::acceptance::Acceptance;
-use crate::recipients::config::Configs;
+use crate::recipients::config::{Configs, scope_for};
 use crate::sealing::held::{find_object, read};
 use crate::sealing::merging::merge_into;
 use crate::sealing::piece::Piece;
 use crate::sealing::seal_manifest;
-use crate::sealing::target::SealTarget;
+use crate::sealing::target::{ScopeLimit, SealTarget, scopes};
 use crate::terminal::{Session, Terminal, safe, shown};
 
 /// Flags of `seal set`.
@@ -44,6 +45,9 @@ pub(super) struct SetArgs {
     /// Name of the SealedSecret, if the file holds several
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
+    /// Scope of the SealedSecret, to confirm one that is wider than its path's rule says
+    #[arg(long, value_parser = scopes())]
+    pub scope: Option<Scope>,
     /// Recipients.
     #[command(flatten)]
     pub to: RecipientArgs,
@@ -64,6 +68,11 @@ pub(super) fn run(args: &SetArgs, session: Session<'_>) -> Result<()> {
     let target = SealTarget::of(document).map_err(on_file)?;
     // Checked first: nobody should type a value that cannot be sealed.
     let config = Configs::default().at(&place)?;
+    let limit = ScopeLimit {
+        rule: scope_for(config.as_deref(), Some(&place)),
+        flag: args.scope,
+    };
+    limit.check(target.scope, target.scope).map_err(on_file)?;
     let mut chooser = Chooser::new(&args.to, session);
     let chosen = chooser.choose(config.as_deref(), Some(&place))?;
     let mut acceptance = Acceptance::new(args.to.accept_recipients, terminal);
@@ -84,7 +93,8 @@ pub(super) fn run(args: &SetArgs, session: Session<'_>) -> Result<()> {
         terminal.note("templates in the cluster may read these values: anyone who may change the SealedSecret can learn them");
     }
     let pieces = [Piece::Sealed(Box::new(item))];
-    let (text, differences) = merge_into(&text, documents, &pieces, terminal).map_err(on_file)?;
+    let (text, differences) =
+        merge_into(&text, documents, &pieces, limit, terminal).map_err(on_file)?;
     for difference in &differences {
         acceptance.accept(difference).map_err(on_file)?;
     }

@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::support::{Desk, secret};
+use crate::support::{Desk, SECRET, secret};
 
 const FILE: &str = "db.yaml";
 const EDIT: [&str; 6] = ["edit", FILE, "-i", "key", "-R", "key.pub"];
@@ -47,7 +47,11 @@ fn only_what_was_changed_is_sealed_anew() {
     );
     let before = desk.read(FILE);
     let answer = desk.seal(&EDIT).done();
-    assert_eq!(answer.stderr, "sealed db.yaml\n");
+    assert_eq!(
+        answer.stderr,
+        "seal: note: sealed for shop/db with scope strict\n\
+         seal: note: shop/db had no value for D before\nsealed db.yaml\n"
+    );
     assert_eq!(desk.read("mode"), "700\n");
     assert!(
         desk.read("seen").contains("  B: |\n    two\n    lines\n"),
@@ -62,6 +66,21 @@ fn only_what_was_changed_is_sealed_anew() {
     );
     let values = json!({"A": "first", "B": "two\nlines\n", "D": "four"});
     assert_eq!(desk.values("key", FILE), values);
+}
+
+#[test]
+fn a_widened_object_is_edited_only_if_the_flag_says_its_scope() {
+    let desk = desk("sed -i 's/hunter2/better/' \"$1\"");
+    let wide = ["--scope", "cluster-wide"];
+    let seal = [&["-q", "-R", "key.pub", "-w", "wide.yaml"][..], &wide].concat();
+    desk.pipe(&seal, SECRET).done();
+    let edit = ["edit", "wide.yaml", "-i", "key", "-R", "key.pub"];
+    desk.refused(&edit, "", 3, "its path has scope strict");
+    desk.seal(&[&edit[..], &wide].concat()).done();
+    assert_eq!(
+        desk.values("key", "wide.yaml"),
+        json!({"password": "better"})
+    );
 }
 
 #[test]

@@ -31,7 +31,10 @@ fn one_value_changes_and_nobody_needs_a_key() {
         .done();
     assert_eq!(
         (answer.stdout.as_str(), answer.stderr.as_str()),
-        ("", "sealed db.yaml\n")
+        (
+            "",
+            "seal: note: sealed for shop/db with scope strict\nsealed db.yaml\n"
+        )
     );
     let after = desk.read(FILE);
     let gone = lost(&before, &after);
@@ -51,11 +54,12 @@ fn one_value_changes_and_nobody_needs_a_key() {
         "key.pub",
     ];
     let answer = desk.pipe(&several, "five\n").done();
-    assert!(
-        answer
-            .stderr
-            .contains("note: the value of C ends with a line feed")
-    );
+    for note in [
+        "note: the value of C ends with a line feed",
+        "note: shop/db had no value for AA, C, E before",
+    ] {
+        assert!(answer.stderr.contains(note), "{answer:?}");
+    }
     let values = json!({"A": "three", "AA": "four\n", "B": "two", "C": "five\n", "E": ""});
     assert_eq!(desk.values("key", FILE), values);
     assert_eq!(desk.hints(FILE).len(), 3);
@@ -79,18 +83,47 @@ fn one_value_changes_and_nobody_needs_a_key() {
     assert_eq!(desk.values("key", FILE), json!({"Z": "last"}));
 }
 
+/// A pull request may have sealed a placeholder with a wider scope: the real value, set later, would
+/// be for every tenant.
 #[test]
-fn the_scope_and_names_are_those_of_the_file() {
-    let desk = Desk::new();
-    for scope in ["strict", "namespace-wide", "cluster-wide"] {
-        let seal = ["-R", "key.pub", "--scope", scope, "-w", FILE];
-        desk.pipe(&seal, SECRET).done();
-        desk.pipe(&["set", FILE, "new", "-R", "key.pub"], "x")
-            .done();
-        let values = json!({"password": "hunter2", "new": "x"});
-        assert_eq!(desk.values("key", FILE), values, "{scope}");
-        std::fs::remove_file(desk.path(FILE)).unwrap();
+fn a_scope_wider_than_the_rules_is_refused_unless_the_flag_says_it_again() {
+    let key = "clusters: {a: {recipients: [key.pub]}}\n";
+    let rule = format!("{key}rules: [{{path: '*.yaml', clusters: [a], scope: namespace-wide}}]\n");
+    let default = format!("{key}defaults: {{scope: cluster-wide}}\n");
+    let scopes = ["strict", "namespace-wide", "cluster-wide"];
+    for (config, widest) in [(key, 0), (&*rule, 1), (&*default, 2)] {
+        let desk = Desk::new();
+        desk.write(".sealkit.yaml", &format!("version: 1\n{config}"));
+        for (index, scope) in scopes.into_iter().enumerate() {
+            let file = format!("{scope}.yaml");
+            desk.pipe(&["-q", "--scope", scope, "-w", &file], SECRET)
+                .done();
+            let said = format!("note: sealed for shop/db with scope {scope}");
+            let set = ["set", &file, "password"];
+            if index > widest {
+                let answer = desk.refused(&set, "x", 3, &format!("has scope {scope}"));
+                let hint = format!("pass --scope {scope}");
+                assert!(answer.stderr.contains(&hint), "{answer:?}");
+            } else {
+                let answer = desk.pipe(&set, "x").done();
+                assert!(answer.stderr.contains(&said), "{answer:?}");
+            }
+            let again = ["set", &file, "password", "--scope", scope];
+            let answer = desk.pipe(&again, "y").done();
+            assert!(answer.stderr.contains(&said), "{answer:?}");
+            let values = json!({"password": "y"});
+            assert_eq!(desk.values("key", &file), values, "{scope}");
+            // The flag confirms a scope, it does not change one.
+            let other = scopes[(index + 1) % 3];
+            let changed = ["set", &file, "password", "--scope", other];
+            desk.refused(&changed, "x", 3, "has scope");
+        }
     }
+}
+
+#[test]
+fn templates_read_new_values_only_if_the_flag_says_so() {
+    let desk = Desk::new();
     // A template reads it if that is said.
     desk.pipe(&["-R", "key.pub", "-w", FILE], SECRET).done();
     let text = desk.read(FILE) + "  template: {data: {out: '{{ .new }}'}}\n";

@@ -15,7 +15,10 @@ fn only_what_was_sealed_changes_in_a_file() {
     let answer = desk
         .pipe(&["-R", "key.pub", "-w", "db.yaml"], SECRET)
         .done();
-    assert_eq!(answer.stderr, "sealed db.yaml\n");
+    assert_eq!(
+        answer.stderr,
+        "seal: note: sealed for shop/db with scope strict\nsealed db.yaml\n"
+    );
     let after = desk.read("db.yaml");
     let gone: Vec<_> = commented
         .lines()
@@ -124,6 +127,32 @@ fn a_failure_in_one_file_leaves_all_files() {
     );
     desk.refused(&["-R", "key.pub", "-w", "out/"], stream, 3, "b.sealed.yaml");
     assert!(!desk.exists("out/a.sealed.yaml"));
+}
+
+/// Somebody sealed the object anew with a wider scope. The manifest that `seal open` prints of it
+/// repeats that scope, and is no second opinion.
+#[test]
+fn a_widened_object_takes_no_values_unless_the_flag_says_its_scope() {
+    let desk = Desk::new();
+    let wide = ["-R", "key.pub", "-w", "db.yaml", "--scope", "cluster-wide"];
+    desk.pipe(&wide, SECRET).done();
+    let seal = ["-R", "key.pub", "-w", "db.yaml"];
+    let wider = "has scope cluster-wide, but its path has scope strict";
+    let annotated = SECRET.replace(
+        "namespace: shop",
+        "namespace: shop, annotations: {sealkit.dev/scope: cluster-wide}",
+    );
+    for manifest in [SECRET, &annotated] {
+        let answer = desk.refused(&seal, manifest, 3, wider);
+        assert!(answer.stderr.contains("--scope cluster-wide"), "{answer:?}");
+    }
+    let answer = desk.pipe(&wide, SECRET).done();
+    let told = "sealed for shop/db with scope cluster-wide: every object in every namespace";
+    assert!(answer.stderr.contains(told), "{answer:?}");
+    // In a new file the manifest's word is enough, and is said.
+    let new = ["-R", "key.pub", "-w", "new.yaml"];
+    let answer = desk.pipe(&new, &annotated).done();
+    assert!(answer.stderr.contains(told), "{answer:?}");
 }
 
 #[test]

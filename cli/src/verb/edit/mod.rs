@@ -12,7 +12,7 @@ use sealkit_core::keys::RecipientSet;
 use sealkit_core::manifest::{
     Document, INPUT_BYTES, SecretManifest, read_documents, to_yaml_for_people, wipe,
 };
-use sealkit_core::sealed::SealedObject;
+use sealkit_core::sealed::{Scope, SealedObject};
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
@@ -23,13 +23,13 @@ use crate::git::repository::Location;
 use crate::identities;
 use crate::recipients::Chooser;
 use crate::recipients::acceptance::Acceptance;
-use crate::recipients::config::Configs;
+use crate::recipients::config::{Configs, scope_for};
 use crate::sealed_text;
 use crate::sealing::held::{find_object, read};
 use crate::sealing::merging::{merge_into, without};
 use crate::sealing::piece::Piece;
 use crate::sealing::seal_manifest;
-use crate::sealing::target::SealTarget;
+use crate::sealing::target::{ScopeLimit, SealTarget, scopes};
 use crate::terminal::{Session, Terminal, ask_yes, shown};
 use editor::{PrivateFolder, Signals, edit};
 
@@ -46,6 +46,9 @@ pub(super) struct EditArgs {
     /// Name of the SealedSecret, if the file holds several
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
+    /// Scope of the SealedSecret, to confirm one that is wider than its path's rule says
+    #[arg(long, value_parser = scopes())]
+    pub scope: Option<Scope>,
     /// Recipients.
     #[command(flatten)]
     pub to: RecipientArgs,
@@ -66,6 +69,11 @@ pub(super) fn run(args: &EditArgs, session: Session<'_>) -> Result<()> {
     let (_, document) = find_object(&documents, namespace, name).map_err(on_file)?;
     let target = SealTarget::of(document).map_err(on_file)?;
     let config = Configs::default().at(&place)?;
+    let limit = ScopeLimit {
+        rule: scope_for(config.as_deref(), Some(&place)),
+        flag: args.scope,
+    };
+    limit.check(target.scope, target.scope).map_err(on_file)?;
     let chosen = Chooser::new(&args.to, session).choose(config.as_deref(), Some(&place))?;
     let mut acceptance = Acceptance::new(args.to.accept_recipients, terminal);
     acceptance.compare(&chosen, place.root.as_deref())?;
@@ -99,13 +107,16 @@ pub(super) fn run(args: &EditArgs, session: Session<'_>) -> Result<()> {
     }
     // The editor may have been open for long: the file is taken as it is now, other keys included.
     let (mut text, mut documents) = read(&args.path)?;
+    let mut pieces = Vec::new();
     for (render, values) in changed.into_iter().enumerate() {
-        if values.is_empty() {
-            continue;
+        if !values.is_empty() {
+            pieces.push(sealed(values, target.clone(), &chosen.set, render == 1)?);
         }
-        let piece = sealed(values, target.clone(), &chosen.set, render == 1)?;
-        let (merged, differences) =
-            merge_into(&text, documents, &[piece], terminal).map_err(on_file)?;
+    }
+    if !pieces.is_empty() {
+        let (merged, mut differences) =
+            merge_into(&text, documents, &pieces, limit, terminal).map_err(on_file)?;
+        differences.dedup();
         for difference in &differences {
             acceptance.accept(difference).map_err(on_file)?;
         }
