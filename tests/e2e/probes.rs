@@ -1,10 +1,18 @@
-//! Health and metrics.
+//! Health and metrics, also while somebody attacks the port that serves them.
+
+use std::io::Write as _;
+use std::net::TcpStream;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use sealkit_tests::canary::unique_value;
+use sealkit_tests::controller::{Controller, Flags};
 use sealkit_tests::namespace::data;
-use sealkit_tests::plane::Shared;
+use sealkit_tests::plane::{Own, SYSTEM, Shared};
 use sealkit_tests::wait::wait_until;
-use serde_json::json;
+use serde_json::{Value, json};
 
 #[test]
 fn probes_answer() {
@@ -122,4 +130,108 @@ fn every_metric_of_the_documentation_is_there(text: &str) {
         .filter(|line| line.starts_with("# TYPE "))
         .count();
     assert_eq!(described, types.len(), "a metric that nobody documents");
+}
+
+/// A kubelet waits this long for a probe unless told otherwise.
+const PROBE_TIME: Duration = Duration::from_secs(1);
+
+#[test]
+fn two_thousand_large_headers_cost_little_memory_and_delay_no_probe() {
+    let plane = Own::take();
+    let controller = leader(&plane);
+    attack(&controller, 2_000, &"a".repeat(400_000));
+    let mebibytes = controller.peak_memory() / 1024;
+    // A quarter of what the deployment permits.
+    assert!(mebibytes < 128, "{mebibytes} MiB");
+}
+
+#[test]
+fn idle_connections_delay_no_probe_however_few_descriptors_are_left() {
+    let plane = Own::take();
+    let controller = leader(&plane);
+    attack(&controller, 1_500, "");
+    let few = "--nofile=100:100";
+    run(
+        "prlimit",
+        &["--pid", &controller.process.id().to_string(), few],
+    );
+    attack(&controller, 1_500, "");
+}
+
+#[test]
+fn the_network_policy_admits_prometheus_alone() {
+    let plane = Shared::get();
+    let path =
+        format!("/apis/networking.k8s.io/v1/namespaces/{SYSTEM}/networkpolicies/seal-controller");
+    let policy = plane.api.get(&path).expect("a network policy");
+    let rules = policy["spec"]["ingress"].as_array().unwrap();
+    assert_eq!(rules.len(), 1);
+    let peers = rules[0]["from"].as_array().expect("not everybody");
+    for peer in peers {
+        for selector in ["namespaceSelector", "podSelector"] {
+            let labels = peer[selector]["matchLabels"].as_object();
+            assert!(labels.is_some_and(|labels| !labels.is_empty()), "{peer}");
+        }
+    }
+}
+
+/// A leader with the lease of the deployment, which a busy machine does not cost it.
+fn leader(plane: &Own) -> Controller {
+    let mut controller = plane.controller(&Flags {
+        lease_seconds: 15,
+        ..Flags::default()
+    });
+    controller.wait_leading();
+    controller
+}
+
+/// Opens connections with a request that does not end and holds them for a while. Meanwhile every
+/// probe must be answered in time.
+fn attack(controller: &Controller, connections: usize, header: &str) {
+    run("sh", &["-c", "prlimit --pid $PPID --nofile=$(ulimit -Hn):"]);
+    let address = address(controller);
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let probing = scope.spawn(|| {
+            let mut slowest = Duration::ZERO;
+            while !over.load(Ordering::Relaxed) {
+                let start = Instant::now();
+                let answer = controller.get("/livez");
+                slowest = slowest.max(start.elapsed());
+                assert_eq!(answer, Some((200, "ok".to_owned())));
+                thread::sleep(Duration::from_millis(50));
+            }
+            slowest
+        });
+        let request = format!("GET /livez HTTP/1.1\r\nHost: x\r\nX-A: {header}");
+        let held: Vec<_> = (0..connections)
+            .filter_map(|_| {
+                let mut stream = TcpStream::connect(&address).ok()?;
+                stream
+                    .set_write_timeout(Some(Duration::from_secs(3)))
+                    .ok()?;
+                // The controller may have closed it already.
+                let _ = stream.write_all(request.as_bytes());
+                Some(stream)
+            })
+            .collect();
+        thread::sleep(Duration::from_secs(3));
+        over.store(true, Ordering::Relaxed);
+        let slowest = probing.join().unwrap();
+        assert_eq!(held.len(), connections);
+        assert!(slowest < PROBE_TIME, "{slowest:?}");
+    });
+}
+
+/// Where the controller serves, as it logs it.
+fn address(controller: &Controller) -> String {
+    let log = controller.log();
+    let line = log.lines().find(|line| line.contains("serving health"));
+    let line: Value = serde_json::from_str(line.expect("the address")).unwrap();
+    line["address"].as_str().unwrap().to_owned()
+}
+
+fn run(program: &str, arguments: &[&str]) {
+    let status = Command::new(program).args(arguments).status().unwrap();
+    assert!(status.success(), "{program} {arguments:?}: {status}");
 }

@@ -1,18 +1,10 @@
-//! Serves probes and metrics over HTTP.
+//! The state that the probes report.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use axum::Router;
-use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
-use axum::routing::get;
 use jiff::Timestamp;
-
-use super::Metrics;
 
 /// Minutes for which watches may fail without one good item. After that, a restart may help.
 const LIVE_MINUTES: i64 = 10;
@@ -44,7 +36,7 @@ impl Health {
     }
 
     /// The parts that are not ready. Before any part is expected, the process is not ready either.
-    fn missing(&self) -> Option<String> {
+    pub(super) fn missing(&self) -> Option<String> {
         let parts = lock(&self.parts);
         let missing: Vec<&str> = parts
             .iter()
@@ -76,7 +68,15 @@ impl Health {
         *lock(&self.on_scrape) = Some(Box::new(hook));
     }
 
-    fn is_live(&self, now: i64) -> bool {
+    /// Sets the gauges that are read, not counted.
+    pub(super) fn before_scrape(&self) {
+        if let Some(hook) = &*lock(&self.on_scrape) {
+            hook();
+        }
+    }
+
+    /// Whether a restart is not expected to help.
+    pub(super) fn is_live(&self, now: i64) -> bool {
         let since = self.failing_since.load(Ordering::Relaxed);
         let last = self.last_failure.load(Ordering::Relaxed);
         // In a quiet cluster, a recovered watch yields no item, but no failures either.
@@ -84,52 +84,8 @@ impl Health {
     }
 }
 
-/// Serves `/healthz`, `/readyz`, `/livez` and `/metrics` until the process ends.
-pub async fn serve(
-    listen: SocketAddr,
-    health: Arc<Health>,
-    metrics: Arc<Metrics>,
-) -> std::io::Result<()> {
-    let listener = tokio::net::TcpListener::bind(listen).await?;
-    tracing::info!(address = %listener.local_addr()?, "serving health and metrics");
-    let router = Router::new()
-        .route("/healthz", get(|| async { "ok" }))
-        .route("/readyz", get(ready))
-        .route("/livez", get(live))
-        .route("/metrics", get(scrape))
-        .with_state((health, metrics));
-    axum::serve(listener, router).await
-}
-
-type Shared = State<(Arc<Health>, Arc<Metrics>)>;
-
-async fn ready(State((health, _)): Shared) -> impl IntoResponse {
-    let missing = health.missing();
-    probe(missing.map(|parts| format!("not ready, waiting for: {parts}")))
-}
-
-async fn live(State((health, _)): Shared) -> impl IntoResponse {
-    let live = health.is_live(Timestamp::now().as_second());
-    probe((!live).then(|| "watches have been failing for minutes".to_owned()))
-}
-
-fn probe(fault: Option<String>) -> (StatusCode, String) {
-    match fault {
-        None => (StatusCode::OK, "ok".to_owned()),
-        Some(fault) => (StatusCode::SERVICE_UNAVAILABLE, fault),
-    }
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-async fn scrape(State((health, metrics)): Shared) -> impl IntoResponse {
-    if let Some(hook) = &*lock(&health.on_scrape) {
-        hook();
-    }
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, kind)], metrics.encode())
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 mod events;
 mod health;
 mod metrics;
+mod server;
 
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{EnvFilter, FilterExt, LevelFilter, Targets};
@@ -11,9 +12,10 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 pub use events::{EventKind, Events};
-pub use health::{Health, serve};
+pub use health::Health;
 pub use metrics::Metrics;
 pub(crate) use metrics::{KeyLabel, Kind, KindLane, KindOp, KindReady, KindResult, ReasonLabel};
+pub use server::serve;
 
 /// The label of a kind.
 pub(crate) fn kind_label(kind: &'static str) -> Kind {
