@@ -101,3 +101,35 @@ fn a_status_makes_no_key_unused() {
         plane.sealing_key(name_of(&old))["status"]["state"] == "Revoked"
     });
 }
+
+/// Two managers may own one key while its value is the same. A guess must then say nothing.
+#[test]
+fn a_key_that_somebody_applies_too_answers_no_guess() {
+    let plane = Shared::get();
+    let mut told = Vec::new();
+    for guess in ["kept", "wrong"] {
+        let shop = plane.namespace("attacks");
+        let secret = json!({
+            "apiVersion": "v1", "kind": "Secret", "type": "Opaque",
+            "metadata": {"name": "db", "annotations": {"sealkit.dev/allow": "SealedSecret/db:merge"}},
+        });
+        shop.api.create(&shop.secrets_path(), &secret).unwrap();
+        let merging = |value: &str| {
+            let draft = shop.draft("db").value("a", value);
+            draft.target(json!({"creationPolicy": "Merge"})).manifest()
+        };
+        shop.apply(&merging("kept"));
+        shop.wait_ready("db");
+        let theirs = json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "db"},
+            "data": data(&[("a", "kept")]),
+        });
+        shop.api.apply(&shop.secret_path("db"), &theirs).unwrap();
+        shop.apply(&merging(guess));
+        let object = shop.wait_stalled("db", "TargetConflict");
+        assert_eq!(shop.secret("db").unwrap()["data"], data(&[("a", "kept")]));
+        told.push(message(&object).replace(&shop.name, ""));
+    }
+    assert_eq!(told[0], told[1]);
+    assert!(told[0].contains("key a"), "{}", told[0]);
+}

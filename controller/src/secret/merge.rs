@@ -34,9 +34,10 @@ pub(super) enum MergePlan {
     Conflict(String),
 }
 
-/// Decides. An existing key, label or annotation that we do not manage is a conflict, even if it
-/// has our value: otherwise, a successful apply would tell the author of the source that a guess of
-/// somebody else's value was right.
+/// Decides. An existing key, label or annotation that we do not manage alone is a conflict, even if
+/// it has our value: otherwise, a successful apply would tell the author of the source that a guess
+/// of somebody else's value was right. Somebody who applied the value that we applied before manages
+/// it too, and the server would then answer the next guess.
 pub(super) fn plan_merge(existing: &Secret, desired: &Desired) -> MergePlan {
     // It must not be touched at all.
     if let Some(why) = refusal(existing, desired) {
@@ -79,17 +80,20 @@ fn refusal(existing: &Secret, desired: &Desired) -> Option<String> {
     })
 }
 
-/// The first key, label or annotation that we want and somebody else manages.
+/// The first key, label or annotation that we want and that we do not manage alone.
 fn taken(existing: &Secret, desired: &Desired) -> Option<String> {
     let ours = owned_names(existing, desired, &["f:data"]);
+    let theirs = [&["f:data"], &["f:stringData"]];
+    let theirs = theirs.map(|path| names_of_others(existing, desired, path));
     let exists = |key: &&String| {
         existing
             .data
             .as_ref()
             .is_some_and(|all| all.contains_key(*key))
     };
-    let mut keys = desired.data.keys().filter(exists);
-    if let Some(key) = keys.find(|key| !ours.contains(*key)) {
+    let is_ours =
+        |key: &&String| ours.contains(*key) && !theirs.iter().any(|all| all.contains(*key));
+    if let Some(key) = desired.data.keys().filter(exists).find(|key| !is_ours(key)) {
         return Some(format!("key {key}"));
     }
     let meta = &existing.metadata;
@@ -105,11 +109,14 @@ fn taken(existing: &Secret, desired: &Desired) -> Option<String> {
     metadata
         .into_iter()
         .find_map(|(word, field, present, wanted)| {
-            let ours = owned_names(existing, desired, &["f:metadata", field]);
+            let path = ["f:metadata", field];
+            let ours = owned_names(existing, desired, &path);
+            let theirs = names_of_others(existing, desired, &path);
             let exists =
                 |name: &&String| present.as_ref().is_some_and(|all| all.contains_key(*name));
             let mut names = wanted.keys().filter(exists);
-            let name = names.find(|name| !ours.contains(*name))?;
+            let is_ours = |name: &String| ours.contains(name) && !theirs.contains(name);
+            let name = names.find(|name| !is_ours(name))?;
             Some(format!("{word} {name}"))
         })
 }
@@ -211,9 +218,22 @@ fn is_applied_by(entry: &ManagedFieldsEntry, manager: &str) -> bool {
 /// The names under a path of fields that our field manager applied.
 fn owned_names(existing: &Secret, desired: &Desired, path: &[&str]) -> BTreeSet<String> {
     let manager = field_manager(&desired.origin);
+    managed_names(existing, path, |entry| is_applied_by(entry, &manager))
+}
+
+/// The names under a path of fields that anybody but our field manager manages, in whatever way.
+fn names_of_others(existing: &Secret, desired: &Desired, path: &[&str]) -> BTreeSet<String> {
+    let manager = field_manager(&desired.origin);
+    managed_names(existing, path, |entry| !is_applied_by(entry, &manager))
+}
+
+fn managed_names(
+    existing: &Secret,
+    path: &[&str],
+    by: impl Fn(&ManagedFieldsEntry) -> bool,
+) -> BTreeSet<String> {
     let entries = existing.metadata.managed_fields.iter().flatten();
-    let ours = entries.filter(|entry| is_applied_by(entry, &manager));
-    let fields = ours.filter_map(|entry| {
+    let fields = entries.filter(|entry| by(entry)).filter_map(|entry| {
         let all = &entry.fields_v1.as_ref()?.0;
         path.iter()
             .try_fold(all, |fields, field| fields.get(*field))?
@@ -261,7 +281,7 @@ mod tests {
                 "name": "credentials", "namespace": "shop", "uid": "s1", "resourceVersion": "9",
                 "annotations": {ALLOW_ANNOTATION: "SealedSecret/db"},
                 "managedFields": [
-                    {"manager": "kubectl", "operation": "Update", "fieldsV1": {"f:data": {"f:K": {}}}},
+                    {"manager": "kubectl", "operation": "Update", "fieldsV1": {"f:data": {"f:other": {}}}},
                     {"manager": field_manager(&desired().origin), "operation": "Apply", "fieldsV1": {"f:data": fields}},
                 ],
             },
@@ -298,6 +318,48 @@ mod tests {
             let plan = plan_merge(&theirs(&[("K", value)], &[]), &desired());
             assert!(
                 matches!(&plan, MergePlan::Conflict(why) if why.contains("key K")),
+                "{plan:?}"
+            );
+        }
+    }
+
+    /// Otherwise the server answers each guess: it takes the value that the other one has.
+    #[test]
+    fn what_somebody_else_manages_too_is_a_conflict_whatever_its_value() {
+        let other = |operation: &str, fields: Value| -> ManagedFieldsEntry {
+            serde_json::from_value(json!({
+                "manager": "theirs", "operation": operation, "fieldsV1": fields,
+            }))
+            .unwrap()
+        };
+        for value in ["v", "other"] {
+            for (operation, field) in [
+                ("Apply", "f:data"),
+                ("Update", "f:data"),
+                ("Apply", "f:stringData"),
+            ] {
+                let mut secret = theirs(&[("K", value)], &["K"]);
+                let entries = secret.metadata.managed_fields.as_mut().unwrap();
+                entries.push(other(operation, json!({field: {"f:K": {}}})));
+                let plan = plan_merge(&secret, &desired());
+                assert!(
+                    matches!(&plan, MergePlan::Conflict(why) if why.contains("key K")),
+                    "{plan:?}"
+                );
+            }
+            let mut secret = theirs(&[], &[]);
+            secret.metadata.labels = Some([("tier".into(), value.into())].into());
+            let fields = json!({"f:metadata": {"f:labels": {"f:tier": {}}}});
+            let entries = secret.metadata.managed_fields.as_mut().unwrap();
+            entries[1].fields_v1.as_mut().unwrap().0 = fields.clone();
+            entries.push(other("Apply", fields));
+            let wish = Desired {
+                labels: [("tier".into(), "v".into())].into(),
+                ..desired()
+            };
+            let plan = plan_merge(&secret, &wish);
+            assert!(
+                matches!(&plan, MergePlan::Conflict(why) if why.contains("label tier")),
                 "{plan:?}"
             );
         }

@@ -114,9 +114,17 @@ impl Secrets {
         let mut tries = 1;
         loop {
             match self.write_existing(desired, before.ours).await {
-                // Somebody changed the Secret between the read and the write.
-                Err(WriteError::Api(failure)) if failure.is_outdated() && tries < TRIES => {
+                // Somebody changed the Secret between the read and the write. The plan answers, not
+                // the server: whether it sees a field conflict can depend on a value.
+                Err(WriteError::Api(failure))
+                    if (failure.is_outdated() || failure.is_field_conflict()) && tries < TRIES =>
+                {
                     tries += 1;
+                }
+                Err(WriteError::Api(failure)) if failure.is_field_conflict() => {
+                    let why = "somebody else manages fields of the Secret";
+                    let name = &desired.name;
+                    return Err(WriteError::Conflict(format!("{why} {name}: {failure}")));
                 }
                 result => return result,
             }
@@ -196,14 +204,7 @@ impl Secrets {
         let path = format!("{}?fieldManager={manager}", path(desired));
         let meta = kubernetes::apply(&self.client, &path, &body).await;
         manifest::wipe(&mut body);
-        match meta {
-            Ok(meta) => Ok((Version::of(&meta.metadata), Op::Merge)),
-            Err(failure) if failure.is_field_conflict() => Err(WriteError::Conflict(format!(
-                "somebody else manages fields of the Secret {}: {failure}",
-                desired.name
-            ))),
-            Err(failure) => Err(failure.into()),
-        }
+        Ok((Version::of(&meta?.metadata), Op::Merge))
     }
 
     /// Is the source unchanged? A process that lost its lease while it slept wakes with old values,
