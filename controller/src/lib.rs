@@ -4,7 +4,8 @@
 //! One folder per resource or job: `sealed_secret`, `rewrap`, `keys`. Each has `mod.rs` (wiring and
 //! triggers) and `reconcile.rs` (observe, decide, act); decisions are pure functions with table
 //! tests. All of them share `reconciler` (their frame), `object` (what every kind has), `queue`
-//! (waiting work), `secret` (the only place that watches and writes Secrets), [`status`] (the only
+//! (waiting work), `secret` (the only place that watches and writes Secrets), [`render`] (templates, in a process of
+//! their own), [`status`] (the only
 //! place that writes statuses) and [`telemetry`] (logs, metrics, events, health).
 
 mod keys;
@@ -12,6 +13,7 @@ mod kubernetes;
 mod object;
 mod queue;
 mod reconciler;
+pub mod render;
 mod rewrap;
 pub mod run;
 mod sealed_secret;

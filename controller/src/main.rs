@@ -3,10 +3,18 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use sealkit_controller::{run, settings::Settings, telemetry};
+use sealkit_controller::{render, run, settings::Settings, telemetry};
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    match (arguments.next().as_deref(), arguments.next()) {
+        (Some(render::ARGUMENT), Some(memory)) => render::serve(&memory),
+        _ => control(),
+    }
+}
 
 #[tokio::main]
-async fn main() -> ExitCode {
+async fn control() -> ExitCode {
     let settings = Settings::parse();
     telemetry::init_logs(&settings.log);
     telemetry::quiet_panics();

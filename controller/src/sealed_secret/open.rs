@@ -2,6 +2,7 @@
 //! open.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,15 +10,17 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use sealkit_core::api::rules::{self, Fault};
 use sealkit_core::api::{Reason, SecretTemplate, TargetSpec};
 use sealkit_core::keys::{Fingerprint, KeyType};
-use sealkit_core::sealed::{self, Code, OpenError, OpenedEnvelope, SealedObject, Search};
-use sealkit_core::template::TemplateError;
+use sealkit_core::sealed::{
+    self, Code, OpenError, OpenedEnvelope, OpenedValue, SealedObject, Search,
+};
+use sealkit_core::template::{self, TemplateError};
 use serde_json::Value;
-use zeroize::Zeroizing;
 
 use super::SealedSecretObject;
 use crate::keys::Keys;
 use crate::object::Spec;
 use crate::queue::Turns;
+use crate::render::{self, Contents, RenderError};
 use crate::settings::Rules;
 use crate::status::Outcome;
 
@@ -30,7 +33,7 @@ const FRAME: usize =
 
 /// The content of an opened object. No Debug; values are wiped when dropped.
 pub(super) struct OpenedObject {
-    pub(super) data: BTreeMap<String, Zeroizing<Vec<u8>>>,
+    pub(super) data: Contents,
     pub(super) target: TargetSpec,
     pub(super) template: SecretTemplate,
     pub(super) sealed_to: Vec<Fingerprint>,
@@ -93,35 +96,54 @@ pub(super) async fn open(
         let message = "SealedSecrets are not allowed in the controller's own namespace".to_owned();
         return Err(Failure::Terminal(Reason::InvalidSpec, message));
     }
-    let has_templates = spec
-        .value
-        .pointer("/template/data")
-        .and_then(Value::as_object)
-        .is_some_and(|data| !data.is_empty());
-    let place = if has_templates {
-        Some(renders.take(namespace).await)
-    } else {
-        None
-    };
-    let own = own.clone();
+    let (metadata, own) = (object.clone(), own.clone());
     let opened =
-        tokio::task::spawn_blocking(move || open_now(&object.metadata, &spec, &keys, &own));
+        tokio::task::spawn_blocking(move || open_now(&metadata.metadata, &spec, &keys, &own));
     // All of this is bounded. Should a library hang all the same, it costs a thread and not a
     // worker.
     let opened = tokio::time::timeout(OPEN_WITHIN, opened).await;
-    drop(place);
-    opened.ok().and_then(Result::ok).unwrap_or_else(|| {
-        let message = "internal error in the controller, see its log".to_owned();
-        Err(Failure::Passing(Reason::ProcessingFailed, message))
-    })
+    let (values, mut opened) = opened
+        .ok()
+        .and_then(Result::ok)
+        .unwrap_or_else(|| Err(internal_error()))?;
+    let rendered = if opened.template.data.is_empty() {
+        Contents::new()
+    } else {
+        // Held until the process is gone.
+        let _place = renders.take(namespace).await;
+        rendered(&opened.template.data, &values).await?
+    };
+    let include_raw = opened.template.include_raw.unwrap_or(true);
+    opened.data = template::secret_data(rendered, values, include_raw);
+    Ok(opened)
 }
 
+async fn rendered(
+    texts: &BTreeMap<String, String>,
+    values: &BTreeMap<String, OpenedValue>,
+) -> Result<Contents, Failure> {
+    let values: Vec<_> = template::readable(values).collect();
+    let program = Path::new(render::THIS_PROGRAM);
+    render::render(program, render::MEMORY, texts, &values)
+        .await
+        .map_err(|error| match error {
+            RenderError::Template(error) => error.into(),
+            RenderError::Process => internal_error(),
+        })
+}
+
+fn internal_error() -> Failure {
+    let message = "internal error in the controller, see its log".to_owned();
+    Failure::Passing(Reason::ProcessingFailed, message)
+}
+
+/// The values, and the object with no data yet.
 fn open_now(
     metadata: &ObjectMeta,
     spec: &Spec,
     keys: &Keys,
     own: &Rules,
-) -> Result<OpenedObject, Failure> {
+) -> Result<(BTreeMap<String, OpenedValue>, OpenedObject), Failure> {
     let (target, template) = rules::target_and_template(&spec.value, &own.deny_template_metadata)?;
     // managedFields do not count, and were dropped when the object was read.
     let size = FRAME + sealed::json_size(metadata) + spec.json_size();
@@ -138,7 +160,6 @@ fn open_now(
         spec,
         size,
     )?;
-    let mut templates = rules::texts(&template)?;
     let scope = sealed.context().scope();
     if !own.allowed_scopes.contains(&scope) {
         let message = format!("scope {scope} is not allowed in this cluster (--allowed-scopes)");
@@ -162,15 +183,16 @@ fn open_now(
         .map(|envelope| envelope.opened_by)
         .collect();
     let hint_mismatch = !opened.hint_mismatch.is_empty();
-    Ok(OpenedObject {
+    let object = OpenedObject {
         needs_reseal: hint_mismatch || envelopes.clone().any(stale),
         hint_mismatch,
         sealed_to: sealed_to.into_iter().collect(),
         needed: needed.into_iter().collect(),
-        data: templates.secret_data(opened.values, template.include_raw.unwrap_or(true))?,
+        data: Contents::new(),
         target,
         template,
-    })
+    };
+    Ok((opened.values, object))
 }
 
 /// The outcome of a failure to open. `grace` is true while the key may still arrive.

@@ -82,7 +82,7 @@ pub fn target_and_template(
 }
 
 /// Parses the texts of `template.data`, of a template that [`check_template`] accepts. It is
-/// separate, since the controller checks the sealed format in between.
+/// separate, since the controller does this in another process.
 pub fn texts(template: &SecretTemplate) -> Result<Templates, Fault> {
     Ok(Templates::parse(&template.data)?)
 }

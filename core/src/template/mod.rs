@@ -8,11 +8,13 @@
 mod budget;
 mod functions;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::time::{Duration, Instant};
 
 use gtmpl_ng::{Context, ExecError, Limits, ParseError, Template, Value};
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::names;
@@ -67,7 +69,7 @@ pub mod limits {
 
 /// Why a template cannot be used. Contains public text and positions only, never a value or an
 /// output.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("template.data[{key}]: {cause}")]
 pub struct TemplateError {
     /// The key of `template.data`, safe to print.
@@ -77,14 +79,14 @@ pub struct TemplateError {
 }
 
 /// What is wrong with a template.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum TemplateErrorKind {
     /// Kubernetes would refuse the key.
     #[error("not a key that Kubernetes allows")]
     KeyName,
     /// The text breaks a limit of [`limits`].
     #[error("{0}")]
-    TooLarge(&'static str),
+    TooLarge(Cow<'static, str>),
     /// Templates cannot call templates.
     #[error("line {line}: define, block, template and call are not available")]
     Unavailable {
@@ -117,6 +119,9 @@ pub enum TemplateErrorKind {
     /// Rendering took too long.
     #[error("rendering took too long")]
     TooSlow,
+    /// Rendering took more memory than it may.
+    #[error("rendering took too much memory")]
+    TooMuchMemory,
 }
 
 impl TemplateError {
@@ -142,7 +147,8 @@ impl Templates {
     /// Parses all texts. Errors with the first that breaks a limit or does not parse.
     pub fn parse(texts: &BTreeMap<String, String>) -> Result<Self, TemplateError> {
         if let Some((key, _)) = texts.iter().nth(limits::ENTRIES) {
-            let cause = TemplateErrorKind::TooLarge("template.data has more than 100 entries");
+            let cause =
+                TemplateErrorKind::TooLarge("template.data has more than 100 entries".into());
             return Err(TemplateError::new(key, cause));
         }
         let start = Instant::now();
@@ -156,22 +162,6 @@ impl Templates {
         let texts = texts.iter().map(parse).collect::<Result<_, _>>()?;
         let spent = start.elapsed();
         Ok(Self { texts, spent })
-    }
-
-    /// The data of the Secret: the rendered texts, and with `include_raw` the values themselves,
-    /// which take precedence. Errors and time as in [`Templates::render`].
-    pub fn secret_data(
-        &mut self,
-        values: BTreeMap<String, OpenedValue>,
-        include_raw: bool,
-    ) -> Result<BTreeMap<String, Zeroizing<Vec<u8>>>, TemplateError> {
-        let readable = values.iter().filter(|(_, value)| value.render);
-        let readable = readable.map(|(key, value)| (key.as_str(), value.bytes.as_slice()));
-        let mut data = self.render(readable)?;
-        if include_raw {
-            data.extend(values.into_iter().map(|(key, value)| (key, value.bytes)));
-        }
-        Ok(data)
     }
 
     /// Renders all texts over `values`. Values that are not UTF-8 do not exist for templates. All
@@ -221,6 +211,25 @@ impl Templates {
     }
 }
 
+/// The values that templates may read.
+pub fn readable(values: &BTreeMap<String, OpenedValue>) -> impl Iterator<Item = (&str, &[u8])> {
+    let readable = values.iter().filter(|(_, value)| value.render);
+    readable.map(|(key, value)| (key.as_str(), value.bytes.as_slice()))
+}
+
+/// The data of the Secret: the rendered texts, and with `include_raw` the values themselves, which
+/// take precedence.
+pub fn secret_data(
+    mut rendered: BTreeMap<String, Zeroizing<Vec<u8>>>,
+    values: BTreeMap<String, OpenedValue>,
+    include_raw: bool,
+) -> BTreeMap<String, Zeroizing<Vec<u8>>> {
+    if include_raw {
+        rendered.extend(values.into_iter().map(|(key, value)| (key, value.bytes)));
+    }
+    rendered
+}
+
 fn parse(key: &str, text: &str) -> Result<Template, TemplateErrorKind> {
     if !names::is_secret_key(key) {
         return Err(TemplateErrorKind::KeyName);
@@ -240,7 +249,7 @@ fn parse(key: &str, text: &str) -> Result<Template, TemplateErrorKind> {
 /// The text in a form that the engine reads correctly, within bounds that limit its copies of
 /// values: it copies each argument and variable.
 fn checked(text: &str) -> Result<String, TemplateErrorKind> {
-    let too_large = |what| Err(TemplateErrorKind::TooLarge(what));
+    let too_large = |what| Err(TemplateErrorKind::TooLarge(Cow::Borrowed(what)));
     if text.len() > limits::TEXT_BYTES {
         return too_large("the text has more than 64 KiB");
     }
