@@ -133,3 +133,73 @@ fn a_key_that_somebody_applies_too_answers_no_guess() {
     assert_eq!(told[0], told[1]);
     assert!(told[0].contains("key a"), "{}", told[0]);
 }
+
+/// A text that renders to this many thousand bytes.
+fn filling(thousands: usize) -> String {
+    let digits = r#"{{ range splitList "," "0,1,2,3,4,5,6,7,8,9" }}"#;
+    let line = "x".repeat(thousands);
+    format!("{digits}{digits}{digits}{line}{}", "{{ end }}".repeat(3))
+}
+
+/// The API server takes values of 1 MiB. Known bytes beside a value would tell its length.
+#[test]
+fn known_bytes_beside_a_value_do_not_tell_its_length() {
+    let plane = Shared::get();
+    let mut told = Vec::new();
+    // One size class.
+    for length in [592_000, 606_000] {
+        let shop = plane.namespace("attacks");
+        shop.seal("db", &"v".repeat(length));
+        shop.wait_ready("db");
+        let answers = [442, 443, 456].map(|thousands| {
+            let patch = json!({"spec": {"template": {"data": {"fill": filling(thousands)}}}});
+            shop.api.merge(&shop.sealed_path("db"), &patch).unwrap();
+            let object = shop.wait_looked("db");
+            let ready = ready_condition(&object);
+            (ready["reason"].clone(), ready["message"].clone())
+        });
+        assert_eq!(answers[0].0, "Opened", "{answers:?}");
+        assert_eq!(answers[1].0, "TargetWriteFailed", "{answers:?}");
+        told.push(answers);
+    }
+    assert_eq!(told[0], told[1]);
+}
+
+#[test]
+fn the_size_of_a_secret_that_consents_to_a_merge_is_not_searched() {
+    let plane = Shared::get();
+    let mut told = Vec::new();
+    for (theirs, ours) in [
+        (600_000, 1),
+        (600_000, 440_000),
+        (520_000, 500_000),
+        (520_000, 530_000),
+    ] {
+        let shop = plane.namespace("attacks");
+        let secret = json!({
+            "apiVersion": "v1", "kind": "Secret", "type": "Opaque",
+            "metadata": {"name": "db", "annotations": {"sealkit.dev/allow": "SealedSecret/db:merge"}},
+            "data": data(&[("theirs", &"x".repeat(theirs))]),
+        });
+        let before = shop.api.create(&shop.secrets_path(), &secret).unwrap();
+        let draft = shop.draft("db").value("a", "v".repeat(ours));
+        shop.apply(&draft.target(json!({"creationPolicy": "Merge"})).manifest());
+        let object = shop.wait_looked("db");
+        let ready = ready_condition(&object);
+        told.push(ready["reason"].clone());
+        assert!(!message(&object).contains("422"), "{ready}");
+        if theirs == 600_000 {
+            assert!(message(&object).contains("512 KiB"), "{ready}");
+            assert_eq!(shop.secret("db"), Some(before));
+        }
+    }
+    assert_eq!(
+        told,
+        [
+            "TargetConflict",
+            "TargetConflict",
+            "Opened",
+            "TargetWriteFailed"
+        ]
+    );
+}

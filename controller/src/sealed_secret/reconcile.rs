@@ -1,6 +1,6 @@
 //! Observe, decide, act: the Secret first, then the status, then events and logs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,9 +8,10 @@ use jiff::Timestamp;
 use kube::Api;
 use sealkit_core::api::{CreationPolicy, Reason, SealedSecretStatus, TargetStatus};
 use sealkit_core::keys::{Fingerprint, KeyRing};
-use sealkit_core::sealed::content_fingerprint;
+use sealkit_core::sealed::{content_fingerprint, public_size};
 use serde_json::Value;
 use tokio::time::Instant;
+use zeroize::Zeroizing;
 
 use super::open::{self, Failure, OpenedObject};
 use super::state::{Known, is_known_keyless, written};
@@ -242,6 +243,7 @@ impl SealedSecrets {
     fn desired(&self, object: &SealedSecretObject, spec: &Spec, opened: OpenedObject) -> Desired {
         let origin = object.origin(SEALED_SECRET);
         let metadata = opened.template.metadata.unwrap_or_default();
+        let include_raw = opened.template.include_raw.unwrap_or(true);
         let consents = self
             .context
             .rules
@@ -264,6 +266,7 @@ impl SealedSecrets {
             immutable: opened.template.immutable.unwrap_or_default(),
             labels: metadata.labels,
             annotations: metadata.annotations,
+            public_bytes: public_bytes(&opened.data, &spec.value, include_raw),
             data: opened.data,
             origin,
         }
@@ -416,6 +419,21 @@ impl SealedSecrets {
     }
 }
 
+/// The most bytes that these values together can have. A sealed value counts by its sealed text, so
+/// that no limit tells its length; a rendered one may be known to the author anyway.
+fn public_bytes(
+    data: &BTreeMap<String, Zeroizing<Vec<u8>>>,
+    spec: &Value,
+    include_raw: bool,
+) -> usize {
+    let sealed = spec.get("encryptedData").filter(|_| include_raw);
+    let bytes = data.iter().map(|(key, value)| {
+        let text = sealed.and_then(|all| all.get(key)?.as_str());
+        text.map_or(value.len(), public_size)
+    });
+    bytes.sum()
+}
+
 fn opened_by(opened: &OpenedObject) -> OpenedBy {
     OpenedBy {
         sealed_to: opened.sealed_to.clone(),
@@ -520,6 +538,11 @@ fn not_written(error: WriteError) -> (Outcome, Duration) {
             let message = "no Secret of this name exists to merge into".to_owned();
             (Outcome::Retrying(Reason::NotFound, message), MISSING_PAUSE)
         }
+        WriteError::TooLarge(why) => {
+            let message = format!("the Secret would be too large: {why}");
+            let outcome = Outcome::Stalled(Reason::TargetWriteFailed, message);
+            (outcome, LONGEST_PAUSE)
+        }
         WriteError::Api(failure) => (write_failure(&failure), LONGEST_PAUSE),
     }
 }
@@ -557,6 +580,23 @@ mod tests {
         );
         assert!(hinted(&spec(&[&prints[2], "x"]), &ring).is_empty());
         assert!(hinted(&json!({"envelopes": {"x": 7}}), &ring).is_empty());
+    }
+
+    #[test]
+    fn a_sealed_value_counts_by_its_sealed_text() {
+        let data = |length: usize| {
+            let bytes = |length| Zeroizing::new(vec![b'x'; length]);
+            BTreeMap::from([("K".to_owned(), bytes(length)), ("T".to_owned(), bytes(7))])
+        };
+        let spec = json!({"encryptedData": {"K": format!("sk1.x.{}", "A".repeat(144))}});
+        for length in [0, 1, 60] {
+            assert_eq!(public_bytes(&data(length), &spec, true), 64 + 7);
+        }
+        assert_eq!(
+            public_bytes(&data(5), &spec, false),
+            12,
+            "rendered under the same key"
+        );
     }
 
     #[test]

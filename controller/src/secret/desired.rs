@@ -117,6 +117,8 @@ pub struct Desired {
     pub annotations: BTreeMap<String, String>,
     /// The values by key.
     pub data: BTreeMap<String, Zeroizing<Vec<u8>>>,
+    /// The most bytes that all values together can have, as public text tells.
+    pub public_bytes: usize,
 }
 
 impl Desired {
@@ -276,6 +278,7 @@ pub(super) mod tests {
             labels: BTreeMap::from([("team".into(), "shop".into())]),
             annotations: BTreeMap::new(),
             data: BTreeMap::from([("K".into(), Zeroizing::new(b"v".to_vec()))]),
+            public_bytes: 60,
         }
     }
 

@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use serde_json::{Value, json};
 
 use super::desired::{Desired, MERGED_ANNOTATION, Takes};
-use super::plan;
+use super::{plan, size};
 use crate::object::{Origin, Version};
 
 /// Field manager that all sources shared once: see [`upgrade`].
@@ -46,6 +46,10 @@ pub(super) fn plan_merge(existing: &Secret, desired: &Desired) -> MergePlan {
     // We own keys from the time before each source had its own field manager.
     if let Some(patch) = upgrade(existing, &desired.origin) {
         return MergePlan::Upgrade(patch);
+    }
+    // No room is left for us.
+    if let Some(why) = size::no_room(existing, desired) {
+        return MergePlan::Conflict(why);
     }
     // Somebody else manages something that we want.
     if let Some(theirs) = taken(existing, desired) {
@@ -209,6 +213,12 @@ fn unite(fields: &mut Value, more: &Value) {
     }
 }
 
+/// Was this applied by a source?
+pub(super) fn is_source(entry: &ManagedFieldsEntry) -> bool {
+    let manager = entry.manager.as_deref().unwrap_or_default();
+    manager.starts_with(FORMER_FIELD_MANAGER) && is_applied_by(entry, manager)
+}
+
 fn is_applied_by(entry: &ManagedFieldsEntry, manager: &str) -> bool {
     entry.manager.as_deref() == Some(manager)
         && entry.operation.as_deref() == Some("Apply")
@@ -216,18 +226,23 @@ fn is_applied_by(entry: &ManagedFieldsEntry, manager: &str) -> bool {
 }
 
 /// The names under a path of fields that our field manager applied.
-fn owned_names(existing: &Secret, desired: &Desired, path: &[&str]) -> BTreeSet<String> {
+pub(super) fn owned_names(existing: &Secret, desired: &Desired, path: &[&str]) -> BTreeSet<String> {
     let manager = field_manager(&desired.origin);
     managed_names(existing, path, |entry| is_applied_by(entry, &manager))
 }
 
 /// The names under a path of fields that anybody but our field manager manages, in whatever way.
-fn names_of_others(existing: &Secret, desired: &Desired, path: &[&str]) -> BTreeSet<String> {
+pub(super) fn names_of_others(
+    existing: &Secret,
+    desired: &Desired,
+    path: &[&str],
+) -> BTreeSet<String> {
     let manager = field_manager(&desired.origin);
     managed_names(existing, path, |entry| !is_applied_by(entry, &manager))
 }
 
-fn managed_names(
+/// The names under a path of fields whose manager `by` accepts.
+pub(super) fn managed_names(
     existing: &Secret,
     path: &[&str],
     by: impl Fn(&ManagedFieldsEntry) -> bool,

@@ -8,6 +8,7 @@ mod desired;
 mod freeze;
 mod merge;
 mod plan;
+mod size;
 mod watch;
 
 use std::sync::Arc;
@@ -61,6 +62,8 @@ pub enum WriteError {
     Conflict(String),
     /// No Secret exists to merge into.
     Missing,
+    /// It would be too large.
+    TooLarge(String),
     /// The API server refused or did not answer.
     Api(ApiFailure),
 }
@@ -105,6 +108,9 @@ impl Secrets {
         desired: &Desired,
         before: Before<'_>,
     ) -> Result<(Version, Op), WriteError> {
+        if let Some(why) = size::too_large(desired) {
+            return Err(WriteError::TooLarge(why));
+        }
         if !before.exists && desired.ownership != Ownership::Merge {
             match self.create_once(desired).await {
                 Err(failure) if failure.is_already_exists() => {}

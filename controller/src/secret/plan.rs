@@ -8,6 +8,7 @@ use sealkit_core::api::rules::is_refused_type;
 use serde_json::{Map, Value, json};
 
 use super::desired::{Desired, SOURCE_ANNOTATION, TEMPLATE_ANNOTATION, Takes, is_mark_of_a_merge};
+use super::size;
 use crate::object::Version;
 
 /// What to do with an existing Secret.
@@ -34,6 +35,10 @@ pub enum Plan {
 pub fn plan(existing: &Secret, desired: &Desired, ours: Option<&str>) -> Plan {
     // Somebody else's.
     if let Some(why) = foreign(existing, desired, ours) {
+        return Plan::Conflict(why);
+    }
+    // No room is left beside what others put on it.
+    if let Some(why) = size::no_room(existing, desired) {
         return Plan::Conflict(why);
     }
     let current = Version::of(&existing.metadata);
@@ -215,24 +220,32 @@ fn metadata_patch(
         .filter(|(name, value)| existing.get(*name) != Some(value))
         .map(|(name, value)| (name.clone(), value.clone().into()))
         .collect();
-    let former: Option<Value> = annotations
-        .and_then(|all| all.get(TEMPLATE_ANNOTATION))
-        .and_then(|names| serde_json::from_str(names).ok());
-    let former = former
-        .as_ref()
-        .and_then(|former| former.get(field)?.as_array());
-    let former = former.into_iter().flatten().filter_map(Value::as_str);
+    let former = former_names(annotations, field);
     // Labels of these names are somebody else's.
     let is_left_over = |name: &&str| {
         field == "annotations" && (*name == TEMPLATE_ANNOTATION || is_mark_of_a_merge(name))
     };
     let left_over = existing.keys().map(String::as_str).filter(is_left_over);
-    for name in former.chain(left_over) {
+    for name in former.iter().map(String::as_str).chain(left_over) {
         if existing.contains_key(name) && !desired.contains_key(name) {
             patch.insert(name.to_owned(), Value::Null);
         }
     }
     patch
+}
+
+/// The names of the labels or annotations that the template set when the Secret was last written.
+pub(super) fn former_names(
+    annotations: Option<&BTreeMap<String, String>>,
+    field: &str,
+) -> Vec<String> {
+    let names = annotations.and_then(|all| all.get(TEMPLATE_ANNOTATION));
+    let names: Option<Value> = names.and_then(|names| serde_json::from_str(names).ok());
+    let names = names
+        .as_ref()
+        .and_then(|names| names.get(field)?.as_array());
+    let names = names.into_iter().flatten().filter_map(Value::as_str);
+    names.map(str::to_owned).collect()
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ pub use rewrap::{RewrapError, Successors, Unwrapped};
 pub use rule::{Code, OpenError, Rule};
 pub use scope::{Context, ContextError, Scope};
 pub use seal::{SealError, Sealed, seal};
+pub use value::{public_size, size_class};
 pub use view::{SealedView, age_file_text, envelope_id};
 
 /// For age's test kit, whose files contain no envelope, and for fuzzing. Not part of the API.

@@ -157,6 +157,18 @@ fn bucket(length: usize) -> usize {
     length.div_ceil(step) * step
 }
 
+/// The most bytes that a value can have whose sealed text is this, as everybody can tell from it. 0
+/// for a text that is no sealed value.
+pub fn public_size(text: &str) -> usize {
+    let encoded = text.rsplit('.').next().unwrap_or_default();
+    (encoded.len() * 3 / 4).saturating_sub(NONCE + TAG + LENGTH)
+}
+
+/// The most bytes of the values that have sealed texts as long as one of `length` bytes has.
+pub fn size_class(length: usize) -> usize {
+    bucket(LENGTH + length) - LENGTH
+}
+
 /// Bytes of the text of a sealed value of `length` bytes, for size estimates before sealing.
 pub(super) fn sealed_text_size(length: usize) -> usize {
     let bytes = NONCE + bucket(LENGTH + length) + TAG;
@@ -198,6 +210,8 @@ mod tests {
         for length in [0, 1, 60, 61, 1020, 1021, 5000] {
             let text = seal(&vec![7; length], &key, &context, "K", id).unwrap();
             assert_eq!(text.len(), sealed_text_size(length), "{length}");
+            assert_eq!(public_size(&text), size_class(length), "{length}");
+            assert!(size_class(length) >= length, "{length}");
         }
     }
 }

@@ -44,6 +44,7 @@ fn merge(namespace: &Namespace, source: &str, values: &[(&str, &str)]) -> Result
             .iter()
             .map(|(key, value)| ((*key).to_owned(), bytes(value)))
             .collect(),
+        public_bytes: 1024,
     };
     let secrets = Secrets::new(namespace.api.kube(), Arc::new(Freeze::default()));
     let written = runtime().block_on(secrets.write(&desired, Before::default()));

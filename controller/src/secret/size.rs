@@ -1,0 +1,330 @@
+//! How large a Secret may become, decided from public sizes before anything is written; pure.
+//!
+//! The API server limits the bytes of a Secret. Whoever may add bytes of a known number beside a
+//! value that he cannot read would learn its exact length from the write that fails. So our own
+//! limits come first. They count a sealed value as the most that its sealed text can hold, and keep
+//! the server's limits out of reach. What belongs to somebody else has limits of its own, which the
+//! source cannot move.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::api::core::v1::Secret;
+use sealkit_core::sealed::size_class;
+
+use super::desired::{Desired, Ownership};
+use super::merge::{is_source, managed_names, names_of_others, owned_names};
+use super::plan::former_names;
+
+const KIB: usize = 1024;
+
+/// Bytes of the parts of a Secret. The API server takes values of 1 MiB and annotations of 256 KiB,
+/// and etcd 1.5 MiB in all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Size {
+    /// All values.
+    values: usize,
+    /// All annotations with their names.
+    annotations: usize,
+    /// All other names, and a second time those in managedFields.
+    names: usize,
+}
+
+/// What one source puts into a Secret of its own.
+const WHOLE: Size = Size {
+    values: 1024 * KIB,
+    annotations: 64 * KIB,
+    names: 192 * KIB,
+};
+/// What all sources together merge into a Secret of somebody else.
+const MERGED: Size = Size {
+    values: 512 * KIB,
+    annotations: 64 * KIB,
+    names: 64 * KIB,
+};
+/// What else that Secret may have. With [`MERGED`], it stays below the server's limits.
+const THEIRS: Size = Size {
+    values: 512 * KIB,
+    annotations: 192 * KIB,
+    names: 64 * KIB,
+};
+
+impl Size {
+    fn entry(&mut self, name: &str, value: usize) {
+        self.values += value;
+        self.name(name);
+    }
+
+    fn label(&mut self, name: &str, value: &str) {
+        self.names += value.len();
+        self.name(name);
+    }
+
+    fn annotation(&mut self, name: &str, value: &str) {
+        self.annotations += name.len() + value.len();
+        self.name(name);
+    }
+
+    fn name(&mut self, name: &str) {
+        /// What surrounds a name where it stands, and in managedFields.
+        const AROUND: usize = 16;
+        self.names += 2 * name.len() + AROUND;
+    }
+
+    /// The part that is over the limit, and its limit in KiB.
+    fn over(self, limit: Self) -> Option<(&'static str, usize)> {
+        let parts = [
+            ("values", self.values, limit.values),
+            ("annotations", self.annotations, limit.annotations),
+            ("names", self.names, limit.names),
+        ];
+        let over = parts.into_iter().find(|(_, bytes, limit)| bytes > limit);
+        over.map(|(part, _, limit)| (part, limit / KIB))
+    }
+}
+
+/// Why the Secret would be too large, from the source's public text alone.
+pub(super) fn too_large(desired: &Desired) -> Option<String> {
+    let limit = match desired.ownership {
+        Ownership::Owner | Ownership::Orphan => WHOLE,
+        Ownership::Merge => MERGED,
+    };
+    own(desired).over(limit).map(refusal)
+}
+
+fn refusal((part, limit): (&'static str, usize)) -> String {
+    let counted = match part {
+        "values" => ", where a sealed value counts as the most that its sealed text can hold",
+        _ => "",
+    };
+    format!("its {part} would have more than {limit} KiB{counted}")
+}
+
+/// Why too little room is left in an existing Secret beside what belongs to others. `None` if what
+/// we write fits, whatever it is.
+pub(super) fn no_room(existing: &Secret, desired: &Desired) -> Option<String> {
+    let name = &desired.name;
+    let (sources, theirs) = match desired.ownership {
+        Ownership::Owner | Ownership::Orphan => (Size::default(), beside(existing, desired)),
+        Ownership::Merge => shared(existing, desired),
+    };
+    if let Some((part, limit)) = theirs.over(THEIRS) {
+        let what = format!("{part} of somebody else with more than {limit} KiB");
+        return Some(format!("the Secret {name} has {what}: nothing was written"));
+    }
+    let mut all = own(desired);
+    all.values += sources.values;
+    all.annotations += sources.annotations;
+    all.names += sources.names;
+    let over = all.over(MERGED).filter(|_| sources != Size::default())?;
+    let why = refusal(over);
+    Some(format!(
+        "the Secret {name} would hold too much of several resources: {why}"
+    ))
+}
+
+/// What the source puts into the Secret.
+fn own(desired: &Desired) -> Size {
+    let mut size = Size::default();
+    for key in desired.data.keys() {
+        size.entry(key, 0);
+    }
+    size.values = desired.public_bytes;
+    for (name, value) in desired.all_labels() {
+        size.label(&name, &value);
+    }
+    for (name, value) in desired.all_annotations(None) {
+        size.annotation(&name, &value);
+    }
+    size
+}
+
+/// What stays of others in a Secret that is written as a whole: labels and annotations.
+fn beside(existing: &Secret, desired: &Desired) -> Size {
+    let mut size = Size::default();
+    let annotations = existing.metadata.annotations.as_ref();
+    let former = former_names(annotations, "annotations");
+    let ours = desired.all_annotations(annotations);
+    for (name, value) in annotations.into_iter().flatten() {
+        if !ours.contains_key(name) && !former.contains(name) {
+            size.annotation(name, value);
+        }
+    }
+    size
+}
+
+/// What a Secret of somebody else has besides what the source merged: the parts of other sources,
+/// and the rest.
+fn shared(existing: &Secret, desired: &Desired) -> (Size, Size) {
+    let meta = &existing.metadata;
+    let (mut sources, mut theirs) = (Size::default(), Size::default());
+    let none = BTreeMap::new();
+    let keys = Shares::of(existing, desired, &["f:data"]);
+    for (key, value) in existing.data.iter().flatten() {
+        match keys.of_name(key) {
+            Share::Ours => {}
+            // The value of another source counts by its class too.
+            Share::Source => sources.entry(key, size_class(value.0.len())),
+            Share::Theirs => theirs.entry(key, value.0.len()),
+        }
+    }
+    let labels = Shares::of(existing, desired, &["f:metadata", "f:labels"]);
+    for (name, value) in meta.labels.as_ref().unwrap_or(&none) {
+        match labels.of_name(name) {
+            Share::Ours => {}
+            Share::Source => sources.label(name, value),
+            Share::Theirs => theirs.label(name, value),
+        }
+    }
+    let annotations = Shares::of(existing, desired, &["f:metadata", "f:annotations"]);
+    for (name, value) in meta.annotations.as_ref().unwrap_or(&none) {
+        match annotations.of_name(name) {
+            Share::Ours => {}
+            Share::Source => sources.annotation(name, value),
+            Share::Theirs => theirs.annotation(name, value),
+        }
+    }
+    (sources, theirs)
+}
+
+/// Whose a field is.
+enum Share {
+    /// The source's alone: the next apply replaces or removes it.
+    Ours,
+    /// That of other sources.
+    Source,
+    /// Somebody else's.
+    Theirs,
+}
+
+/// The managers of the names under one path.
+struct Shares {
+    ours: BTreeSet<String>,
+    others: BTreeSet<String>,
+    sources: BTreeSet<String>,
+}
+
+impl Shares {
+    fn of(existing: &Secret, desired: &Desired, path: &[&str]) -> Self {
+        Self {
+            ours: owned_names(existing, desired, path),
+            others: names_of_others(existing, desired, path),
+            sources: managed_names(existing, path, is_source),
+        }
+    }
+
+    fn of_name(&self, name: &str) -> Share {
+        if self.ours.contains(name) && !self.others.contains(name) {
+            Share::Ours
+        } else if self.sources.contains(name) {
+            Share::Source
+        } else {
+            Share::Theirs
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::ByteString;
+    use serde_json::json;
+
+    use super::super::desired::tests;
+    use super::*;
+
+    fn merging() -> Desired {
+        Desired {
+            ownership: Ownership::Merge,
+            labels: BTreeMap::new(),
+            ..tests::desired()
+        }
+    }
+
+    /// A Secret with a value and an annotation of these sizes, applied by this field manager.
+    fn with(manager: &str, value: usize, annotation: usize) -> Secret {
+        let mut secret: Secret = serde_json::from_value(json!({"metadata": {
+            "annotations": {"note": "x".repeat(annotation)},
+            "managedFields": [{"manager": manager, "operation": "Apply", "fieldsV1": {
+                "f:data": {"f:theirs": {}},
+                "f:metadata": {"f:annotations": {"f:note": {}}},
+            }}],
+        }}))
+        .unwrap();
+        let value = ByteString(vec![b'x'; value]);
+        secret.data = Some([("theirs".to_owned(), value)].into());
+        secret
+    }
+
+    #[test]
+    fn only_public_sizes_decide_what_a_source_may_write() {
+        for (ownership, limit) in [(Ownership::Owner, 1 << 20), (Ownership::Merge, 1 << 19)] {
+            for (public_bytes, refused) in [(limit, false), (limit + 1, true)] {
+                // The value's own length is the same.
+                let desired = Desired {
+                    ownership,
+                    public_bytes,
+                    ..tests::desired()
+                };
+                assert_eq!(too_large(&desired).is_some(), refused, "{public_bytes}");
+            }
+        }
+        let annotation = |bytes| Desired {
+            annotations: [("note".to_owned(), "x".repeat(bytes))].into(),
+            ..tests::desired()
+        };
+        assert_eq!(too_large(&annotation(60 * KIB)), None);
+        let why = too_large(&annotation(64 * KIB)).unwrap();
+        assert!(why.contains("annotations"), "{why}");
+        let mut long = merging();
+        let key = |index| (format!("{index:0250}"), Vec::new().into());
+        long.data = (0..128).map(key).collect();
+        assert!(too_large(&long).unwrap().contains("names"));
+    }
+
+    /// Whatever the source writes, the answer about a Secret of somebody else is the same.
+    #[test]
+    fn the_size_of_somebody_elses_secret_has_a_limit_that_no_source_moves() {
+        for (value, annotation, refused) in [
+            (512 * KIB, 190 * KIB, false),
+            (512 * KIB + 1, 0, true),
+            (0, 193 * KIB, true),
+        ] {
+            let secret = with("kubectl", value, annotation);
+            for public_bytes in [0, 1, 300 * KIB, 512 * KIB] {
+                let desired = Desired {
+                    public_bytes,
+                    ..merging()
+                };
+                let told = no_room(&secret, &desired);
+                assert_eq!(told.is_some(), refused, "{value} {annotation}");
+                assert_eq!(told, no_room(&secret, &merging()));
+            }
+        }
+        let noted = with("kubectl", 0, 193 * KIB);
+        assert!(no_room(&noted, &tests::desired()).is_some());
+    }
+
+    #[test]
+    fn the_values_of_another_source_count_by_their_class() {
+        let mut other = merging();
+        other.origin.name = "other".into();
+        let manager = super::super::merge::field_manager(&other.origin);
+        let room = |value: usize, public_bytes: usize| {
+            let desired = Desired {
+                public_bytes,
+                ..merging()
+            };
+            no_room(&with(&manager, value, 0), &desired).is_none()
+        };
+        for public_bytes in (500 * KIB)..(512 * KIB) {
+            let told = [5000, 5010, 5020].map(|value| room(value, public_bytes));
+            assert!(told[0] == told[1] && told[1] == told[2], "{public_bytes}");
+        }
+        assert!(room(5000, 500 * KIB) && !room(5000, 512 * KIB));
+        let own = field_manager_of(&merging());
+        assert_eq!(no_room(&with(&own, 600 * KIB, 0), &merging()), None);
+    }
+
+    fn field_manager_of(desired: &Desired) -> String {
+        super::super::merge::field_manager(&desired.origin)
+    }
+}
