@@ -1,5 +1,6 @@
 //! What this clone sealed to before: `.git/sealkit/known-recipients`. A changed key file that
-//! came with a pull is then seen before the first secret is sealed to it.
+//! came with a pull is then seen before the first secret is sealed to it. A clone that never sealed
+//! takes the first recipients that it meets; whom a person accepted is kept apart from these.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -18,6 +19,9 @@ pub(crate) struct Group {
     /// Their fingerprints, sorted.
     pub fingerprints: Vec<Fingerprint>,
 }
+
+/// The entry of those whom a person accepted. No label of a group is like it.
+const ACCEPTED: &str = "accepted";
 
 /// The memory of one clone. Without a repository it holds nothing and keeps nothing.
 #[derive(Debug, Default)]
@@ -85,14 +89,56 @@ impl KnownClusters {
         (!all.is_empty()).then(|| all.join("; "))
     }
 
-    /// Takes these for known from now on.
+    /// Notes what the first use of a clone met: what comes later differs from it. That is no reason
+    /// to hand old values to it.
+    pub fn meet(&mut self, groups: &[Group]) {
+        for group in groups {
+            self.put(&group.label, texts(&group.fingerprints));
+        }
+    }
+
+    /// Takes these for known from now on, on the word of a person or of whoever made them. What is
+    /// new in them is accepted; what was there before was perhaps only met.
     pub fn remember(&mut self, groups: &[Group]) {
         for group in groups {
-            let now = texts(&group.fingerprints);
-            if self.entries.get(&group.label) != Some(&now) {
-                self.entries.insert(group.label.clone(), now);
-                self.changed = true;
-            }
+            let before = self.entries.get(&group.label).cloned();
+            let before = before.unwrap_or_default();
+            let new = group.fingerprints.iter().copied();
+            let new: Vec<Fingerprint> = new
+                .filter(|fingerprint| !before.contains(&fingerprint.to_string()))
+                .collect();
+            self.accept(&new);
+        }
+        self.meet(groups);
+    }
+
+    /// Takes these for accepted by a person.
+    pub fn accept(&mut self, fingerprints: &[Fingerprint]) {
+        if fingerprints.is_empty() {
+            return;
+        }
+        let mut accepted = self.entries.get(ACCEPTED).cloned().unwrap_or_default();
+        accepted.extend(texts(fingerprints));
+        accepted.sort_unstable();
+        accepted.dedup();
+        self.put(ACCEPTED, accepted);
+    }
+
+    /// Those of these whom nobody accepted here.
+    pub fn unaccepted(&self, fingerprints: &[Fingerprint]) -> Vec<Fingerprint> {
+        let accepted = self.entries.get(ACCEPTED);
+        let is_accepted = |fingerprint: &Fingerprint| {
+            accepted.is_some_and(|texts| texts.contains(&fingerprint.to_string()))
+        };
+        let all = fingerprints.iter().copied();
+        all.filter(|fingerprint| !is_accepted(fingerprint))
+            .collect()
+    }
+
+    fn put(&mut self, label: &str, now: Vec<String>) {
+        if self.entries.get(label) != Some(&now) {
+            self.entries.insert(label.to_owned(), now);
+            self.changed = true;
         }
     }
 
@@ -110,4 +156,34 @@ impl KnownClusters {
 
 fn texts(fingerprints: &[Fingerprint]) -> Vec<String> {
     fingerprints.iter().map(ToString::to_string).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use sealkit_core::keys::{Identity, KeyType};
+
+    use super::*;
+
+    #[test]
+    fn what_was_only_met_is_not_accepted_by_a_later_change() {
+        let [met, new] = std::array::from_fn(|_| {
+            let identity = Identity::generate(KeyType::Classic);
+            identity.recipient().fingerprint()
+        });
+        let group = |fingerprints: &[Fingerprint]| {
+            [Group {
+                label: "cluster production".to_owned(),
+                fingerprints: fingerprints.to_vec(),
+            }]
+        };
+        let mut known = KnownClusters::default();
+        known.meet(&group(&[met]));
+        assert_eq!(known.unaccepted(&[met, new]), [met, new]);
+        assert!(known.difference(&group(&[met])).is_none());
+        // As a rotation writes it: the new key beside the one that came with the files.
+        known.remember(&group(&[met, new]));
+        assert_eq!(known.unaccepted(&[met, new]), [met]);
+        known.accept(&[met]);
+        assert!(known.unaccepted(&[met, new]).is_empty());
+    }
 }

@@ -440,3 +440,94 @@ fn no_change_of_recipients_hides_behind_another() {
     let desk = repository();
     desk.pipe(&["-w", "both/"], SECRET).done();
 }
+
+/// A clone of the work folder, which has sealed nothing yet.
+fn fresh_clone(desk: &Desk) -> std::path::PathBuf {
+    desk.commit("all");
+    let origin = desk.work().display().to_string();
+    desk.git(&["clone", "-q", &origin, "../home/clone"]);
+    desk.path("../home/clone")
+}
+
+/// A clone that is new knows no others than the files name, which a pull request may have written:
+/// whom the envelopes are sealed to, as opening them proves, is all that can be trusted.
+#[test]
+fn a_fresh_clone_seals_old_values_to_nobody_new_without_an_answer() {
+    let superseded = |desk: &Desk| {
+        format!(
+            "# supersedes: {}\n",
+            desk.fingerprint(".sealkit/production.pub")
+        )
+    };
+    let stays = |desk: &Desk| desk.read(".sealkit/production.pub");
+    for (first, reason) in [
+        (stays as fn(&Desk) -> String, "added"),
+        (superseded, "supersedes, as a line of the same request says"),
+    ] {
+        let desk = repository();
+        let added = first(&desk) + &desk.read("key.pub");
+        desk.write(".sealkit/production.pub", &added);
+        let clone = fresh_clone(&desk);
+        let reseal = ["reseal", "-i", "../recovery"];
+        let seal = |arguments: &[&str]| desk.run_in(&clone, arguments, SECRET);
+        let print = &desk.fingerprint("key.pub")[..16];
+        let before = desk.read(FILE);
+        let refused = || {
+            let answer = seal(&reseal);
+            assert_eq!(answer.code, 3, "{reason}: {answer:?}");
+            let what = format!("{print} could not open these values before");
+            assert!(answer.stderr.contains(&what), "{reason}: {answer:?}");
+            let now = std::fs::read_to_string(clone.join(FILE)).unwrap();
+            assert!(before == now, "{reason}");
+        };
+        refused();
+        // A hint is no proof, and the first use of the clone accepts nobody.
+        seal(&["-w", "production/web.yaml", "--name", "web"]).done();
+        refused();
+        seal(&[&reseal[..], &["--accept-recipients"]].concat()).done();
+        // Accepted once is accepted.
+        std::fs::write(clone.join(FILE), &before).unwrap();
+        let again = seal(&reseal).done();
+        assert!(again.stderr.contains("newly sealed to"), "{again:?}");
+    }
+}
+
+#[test]
+fn a_fresh_clone_reseals_without_a_question_what_nobody_new_will_open() {
+    let desk = repository();
+    desk.pipe(&["-q", "-w", "both/"], SECRET).done();
+    desk.write(FILE, &desk.read("both/db.sealed.yaml"));
+    let clone = fresh_clone(&desk);
+    let reseal = ["reseal", "-i", "../recovery"];
+    let answer = desk.run_in(&clone, &reseal, "").done();
+    assert!(answer.stderr.contains("no longer sealed to"), "{answer:?}");
+    assert_eq!(desk.hints(&format!("../home/clone/{FILE}"))[0].len(), 2);
+}
+
+#[test]
+fn a_fresh_clone_sets_and_edits_nothing_for_a_key_that_came_with_a_pull() {
+    let mut desk = repository();
+    desk.set("EDITOR", "sed -i s/hunter2/better/");
+    let more = desk.read(".sealkit/production.pub") + &desk.read("key.pub");
+    desk.write(".sealkit/production.pub", &more);
+    let clone = fresh_clone(&desk);
+    let run = |arguments: &[&str]| desk.run_in(&clone, arguments, "new");
+    let set = run(&["set", FILE, "password"]);
+    let what = "the new values are sealed to ";
+    assert!(set.code == 3 && set.stderr.contains(what), "{set:?}");
+    // A private key tells who could open the old values, whatever the hints say.
+    let path = clone.join(FILE);
+    let text = std::fs::read_to_string(&path).unwrap();
+    let edit = run(&["edit", "-i", "../recovery", FILE]);
+    let what = "could not open these values before";
+    assert!(edit.code == 3 && edit.stderr.contains(what), "{edit:?}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+    run(&["edit", "-i", "../recovery", FILE, "--accept-recipients"]).done();
+    assert_eq!(
+        desk.values(
+            "../home/recovery",
+            "../home/clone/production/db.sealed.yaml"
+        )["password"],
+        "better"
+    );
+}

@@ -303,8 +303,7 @@ impl FileOutcome {
         }
         // More than it grows by: what it had stays counted.
         let grown = envelopes.values();
-        let grown =
-            grown.map(|envelope| envelope.age_file.len() + envelope.recipients.len() * 35);
+        let grown = grown.map(|envelope| envelope.age_file.len() + envelope.recipients.len() * 35);
         if compact_size(&document.object) + grown.sum::<usize>() > limits::OBJECT_BYTES {
             let detail = "with more recipients it may become too large to be opened";
             self.find(place, Some(document), "TooLarge", detail.to_owned());

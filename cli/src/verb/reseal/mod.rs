@@ -3,6 +3,7 @@
 mod file;
 mod through_cluster;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -71,8 +72,11 @@ pub(super) fn run(args: &ResealArgs, session: Session<'_>) -> Result<Verdict> {
     };
     let means = means(args, session)?;
     let tree = Tree::below(&args.paths)?;
-    let jobs = jobs(&tree.files, args, terminal)?;
+    let mut acceptance = Acceptance::new(args.accept_recipients, terminal);
+    let jobs = jobs(&tree.files, mode, &mut acceptance)?;
+    admit(&jobs, &means, mode, &mut acceptance)?;
     if mode == Mode::Write {
+        acceptance.save();
         for leftover in &tree.leftovers {
             // Of a run that was killed: ciphertext that no name leads to.
             let _ = std::fs::remove_file(leftover);
@@ -156,8 +160,7 @@ enum Mode {
 
 /// The files that hold SealedSecrets. Whom they should be sealed to is compared with what this
 /// clone knows: a key file that came with a pull is seen before anything is sealed to it.
-fn jobs(files: &[Found], args: &ResealArgs, terminal: Terminal) -> Result<Vec<Job>> {
-    let mut acceptance = Acceptance::new(args.accept_recipients, terminal);
+fn jobs(files: &[Found], mode: Mode, acceptance: &mut Acceptance) -> Result<Vec<Job>> {
     let mut wanted = Wanted::default();
     let mut sets: Vec<(std::rc::Rc<crate::recipients::Chosen>, Arc<RecipientSet>)> = Vec::new();
     let mut jobs = Vec::new();
@@ -179,7 +182,7 @@ fn jobs(files: &[Found], args: &ResealArgs, terminal: Terminal) -> Result<Vec<Jo
             if let Some((_, set)) = known {
                 return Ok(Arc::clone(set));
             }
-            if !args.check {
+            if mode != Mode::Check {
                 acceptance.compare(&chosen, file.place.root.as_deref())?;
             }
             let set = Arc::new(chosen.set.clone());
@@ -196,10 +199,32 @@ fn jobs(files: &[Found], args: &ResealArgs, terminal: Terminal) -> Result<Vec<Jo
         });
         Ok::<_, CommandError>(())
     })?;
-    if !args.check && !args.dry_run {
-        acceptance.save();
-    }
     Ok(jobs)
+}
+
+/// Asks before any envelope is sealed to recipients that it does not have, as opening it proves, and
+/// that nobody accepted in this clone: a clone that is new knows no others than the files name, and
+/// what they name may have come with a pull. A cluster adds nobody, so nothing is asked then.
+fn admit(jobs: &[Job], means: &Means, mode: Mode, acceptance: &mut Acceptance) -> Result<()> {
+    if mode == Mode::Check || !matches!(means, Means::Keys(_)) {
+        return Ok(());
+    }
+    let mut doubtful = jobs.iter().collect::<Vec<_>>();
+    doubtful.retain(|job| {
+        let wanted = job.wanted.as_ref().map(|set| set.fingerprints());
+        let root = job.file.place.root.as_deref();
+        wanted.is_some_and(|wanted| !acceptance.unaccepted(&wanted, root).is_empty())
+    });
+    let mut added = BTreeMap::<_, Vec<Fingerprint>>::new();
+    let observe = |job: &&Job| job.observe(means, Mode::DryRun).0.added;
+    parallel::for_each(&doubtful, observe, |job, new| {
+        added.entry(&job.file.place.root).or_default().extend(new);
+        Ok::<_, CommandError>(())
+    })?;
+    for (root, added) in added {
+        acceptance.admit(&added, root.as_deref())?;
+    }
+    Ok(())
 }
 
 /// What all files were found to be.

@@ -360,8 +360,7 @@ mod tests {
             "recipients": sealed.envelope.recipients, "ageFile": one.envelope.age_file,
         });
         assert!(why(&lying, &[0, 1]).contains("refused"));
-        let planted =
-            json!({"recipients": sealed.envelope.recipients, "ageFile": "cGxhbnRlZA=="});
+        let planted = json!({"recipients": sealed.envelope.recipients, "ageFile": "cGxhbnRlZA=="});
         assert!(why(&planted, &[0, 1]).contains("refused"));
     }
 }
