@@ -92,33 +92,50 @@ fn an_edit_that_changes_nothing_writes_nothing() {
     assert_eq!(desk.read(FILE), before);
 }
 
-#[test]
-fn bytes_and_what_templates_read_stay_what_they_are() {
-    let desk = desk("sed -i 's/AP8=/AP4=/; s/public/PUBLIC/' \"$1\"");
+/// An object whose template reads `R`, which was sealed with --render as all others.
+fn rendered(script: &str) -> Desk {
+    let desk = desk(script);
     let manifest = "apiVersion: v1\nkind: Secret\nmetadata: {name: db, namespace: shop}\n\
         data: {BIN: AP8=}\nstringData: {R: public, P: private}\n";
     std::fs::remove_file(desk.path(FILE)).unwrap();
     desk.write("t.yaml", "data: {out: 'r={{ .R }}'}\n");
-    let seal = [
-        "-R",
-        "key.pub",
-        "--render",
-        "--template",
-        "t.yaml",
-        "-w",
-        FILE,
-    ];
-    desk.pipe(&seal, manifest).done();
+    let seal = ["-R", "key.pub", "--render", "-w", FILE];
+    desk.pipe(&[&seal[..], &["--template", "t.yaml"]].concat(), manifest)
+        .done();
+    desk
+}
+
+#[test]
+fn bytes_are_edited_in_base64() {
+    let desk = rendered("sed -i 's/AP8=/AP4=/' \"$1\"");
     desk.seal(&EDIT).done();
     let opened = desk
         .seal(&["open", "-i", "key", FILE, "--key", "BIN"])
         .done();
     assert_eq!(opened.raw, [0, 0xfe]);
-    assert_eq!(
-        desk.values("key", FILE)["out"],
-        "r=PUBLIC",
-        "still readable for the template"
-    );
+}
+
+/// Whoever sealed the old value may have let templates read it only to learn the next one.
+#[test]
+fn templates_read_a_new_value_only_if_the_flag_says_so_whatever_they_read_before() {
+    let desk = rendered("sed -i 's/public/PUBLIC/' \"$1\"");
+    let answer = desk.seal(&EDIT).done();
+    let lost = "warning: templates could read the old values of R, but cannot read the new ones";
+    assert!(answer.stderr.contains(lost), "{answer:?}");
+    let open = ["open", "-i", "key", FILE];
+    let opened = desk.seal(&open);
+    assert_eq!(opened.code, 4, "R does not exist for the template");
+    assert!(!opened.stdout.contains("PUBLIC"), "{opened:?}");
+    // What was not changed keeps its envelope, and what that permits.
+    let desk = rendered("sed -i 's/private/PRIVATE/' \"$1\"");
+    let answer = desk.seal(&EDIT).done();
+    assert!(answer.stderr.contains("the old values of P"), "{answer:?}");
+    assert_eq!(desk.values("key", FILE)["out"], "r=public");
+    let desk = rendered("sed -i 's/public/PUBLIC/' \"$1\"");
+    let answer = desk.seal(&[&EDIT[..], &["--render"]].concat()).done();
+    let told = "note: templates in the cluster may read the values of R: anyone";
+    assert!(answer.stderr.contains(told), "{answer:?}");
+    assert_eq!(desk.values("key", FILE)["out"], "r=PUBLIC");
 }
 
 #[test]

@@ -99,5 +99,6 @@ pub(crate) fn open(
         values,
         render: BTreeMap::new(),
         unreadable,
+        recipients: Vec::new(),
     })
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
-use sealkit_core::keys::RecipientSet;
+use sealkit_core::keys::{Fingerprint, RecipientSet};
 use sealkit_core::manifest::{
     Document, INPUT_BYTES, SecretManifest, read_documents, to_yaml_for_people, wipe,
 };
@@ -52,7 +52,7 @@ pub(super) struct EditArgs {
     /// Recipients.
     #[command(flatten)]
     pub to: RecipientArgs,
-    /// Let the templates of the object read the values of new keys
+    /// Let the templates of the object read the values that you change or add
     #[arg(long)]
     pub render: bool,
 }
@@ -83,6 +83,7 @@ pub(super) fn run(args: &EditArgs, session: Session<'_>) -> Result<()> {
         let cluster = live::cluster(global, config.as_deref(), &place).map_err(on_file)?;
         live::open(&cluster, document, &target, session).map_err(on_file)?
     };
+    acceptance.admit(&missing(&opened, &chosen.set), place.root.as_deref())?;
 
     let edited = edited(&opened, &target, terminal)?;
     let was = |key: &String| opened.values.get(key);
@@ -92,59 +93,69 @@ pub(super) fn run(args: &EditArgs, session: Session<'_>) -> Result<()> {
         .filter(|key| !edited.contains_key(*key))
         .cloned()
         .collect();
-    // What templates may read stays so: the old envelope says it, and it was opened.
-    let mut changed = [Values::new(), Values::new()];
-    for (key, value) in edited {
-        if was(&key).is_some_and(|old| **old == *value) {
-            continue;
-        }
-        let render = opened.render.get(&key).copied().unwrap_or(args.render);
-        changed[usize::from(render)].insert(key, value);
-    }
-    if removed.is_empty() && changed.iter().all(BTreeMap::is_empty) {
+    let changed: Values = edited
+        .into_iter()
+        .filter(|(key, value)| was(key).is_none_or(|old| **old != **value))
+        .collect();
+    if removed.is_empty() && changed.is_empty() {
         terminal.note("nothing was changed");
         return Ok(());
     }
-    // The editor may have been open for long: the file is taken as it is now, other keys included.
-    let (mut text, mut documents) = read(&args.path)?;
+    let (readable, private) = split(changed, &opened, args.render, terminal)?;
     let mut pieces = Vec::new();
-    for (render, values) in changed.into_iter().enumerate() {
+    for (values, render) in [(private, false), (readable, true)] {
         if !values.is_empty() {
-            pieces.push(sealed(values, target.clone(), &chosen.set, render == 1)?);
+            pieces.push(sealed(values, target.clone(), &chosen.set, render)?);
         }
     }
-    if !pieces.is_empty() {
-        let (merged, mut differences) =
-            merge_into(&text, documents, &pieces, limit, terminal).map_err(on_file)?;
-        differences.dedup();
-        for difference in &differences {
-            acceptance.accept(difference).map_err(on_file)?;
-        }
-        text = merged;
-        documents = read_documents(text.as_bytes()).map_err(CommandError::bug)?;
-    }
-    let (index, document) = find_object(&documents, namespace, name).map_err(on_file)?;
-    let present = sealed_text::values(document);
-    let removed: Vec<String> = removed
-        .into_iter()
-        .filter(|key| present.contains_key(key))
-        .collect();
-    if !removed.is_empty() {
-        text = without(&text, &documents, index, &removed).map_err(on_file)?;
-    }
+    let text = updated(args, session, &pieces, &removed, limit, &acceptance).map_err(on_file)?;
     files::replace(&place.real, text.as_bytes()).map_err(on_file)?;
     acceptance.save();
     terminal.done("sealed", &args.path);
     Ok(())
 }
 
+/// The file with the new values and without the removed ones. The editor may have been open for
+/// long: it is taken as it is now, other keys included.
+fn updated(
+    args: &EditArgs,
+    session: Session<'_>,
+    pieces: &[Piece],
+    removed: &[String],
+    limit: ScopeLimit,
+    acceptance: &Acceptance,
+) -> Result<String> {
+    let (mut text, mut documents) = read(&args.path)?;
+    if !pieces.is_empty() {
+        let (merged, mut differences) =
+            merge_into(&text, documents, pieces, limit, session.terminal)?;
+        differences.dedup();
+        for difference in &differences {
+            acceptance.accept(difference)?;
+        }
+        text = merged;
+        documents = read_documents(text.as_bytes()).map_err(CommandError::bug)?;
+    }
+    let (namespace, name) = (session.global.namespace.as_deref(), args.name.as_deref());
+    let (index, document) = find_object(&documents, namespace, name)?;
+    let present = sealed_text::values(document);
+    let removed = removed.iter().filter(|key| present.contains_key(*key));
+    let removed: Vec<String> = removed.cloned().collect();
+    if removed.is_empty() {
+        return Ok(text);
+    }
+    without(&text, &documents, index, &removed)
+}
+
 /// The values of an object, as far as they could be read.
 struct OpenValues {
     values: Values,
-    /// May templates read it? Where that is known.
+    /// Could templates read it? Where that is known.
     render: BTreeMap<String, bool>,
     /// Keys whose values stay as they are unless a new one is given.
     unreadable: Vec<String>,
+    /// The recipients of each envelope, where they are proven.
+    recipients: Vec<Vec<Fingerprint>>,
 }
 
 fn with_keys(document: &Document, session: Session<'_>) -> Result<OpenValues> {
@@ -154,6 +165,7 @@ fn with_keys(document: &Document, session: Session<'_>) -> Result<OpenValues> {
     let opened = identities::open_object(&object, &ring).map_err(|error| {
         CommandError::unopened(format_args!("{}: {}", error.code(), error.detail))
     })?;
+    let envelopes = opened.envelopes.into_values().map(|envelope| envelope.to);
     let render = opened.values.iter();
     Ok(OpenValues {
         render: render
@@ -165,7 +177,57 @@ fn with_keys(document: &Document, session: Session<'_>) -> Result<OpenValues> {
             .map(|(key, value)| (key, value.bytes))
             .collect(),
         unreadable: Vec::new(),
+        recipients: envelopes.collect(),
     })
+}
+
+/// Those who will be able to open the new values, and could not open all of the old ones.
+fn missing(opened: &OpenValues, wanted: &RecipientSet) -> Vec<Fingerprint> {
+    let could = |fingerprint: &Fingerprint| {
+        let mut envelopes = opened.recipients.iter();
+        envelopes.all(|recipients| recipients.contains(fingerprint))
+    };
+    let mut wanted = wanted.fingerprints();
+    wanted.retain(|fingerprint| !could(fingerprint));
+    wanted
+}
+
+/// The values that templates may read, and the others. Only the flag or a person lets templates
+/// read a value: that they could read the old one, somebody else may have seen to.
+fn split(
+    values: Values,
+    opened: &OpenValues,
+    flag: bool,
+    terminal: Terminal,
+) -> Result<(Values, Values)> {
+    const RISK: &str = "anyone who may change the SealedSecret can learn them";
+    if flag && !values.is_empty() {
+        let keys: Vec<&str> = values.keys().map(String::as_str).collect();
+        let keys = keys.join(", ");
+        terminal.note(format_args!(
+            "templates in the cluster may read the values of {keys}: {RISK}"
+        ));
+        return Ok((values, Values::new()));
+    }
+    let (could, others): (Values, Values) = values
+        .into_iter()
+        .partition(|(key, _)| opened.render.get(key) == Some(&true));
+    if could.is_empty() {
+        return Ok((could, others));
+    }
+    let keys: Vec<&str> = could.keys().map(String::as_str).collect();
+    let keys = keys.join(", ");
+    if terminal.can_ask()
+        && ask_yes(&format!(
+            "templates could read the old values of {keys}. Let them read the new ones, so that {RISK}?"
+        ))?
+    {
+        return Ok((could, others));
+    }
+    terminal.warning(format_args!(
+        "templates could read the old values of {keys}, but cannot read the new ones: they are sealed without --render"
+    ));
+    Ok((Values::new(), could.into_iter().chain(others).collect()))
 }
 
 fn sealed(
