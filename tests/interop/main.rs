@@ -16,6 +16,7 @@ mod peers;
 mod python;
 mod random;
 mod recovery_text;
+mod scanners;
 mod status;
 mod template;
 mod yaml;
