@@ -9,6 +9,7 @@ mod deploy;
 mod drift;
 mod fairness;
 mod flood;
+mod image;
 mod keys;
 mod limits;
 mod namespaced;

@@ -2,7 +2,7 @@
 
 use sealkit_tests::api::ApiClient;
 use sealkit_tests::canary::unique_value;
-use sealkit_tests::plane::{SEALING_KEYS, SYSTEM, SYSTEM_SECRETS, Shared, name_of};
+use sealkit_tests::plane::{LEASE, SEALING_KEYS, SYSTEM, SYSTEM_SECRETS, Shared, name_of, unique};
 use sealkit_tests::wait::wait_until;
 use serde_json::json;
 
@@ -180,11 +180,8 @@ fn the_controller_may_do_what_its_manifest_says_and_no_more() {
             &["get", "list", "watch", "create", "patch", "delete"],
         ),
         ("events.events.k8s.io", "shop", &["create"]),
-        (
-            "leases.coordination.k8s.io",
-            SYSTEM,
-            &["get", "create", "patch", "update"],
-        ),
+        // More rights on the one that is named.
+        ("leases.coordination.k8s.io", SYSTEM, &["create"]),
         ("leases.coordination.k8s.io", "shop", &[]),
         (
             "rewraprequests.sealkit.dev",
@@ -193,7 +190,7 @@ fn the_controller_may_do_what_its_manifest_says_and_no_more() {
         ),
         ("rewraprequests/status.sealkit.dev", "shop", &["update"]),
         ("configmaps", "shop", &[]),
-        // But the one that it is named for.
+        // But for the one that is named.
         ("configmaps", SYSTEM, &[]),
         ("pods", "shop", &[]),
         ("serviceaccounts", "shop", &[]),
@@ -219,4 +216,33 @@ fn the_controller_may_do_what_its_manifest_says_and_no_more() {
     for user in ["users", "groups"] {
         assert!(!controller.may("impersonate", user, ""));
     }
+}
+
+#[test]
+fn the_controller_has_rights_on_its_own_lease_alone() {
+    let plane = Shared::get();
+    let controller = ApiClient::new(&plane.controller_kubeconfig);
+    let no_change = json!({"metadata": {"labels": {}}});
+    assert_eq!(code(controller.try_get(LEASE)), 200);
+    assert_eq!(code(controller.merge(LEASE, &no_change)), 200);
+
+    // One of another controller in the same namespace.
+    let other = json!({
+        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+        "metadata": {"namespace": SYSTEM, "name": unique("another-controller")},
+    });
+    let (collection, _) = LEASE.rsplit_once('/').unwrap();
+    let path = format!("{collection}/{}", name_of(&other));
+    let other = plane.api.create(collection, &other).unwrap();
+    let answers = [
+        controller.try_get(&path),
+        controller.merge(&path, &no_change),
+        controller.apply(&path, &other),
+        controller.replace(&path, &other),
+        controller.delete(&path),
+        controller.try_get(collection),
+    ];
+    assert_eq!(answers.map(code), [403; 6]);
+    assert_eq!(code(controller.delete(LEASE)), 403);
+    plane.api.delete(&path).unwrap();
 }
