@@ -3,11 +3,13 @@
 //!
 //! One folder per resource or job: `sealed_secret`, `rewrap`, `keys`. Each has `mod.rs` (wiring and
 //! triggers) and `reconcile.rs` (observe, decide, act); decisions are pure functions with table
-//! tests. All of them share `reconciler` (their frame), `object` (what every kind has), `queue`
+//! tests. All of them share `reconciler` (their frame), `in_hand` (what a
+//! process that died worked on), `object` (what every kind has), `queue`
 //! (waiting work), `secret` (the only place that watches and writes Secrets), [`render`] (templates, in a process of
 //! their own), [`status`] (the only
 //! place that writes statuses) and [`telemetry`] (logs, metrics, events, health).
 
+mod in_hand;
 mod keys;
 mod kubernetes;
 mod object;

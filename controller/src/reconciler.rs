@@ -11,6 +11,7 @@ use kube::Client;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::in_hand::InHand;
 use crate::keys::KeysReceiver;
 use crate::kubernetes::ApiFailure;
 use crate::object::{Key, Namespaces};
@@ -77,13 +78,22 @@ pub struct Retry {
     pub latest: Option<Instant>,
 }
 
+/// What all parts are run with.
+#[derive(Clone, Default)]
+pub struct Frame {
+    /// The metrics.
+    pub metrics: Arc<Metrics>,
+    /// What is worked on, for the next process.
+    pub in_hand: Arc<InHand>,
+}
+
 /// A part of the controller that runs until it is stopped.
 pub trait Part: Send + Sync {
     /// Its name in logs.
     fn name(&self) -> &'static str;
 
     /// Runs until [`Part::stop`]; ends by itself only if something is wrong.
-    fn run(self: Arc<Self>, metrics: Arc<Metrics>) -> BoxFuture<'static, ()>;
+    fn run(self: Arc<Self>, frame: Frame) -> BoxFuture<'static, ()>;
 
     /// Stops handing out work; writes in progress are finished.
     fn stop(&self);
@@ -97,12 +107,12 @@ impl<R: Reconciler> Part for R {
         R::KIND
     }
 
-    fn run(self: Arc<Self>, metrics: Arc<Metrics>) -> BoxFuture<'static, ()> {
+    fn run(self: Arc<Self>, frame: Frame) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             let triggers = self.triggers().await;
             let mut workers = JoinSet::new();
             for _ in 0..self.workers() {
-                workers.spawn(work(self.clone(), metrics.clone()));
+                workers.spawn(work(self.clone(), frame.clone()));
             }
             drained(workers, triggers).await;
         })
@@ -128,14 +138,22 @@ pub async fn caught<T>(running: impl Future<Output = T>) -> Option<T> {
 }
 
 /// One worker, which runs until the queue is closed.
-async fn work<R: Reconciler>(reconciler: Arc<R>, metrics: Arc<Metrics>) {
+async fn work<R: Reconciler>(reconciler: Arc<R>, Frame { metrics, in_hand }: Frame) {
     while let Some(work) = reconciler.queue().next().await {
         let key = work.key.clone();
+        if let Some(until) = in_hand.waits(R::KIND, &key) {
+            let queue = reconciler.queue();
+            queue.push(key.clone(), work.lane, until, work.payload);
+            queue.done(&key);
+            continue;
+        }
+        let held = in_hand.take(R::KIND, &key);
         let waited = work.due.elapsed().as_secs_f64();
         let label = lane_label::<R>(work.lane);
         metrics.queue_wait.get_or_create(&label).observe(waited);
         let start = Instant::now();
         let result = caught(reconciler.reconcile(work)).await;
+        drop(held);
         let duration = metrics
             .reconcile_duration
             .get_or_create(&kind_label(R::KIND))
@@ -268,7 +286,7 @@ mod tests {
     #[tokio::test]
     async fn a_panic_is_retried_and_the_others_go_on() {
         let fake = fake();
-        let running = tokio::spawn(Part::run(fake.clone(), Arc::default()));
+        let running = tokio::spawn(Part::run(fake.clone(), Frame::default()));
         push(&fake, "bad");
         for index in 0..8 {
             push(&fake, &format!("good-{index}"));
@@ -288,7 +306,7 @@ mod tests {
     #[tokio::test]
     async fn a_watch_that_ends_ends_the_part() {
         let fake = fake();
-        let running = tokio::spawn(Part::run(fake.clone(), Arc::default()));
+        let running = tokio::spawn(Part::run(fake.clone(), Frame::default()));
         fake.watch_ends.notify_one();
         running.await.unwrap();
     }

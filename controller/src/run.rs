@@ -10,9 +10,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::in_hand::InHand;
 use crate::keys::{KeyReconciler, KeyUsers, KeysReceiver, Leading, NAME as KEYS};
 use crate::object::served;
-use crate::reconciler::{Context, Part, caught};
+use crate::reconciler::{Context, Frame, Part, caught};
 use crate::rewrap::RewrapRequests;
 use crate::sealed_secret::SealedSecrets;
 use crate::secret::{Freeze, SecretWatch, Secrets};
@@ -63,16 +64,31 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
             _ = interrupt.recv() => {}
         }
     };
+    let in_hand = Arc::new(in_hand(&settings));
     let replica = Replica {
         settings,
         client,
         metrics,
         health,
+        in_hand: in_hand.clone(),
     };
-    tokio::select! {
-        result = probes => Ok(result?),
+    let result = tokio::select! {
+        result = probes => result.map_err(RunError::from),
         result = replica.run(stop) => result,
-    }
+    };
+    in_hand.put_down();
+    result
+}
+
+/// Without its file, the controller works all the same.
+fn in_hand(settings: &Settings) -> InHand {
+    let Some(folder) = &settings.state_dir else {
+        return InHand::default();
+    };
+    InHand::open(folder).unwrap_or_else(|error| {
+        tracing::warn!(%error, "cannot use --state-dir");
+        InHand::default()
+    })
 }
 
 /// The keys as this replica reads them, and whether a leader found them to be what the API server
@@ -88,6 +104,7 @@ struct Replica {
     client: Client,
     metrics: Arc<Metrics>,
     health: Arc<Health>,
+    in_hand: Arc<InHand>,
 }
 
 impl Replica {
@@ -167,6 +184,7 @@ impl Replica {
             client,
             metrics,
             health,
+            in_hand,
         } = self;
         let LeaderKeys {
             keys,
@@ -215,8 +233,12 @@ impl Replica {
             }
         }
         let mut working = JoinSet::new();
+        let frame = Frame {
+            metrics: metrics.clone(),
+            in_hand: in_hand.clone(),
+        };
         for part in &reconcilers {
-            let running = part.clone().run(metrics.clone());
+            let running = part.clone().run(frame.clone());
             spawn(&mut working, part.name(), running);
         }
         tokio::select! {

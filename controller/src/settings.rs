@@ -1,6 +1,7 @@
 //! Flags of the controller. `--help` names the environment variable of each.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
@@ -74,6 +75,11 @@ pub struct Settings {
     /// Namespaces to serve, with rights in them alone; by default the whole cluster.
     #[arg(long, env = "SEALKIT_WATCH_NAMESPACES", value_delimiter = ',')]
     pub watch_namespaces: Vec<String>,
+
+    /// Folder, kept when the container restarts, for a note of what the controller works on: an
+    /// object over which it died waits until others are served.
+    #[arg(long, env = "SEALKIT_STATE_DIR")]
+    pub state_dir: Option<PathBuf>,
 
     /// Filter for log lines, in the syntax of tracing's EnvFilter.
     #[arg(long, env = "SEALKIT_LOG", default_value = "info")]

@@ -51,16 +51,14 @@ async fn a_child_renders_and_refuses_as_the_library_does() {
 #[tokio::test]
 async fn a_child_that_needs_more_memory_than_it_has_ends_alone() {
     // Ten times what it has; in the limits of a template.
-    let text: String = (0..120)
-        .map(|at| format!("{{{{ $v{at} := print .V at }}}}"))
-        .collect();
-    let text = text.replace(" at ", " 1 ");
+    let declare = |at: usize| format!("{{{{ $v{at} := print .V 1 }}}}");
+    let text = (0..120).map(declare).collect::<Vec<_>>().concat();
     assert_eq!(
         cause(4 * 1024 * 1024, &text).await,
         TemplateErrorKind::TooMuchMemory
     );
     assert_eq!(
-        render_one(MEMORY, &text, &[("V", &[b'x'; 60_000])])
+        render_one(MEMORY, &text, &[("V", &vec![b'x'; 60_000])])
             .await
             .unwrap()["out"]
             .len(),
