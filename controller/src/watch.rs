@@ -10,7 +10,7 @@ use futures::{Stream, StreamExt};
 use kube::client::Body;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event};
-use kube::{Client, Resource};
+use kube::{Api, Client, Resource};
 
 use crate::object::{Key, Namespaces};
 use crate::telemetry::{Health, Metrics, kind_label};
@@ -36,6 +36,20 @@ impl List {
     /// Is the object missing from the list, although the list covers its namespace?
     pub fn lacks(&self, key: &Key) -> bool {
         self.namespaces.covers(key) && !self.keys.contains(key)
+    }
+}
+
+/// Objects in one page of a list. Any tenant can make objects with 1.5 MB of metadata each, and a
+/// page is in memory as a whole, twice.
+pub const PAGE: u32 = 20;
+
+/// How to watch objects that anybody may make. The server streams a list one by one if it can;
+/// otherwise it comes in small pages. Either way, no list of large objects fills the memory.
+pub async fn of_strangers<K: Resource>(client: &Client, api: &Api<K>) -> watcher::Config {
+    if streams_lists(client, api.resource_url()).await {
+        watcher::Config::default().streaming_lists()
+    } else {
+        watcher::Config::default().page_size(PAGE)
     }
 }
 
@@ -107,7 +121,7 @@ where
 
 /// Can a watch of this collection begin with a list (`WatchList`, on by default since Kubernetes
 /// 1.34)? Asks the server until it answers.
-pub async fn streams_lists(client: &Client, collection: &str) -> bool {
+async fn streams_lists(client: &Client, collection: &str) -> bool {
     let query = "watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan\
                  &allowWatchBookmarks=true&timeoutSeconds=1";
     loop {

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 use kube::core::PartialObjectMeta;
 use sealkit_core::api::SealingKey;
-use sealkit_core::api::identity::StoredIdentity;
+use sealkit_core::api::identity::{FINGERPRINT, FORCE_REVOKE, StoredIdentity};
 
 use super::decide::Held;
 use crate::kubernetes;
@@ -114,8 +115,33 @@ impl KeyReader {
     }
 
     /// Inserts a SealingKey.
-    pub(super) fn insert_sealing_key(&mut self, key: SealingKey) {
+    pub(super) fn insert_sealing_key(&mut self, mut key: SealingKey) {
+        key.metadata = kept(key.metadata);
         insert_newer(&mut self.sealing_keys, key.name_any(), key);
+    }
+}
+
+/// What is remembered of a SealingKey's metadata: whoever may make one may give each a megabyte.
+pub(super) fn kept(metadata: ObjectMeta) -> ObjectMeta {
+    /// Twice the characters of a fingerprint: what is longer is none.
+    const LONGEST: usize = 64;
+    let ours = [FINGERPRINT, FORCE_REVOKE];
+    let annotations = metadata.annotations.map(|mut all| {
+        all.retain(|name, _| ours.contains(&name.as_str()));
+        for text in all.values_mut() {
+            *text = text.chars().take(LONGEST).collect();
+        }
+        all
+    });
+    ObjectMeta {
+        annotations,
+        name: metadata.name,
+        uid: metadata.uid,
+        resource_version: metadata.resource_version,
+        generation: metadata.generation,
+        creation_timestamp: metadata.creation_timestamp,
+        deletion_timestamp: metadata.deletion_timestamp,
+        ..ObjectMeta::default()
     }
 }
 
@@ -198,6 +224,12 @@ mod tests {
             reader.sealing_key(Change::Seen(key(uid, version)));
             assert_eq!(reader.sealing_keys["a"].resource_version().unwrap(), kept);
         }
+        let mut large = key("made anew", "6");
+        let texts = [FINGERPRINT, "theirs"].map(|name| (name.to_owned(), "x".repeat(1_000_000)));
+        large.metadata.annotations = Some(texts.into());
+        reader.sealing_key(Change::Seen(large));
+        let kept = serde_json::to_string(&reader.sealing_keys["a"]).unwrap();
+        assert!(kept.len() < 500, "{}", kept.len());
         reader.sealing_key(Change::Gone(Key::of(&key("made anew", "5").metadata)));
         assert!(reader.sealing_keys.is_empty());
     }

@@ -23,14 +23,14 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::decide::{Action, World, decide, to_be_revoked, write_status};
-use super::reader::KeyReader;
+use super::reader::{KeyReader, kept};
 use super::{KeyUsers, Keys, Leading, Users};
 use crate::kubernetes::{self, ApiFailure};
 use crate::object::{Namespaces, Origin, SEALING_KEY};
 use crate::reconciler::caught;
 use crate::status::{self, Outcome};
 use crate::telemetry::{Health, Metrics};
-use crate::watch::{Change, changes};
+use crate::watch::{Change, PAGE, changes};
 
 /// Its name in logs, metrics and readiness.
 pub const NAME: &str = "SealingKey";
@@ -147,10 +147,11 @@ impl KeyReconciler {
         BoxStream<'static, Change<SealingKey>>,
     ) {
         let all = Namespaces::All;
-        let config = watcher::Config::default().fields(&format!("type={IDENTITY_TYPE}"));
-        let secrets = watcher(self.secrets.clone(), config);
+        let config = watcher::Config::default().page_size(PAGE);
+        let of_type = config.clone().fields(&format!("type={IDENTITY_TYPE}"));
+        let secrets = watcher(self.secrets.clone(), of_type);
         let secrets = changes(secrets, "Secret", all.clone(), health.clone(), metrics);
-        let keys = watcher(self.sealing_keys.clone(), watcher::Config::default());
+        let keys = watcher(self.sealing_keys.clone(), config);
         let keys = changes(keys, NAME, all, health.clone(), metrics);
         (secrets, keys)
     }
@@ -379,7 +380,7 @@ impl KeyReconciler {
         let old = key.status.as_ref();
         let written = status::write(&self.client, &origin, version, old, &status).await?;
         if let Some(metadata) = written {
-            key.metadata = metadata;
+            key.metadata = kept(metadata);
             key.status = Some(status);
         }
         Ok(())

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use kube::core::PartialObjectMeta;
-use kube::runtime::watcher::{self, watcher};
+use kube::runtime::watcher::watcher;
 use sealkit_core::api::{REWRAP_REQUESTS, RewrapRequest};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -21,11 +21,9 @@ use crate::object::{Key, Namespaces, api};
 use crate::queue::{Lane, Queue, Work};
 use crate::reconciler::{Context, Reconciler, Retry};
 use crate::telemetry::Metrics;
-use crate::watch::{Change, changes};
+use crate::watch::{Change, changes, of_strangers};
 
 const KIND: &str = "RewrapRequest";
-/// Requests of one page of a list.
-const PAGE: u32 = 50;
 /// How long a request is kept after it was created.
 const LIFE: Duration = Duration::from_mins(10);
 /// How long it is kept at least after it was first observed, whatever the clocks say.
@@ -106,8 +104,8 @@ impl RewrapRequests {
             ..
         } = &self.context;
         let api = api::<PartialObjectMeta<RewrapRequest>>(client, &namespaces);
-        // Even metadata may be large.
-        let stream = watcher(api, watcher::Config::default().page_size(PAGE));
+        let config = of_strangers(client, &api).await;
+        let stream = watcher(api, config);
         let mut changes = changes(stream, KIND, namespaces, health.clone(), metrics);
         while let Some(change) = changes.next().await {
             match change {

@@ -15,7 +15,7 @@ use futures::{FutureExt, StreamExt};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
 use kube::api::ListParams;
-use kube::runtime::watcher::{self, watcher};
+use kube::runtime::watcher::watcher;
 use sealkit_core::api::{Reason, SealedSecret};
 use sealkit_core::keys::Fingerprint;
 use tokio::task::JoinSet;
@@ -28,7 +28,7 @@ use crate::queue::{Lane, Queue, Turns, Work, pause};
 use crate::reconciler::{Context, Reconciler, Retry};
 use crate::secret::{SecretListener, SecretWatch, Secrets};
 use crate::telemetry::{KindReady, Metrics};
-use crate::watch::{Change, changes, streams_lists};
+use crate::watch::{Change, PAGE, changes, of_strangers};
 
 use state::{Known, is_judged, observe};
 
@@ -40,14 +40,9 @@ const WAITING_BYTES: usize = 64 * 1024 * 1024;
 const READS: usize = 8;
 /// Bytes in memory up to which an object is not large.
 const SMALL: usize = 256 * 1024;
-/// Renders at once, half of them of one namespace: its author can make each need 100 MiB and a
-/// quarter of a second.
+/// Renders at once, half of them of one namespace: its author can make each need all the memory that
+/// a render may have, and a quarter of a second.
 const RENDERS: usize = 2;
-/// Objects of one page of a list, if the server cannot stream it: each may have more than a
-/// megabyte.
-const PAGE: u32 = 20;
-/// Objects of one page of a list of metadata, which may be large too.
-const METADATA_PAGE: u32 = 50;
 
 /// Corrections of drift in quick succession that need no pause.
 const HEALS_AT_ONCE: u32 = 5;
@@ -143,12 +138,7 @@ impl SealedSecrets {
             ..
         } = &self.context;
         let api: Api<SealedSecretObject> = api(client, &namespaces);
-        // The server streams objects one by one: no page of large objects fills the memory.
-        let config = if streams_lists(client, api.resource_url()).await {
-            watcher::Config::default().streaming_lists()
-        } else {
-            watcher::Config::default().page_size(PAGE)
-        };
+        let config = of_strangers(client, &api).await;
         let stream = watcher(api, config);
         let mut changes = changes(stream, KIND, namespaces, health.clone(), metrics);
         let mut first = true;
@@ -317,7 +307,7 @@ impl KeyUsers for SealedSecrets {
         async move {
             for namespaces in &self.context.served {
                 let api: Api<SealedSecretObject> = api(&self.context.client, namespaces);
-                let mut page = ListParams::default().limit(METADATA_PAGE);
+                let mut page = ListParams::default().limit(PAGE);
                 loop {
                     let list = api.list_metadata(&page).await?;
                     if !list.items.iter().all(|item| self.is_judged(&item.metadata)) {

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use super::MANAGED_LABEL;
 use crate::object::{Key, Namespaces, Version, api};
 use crate::telemetry::{Health, Metrics};
-use crate::watch::{Change, changes};
+use crate::watch::{Change, changes, of_strangers};
 
 /// Its name in logs, metrics and readiness.
 const NAME: &str = "Secret";
@@ -89,8 +89,10 @@ impl SecretWatch {
     }
 
     async fn watch(self: Arc<Self>, namespaces: Namespaces) {
-        let config = watcher::Config::default().labels(&format!("{MANAGED_LABEL}=true"));
         let api = api::<PartialObjectMeta<Secret>>(&self.client, &namespaces);
+        // Anybody may put the label on any Secret.
+        let config = of_strangers(&self.client, &api).await;
+        let config = config.labels(&format!("{MANAGED_LABEL}=true"));
         let stream = watcher::watcher(api, config);
         let mut changes = changes(stream, NAME, namespaces, self.health.clone(), &self.metrics);
         let mut first = true;
