@@ -12,6 +12,7 @@ mod flood;
 mod image;
 mod keys;
 mod limits;
+mod memory;
 mod namespaced;
 mod opening;
 mod operations;

@@ -83,6 +83,7 @@ fn disasters_amid_a_flood_lose_nothing_and_break_nothing() {
     }
     controller.wait_leading();
     flood.judge();
+    controller.assert_lives_within_its_memory();
     println!("{killed} kills survived");
 }
 

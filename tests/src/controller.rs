@@ -9,7 +9,7 @@ use std::process::{Command, ExitStatus};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use sealkit_rig::{Process, free_port};
+use sealkit_rig::{MemoryLimit, Process, free_port};
 
 use crate::program::program;
 use crate::wait::wait_until;
@@ -44,6 +44,8 @@ pub struct Controller {
     pub process: Process,
     /// Its name in the lease.
     pub identity: String,
+    /// That of `deploy/base`, where the machine lets tests have one.
+    memory: Option<MemoryLimit>,
     port: u16,
     log: PathBuf,
 }
@@ -71,6 +73,10 @@ impl Controller {
         command.arg(format!("--lease-seconds={}", flags.lease_seconds));
         command.arg("--key-grace-seconds=3");
         command.args(&flags.more);
+        let memory = MemoryLimit::new(memory_limit());
+        if let Some(memory) = &memory {
+            command = memory.around(&command);
+        }
         let mut process = Process::spawn(&name, command, logs).unwrap();
         let log = process.log_path().to_owned();
         process
@@ -79,6 +85,7 @@ impl Controller {
         Self {
             process,
             identity,
+            memory,
             port,
             log,
         }
@@ -122,6 +129,20 @@ impl Controller {
         number.expect("VmHWM").parse().unwrap()
     }
 
+    /// Never more memory than `deploy/base` gives it, and nothing killed for want of it.
+    pub fn assert_lives_within_its_memory(&mut self) {
+        assert!(self.process.is_running(), "it ended");
+        let kills = self.memory.as_ref().map_or(0, MemoryLimit::kills);
+        assert_eq!(kills, 0, "killed for want of memory");
+        let peak = self.peak_memory() * 1024;
+        assert!(peak < memory_limit(), "{peak} bytes");
+    }
+
+    /// Its port for probes and metrics.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// What it logged so far.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.log).unwrap()).into_owned()
@@ -136,6 +157,14 @@ impl Controller {
         });
         self.process.wait().unwrap()
     }
+}
+
+/// Bytes that the container may have, by `deploy/base`.
+fn memory_limit() -> u64 {
+    let manifest = include_str!("../../deploy/base/deployment.yaml");
+    let (_, limit) = manifest.split_once("limits: {memory: ").expect("a limit");
+    let (mebibytes, _) = limit.split_once("Mi}").expect("in Mi");
+    mebibytes.parse::<u64>().expect("a number") * 1024 * 1024
 }
 
 fn is_leading(port: u16) -> bool {

@@ -31,12 +31,13 @@ pub fn template(bytes: &[u8]) {
     }
 }
 
-/// Values as large as they may be: a text, what multiplies in a replacement, and a list.
+/// Large values: a text, what multiplies in a replacement, and a list. The largest ones would only
+/// slow down the search: loops and variables multiply these.
 static LARGE: LazyLock<[(&str, Vec<u8>); 3]> = LazyLock::new(|| {
     [
-        ("V", b"x".repeat(30_000)),
-        ("R", b"$0${1}\\pL".repeat(2_000)),
-        ("L", b"[1,\"a\n\"],".repeat(1_200)),
+        ("V", b"x".repeat(8_000)),
+        ("R", b"$0${1}\\pL".repeat(400)),
+        ("L", b"[1,\"a\n\"],".repeat(200)),
     ]
 });
 
