@@ -1,7 +1,7 @@
 //! What somebody with few rights tried once, and must not gain.
 
 use sealkit_tests::canary::unique_value;
-use sealkit_tests::namespace::{Namespace, data, message, ready_condition, uid};
+use sealkit_tests::namespace::{Namespace, condition, data, message, ready_condition, uid};
 use sealkit_tests::plane::{Own, Plane, SEALING_KEYS, Shared, name_of, recipient, unique};
 use sealkit_tests::wait::{wait_for, wait_until};
 use serde_json::{Value, json};
@@ -202,4 +202,94 @@ fn the_size_of_a_secret_that_consents_to_a_merge_is_not_searched() {
             "TargetWriteFailed"
         ]
     );
+}
+
+/// The API server takes any text as kind and name of an owner, and `kubectl` prints messages raw.
+#[test]
+fn a_status_shows_no_control_characters_of_others() {
+    let plane = Shared::get();
+    let shop = plane.namespace("attacks");
+    let long = "x".repeat(300_000);
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "db", "ownerReferences": [{
+            "apiVersion": "x/v1", "kind": "X\u{1b}]0;pwned\u{7}\u{1b}[31m", "controller": true,
+            "name": format!("line one\nReady=True Opened all is well\u{1b}[2K{long}"),
+            "uid": "00000000-0000-0000-0000-000000000001",
+        }]},
+    });
+    shop.api.create(&shop.secrets_path(), &secret).unwrap();
+    shop.seal("db", &unique_value());
+    let object = shop.wait_stalled("db", "TargetConflict");
+    let event = shop.wait_event(&object, "TargetConflict");
+    for text in [message(&object), event["note"].as_str().unwrap()] {
+        assert!(text.contains("line one\\nReady=True"), "{text}");
+        assert!(
+            text.bytes()
+                .all(|byte| byte.is_ascii_graphic() || byte == b' ' || !byte.is_ascii())
+        );
+        assert!(text.len() < 500, "{text}");
+    }
+    let hostile =
+        json!({"metadata": {"annotations": {"sealkit.dev/reconcile-requested-at": "a\u{1b}[2K"}}});
+    shop.api.merge(&shop.sealed_path("db"), &hostile).unwrap();
+    reconcile(&shop, "db");
+}
+
+/// Refuses to write statuses of SealedSecrets of a namespace.
+fn refuse_statuses(namespace: &Namespace) {
+    let name = format!("statuses-{}", namespace.name);
+    let group = "admissionregistration.k8s.io/v1";
+    let create = |kind: &str, plural: &str, spec: Value| {
+        let object =
+            json!({"apiVersion": group, "kind": kind, "metadata": {"name": name}, "spec": spec});
+        namespace
+            .api
+            .create(&format!("/apis/{group}/{plural}"), &object)
+            .unwrap();
+    };
+    let rule = json!({"apiGroups": ["sealkit.dev"], "apiVersions": ["*"],
+        "operations": ["UPDATE"], "resources": ["sealedsecrets/status"]});
+    let spec = json!({"matchConstraints": {"resourceRules": [rule]}, "validations": [{"expression": "false"}]});
+    create(
+        "ValidatingAdmissionPolicy",
+        "validatingadmissionpolicies",
+        spec,
+    );
+    let labels = json!({"kubernetes.io/metadata.name": namespace.name});
+    let spec = json!({"policyName": name, "validationActions": ["Deny"],
+        "matchResources": {"namespaceSelector": {"matchLabels": labels}}});
+    create(
+        "ValidatingAdmissionPolicyBinding",
+        "validatingadmissionpolicybindings",
+        spec,
+    );
+}
+
+#[test]
+fn a_status_that_cannot_be_written_holds_up_no_revocation() {
+    let plane = Own::take();
+    let _controller = plane.leading_controller();
+    let old = plane.newest_key();
+    rotate(&plane);
+    let shop = plane.namespace("attacks");
+    refuse_statuses(&shop);
+    let probe = json!({"apiVersion": "sealkit.dev/v1beta1", "kind": "SealedSecret",
+        "metadata": {"name": "probe"}, "spec": {"suspend": true}});
+    shop.api
+        .create(&shop.sealed_secrets_path(), &probe)
+        .unwrap();
+    wait_until("statuses are refused", || {
+        let status = json!({"status": {"needsReseal": true}});
+        let path = format!("{}/status", shop.sealed_path("probe"));
+        shop.api.merge(&path, &status).is_err()
+    });
+    let value = unique_value();
+    shop.seal("db", &value);
+    shop.wait_value("db", &value);
+    let revoke = json!({"spec": {"state": "Revoked"}});
+    plane.api.merge(&key_path(&old), &revoke).unwrap();
+    wait_until("the key is revoked", || {
+        plane.sealing_key(name_of(&old))["status"]["state"] == "Revoked"
+    });
+    assert!(condition(&shop.sealed("db"), "Ready").is_none());
 }

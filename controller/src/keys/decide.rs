@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use sealkit_core::api::identity::{FINGERPRINT, FORCE_REVOKE, StoredIdentity};
 use sealkit_core::api::{Algorithm, KeyState, Reason, SealingKey, SealingKeyStatus};
 use sealkit_core::keys::{Fingerprint, KeyRing, KeyType};
+use sealkit_core::names::printable;
 
 use super::{Keys, Users};
 use crate::status::{self, Outcome};
@@ -405,6 +406,8 @@ fn keys_without_identity(
             } else {
                 // Its identity was lost, or is not restored yet.
                 expected |= key.spec.state == KeyState::Active;
+                // Whoever may write SealingKeys may have annotated any text.
+                let fingerprint = printable(&fingerprint);
                 let message =
                     format!("the identity of {fingerprint} is missing: restore it from a backup");
                 Outcome::Stalled(Reason::IdentityMissing, message)
@@ -685,6 +688,30 @@ mod tests {
                 && status.conditions.iter().any(|c| c.reason == "InvalidSpec"))
         });
         assert!(reported, "{actions:?}");
+    }
+
+    #[test]
+    fn a_fingerprint_that_is_none_is_quoted_escaped_and_cut() {
+        let mut cluster = Cluster::default();
+        cluster.hold(Some(KeyState::Active), 1);
+        cluster.request("copy", KeyState::Active);
+        let text = format!("x\u{1b}]0;pwned\u{7}\n{}", "y".repeat(900_000));
+        let annotations = BTreeMap::from([(FINGERPRINT.to_owned(), text)]);
+        cluster.keys.get_mut("copy").unwrap().metadata.annotations = Some(annotations);
+        let written = cluster
+            .decide()
+            .0
+            .into_iter()
+            .find_map(|action| match action {
+                Action::WriteStatus {
+                    sealing_key,
+                    status,
+                } if sealing_key == "copy" => Some(status),
+                _ => None,
+            });
+        let message = &written.unwrap().conditions[0].message;
+        assert!(message.contains("x\\u{1b}]0;pwned\\u{7}\\ny"), "{message}");
+        assert!(message.len() < 500);
     }
 
     #[test]

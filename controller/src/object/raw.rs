@@ -17,8 +17,8 @@ use serde_json::value::RawValue;
 
 use super::{Kind, Origin};
 
-/// Bytes of a request annotation that is accepted; longer ones are no timestamps.
-const REQUEST_BYTES: usize = 64;
+/// Characters of a request annotation that is accepted; longer ones are no timestamps.
+const REQUEST_LENGTH: usize = 64;
 
 /// An object of the kind `K` as the API server sends it. It can be read whatever its spec contains,
 /// so that one bad object never stops the watch.
@@ -79,7 +79,8 @@ impl<K: HasStatus> Raw<K> {
         let requested_at = annotations
             .and_then(|all| all.get(RECONCILE_REQUESTED_AT))
             // The value is kept in memory and repeated in the status.
-            .filter(|text| text.len() <= REQUEST_BYTES);
+            .filter(|text| text.len() <= REQUEST_LENGTH)
+            .filter(|text| text.bytes().all(|byte| matches!(byte, b' '..=b'~')));
         Asked {
             generation: self.generation(),
             requested_at: requested_at.cloned(),

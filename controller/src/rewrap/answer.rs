@@ -9,6 +9,7 @@ use sealkit_core::sealed::{RewrapError, SealedEnvelope, Successors, json_size, u
 use serde_json::{Map, Value};
 
 use crate::keys::Keys;
+use crate::status::for_people;
 
 /// Bytes of all new envelopes of one answer: together with its request, it must fit into etcd.
 const ANSWER_BYTES: usize = 800 * 1024;
@@ -50,12 +51,12 @@ pub(super) fn answer(
                 error: None,
             },
             Err(error) => RewrappedEnvelope {
-                error: Some(error),
+                error: Some(for_people(&error)),
                 ..RewrappedEnvelope::default()
             },
         };
-        // An invalid id is returned as it is, shortened: the schema does not limit its length.
-        (id.chars().take(64).collect(), rewrapped)
+        // An invalid id is any text.
+        (printable(id), rewrapped)
     });
     Ok(answers.collect())
 }

@@ -377,8 +377,9 @@ impl SealedSecrets {
             events.publish(&origin, kind, reason, occasion, message);
         };
         let (outcome, reason) = (&done.outcome, done.outcome.reason());
+        let message = outcome.message();
         if outcome.is_ready() && !change.had_synced {
-            publish(EventKind::Normal, reason, &generation, outcome.message());
+            publish(EventKind::Normal, reason, &generation, &message);
         } else if outcome.is_ready() && done.op() != Op::None {
             let healed = &self.context.metrics.drift_healed;
             healed.get_or_create(&kind_label(KIND)).inc();
@@ -393,9 +394,9 @@ impl SealedSecrets {
                 Reason::Suspended => EventKind::Normal,
                 _ => EventKind::Warning,
             };
-            publish(kind, reason, &generation, outcome.message());
+            publish(kind, reason, &generation, &message);
             let (namespace, name, reason) = (&origin.namespace, &origin.name, reason.name());
-            tracing::warn!(namespace, name, reason, "{}", outcome.message());
+            tracing::warn!(namespace, name, reason, "{message}");
         }
         let Some(opened) = &done.opened else { return };
         if opened.hint_mismatch {

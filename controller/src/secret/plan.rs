@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use sealkit_core::api::rules::is_refused_type;
+use sealkit_core::names::printable;
 use serde_json::{Map, Value, json};
 
 use super::desired::{Desired, SOURCE_ANNOTATION, TEMPLATE_ANNOTATION, Takes, is_mark_of_a_merge};
@@ -178,7 +179,8 @@ pub(super) fn never_a_target(existing: &Secret, desired: &Desired) -> Option<Str
     let owners = existing.metadata.owner_references.iter().flatten();
     let mut controllers = owners.filter(|owner| owner.controller == Some(true));
     if let Some(other) = controllers.find(|owner| !desired.origin.is_lineage_of(owner)) {
-        let (kind, owner) = (&other.kind, &other.name);
+        // The API server takes any text there.
+        let (kind, owner) = (printable(&other.kind), printable(&other.name));
         return Some(format!(
             "the Secret {name} has {kind} {owner} as its controller owner: it is left alone"
         ));
@@ -336,6 +338,22 @@ mod tests {
             plan(&other, &desired(), Some("s1")),
             Plan::Conflict(_)
         ));
+    }
+
+    #[test]
+    fn names_of_owners_are_quoted_escaped_and_cut() {
+        let mut secret = stored(&desired());
+        let owner = &mut secret.metadata.owner_references.as_mut().unwrap()[0];
+        owner.kind = "X\u{1b}]0;pwned\u{7}".into();
+        owner.name = format!("line one\nReady=True{}", "x".repeat(900_000));
+        let Plan::Conflict(why) = plan(&secret, &desired(), None) else {
+            panic!()
+        };
+        assert!(
+            why.contains("X\\u{1b}]0;pwned\\u{7} line one\\nReady=True"),
+            "{why}"
+        );
+        assert!(why.len() < 500);
     }
 
     #[test]

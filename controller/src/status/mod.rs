@@ -32,11 +32,11 @@ impl Outcome {
         }
     }
 
-    /// The message of the condition Ready.
-    pub fn message(&self) -> &str {
+    /// The message for people: see [`for_people`].
+    pub fn message(&self) -> String {
         match self {
             Self::Ready(_, message) | Self::Retrying(_, message) | Self::Stalled(_, message) => {
-                message
+                for_people(message)
             }
         }
     }
@@ -45,6 +45,26 @@ impl Outcome {
     pub fn is_ready(&self) -> bool {
         matches!(self, Self::Ready(..))
     }
+}
+
+/// A text as it may stand in a status, an event or a log line, whoever wrote parts of it: one line of
+/// visible characters, of bounded length. Code that quotes a text of somebody else cuts it with
+/// [`sealkit_core::names::printable`]; what it forgets ends here.
+pub fn for_people(text: &str) -> String {
+    /// Far more than our own texts have.
+    const LONGEST: usize = 4096;
+    let mut line = String::new();
+    for (index, character) in text.chars().enumerate() {
+        match character {
+            _ if index == LONGEST => {
+                line.push('…');
+                break;
+            }
+            ' '..='~' | '…' => line.push(character),
+            _ => line.extend(character.escape_default()),
+        }
+    }
+    line
 }
 
 /// The conditions for an outcome: Reconciling or Stalled first, then Synced, Ready last.
@@ -85,7 +105,7 @@ pub fn conditions(
                 ConditionType::Reconciling,
                 ConditionStatus::True,
                 reason,
-                message,
+                &message,
             );
             let ready = if had_synced {
                 ConditionStatus::False
@@ -99,7 +119,7 @@ pub fn conditions(
                 ConditionType::Stalled,
                 ConditionStatus::True,
                 reason,
-                message,
+                &message,
             );
             (Some(first), ConditionStatus::False)
         }
@@ -107,8 +127,8 @@ pub fn conditions(
     first
         .into_iter()
         .chain([
-            condition(ConditionType::Synced, ready, reason, message),
-            condition(ConditionType::Ready, ready, reason, message),
+            condition(ConditionType::Synced, ready, reason, &message),
+            condition(ConditionType::Ready, ready, reason, &message),
         ])
         .collect()
 }
@@ -190,6 +210,23 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn texts_of_others_are_escaped_and_cut() {
+        let hostile = "a\u{1b}]0;x\u{7}\nReady=True\u{202e}é";
+        let outcome = Outcome::Stalled(Reason::TargetConflict, hostile.to_owned());
+        let escaped = "a\\u{1b}]0;x\\u{7}\\nReady=True\\u{202e}\\u{e9}";
+        let now = Timestamp::from_second(1_000).unwrap();
+        for condition in conditions(&outcome, 1, false, &[], now) {
+            assert_eq!(condition.message, escaped);
+        }
+        assert_eq!(outcome.message(), escaped);
+        assert_eq!(for_people(escaped), escaped, "once is enough");
+        let ours = "not sealed for \"shop\" (a, b, …)";
+        assert_eq!(for_people(ours), ours);
+        assert_eq!(for_people(&"x".repeat(900_000)).chars().count(), 4097);
+        assert!(for_people(&"\u{1b}".repeat(900_000)).len() < 40_000);
     }
 
     #[test]
