@@ -1,18 +1,20 @@
 //! What Git's history holds: which files there were, and when.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 
 use zeroize::Zeroizing;
 
-use super::command::command;
+use super::command::{command, path};
 use super::repository::Repository;
 use crate::error::{CommandError, Result};
 use crate::terminal::safe;
 
 /// The history of one clone.
+#[derive(Clone)]
 pub(crate) struct History {
     root: PathBuf,
 }
@@ -30,7 +32,7 @@ pub(crate) struct Commit {
 #[derive(Clone, Debug)]
 pub(crate) struct Blob {
     /// A path that it had.
-    pub path: String,
+    pub path: PathBuf,
     /// The first commit that brought it.
     pub first: Commit,
     /// The last commit that brought it.
@@ -81,16 +83,35 @@ impl History {
     }
 
     /// The files of a revision: path and id. Links and submodules are none.
-    pub fn files(&self, commit: &str) -> Result<Vec<(String, String)>> {
-        let tree = self.ask(&["ls-tree", "-r", "-z", "--full-tree", commit])?;
-        let entries = tree.split('\0').filter_map(|entry| {
-            let (meta, path) = entry.split_once('\t')?;
+    pub fn files(&self, commit: &str) -> Result<Vec<(PathBuf, String)>> {
+        let entries = self.entries(&["ls-tree", "-r", "-z", "--full-tree", commit])?;
+        let files = entries
+            .into_iter()
+            .filter(|(mode, ..)| mode.starts_with("100"));
+        Ok(files.map(|(_, id, path)| (path, id)).collect())
+    }
+
+    /// The submodules of a revision: path and commit.
+    pub fn submodules(&self, commit: &str) -> Result<HashMap<PathBuf, String>> {
+        let entries = self.entries(&["ls-tree", "-r", "-z", "--full-tree", commit])?;
+        let links = entries.into_iter().filter(|(mode, ..)| mode == "160000");
+        Ok(links.map(|(_, id, path)| (path, id)).collect())
+    }
+
+    /// What Git lists of a tree: mode, id and path.
+    fn entries(&self, arguments: &[&str]) -> Result<Vec<(String, String, PathBuf)>> {
+        let list = self.ask_bytes(arguments)?;
+        let entries = list
+            .split(|byte| *byte == 0)
+            .filter(|entry| !entry.is_empty());
+        let entries = entries.map(|entry| {
+            let tab = entry.iter().position(|byte| *byte == b'\t')?;
+            let meta = str::from_utf8(&entry[..tab]).ok()?;
             let mut fields = meta.split(' ');
-            let is_file = fields.next()?.starts_with("100") && fields.next()? == "blob";
-            is_file.then_some(())?;
-            Some((path.to_owned(), fields.next()?.to_owned()))
+            let (mode, _, id) = (fields.next()?, fields.next()?, fields.next()?);
+            Some((mode.to_owned(), id.to_owned(), path(&entry[tab + 1..])?))
         });
-        Ok(entries.collect())
+        entries.map(|entry| entry.ok_or_else(failed)).collect()
     }
 
     /// The commits that branches stand at, those of other repositories included.
@@ -155,12 +176,14 @@ impl History {
         let mut before_path: Option<Option<String>> = None;
         let mut token = Vec::new();
         while output.read_until(0, &mut token).map_err(|_| failed())? > 0 {
-            let text = String::from_utf8_lossy(&token);
-            let text = text.trim_end_matches('\0');
+            if token.last() == Some(&0) {
+                token.pop();
+            }
             if let Some(id) = before_path.take() {
                 if let (Some(id), Some(commit)) = (id, &commit) {
+                    let path = path(&token).ok_or_else(failed)?;
                     let blob = blobs.entry(id).or_insert_with(|| Blob {
-                        path: text.to_owned(),
+                        path,
                         first: commit.clone(),
                         last: commit.clone(),
                     });
@@ -170,6 +193,7 @@ impl History {
                 token.clear();
                 continue;
             }
+            let text = String::from_utf8_lossy(&token);
             let text = text.trim_start_matches('\n');
             if let Some(id) = text.strip_prefix('\u{1}') {
                 // The newest comes first; a merge comes once for each parent.
@@ -258,15 +282,21 @@ impl History {
     }
 
     pub(super) fn ask(&self, arguments: &[&str]) -> Result<String> {
+        let text = self.ask_bytes(arguments)?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+
+    /// The same where paths are among what Git says: they are bytes.
+    pub(super) fn ask_bytes(&self, arguments: &[impl AsRef<OsStr>]) -> Result<Vec<u8>> {
         let mut child = self.start(arguments, Stdio::null())?;
         let mut text = Vec::new();
         let mut output = child.stdout.take().ok_or_else(failed)?;
         output.read_to_end(&mut text).map_err(|_| failed())?;
         ended(child)?;
-        Ok(String::from_utf8_lossy(&text).into_owned())
+        Ok(text)
     }
 
-    fn start(&self, arguments: &[&str], input: Stdio) -> Result<Child> {
+    fn start(&self, arguments: &[impl AsRef<OsStr>], input: Stdio) -> Result<Child> {
         command(&self.root)
             .args(arguments)
             .stdin(input)

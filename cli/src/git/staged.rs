@@ -1,7 +1,10 @@
 //! What is not history yet: the index, which the next commit is made of, and the work tree.
 
-use std::path::PathBuf;
+use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 
+use super::command::path;
 use super::history::{History, failed};
 use crate::error::{CommandError, Result};
 
@@ -9,7 +12,7 @@ use crate::error::{CommandError, Result};
 #[derive(Clone, Debug)]
 pub(crate) struct Staged {
     /// Its path in the repository.
-    pub path: String,
+    pub path: PathBuf,
     /// Its version, unless it goes.
     pub id: Option<String>,
     /// Is that the target of a link?
@@ -28,7 +31,7 @@ impl History {
 
     /// What the next commit brings.
     pub fn staged(&self) -> Result<Vec<Staged>> {
-        let list = self.ask(&[
+        let list = self.ask_bytes(&[
             "diff",
             "--cached",
             "--raw",
@@ -40,16 +43,19 @@ impl History {
             "--diff-filter=ADMT",
         ])?;
         let mut staged = Vec::new();
-        let mut tokens = list.split('\0').filter(|token| !token.is_empty());
-        while let (Some(meta), Some(path)) = (tokens.next(), tokens.next()) {
+        let mut tokens = list
+            .split(|byte| *byte == 0)
+            .filter(|token| !token.is_empty());
+        while let (Some(meta), Some(name)) = (tokens.next(), tokens.next()) {
             // Modes and ids, old and new, and what happened.
+            let meta = String::from_utf8_lossy(meta);
             let fields: Vec<&str> = meta.trim_start_matches(':').split(' ').collect();
             let [before_mode, mode, before, id, _] = fields.as_slice() else {
                 return Err(failed());
             };
             let is_link = mode.starts_with("120");
             staged.push(Staged {
-                path: path.to_owned(),
+                path: path(name).ok_or_else(failed)?,
                 id: (mode.starts_with("100") || is_link).then(|| (*id).to_owned()),
                 is_link,
                 before: before_mode.starts_with("100").then(|| (*before).to_owned()),
@@ -58,7 +64,8 @@ impl History {
         Ok(staged)
     }
 
-    /// Files of the work tree that are tracked, or would be if they were added.
+    /// Files of the work tree that are tracked, or would be if they were added. Of a submodule, or
+    /// of a repository inside of this one, its folder.
     pub fn work_tree(&self) -> Result<Vec<PathBuf>> {
         let list = [
             "ls-files",
@@ -67,14 +74,36 @@ impl History {
             "--others",
             "--exclude-standard",
         ];
-        let list = self.ask(&list)?;
-        let mut paths: Vec<PathBuf> = list
-            .split('\0')
-            .filter(|path| !path.is_empty())
-            .map(|path| self.root().join(path))
-            .collect();
+        let list = self.ask_bytes(&list)?;
+        let names = list
+            .split(|byte| *byte == 0)
+            .filter(|name| !name.is_empty());
+        let paths = names.map(|name| Ok(self.root().join(path(name).ok_or_else(failed)?)));
+        let mut paths = paths.collect::<Result<Vec<PathBuf>>>()?;
         paths.sort();
         paths.dedup();
         Ok(paths)
+    }
+
+    /// Those of these files that Git changes by a program before it stores them, as Git LFS does.
+    pub fn filtered(&self, paths: &[&Path]) -> Result<HashSet<PathBuf>> {
+        /// As many as a command line takes.
+        const AT_ONCE: usize = 1000;
+        let mut filtered = HashSet::new();
+        for paths in paths.chunks(AT_ONCE) {
+            let mut arguments = ["check-attr", "-z", "filter", "--"]
+                .map(OsStr::new)
+                .to_vec();
+            arguments.extend(paths.iter().map(|path| path.as_os_str()));
+            let list = self.ask_bytes(&arguments)?;
+            let tokens: Vec<&[u8]> = list.split(|byte| *byte == 0).collect();
+            // Path, attribute, value.
+            filtered.extend(tokens.chunks_exact(3).filter_map(|entry| match entry {
+                [_, _, b"unspecified" | b"unset"] => None,
+                [name, ..] => path(name),
+                _ => None,
+            }));
+        }
+        Ok(filtered)
     }
 }

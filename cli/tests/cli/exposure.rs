@@ -142,6 +142,35 @@ fn versions_that_cannot_be_read_count_as_exposed() {
     );
 }
 
+/// A patch can bring a value, and its envelope, that no object in a file has.
+#[test]
+fn values_outside_of_objects_count_however_they_are_spelled() {
+    let desk = Desk::repository(&["production", "recovery"], CONFIG);
+    desk.pipe(&["-w", FILE], secret("db", &[("A", "1")])).done();
+    let text = desk.read(FILE);
+    let value = text
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("A: "));
+    let value = value.unwrap().to_owned();
+    let leaked = desk.fingerprint(".sealkit/production.pub");
+    std::fs::remove_file(desk.path(FILE)).unwrap();
+    desk.write("patch.yaml", &format!("op: replace\nvalue: {value}\n"));
+    desk.commit("a patch");
+    let unknown = [("line 2".to_owned(), "exposed".to_owned())];
+    assert_eq!(states(&desk, &[&"0".repeat(32)]), unknown);
+    // An object says who can open it, and only the patch has it now.
+    desk.write(FILE, &text);
+    desk.commit("an object");
+    assert!(states(&desk, &[&"0".repeat(32)]).is_empty());
+    std::fs::remove_file(desk.path(FILE)).unwrap();
+    let (one, two) = value.split_at(70);
+    desk.write("patch.yaml", &format!("value: \"{one}\\\n  {two}\"\n"));
+    desk.commit("folded");
+    let state = states(&desk, &[&leaked]);
+    assert_eq!(state.len(), 1);
+    assert_eq!(state[0].1, "exposed");
+}
+
 #[test]
 fn bad_questions_are_refused() {
     let desk = Desk::repository(&["production", "recovery"], CONFIG);

@@ -20,6 +20,7 @@ mod repository;
 mod reseal;
 mod sealing;
 mod set;
+mod spelling;
 mod support;
 mod template;
 mod updating;

@@ -17,7 +17,7 @@ use crate::git::history::{Blob, Commit, History};
 use crate::git::repository::Location;
 use crate::identities;
 use crate::report::{Verdict, structured, table};
-use crate::sealed_text::{ValueId, sealed_secrets, spelled, title, values};
+use crate::sealed_text::{KnownValues, ValueId, sealed_secrets, spelled, title, values};
 use crate::terminal::{Session, Terminal, print, safe};
 
 /// Flags of `seal keys exposure`.
@@ -123,11 +123,12 @@ impl Exposed {
         })?;
         bar.finish_and_clear();
 
-        let now = Now::read(&history, &head)?;
+        let known = seen.values.keys().map(|(sealed, ..)| sealed).collect();
+        let now = Now::read(&history, &head, &known)?;
         let mut findings = Vec::new();
         let mut worst: HashMap<&ValueId, (Fate, &Occurrence)> = HashMap::new();
         for ((sealed, _, _), occurrence) in &seen.values {
-            if !seen.exposed.contains(&sealed.0) {
+            if !seen.is_exposed(&sealed.envelope) {
                 continue;
             }
             let state = now.fate(&history, sealed, occurrence, ring)?;
@@ -273,7 +274,8 @@ impl Leaked {
 /// Has the age file a classic stanza? One that cannot be read counts as one.
 fn is_classic(envelope: &Value) -> bool {
     use base64::Engine as _;
-    let file = age_file_text(envelope).and_then(|text| base64::prelude::BASE64_STANDARD.decode(text).ok());
+    let file =
+        age_file_text(envelope).and_then(|text| base64::prelude::BASE64_STANDARD.decode(text).ok());
     let stanza = b"\n-> X25519 ";
     file.is_none_or(|file| file.windows(stanza.len()).any(|window| window == stanza))
 }
@@ -284,33 +286,45 @@ struct Seen {
     /// By value, object and key: a value may have stood in several places.
     values: HashMap<(ValueId, String, String), Occurrence>,
     exposed: HashSet<String>,
+    /// Envelopes of which some version says who can open them.
+    read: HashSet<String>,
 }
 
 impl Seen {
+    /// An envelope that no object has may be anybody's.
+    fn is_exposed(&self, envelope: &str) -> bool {
+        self.exposed.contains(envelope) || !self.read.contains(envelope)
+    }
+
     fn take_in(&mut self, id: &str, blob: &Blob, bytes: &[u8], leaked: &Leaked) {
-        let Some(documents) = sealed_secrets(bytes) else {
-            // Nobody knows what it says of recipients.
-            for (line, sealed) in spelled(bytes) {
-                self.exposed.insert(sealed.0.clone());
-                self.insert(
-                    id,
-                    blob,
-                    sealed,
-                    "(unreadable)".to_owned(),
-                    format!("line {line}"),
-                );
-            }
-            return;
-        };
-        for document in documents {
+        let documents = sealed_secrets(bytes);
+        let mut known = HashSet::new();
+        for document in documents.iter().flatten() {
             for (id, envelope) in SealedView::of(&document.object).envelopes() {
+                self.read.insert(id.to_owned());
                 if leaked.opens(envelope) {
                     self.exposed.insert(id.to_owned());
                 }
             }
-            for (key, sealed) in values(&document) {
-                self.insert(id, blob, sealed, title(&document), key);
+            for (key, sealed) in values(document) {
+                known.insert(sealed.clone());
+                self.insert(id, blob, sealed, title(document), key);
             }
+        }
+        for spelled in spelled(bytes) {
+            if known.contains(&spelled.value) {
+                continue;
+            }
+            let object = if documents.is_some() {
+                "(no object)"
+            } else {
+                // Nobody knows what it says of recipients.
+                self.exposed.insert(spelled.value.envelope.clone());
+                "(unreadable)"
+            };
+            let line = spelled.line.map(|line| format!("line {line}"));
+            let key = line.unwrap_or_else(|| "(encoded)".to_owned());
+            self.insert(id, blob, spelled.value, object.to_owned(), key);
         }
     }
 
@@ -318,7 +332,7 @@ impl Seen {
         let place = (sealed, object.clone(), key.clone());
         let occurrence = self.values.entry(place).or_insert_with(|| Occurrence {
             blob: id.to_owned(),
-            path: blob.path.clone(),
+            path: lossy(&blob.path),
             object,
             key,
             first: blob.first.clone(),
@@ -327,7 +341,7 @@ impl Seen {
         occurrence.first = occurrence.first.clone().min(blob.first.clone());
         if blob.last > occurrence.last {
             occurrence.last = blob.last.clone();
-            occurrence.path.clone_from(&blob.path);
+            occurrence.path = lossy(&blob.path);
         }
     }
 }
@@ -343,7 +357,8 @@ struct Now {
 }
 
 impl Now {
-    fn read(history: &History, head: &str) -> Result<Self> {
+    /// Values that are known stand wherever a file has them, in whatever spelling.
+    fn read(history: &History, head: &str, known: &KnownValues) -> Result<Self> {
         let files = history.files(head)?;
         let ids: Vec<&str> = files.iter().map(|(_, id)| id.as_str()).collect();
         let mut now = Self {
@@ -352,8 +367,8 @@ impl Now {
             keys: HashMap::new(),
         };
         history.read(&ids, |index, bytes| {
-            let path = &files[index].0;
-            for (_, sealed) in spelled(bytes) {
+            let path = lossy(&files[index].0);
+            for sealed in known.hidden_in(bytes) {
                 now.values.insert(sealed, path.clone());
             }
             for document in sealed_secrets(bytes).unwrap_or_default() {
@@ -371,8 +386,7 @@ impl Now {
         }
         let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
         history.read(&ids, |_, bytes| {
-            now.branches
-                .extend(spelled(bytes).into_iter().map(|(_, sealed)| sealed));
+            now.branches.extend(known.hidden_in(bytes));
             Ok(())
         })?;
         Ok(now)
@@ -423,6 +437,11 @@ impl Now {
         }
         Ok(fate)
     }
+}
+
+/// A path for people.
+fn lossy(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
 }
 
 fn opened(document: &Document, key: &str, ring: &KeyRing) -> Option<Zeroizing<Vec<u8>>> {

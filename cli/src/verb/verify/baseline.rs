@@ -17,9 +17,9 @@ use crate::git::history::{Commit, History};
 use crate::recipients::config::{Config, FILE_NAME};
 use crate::recipients::recipient_file::read_superseded;
 use crate::sealed_text::{
-    ValueId, may_hold_sealed, private_keys, sealed_secrets, spelled, title, values,
+    KnownValues, Spelled, ValueId, private_keys, sealed_secrets, spelled, title, values,
 };
-use crate::terminal::{Terminal, safe};
+use crate::terminal::{Terminal, safe, shown};
 
 /// See the module's text.
 pub(super) struct Baseline {
@@ -30,10 +30,14 @@ pub(super) struct Baseline {
     envelopes: HashSet<String>,
     /// Values of all that came before, and where each stood last.
     earlier: HashMap<ValueId, Commit>,
+    /// All of these, to be looked for in what hides them.
+    known: KnownValues,
     /// Keys of each object.
     keys: HashMap<String, HashSet<String>>,
-    /// Files of the revision that may hold sealed values, with a digest of each.
-    files: HashMap<String, [u8; 32]>,
+    /// Files of the revision.
+    files: HashMap<PathBuf, OldFile>,
+    /// Submodules of the revision, with the commit of each.
+    submodules: HashMap<PathBuf, String>,
     /// Digests of the private keys that it has.
     pub private_keys: HashSet<[u8; 32]>,
     /// The config, if the revision has one.
@@ -42,11 +46,17 @@ pub(super) struct Baseline {
     _folder: TempDir,
 }
 
+/// A file of the revision.
+struct OldFile {
+    digest: [u8; 32],
+    holds_sealed: bool,
+}
+
 /// Where a value stands.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SeenAt<'a> {
     /// Path in the repository.
-    pub path: &'a str,
+    pub path: &'a Path,
     /// Namespace and name of the object.
     pub object: &'a str,
     /// Its key.
@@ -54,7 +64,7 @@ pub(super) struct SeenAt<'a> {
 }
 
 struct Spot {
-    path: String,
+    path: PathBuf,
     object: String,
     key: String,
 }
@@ -84,7 +94,7 @@ impl Against {
                 "Reused",
                 format!(
                     "{what} is new, but its envelope {} is not: `seal` did not seal it",
-                    printable(&sealed.0)
+                    printable(&sealed.envelope)
                 ),
             ),
             Self::Moved(from) => ("Moved", format!("{what} was elsewhere before: {from}")),
@@ -119,50 +129,56 @@ impl Baseline {
             values: HashMap::new(),
             envelopes: HashSet::new(),
             earlier,
+            known: KnownValues::default(),
             keys: HashMap::new(),
             files: HashMap::new(),
+            submodules: history.submodules(&commit)?,
             private_keys: HashSet::new(),
             config: config.map(Rc::new),
-            history,
+            history: history.clone(),
             _folder: folder,
         };
         let ids: Vec<&str> = files.iter().map(|(_, id)| id.as_str()).collect();
-        let mut contents = Vec::new();
-        let mut keys = HashSet::new();
-        baseline.history.read(&ids, |index, bytes| {
-            if may_hold_sealed(bytes) {
-                contents.push((files[index].0.clone(), bytes.to_vec()));
-            }
-            keys.extend(private_keys(bytes).into_iter().map(|key| key.digest));
+        history.read(&ids, |index, bytes| {
+            baseline.take_in(&files[index].0, bytes);
             Ok(())
         })?;
-        baseline.private_keys = keys;
-        for (path, bytes) in contents {
-            baseline.take_in(path, &bytes);
-        }
+        let known = baseline.earlier.keys().chain(baseline.values.keys());
+        baseline.known = known.collect();
         Ok(baseline)
     }
 
-    fn take_in(&mut self, path: String, bytes: &[u8]) {
-        for (_, sealed) in spelled(bytes) {
-            self.envelopes.insert(sealed.0.clone());
-            self.values.entry(sealed).or_default();
+    fn take_in(&mut self, path: &Path, bytes: &[u8]) {
+        let keys = private_keys(bytes).into_iter().map(|key| key.digest);
+        self.private_keys.extend(keys);
+        let spelled = spelled(bytes);
+        let documents = sealed_secrets(bytes);
+        let file = OldFile {
+            digest: Sha256::digest(bytes).into(),
+            holds_sealed: !spelled.is_empty()
+                || documents
+                    .as_ref()
+                    .is_none_or(|documents| !documents.is_empty()),
+        };
+        self.files.insert(path.to_owned(), file);
+        for Spelled { value, .. } in spelled {
+            self.envelopes.insert(value.envelope.clone());
+            self.values.entry(value).or_default();
         }
-        for document in sealed_secrets(bytes).unwrap_or_default() {
+        for document in documents.unwrap_or_default() {
             let object = title(&document);
             let keys = self.keys.entry(object.clone()).or_default();
             for (key, sealed) in values(&document) {
-                self.envelopes.insert(sealed.0.clone());
+                self.envelopes.insert(sealed.envelope.clone());
                 keys.insert(key.clone());
                 let spot = Spot {
-                    path: path.clone(),
+                    path: path.to_owned(),
                     object: object.clone(),
                     key,
                 };
                 self.values.entry(sealed).or_default().push(spot);
             }
         }
-        self.files.insert(path, Sha256::digest(bytes).into());
     }
 
     /// What the revision says of a value; of its place too, where that is known.
@@ -174,14 +190,14 @@ impl Baseline {
                 // It never was: its envelope must be new too.
                 None => self
                     .envelopes
-                    .contains(&sealed.0)
+                    .contains(&sealed.envelope)
                     .then_some(Against::Reused),
             };
         };
         // The revision has it; where, matters for values of objects alone.
         let place = place?;
         // A file that is new may be one that was renamed, or copied as a whole.
-        let is_new = !self.files.contains_key(place.path);
+        let is_new = !self.had_sealed(place.path);
         let fits = |spot: &Spot| {
             spot.object == place.object
                 && spot.key == place.key
@@ -190,22 +206,42 @@ impl Baseline {
         let spot = spots.first().filter(|_| !spots.iter().any(fits))?;
         let from = format!(
             "{}, {}, {}",
-            safe(&spot.path),
+            shown(&spot.path),
             safe(&spot.object),
             printable(&spot.key)
         );
         Some(Against::Moved(from))
     }
 
+    /// Values of the revision and its history, wherever a file hides them.
+    pub fn known_values_in(&self, bytes: &[u8]) -> HashSet<ValueId> {
+        self.known.hidden_in(bytes)
+    }
+
     /// Has the revision exactly this file?
-    pub fn has(&self, path: &str, bytes: &[u8]) -> bool {
+    pub fn has(&self, path: &Path, bytes: &[u8]) -> bool {
         let digest: [u8; 32] = Sha256::digest(bytes).into();
-        self.files.get(path) == Some(&digest)
+        self.files
+            .get(path)
+            .is_some_and(|file| file.digest == digest)
     }
 
     /// Had the revision sealed values in a file of this path?
-    pub fn had_sealed(&self, path: &str) -> bool {
-        self.files.contains_key(path)
+    pub fn had_sealed(&self, path: &Path) -> bool {
+        self.files.get(path).is_some_and(|file| file.holds_sealed)
+    }
+
+    /// Has the revision this submodule at the commit that it is at now?
+    pub fn has_submodule(&self, path: &Path) -> Result<bool> {
+        let now = self.history.submodules(&self.history.index()?)?;
+        Ok(now
+            .get(path)
+            .is_some_and(|commit| self.submodules.get(path) == Some(commit)))
+    }
+
+    /// Those of these files that Git changes by a program before it stores them.
+    pub fn filtered(&self, paths: &[&Path]) -> Result<HashSet<PathBuf>> {
+        self.history.filtered(paths)
     }
 
     /// All files of the work tree that Git has or would have.
@@ -268,7 +304,7 @@ fn all_values(bytes: &[u8]) -> HashSet<ValueId> {
     let read = documents
         .iter()
         .flat_map(|document| values(document).into_values());
-    let spelled = spelled(bytes).into_iter().map(|(_, sealed)| sealed);
+    let spelled = spelled(bytes).into_iter().map(|spelled| spelled.value);
     read.chain(spelled).collect()
 }
 

@@ -1,6 +1,7 @@
 //! `seal verify`: what can be known of sealed files, with or without a key.
 
 mod baseline;
+mod elsewhere;
 mod staged_config;
 
 use std::collections::HashSet;
@@ -17,16 +18,17 @@ use serde_json::Value;
 
 use crate::error::Result;
 use crate::files;
-use crate::files::tree::{Found, Tree, is_broken_secret, is_manifest};
+use crate::files::tree::{Found, Tree, is_broken_secret};
 use crate::git::repository::{Location, no_repository};
 use crate::identities;
 use crate::recipients::config::{Config, FILE_NAME};
 use crate::recipients::wanted::Wanted;
 use crate::report::{Finding, Scanned, Verdict, print_findings};
-use crate::sealed_text::{ValueId, may_hold_sealed, plain, spelled, title, values};
+use crate::sealed_text::{ValueId, plain, title, values};
 use crate::sealing::template_file;
 use crate::terminal::{Session, Terminal, safe};
 use baseline::{Baseline, SeenAt};
+use elsewhere::Elsewhere;
 use staged_config::{Index, Standing};
 
 /// Flags of `seal verify`.
@@ -142,10 +144,9 @@ impl Verifier {
     }
 
     /// The path as the revision knows it.
-    fn in_repository(&self, place: &Location) -> Option<String> {
+    fn in_repository(&self, place: &Location) -> Option<PathBuf> {
         let (_, root) = self.base.as_ref()?;
-        let path = place.real.strip_prefix(root).ok()?;
-        Some(path.to_string_lossy().into_owned())
+        place.real.strip_prefix(root).ok().map(Path::to_owned)
     }
 
     /// Compares the values of an object, and the recipients of its path, with the revision.
@@ -198,56 +199,22 @@ impl Verifier {
         Ok(())
     }
 
-    /// Sealed values that stand where no object was read: in patches, under other names of files,
-    /// in what only another program reads, behind links. Private keys in what is no manifest.
+    /// What stands in no object that was read.
     fn everything_else(&mut self) -> Result<()> {
         let Some((base, root)) = &self.base else {
             return Ok(());
         };
-        let mut findings = Vec::new();
-        for path in base.work_tree()? {
-            let name = path
-                .strip_prefix(root)
-                .unwrap_or(&path)
-                .to_string_lossy()
-                .into_owned();
-            let Ok(metadata) = path.symlink_metadata() else {
-                continue;
-            };
-            if metadata.is_symlink() && base.had_sealed(&name) {
-                let detail = "a link replaces a file that held sealed values".to_owned();
-                findings.push((name, "Link", detail));
-                continue;
-            }
-            if !metadata.is_file() || metadata.len() > INPUT_BYTES as u64 {
-                continue;
-            }
-            let bytes = files::read(&path, INPUT_BYTES)?;
-            if !is_manifest(&path) {
-                let new = self.standing.new_private_keys(&bytes);
-                findings.extend(new.map(|key| (name.clone(), "PrivateKey", key.message())));
-            }
-            if !may_hold_sealed(&bytes) || base.has(&name, &bytes) {
-                continue;
-            }
-            if is_manifest(&path) && read_documents(&bytes).is_err() {
-                let detail =
-                    "the file changed and cannot be parsed: other programs may find values in it"
-                        .to_owned();
-                findings.push((name.clone(), "Unreadable", detail));
-            }
-            for (line, sealed) in spelled(&bytes) {
-                if !self.compared.contains(&sealed)
-                    && let Some(against) = base.judge(&sealed, None)
-                {
-                    let (code, detail) =
-                        against.message(&format!("a value in line {line}"), &sealed);
-                    findings.push((name.clone(), code, detail));
-                }
-            }
-        }
-        for (path, code, detail) in findings {
-            self.find(Path::new(&path), None, code, detail);
+        let mut elsewhere = Elsewhere {
+            base,
+            root,
+            compared: &self.compared,
+            standing: &self.standing,
+            changed: Vec::new(),
+            findings: Vec::new(),
+        };
+        elsewhere.look()?;
+        for (path, code, detail) in elsewhere.findings {
+            self.find(&path, None, code, detail);
         }
         Ok(())
     }

@@ -76,7 +76,7 @@ impl Index {
             .iter()
             .filter_map(|file| file.before.clone())
             .collect();
-        let paths: HashSet<&str> = self.staged.iter().map(|file| file.path.as_str()).collect();
+        let paths: HashSet<&Path> = self.staged.iter().map(|file| file.path.as_path()).collect();
         for other in OTHERS {
             // There is none, mostly.
             let Ok(commit) = self.history.commit(other) else {
@@ -85,7 +85,7 @@ impl Index {
             let files = self.history.files(&commit)?.into_iter();
             ids.extend(
                 files
-                    .filter(|(path, _)| paths.contains(path.as_str()))
+                    .filter(|(path, _)| paths.contains(path.as_path()))
                     .map(|(_, id)| id),
             );
         }
@@ -118,7 +118,7 @@ impl Index {
         let ids: Vec<&str> = files.iter().map(|(_, id)| *id).collect();
         // As committed: what stands at that path on the disk, or above it, does not matter.
         let place = |file: &Staged| Location {
-            given: PathBuf::from(&file.path),
+            given: file.path.clone(),
             real: self.root.join(&file.path),
             root: Some(self.root.clone()),
         };
@@ -126,12 +126,12 @@ impl Index {
         self.history.read(&ids, |index, bytes| {
             let (file, _) = files[index];
             large[index] = false;
-            let manifest = !file.is_link && is_manifest(Path::new(&file.path));
+            let manifest = !file.is_link && is_manifest(&file.path);
             each(&place(file), manifest, Some(bytes))
         })?;
         let large = files.iter().zip(large).filter(|(_, large)| *large);
         for ((file, _), _) in large {
-            each(&place(file), is_manifest(Path::new(&file.path)), None)?;
+            each(&place(file), is_manifest(&file.path), None)?;
         }
         Ok(())
     }

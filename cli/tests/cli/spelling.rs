@@ -1,0 +1,330 @@
+//! Old values that come back in another spelling, which other programs read as the same.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+
+use crate::support::{Desk, secret};
+
+const CONFIG: &str = "version: 1\nclusters:\n  production: {recipients: [.sealkit/production.pub]}\n\
+    recovery: [.sealkit/recovery.pub]\n";
+const FILE: &str = "db.sealed.yaml";
+
+/// A repository whose `main` changed B once: with the old value, the new one, and the commit that
+/// had the old one.
+struct Story {
+    desk: Desk,
+    old: String,
+    new: String,
+    commit: String,
+}
+
+impl Story {
+    fn new() -> Self {
+        let desk = Desk::repository(&["production", "recovery"], CONFIG);
+        let values = [("A", "1"), ("B", "2")];
+        desk.pipe(&["-w", FILE], secret("db", &values)).done();
+        desk.git(&["checkout", "-q", "-b", "main"]);
+        desk.commit("begin");
+        let old = value(&desk);
+        let commit = desk.git(&["rev-parse", "HEAD"]).trim()[..12].to_owned();
+        desk.pipe(&["set", FILE, "B"], "new").done();
+        desk.commit("B changed");
+        let new = value(&desk);
+        Self {
+            desk,
+            old,
+            new,
+            commit,
+        }
+    }
+
+    fn found(&self) -> Vec<String> {
+        let answer = self.desk.seal(&["verify", "--base", "main"]);
+        let lines: Vec<_> = answer.stdout.lines().map(str::to_owned).collect();
+        assert_eq!(answer.code, i32::from(!lines.is_empty()), "{answer:?}");
+        lines
+    }
+
+    /// Is the old value found as one?
+    fn rollback(&self) -> bool {
+        let what = format!("an old one, last seen in commit {}", self.commit);
+        let found = self.found();
+        found
+            .iter()
+            .any(|line| line.contains("Rollback") && line.contains(&what))
+    }
+}
+
+/// The value of B.
+fn value(desk: &Desk) -> String {
+    let text = desk.read(FILE);
+    let line = text
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("B: "));
+    line.unwrap().to_owned()
+}
+
+fn escaped(text: &str, escape: impl Fn(u32) -> String) -> String {
+    text.chars()
+        .map(|character| escape(character.into()))
+        .collect()
+}
+
+/// Cut into lines of the usual length.
+fn lines(text: &str, between: &str) -> String {
+    let pieces: Vec<&str> = text
+        .as_bytes()
+        .chunks(60)
+        .map(|it| str::from_utf8(it).unwrap())
+        .collect();
+    pieces.join(between)
+}
+
+#[test]
+fn no_spelling_hides_an_old_value_in_an_object() {
+    let story = Story::new();
+    let (desk, old) = (&story.desk, &story.old);
+    let text = desk.read(FILE);
+    let encoded = BASE64_STANDARD.encode(old);
+    let table = [
+        format!("\"{}\"", escaped(old, |it| format!("\\x{it:02x}"))),
+        format!("\"{}\"", escaped(old, |it| format!("\\u{it:04X}"))),
+        format!("\"{}\"", escaped(old, |it| format!("\\U{it:08x}"))),
+        format!("\"{}\"", lines(old, "\\\n      ")),
+        format!("\"{}\"", lines(old, "\\\n\\\n      ")),
+        format!("\"{}\"", lines(old, "\n      ")),
+        format!(">-\n      {}", lines(old, "\n      ")),
+        format!("|-\n      {}", lines(old, "\n      ")),
+        lines(old, "\n      "),
+        format!("!!str\n      {old}"),
+        format!("!!binary {encoded}"),
+        format!("!!binary |\n      {}", lines(&encoded, "\n      ")),
+        format!("&x {old}"),
+        format!("'{old}'"),
+    ];
+    for spelling in table {
+        desk.write(FILE, &text.replace(&story.new, &spelling));
+        assert!(story.rollback(), "{spelling}: {:?}", story.found());
+    }
+    // The new one may be spelled in any way.
+    desk.write(
+        FILE,
+        &text.replace(
+            &story.new,
+            &format!("\"{}\"", lines(&story.new, "\\\n      ")),
+        ),
+    );
+    assert_eq!(story.found(), [""; 0]);
+}
+
+#[test]
+fn no_spelling_hides_an_old_value_in_another_file() {
+    let story = Story::new();
+    let (desk, old) = (&story.desk, &story.old);
+    let unicode = escaped(old, |it| format!("\\u{it:04x}"));
+    let patch = format!("- op: replace\n  path: /spec/encryptedData/B\n  value: {old}\n");
+    let strategic = format!("kind: SealedSecret\nspec:\n  encryptedData:\n    B: \"{unicode}\"\n");
+    let table = [
+        ("patch.yaml", patch.clone()),
+        (
+            "patch.json",
+            format!("[{{\"op\": \"replace\", \"value\": \"{unicode}\"}}]\n"),
+        ),
+        (
+            "kustomization.yaml",
+            format!("patches:\n- patch: {strategic:?}\n"),
+        ),
+        (
+            "kustomization.yaml",
+            format!(
+                "patches:\n- patch: |\n    {}\n",
+                strategic.replace('\n', "\n    ")
+            ),
+        ),
+        (
+            "kustomization.yaml",
+            format!(
+                "patches: [{{? patch\n  : '[{{\"value\": \"{}\"}}]'}}]\n",
+                lines(&unicode, "\\\n   ")
+            ),
+        ),
+        (
+            "map.yaml",
+            format!(
+                "kind: ConfigMap\ndata:\n  x: {:?}\n",
+                format!("a: {:?}\n", strategic)
+            ),
+        ),
+        (
+            "map.yaml",
+            format!(
+                "kind: ConfigMap\nbinaryData:\n  x: {}\n",
+                BASE64_STANDARD.encode(&patch)
+            ),
+        ),
+        (
+            "map.yaml",
+            format!(
+                "kind: ConfigMap\nbinaryData:\n  x: >-\n    {}\n",
+                lines(&BASE64_STANDARD.encode(&strategic), "\n    ")
+            ),
+        ),
+        (
+            "map.yaml",
+            format!(
+                "data: {}\n",
+                BASE64_STANDARD.encode(BASE64_STANDARD.encode(&patch))
+            ),
+        ),
+        (
+            "list.yaml",
+            format!("kind: List\nitems:\n- kind: List\n  items: [{{value: {old}}}]\n"),
+        ),
+        ("merge.yaml", format!("a: &a {{v: {old}}}\nb: {{<<: *a}}\n")),
+        (
+            "tabs.json",
+            format!("// comment\n{{\n\t\"v\":\t\"{old}\",\r\n}}\r\n"),
+        ),
+        (
+            "chart/x.yaml",
+            format!(
+                "{{{{ if .x }}}}\nv: {{{{ \"{}\" }}}}{{{{ \"{}\" }}}}\n",
+                &old[..50],
+                &old[50..]
+            ),
+        ),
+        (
+            "x.url",
+            format!(
+                "https://example.com/?v={}\n",
+                escaped(old, |it| format!("%{it:02X}"))
+            ),
+        ),
+        ("x.xml", escaped(old, |it| format!("&#{it};"))),
+        ("go.tmpl", escaped(old, |it| format!("\\{it:03o}"))),
+    ];
+    for (name, content) in table {
+        desk.write(name, &content);
+        assert!(story.rollback(), "{content}: {:?}", story.found());
+        std::fs::remove_file(desk.path(name)).unwrap();
+        let new = content.replace(old.as_str(), &story.new);
+        if new != content {
+            desk.write(name, &new);
+            let found = story.found();
+            assert!(
+                found.iter().all(|it| it.contains("Unreadable")),
+                "{found:?}"
+            );
+            std::fs::remove_file(desk.path(name)).unwrap();
+        }
+    }
+    for (big, mark) in [(false, [0xff, 0xfe]), (true, [0xfe, 0xff])] {
+        let units = patch.encode_utf16();
+        let text = units.flat_map(|unit| {
+            if big {
+                unit.to_be_bytes()
+            } else {
+                unit.to_le_bytes()
+            }
+        });
+        let bytes: Vec<u8> = mark.into_iter().chain(text).collect();
+        std::fs::write(desk.path("utf16.yaml"), bytes).unwrap();
+        assert!(story.rollback());
+        std::fs::remove_file(desk.path("utf16.yaml")).unwrap();
+    }
+    let name = OsStr::from_bytes(b"caf\xe9.yaml");
+    std::fs::write(desk.work().join(name), &patch).unwrap();
+    assert!(story.rollback(), "a name that is not UTF-8");
+    desk.git(&["add", "-A"]);
+    assert!(story.rollback());
+}
+
+/// The history may have it in another spelling too.
+#[test]
+fn an_old_value_is_known_however_the_history_spells_it() {
+    for encoded in [false, true] {
+        let desk = Desk::repository(&["production", "recovery"], CONFIG);
+        desk.pipe(&["-w", FILE], secret("db", &[("A", "1"), ("B", "2")]))
+            .done();
+        let (old, text) = (value(&desk), desk.read(FILE));
+        desk.git(&["checkout", "-q", "-b", "main"]);
+        if encoded {
+            let text = BASE64_STANDARD.encode(&text);
+            desk.write(
+                "map.yaml",
+                &format!("kind: ConfigMap\nbinaryData: {{x: {text}}}\n"),
+            );
+        } else {
+            let escaped = escaped(&old, |it| format!("\\x{it:02x}"));
+            desk.write("map.yaml", &text.replace(&old, &format!("\"{escaped}\"")));
+        }
+        std::fs::remove_file(desk.path(FILE)).unwrap();
+        desk.commit("begin");
+        std::fs::remove_file(desk.path("map.yaml")).unwrap();
+        desk.commit("gone");
+        desk.write(FILE, &text);
+        let answer = desk.seal(&["verify", "--base", "main"]);
+        assert!(
+            answer.stdout.contains("Rollback: the value of B"),
+            "{answer:?}"
+        );
+    }
+}
+
+#[test]
+fn what_cannot_be_compared_is_found() {
+    let story = Story::new();
+    let desk = &story.desk;
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n";
+    desk.write("lfs.sealed.yaml", pointer);
+    let found = story.found();
+    assert!(
+        found.len() == 1 && found[0].contains("lfs.sealed.yaml: Unreadable: Git LFS"),
+        "{found:?}"
+    );
+    std::fs::remove_file(desk.path("lfs.sealed.yaml")).unwrap();
+
+    desk.write(".git/info/attributes", "*.sealed.yaml filter=lfs\n");
+    assert_eq!(story.found(), [""; 0], "no file changed");
+    desk.pipe(&["set", FILE, "A"], "later").done();
+    let found = story.found();
+    assert!(
+        found.len() == 1 && found[0].contains("db.sealed.yaml: Unreadable: a filter"),
+        "{found:?}"
+    );
+    std::fs::remove_file(desk.path(".git/info/attributes")).unwrap();
+    desk.commit("later");
+}
+
+#[test]
+fn submodules_are_searched_or_found() {
+    let story = Story::new();
+    let desk = &story.desk;
+    let other = Desk::new();
+    other.git_init();
+    other.write("patch.yaml", &format!("value: {}\n", story.old));
+    other.commit("a patch");
+    let origin = other.work().display().to_string();
+    let add = [
+        "-c",
+        "protocol.file.allow=always",
+        "submodule",
+        "add",
+        "-q",
+        &origin,
+        "sub",
+    ];
+    desk.git(&add);
+    assert!(story.rollback());
+    desk.git(&["submodule", "deinit", "-q", "-f", "sub"]);
+    let found = story.found();
+    assert!(
+        found.len() == 1 && found[0].contains("sub: Unreadable: the submodule changed"),
+        "{found:?}"
+    );
+    desk.commit("a submodule");
+    assert_eq!(story.found(), [""; 0], "main has it");
+}
