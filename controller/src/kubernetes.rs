@@ -1,6 +1,8 @@
 //! The Kubernetes API as all reconcilers use it: errors that quote nothing, and writes whose
 //! answers have metadata only, so that no secret comes back over the wire.
 
+use std::time::Duration;
+
 use http::Request;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
@@ -11,6 +13,9 @@ use zeroize::Zeroize;
 
 /// kubectl's copy of the manifest that it applied.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// How long one call may take. The API server ends its own after a minute.
+const CALL: Duration = Duration::from_secs(70);
 
 /// The cause that the server gives for a field of another manager. It is reported as the reason,
 /// since the server's own, `Conflict`, also means an old resourceVersion.
@@ -132,7 +137,7 @@ pub async fn read(client: &Client, path: &str) -> Result<PartialObjectMeta, ApiF
     let request = request
         .body(Vec::new())
         .map_err(|_| ApiFailure::Unreachable)?;
-    Ok(client.request(request).await?)
+    within(client.request(request)).await
 }
 
 /// `GET path`, the whole object; `None` if it does not exist.
@@ -140,7 +145,7 @@ pub async fn read_whole(client: &Client, path: &str) -> Result<Option<Value>, Ap
     let request = Request::get(path)
         .body(Vec::new())
         .map_err(|_| ApiFailure::Unreachable)?;
-    match client.request(request).await.map_err(ApiFailure::from) {
+    match within(client.request(request)).await {
         Ok(object) => Ok(Some(object)),
         Err(ApiFailure::Status { code: 404, .. }) => Ok(None),
         Err(failure) => Err(failure),
@@ -203,7 +208,15 @@ async fn send(
         .header("accept", METADATA_ONLY)
         .body(bytes)
         .map_err(|_| ApiFailure::Unreachable)?;
-    Ok(client.request(request).await?)
+    within(client.request(request)).await
+}
+
+/// A server that accepts a call and never answers holds up no worker for ever.
+pub async fn within<T>(call: impl Future<Output = kube::Result<T>>) -> Result<T, ApiFailure> {
+    match tokio::time::timeout(CALL, call).await {
+        Ok(answer) => Ok(answer?),
+        Err(_) => Err(ApiFailure::Unreachable),
+    }
 }
 
 /// Overwrites the values of a Secret, including kubectl's copy of the whole manifest.
@@ -230,6 +243,12 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_never_answers_holds_nobody_up() {
+        let answer: Result<(), _> = within(std::future::pending()).await;
+        assert_eq!(answer, Err(ApiFailure::Unreachable));
+    }
 
     #[test]
     fn texts_of_webhooks_are_not_quoted() {

@@ -22,6 +22,8 @@ use crate::telemetry::{self, Events, Health, Metrics};
 
 /// Name of the lease in readiness.
 const THE_LEASE: &str = "Lease";
+/// How long the API server may send nothing: longer than a watch lasts.
+const SILENT_AT_MOST: Duration = Duration::from_mins(5);
 /// How long writes in progress may take after the signal to stop.
 const STOP_WITHIN: Duration = Duration::from_secs(20);
 
@@ -49,9 +51,11 @@ pub enum RunError {
 
 /// Runs until a signal asks to stop, the lease is lost, or a part ends by itself.
 pub async fn run(settings: Settings) -> Result<(), RunError> {
-    let config = kube::Config::infer()
+    let mut config = kube::Config::infer()
         .await
         .map_err(|_| RunError::NoCluster)?;
+    // A watch ends by itself before that, and a call has a shorter time of its own.
+    config.read_timeout = Some(SILENT_AT_MOST);
     let client = Client::try_from(config).map_err(|_| RunError::NoCluster)?;
     let metrics = Arc::new(Metrics::new());
     let health = Arc::new(Health::default());

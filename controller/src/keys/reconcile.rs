@@ -25,7 +25,7 @@ use tokio::sync::watch;
 use super::decide::{Action, World, decide, to_be_revoked, write_status};
 use super::reader::{KeyReader, kept};
 use super::{KeyUsers, Keys, Leading, Users};
-use crate::kubernetes::{self, ApiFailure};
+use crate::kubernetes::{self, ApiFailure, within};
 use crate::object::{Namespaces, Origin, SEALING_KEY};
 use crate::reconciler::caught;
 use crate::status::{self, Outcome};
@@ -203,8 +203,8 @@ impl KeyReconciler {
         let identities = ListParams::default().fields(&format!("type={IDENTITY_TYPE}"));
         let all = ListParams::default();
         let (identities, keys) = futures::try_join!(
-            self.secrets.list_metadata(&identities),
-            self.sealing_keys.list_metadata(&all),
+            within(self.secrets.list_metadata(&identities)),
+            within(self.sealing_keys.list_metadata(&all)),
         )?;
         Ok(self.seen.has_seen(&identities.items, &keys.items))
     }
@@ -290,7 +290,7 @@ impl KeyReconciler {
             "annotations": annotations,
         }});
         let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
-        let patched = self.secrets.patch(secret, &params, &patch).await?;
+        let patched = within(self.secrets.patch(secret, &params, &patch)).await?;
         self.seen.insert_secret(patched);
         Ok(())
     }
@@ -306,7 +306,7 @@ impl KeyReconciler {
         key.metadata.generate_name = name.is_none().then(|| "key-".to_owned());
         key.metadata.name = name;
         let params = PostParams::default();
-        let key = self.sealing_keys.create(&params, &key).await?;
+        let key = within(self.sealing_keys.create(&params, &key)).await?;
         let state = state.name();
         tracing::info!(sealing_key = key.name_any(), state, "created a SealingKey");
         self.seen.insert_sealing_key(key);

@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::keys::{KeyUsers, Users};
-use crate::kubernetes::ApiFailure;
+use crate::kubernetes::{ApiFailure, within};
 use crate::object::{Key, Namespaces, Raw, Version, Waiting, WaitingRoom, api};
 use crate::queue::{Lane, Queue, Turns, Work, pause};
 use crate::reconciler::{Context, Reconciler, Retry};
@@ -309,7 +309,7 @@ impl KeyUsers for SealedSecrets {
                 let api: Api<SealedSecretObject> = api(&self.context.client, namespaces);
                 let mut page = ListParams::default().limit(PAGE);
                 loop {
-                    let list = api.list_metadata(&page).await?;
+                    let list = within(api.list_metadata(&page)).await?;
                     if !list.items.iter().all(|item| self.is_judged(&item.metadata)) {
                         return Ok(false);
                     }

@@ -17,7 +17,7 @@ use super::open::{self, Failure, OpenedObject};
 use super::state::{Known, is_known_keyless, written};
 use super::{KIND, SMALL, SealedSecretObject, SealedSecrets};
 use crate::keys::Keys;
-use crate::kubernetes::ApiFailure;
+use crate::kubernetes::{ApiFailure, within};
 use crate::object::{Asked, Key, SEALED_SECRET, Spec, Version, Waiting};
 use crate::queue::{LONGEST_PAUSE, Lane, Place, Work, pause};
 use crate::secret::{Before, Consent, Desired, Op, Ownership, Revision, WriteError};
@@ -126,7 +126,7 @@ impl SealedSecrets {
         let place = self.reads.take(&key.namespace).await;
         let client = self.context.client.clone();
         let api: Api<SealedSecretObject> = Api::namespaced(client, &key.namespace);
-        let object = api.get_opt(&key.name).await?;
+        let object = within(api.get_opt(&key.name)).await?;
         Ok(object
             .filter(|object| object.uid() == uid)
             .map(|mut object| {
