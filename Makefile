@@ -31,6 +31,10 @@ test: ## everything that CI checks
 	$(call STAGE,demo,tests/demo/run)
 	@tests/stage --summary
 
+advisories: ## before a release: known vulnerabilities of dependencies, from the network
+	$(CARGO) install --quiet --locked cargo-deny@0.20.2
+	$(CARGO) deny check advisories
+
 check: ## quick inner loop: format, clippy, unit tests
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
