@@ -1,4 +1,5 @@
-use std::process::{Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -28,17 +29,6 @@ fn line(text: &str, key: &str) -> String {
         .to_owned()
 }
 
-fn leftovers() -> Vec<String> {
-    let entries = std::fs::read_dir("/dev/shm")
-        .into_iter()
-        .flatten()
-        .flatten();
-    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
-    names
-        .filter(|name| name.starts_with("seal-edit-"))
-        .collect()
-}
-
 #[test]
 fn only_what_was_changed_is_sealed_anew() {
     let desk = desk(
@@ -49,7 +39,9 @@ fn only_what_was_changed_is_sealed_anew() {
     let answer = desk.seal(&EDIT).done();
     assert_eq!(
         answer.stderr,
-        "seal: note: sealed for shop/db with scope strict\n\
+        "seal: note: the editor sh may keep copies of the values elsewhere, such as backups and \
+         histories: `seal` knows how to prevent that in vim, nvim, emacs and nano\n\
+         seal: note: sealed for shop/db with scope strict\n\
          seal: note: shop/db had no value for D before\nsealed db.yaml\n"
     );
     assert_eq!(desk.read("mode"), "700\n");
@@ -207,11 +199,9 @@ fn what_changes_meanwhile_stays() {
     );
 }
 
-/// Ended while the editor is open: no plaintext stays.
-#[test]
-fn a_signal_ends_the_editor_and_the_private_folder_goes() {
-    let desk = desk("echo $$ > pid; dirname \"$1\" > folder; cp \"$1\" \"$1.swp\"; sleep 60");
-    let mut child = Command::new(env!("CARGO_BIN_EXE_seal"))
+/// `seal edit` with its editor open, and the private folder.
+fn open_editor(desk: &Desk) -> (Child, PathBuf) {
+    let child = Command::new(env!("CARGO_BIN_EXE_seal"))
         .args(EDIT)
         .current_dir(desk.work())
         .env("EDITOR", format!("sh {}", desk.path("editor.sh").display()))
@@ -219,32 +209,114 @@ fn a_signal_ends_the_editor_and_the_private_folder_goes() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
+    wait_for("the editor starts", || {
+        desk.exists("folder") && desk.read("folder").ends_with('\n')
+    });
+    let folder = PathBuf::from(desk.read("folder").trim());
+    assert!(folder.join("values.yaml").exists());
+    (child, folder)
+}
+
+fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
     let start = Instant::now();
-    while !desk.exists("folder") || desk.read("folder").is_empty() {
-        assert!(
-            start.elapsed() < Duration::from_secs(20),
-            "the editor did not start"
-        );
+    while !is_so() {
+        assert!(start.elapsed() < Duration::from_secs(20), "not so: {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
-    let folder = desk.read("folder");
-    let folder = std::path::Path::new(folder.trim());
-    assert!(folder.exists());
-    let kill = |signal: &str| {
-        let id = child.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args([signal, &id])
-                .status()
-                .unwrap()
-                .success()
-        );
-    };
-    kill("-INT");
+}
+
+fn kill(signal: &str, process: &str) {
+    let status = Command::new("kill").args(["-s", signal, process]).status();
+    assert!(status.unwrap().success(), "{signal}");
+}
+
+const SLOW: &str = "cp \"$1\" \"$1.swp\"; dirname \"$1\" > folder; sleep 60";
+
+/// Ended while the editor is open: no plaintext stays.
+#[test]
+fn a_signal_ends_the_editor_and_the_private_folder_goes() {
+    let caught = [
+        "HUP", "TRAP", "ABRT", "BUS", "USR1", "USR2", "ALRM", "TERM", "STKFLT", "XCPU", "XFSZ",
+        "VTALRM", "PROF", "IO", "PWR", "SYS", "34", "64",
+    ];
+    // Nobody can catch these: then the guard of the folder is left.
+    let fatal = ["ILL", "FPE", "KILL"];
+    std::thread::scope(|scope| {
+        for signals in [&caught[..9], &caught[9..], &fatal] {
+            scope.spawn(move || {
+                for signal in signals {
+                    let desk = desk(SLOW);
+                    let (mut child, folder) = open_editor(&desk);
+                    kill(signal, &child.id().to_string());
+                    let status = child.wait().unwrap();
+                    if fatal.contains(signal) {
+                        wait_for(signal, || !folder.exists());
+                    } else {
+                        assert_eq!(status.code(), Some(3), "{signal}");
+                        assert!(!folder.exists(), "{signal}");
+                    }
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn an_interrupt_is_the_editors_business() {
+    let desk = desk(SLOW);
+    let (mut child, folder) = open_editor(&desk);
+    for signal in ["INT", "QUIT", "WINCH", "CHLD", "CONT"] {
+        kill(signal, &child.id().to_string());
+    }
     std::thread::sleep(Duration::from_millis(300));
-    assert!(folder.exists(), "an interrupt is the editor's business");
-    kill("-TERM");
-    let status = child.wait().unwrap();
-    assert_eq!(status.code(), Some(3));
-    assert!(!folder.exists(), "{:?}", leftovers());
+    assert!(child.try_wait().unwrap().is_none() && folder.exists());
+    kill("TERM", &child.id().to_string());
+    assert_eq!(child.wait().unwrap().code(), Some(3));
+    assert!(!folder.exists());
+}
+
+/// The guard is no single point of failure either, and it removes nothing but private folders.
+#[test]
+fn the_private_folder_goes_without_its_guard_too() {
+    let desk =
+        desk("pkill -KILL -f -- \"edit --guard $(dirname \"$1\")\"; dirname \"$1\" > folder");
+    desk.seal(&EDIT).done();
+    assert!(!Path::new(desk.read("folder").trim()).exists());
+    desk.write("precious/file", "");
+    let guard = ["edit", "--guard", "precious"];
+    desk.refused(&guard, "", 2, "not a private folder");
+}
+
+#[test]
+fn neither_seal_nor_the_editor_dumps_its_memory() {
+    let desk = desk("ulimit -Sc > soft; ulimit -Hc > hard");
+    desk.seal(&EDIT).done();
+    for file in ["soft", "hard"] {
+        let limit = desk.read(file);
+        assert!(["0", "1"].contains(&limit.trim()), "{file}: {limit}");
+    }
+}
+
+/// Vim keeps what was yanked in ~/.viminfo, and its settings may ask for more copies.
+#[test]
+fn vim_keeps_no_copy_of_a_value() {
+    if Command::new("vim").arg("--version").output().is_err() {
+        return;
+    }
+    let mut desk = desk("");
+    let vimrc = "set viminfo='100,<100 | set backup backupdir=~ | set undofile undodir=~ | set directory=~\n";
+    desk.write("../home/.vimrc", vimrc);
+    desk.set("TERM", "dumb");
+    let commands = "-c '/one' -c 'normal! yy' -c 's/one/first/' -c 'wq'";
+    for vim in ["vim", "/usr/bin/vim -N", "'vim'"] {
+        desk.set("EDITOR", &format!("{vim} {commands}"));
+        let answer = desk.seal(&EDIT).done();
+        assert!(!answer.stderr.contains("may keep copies"), "{answer:?}");
+        let home = std::fs::read_dir(desk.path("../home")).unwrap();
+        let home: Vec<_> = home.map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(home, [".vimrc"], "{vim}");
+        assert_eq!(desk.values("key", FILE)["A"], "first");
+        let seal = ["-q", "-R", "key.pub", "-w", FILE];
+        desk.pipe(&seal, secret("db", &[("A", "one")])).done();
+    }
 }

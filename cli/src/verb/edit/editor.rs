@@ -1,150 +1,182 @@
-//! The editor of a person, and the private folder that it works in.
+//! The editor of a person, and what keeps it from writing plaintext elsewhere.
 
-use std::io;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus};
-use std::time::Duration;
+use std::path::Path;
+use std::process::Command;
 
-use tempfile::TempDir;
-use tokio::signal::unix::{Signal, SignalKind, signal};
-
+use super::folder::PrivateFolder;
+use super::signals::{Signals, interrupted};
 use crate::error::{CommandError, Result};
+use crate::terminal::{Terminal, safe};
 
-/// The signals that would end this program and leave plaintext behind.
-pub(super) struct Signals {
-    runtime: tokio::runtime::Runtime,
-    /// The terminal sends these to the editor too, which may live on.
-    shared: [Signal; 2],
-    /// These are for us.
-    ours: [Signal; 2],
+/// Vim and Neovim: no viminfo or shada file, no swap file, no backup, no undo file. A second time
+/// after the settings of the person, which may say otherwise.
+const VIM: &str = "-i NONE -n --cmd 'set nobackup nowritebackup' -c 'silent! set nobackup nowritebackup | silent! set noundofile | silent! set viminfo='";
+/// Emacs: no auto-save, backup or lock file, no history of undo, of the kill ring or of registers.
+const EMACS: &str = "--eval '(setq auto-save-default nil auto-save-list-file-prefix nil make-backup-files nil backup-inhibited t create-lockfiles nil undo-tree-auto-save-history nil)' --eval '(dolist (mode (quote (savehist-mode desktop-save-mode))) (when (and (boundp mode) (symbol-value mode)) (funcall mode -1)))'";
+/// nano: its settings can turn backups on, and nothing turns them off again.
+const NANO: &str = "--ignorercfiles";
+
+/// An editor as the environment names it: a command for the shell.
+pub(super) struct Editor {
+    /// Its first word, as written.
+    program: String,
+    /// What stands after that.
+    rest: String,
+    /// The program without quotes and folder.
+    name: String,
 }
 
-impl Signals {
-    pub(super) fn caught() -> Result<Self> {
-        let failed = |_| CommandError::bug("signals cannot be caught");
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(failed)?;
-        let entered = runtime.enter();
-        let catch = |kind| signal(kind).map_err(failed);
-        let shared = [catch(SignalKind::interrupt())?, catch(SignalKind::quit())?];
-        let ours = [
-            catch(SignalKind::terminate())?,
-            catch(SignalKind::hangup())?,
-        ];
-        drop(entered);
-        Ok(Self {
-            runtime,
-            shared,
-            ours,
-        })
+impl Editor {
+    /// The editor of the person, as Git chooses it.
+    pub(super) fn of_person() -> Self {
+        let variable = |name| {
+            let text = std::env::var(name).ok();
+            text.filter(|text| !text.trim().is_empty())
+        };
+        let command = variable("VISUAL").or_else(|| variable("EDITOR"));
+        Self::parse(command.as_deref().unwrap_or("vi"))
     }
 
-    /// Waits for a process; nothing if a signal that is for us comes first.
-    fn wait(&mut self, child: &mut Child) -> io::Result<Option<ExitStatus>> {
-        let ([interrupt, quit], [terminate, hangup]) = (&mut self.shared, &mut self.ours);
-        self.runtime.block_on(async {
-            loop {
-                tokio::select! {
-                    _ = interrupt.recv() => {}
-                    _ = quit.recv() => {}
-                    _ = terminate.recv() => return Ok(None),
-                    _ = hangup.recv() => return Ok(None),
-                    () = tokio::time::sleep(POLL) => {
-                        if let Some(status) = child.try_wait()? {
-                            return Ok(Some(status));
-                        }
-                    }
-                }
+    fn parse(command: &str) -> Self {
+        let command = command.trim();
+        let quote = command
+            .chars()
+            .next()
+            .filter(|first| "'\"".contains(*first));
+        let end = match quote {
+            Some(quote) => command[1..].find(quote).map(|at| at + 2),
+            None => command.find(|next: char| next.is_whitespace() || next == ';'),
+        };
+        let (program, rest) = command.split_at(end.unwrap_or(command.len()));
+        let path = program.trim_matches(['\'', '"']);
+        let written = Path::new(path).file_name().unwrap_or_default();
+        let written = written.to_string_lossy().into_owned();
+        // These names are given to several programs.
+        let name = if ["vi", "nano", "editor"].contains(&written.as_str()) {
+            real_name(path).unwrap_or(written)
+        } else {
+            written
+        };
+        Self {
+            program: program.to_owned(),
+            rest: rest.to_owned(),
+            name,
+        }
+    }
+
+    /// What keeps it from writing elsewhere, where we know that.
+    fn switches(&self) -> Option<&'static str> {
+        let named = |name: &str| {
+            let rest = self.name.strip_prefix(name);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '-']))
+        };
+        if ["vim", "nvim", "gvim", "mvim"].into_iter().any(named) {
+            Some(VIM)
+        } else if named("emacs") {
+            Some(EMACS)
+        } else if named("nano") {
+            Some(NANO)
+        } else {
+            None
+        }
+    }
+
+    /// Says it where an editor is not known.
+    pub(super) fn tell(&self, terminal: Terminal) {
+        if self.switches().is_none() {
+            terminal.note(format_args!(
+                "the editor {} may keep copies of the values elsewhere, such as backups and histories: `seal` knows how to prevent that in vim, nvim, emacs and nano",
+                safe(&self.name)
+            ));
+        }
+    }
+
+    /// Runs it, as Git does: through the shell, since it may have arguments. A signal that would end
+    /// us ends the editor.
+    pub(super) fn edit(
+        &self,
+        path: &Path,
+        folder: &PrivateFolder,
+        signals: &mut Signals,
+    ) -> Result<()> {
+        let switches = self.switches().map(|switches| format!(" {switches}"));
+        let switches = switches.unwrap_or_default();
+        let script = format!("{}{switches}{} \"$@\"", self.program, self.rest);
+        let mut child = Command::new("sh")
+            // The path is an argument of its own.
+            .args(["-c", &script, "seal-edit"])
+            .arg(path)
+            // Temporary files go by it.
+            .env("TMPDIR", folder.path())
+            .spawn()
+            .map_err(|_| {
+                CommandError::input("the editor cannot be started")
+                    .hint("set EDITOR to the editor that you want")
+            })?;
+        match signals.wait(&mut child) {
+            Ok(Some(status)) if status.success() => Ok(()),
+            Ok(Some(_)) => {
+                Err(CommandError::input("the editor failed").hint("nothing was changed"))
             }
-        })
-    }
-}
-
-const POLL: Duration = Duration::from_millis(50);
-
-/// Runs the editor of the person, as Git does. A signal that would end us ends it first, and the
-/// private folder goes.
-pub(crate) fn edit(path: &Path, folder: &PrivateFolder, signals: &mut Signals) -> Result<()> {
-    let variable = |name| {
-        std::env::var(name)
-            .ok()
-            .filter(|text| !text.trim().is_empty())
-    };
-    let editor = variable("VISUAL")
-        .or_else(|| variable("EDITOR"))
-        .unwrap_or_else(|| "vi".to_owned());
-    let failed = |_| {
-        CommandError::input("the editor cannot be started")
-            .hint("set EDITOR to the editor that you want")
-    };
-    // Through the shell, since it may have arguments; the path is one of its own.
-    let mut child = Command::new("sh")
-        .args(["-c", &format!("{editor} \"$@\""), "seal-edit"])
-        .arg(path)
-        // Swap and undo files that go by it.
-        .env("TMPDIR", folder.path())
-        .spawn()
-        .map_err(failed)?;
-    match signals.wait(&mut child) {
-        Ok(Some(status)) if status.success() => Ok(()),
-        Ok(Some(_)) => Err(CommandError::input("the editor failed").hint("nothing was changed")),
-        Ok(None) | Err(_) => {
-            let _ = child.kill();
-            let _ = child.wait();
-            Err(CommandError::input("interrupted").hint("nothing was changed"))
+            Ok(None) | Err(_) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                Err(interrupted())
+            }
         }
     }
 }
 
-/// A folder for plaintext: only for its owner, in memory where the system has such a place. Its
-/// files are overwritten before they go.
-pub(super) struct PrivateFolder(TempDir);
-
-impl PrivateFolder {
-    pub(super) fn new() -> Result<Self> {
-        let mut builder = tempfile::Builder::new();
-        builder
-            .prefix("seal-edit-")
-            .permissions(std::fs::Permissions::from_mode(0o700));
-        let memory = Path::new("/dev/shm");
-        let made = if memory.is_dir() {
-            builder.tempdir_in(memory).or_else(|_| builder.tempdir())
-        } else {
-            builder.tempdir()
-        };
-        made.map(Self)
-            .map_err(|_| CommandError::input("a private folder cannot be created"))
-    }
-
-    pub(super) fn path(&self) -> &Path {
-        self.0.path()
-    }
+/// The name of the program that a name or path leads to.
+fn real_name(program: &str) -> Option<String> {
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    let found = if program.contains('/') {
+        Path::new(program).canonicalize().ok()
+    } else {
+        let mut folders = std::env::split_paths(&folders);
+        folders.find_map(|folder| folder.join(program).canonicalize().ok())
+    };
+    let name = found?.file_name()?.to_string_lossy().into_owned();
+    Some(name)
 }
 
-impl Drop for PrivateFolder {
-    fn drop(&mut self) {
-        overwrite(self.path());
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn overwrite(folder: &Path) {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
-    for path in paths {
-        match path.symlink_metadata() {
-            Ok(metadata) if metadata.is_dir() => overwrite(&path),
-            Ok(metadata) if metadata.is_file() => {
-                let size = usize::try_from(metadata.len()).unwrap_or_default();
-                let file = std::fs::OpenOptions::new().write(true).open(&path);
-                if let Ok(mut file) = file {
-                    let _ = io::Write::write_all(&mut file, &vec![0; size]);
-                    let _ = file.sync_all();
-                }
-            }
-            _ => {}
+    #[test]
+    fn editors_are_known_with_path_quotes_and_arguments() {
+        let table = [
+            ("vim", "vim", "", Some(VIM)),
+            (" /opt/bin/nvim -p ", "/opt/bin/nvim", " -p", Some(VIM)),
+            (
+                "'/opt/my tools/vim.basic' -R",
+                "'/opt/my tools/vim.basic'",
+                " -R",
+                Some(VIM),
+            ),
+            (
+                "\"/usr/bin/emacs-nox\"",
+                "\"/usr/bin/emacs-nox\"",
+                "",
+                Some(EMACS),
+            ),
+            ("emacsclient -c", "emacsclient", " -c", None),
+            ("vimdiff", "vimdiff", "", None),
+            ("/opt/none/nano -w", "/opt/none/nano", " -w", Some(NANO)),
+            ("code --wait", "code", " --wait", None),
+            ("sleep 5;:", "sleep", " 5;:", None),
+            ("true;:", "true", ";:", None),
+            ("'", "'", "", None),
+        ];
+        for (command, program, rest, switches) in table {
+            let editor = Editor::parse(command);
+            assert_eq!(
+                (&*editor.program, &*editor.rest),
+                (program, rest),
+                "{command}"
+            );
+            assert_eq!(editor.switches(), switches, "{command}");
         }
     }
 }

@@ -2,7 +2,9 @@
 //! Plaintext is in a private folder only, in memory if the system has one, and is removed with it.
 
 mod editor;
+mod folder;
 mod live;
+mod signals;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -31,7 +33,9 @@ use crate::sealing::piece::Piece;
 use crate::sealing::seal_manifest;
 use crate::sealing::target::{ScopeLimit, SealTarget, scopes};
 use crate::terminal::{Session, Terminal, ask_yes, shown};
-use editor::{PrivateFolder, Signals, edit};
+use editor::Editor;
+use folder::{PrivateFolder, forbid_core_dumps, guard};
+use signals::Signals;
 
 /// Flags of `seal edit`.
 #[derive(Args, Debug)]
@@ -55,12 +59,19 @@ pub(super) struct EditArgs {
     /// Let the templates of the object read the values that you change or add
     #[arg(long)]
     pub render: bool,
+    /// Remove FILE, a private folder, once stdin ends
+    #[arg(long, hide = true, conflicts_with_all = ["name", "scope", "render"])]
+    pub guard: bool,
 }
 
 type Values = BTreeMap<String, Zeroizing<Vec<u8>>>;
 
 /// Opens, lets a person change, seals what changed. Everything else keeps its ciphertext.
 pub(super) fn run(args: &EditArgs, session: Session<'_>) -> Result<()> {
+    if args.guard {
+        return guard(&args.path);
+    }
+    forbid_core_dumps();
     let Session { global, terminal } = session;
     let place = Location::of(&args.path)?;
     let on_file = |error: CommandError| error.on(shown(&args.path));
@@ -246,6 +257,8 @@ fn sealed(
 
 /// The values as a person left them.
 fn edited(opened: &OpenValues, target: &SealTarget, terminal: Terminal) -> Result<Values> {
+    let editor = Editor::of_person();
+    editor.tell(terminal);
     // Before any plaintext is written.
     let mut signals = Signals::caught()?;
     let folder = PrivateFolder::new()?;
@@ -253,12 +266,16 @@ fn edited(opened: &OpenValues, target: &SealTarget, terminal: Terminal) -> Resul
     std::fs::write(&path, shown_values(opened, target)?.as_bytes())
         .map_err(|_| CommandError::input("the private folder cannot be written to"))?;
     loop {
-        edit(&path, &folder, &mut signals)?;
+        editor.edit(&path, &folder, &mut signals)?;
         let text = files::read(&path, INPUT_BYTES).map_err(|_| {
             CommandError::input("the edited file is gone").hint("nothing was changed")
         })?;
         let error = match parsed(&text) {
-            Ok(values) => return Ok(values),
+            Ok(values) => {
+                drop(folder);
+                signals.release();
+                return Ok(values);
+            }
             Err(error) => error,
         };
         if !terminal.can_ask() {

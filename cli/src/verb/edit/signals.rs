@@ -1,0 +1,122 @@
+//! The signals that would end this program and leave plaintext behind.
+
+use std::future::poll_fn;
+use std::io;
+use std::process::{Child, ExitStatus};
+use std::task::Poll;
+use std::time::Duration;
+
+use rustix::process::Signal as Number;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::error::{CommandError, Result};
+
+/// How often an editor is looked at.
+const POLL: Duration = Duration::from_millis(50);
+/// The terminal sends these to the editor too, which may live on.
+const SHARED: [Number; 2] = [Number::INT, Number::QUIT];
+/// These are for us. The others that end a process cannot be caught: the guard of the folder is
+/// there for them.
+const OURS: [Number; 14] = [
+    Number::HUP,
+    Number::TRAP,
+    Number::ABORT,
+    Number::BUS,
+    Number::USR1,
+    Number::USR2,
+    Number::ALARM,
+    Number::TERM,
+    Number::XCPU,
+    Number::XFSZ,
+    Number::VTALARM,
+    Number::PROF,
+    Number::IO,
+    Number::SYS,
+];
+#[cfg(target_os = "linux")]
+const LINUX: [Number; 2] = [Number::STKFLT, Number::POWER];
+#[cfg(not(target_os = "linux"))]
+const LINUX: [Number; 0] = [];
+/// Real-time signals; the numbers are free for other uses elsewhere.
+const REAL_TIME: std::ops::Range<i32> = if cfg!(target_os = "linux") {
+    34..65
+} else {
+    0..0
+};
+
+/// Caught signals. From now on none of them ends this process by itself.
+pub(super) struct Signals {
+    runtime: tokio::runtime::Runtime,
+    shared: Vec<Signal>,
+    ours: Vec<Signal>,
+}
+
+impl Signals {
+    pub(super) fn caught() -> Result<Self> {
+        let failed = |_| CommandError::bug("signals cannot be caught");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(failed)?;
+        let entered = runtime.enter();
+        let catch = |number| signal(SignalKind::from_raw(number));
+        let catch_all = |numbers: &[Number]| -> io::Result<Vec<Signal>> {
+            let numbers = numbers.iter();
+            numbers.map(|number| catch(number.as_raw())).collect()
+        };
+        let shared = catch_all(&SHARED).map_err(failed)?;
+        let mut ours = catch_all(&OURS).map_err(failed)?;
+        ours.extend(catch_all(&LINUX).map_err(failed)?);
+        // The system may have fewer of these.
+        ours.extend(REAL_TIME.filter_map(|number| catch(number).ok()));
+        drop(entered);
+        Ok(Self {
+            runtime,
+            shared,
+            ours,
+        })
+    }
+
+    /// Waits for a process; nothing if a signal that is for us comes first.
+    pub(super) fn wait(&mut self, child: &mut Child) -> io::Result<Option<ExitStatus>> {
+        let ours = &mut self.ours;
+        self.runtime.block_on(async {
+            loop {
+                tokio::select! {
+                    () = any(ours) => return Ok(None),
+                    () = tokio::time::sleep(POLL) => {
+                        if let Some(status) = child.try_wait()? {
+                            return Ok(Some(status));
+                        }
+                    }
+                }
+            }
+        })
+    }
+
+    /// Lets signals end this process again, now that there is no plaintext to be removed.
+    pub(super) fn release(mut self) {
+        std::thread::spawn(move || {
+            self.ours.append(&mut self.shared);
+            self.runtime.block_on(any(&mut self.ours));
+            std::process::exit(interrupted().exit_code().into());
+        });
+    }
+}
+
+/// The failure when a signal ends the work.
+pub(super) fn interrupted() -> CommandError {
+    CommandError::input("interrupted").hint("nothing was changed")
+}
+
+async fn any(signals: &mut [Signal]) {
+    poll_fn(|context| {
+        let mut signals = signals.iter_mut();
+        if signals.any(|signal| signal.poll_recv(context).is_ready()) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+    .await;
+}
