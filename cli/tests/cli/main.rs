@@ -26,3 +26,4 @@ mod template;
 mod updating;
 mod usage;
 mod verify;
+mod verify_scope;

@@ -8,6 +8,8 @@ use std::rc::Rc;
 use sealkit_core::keys::Fingerprint;
 use sealkit_core::manifest::Document;
 use sealkit_core::names::printable;
+use sealkit_core::sealed::{Scope, SealedView};
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
@@ -36,6 +38,8 @@ pub(super) struct Baseline {
     keys: HashMap<String, HashSet<String>>,
     /// Files of the revision.
     files: HashMap<PathBuf, OldFile>,
+    /// Scopes of each object, by the file that it stands in.
+    scopes: HashMap<String, HashMap<PathBuf, String>>,
     /// Submodules of the revision, with the commit of each.
     submodules: HashMap<PathBuf, String>,
     /// Digests of the private keys that it has.
@@ -50,6 +54,8 @@ pub(super) struct Baseline {
 struct OldFile {
     digest: [u8; 32],
     holds_sealed: bool,
+    /// Its SealedSecrets.
+    objects: Vec<String>,
 }
 
 /// Where a value stands.
@@ -132,6 +138,7 @@ impl Baseline {
             known: KnownValues::default(),
             keys: HashMap::new(),
             files: HashMap::new(),
+            scopes: HashMap::new(),
             submodules: history.submodules(&commit)?,
             private_keys: HashSet::new(),
             config: config.map(Rc::new),
@@ -159,6 +166,7 @@ impl Baseline {
                 || documents
                     .as_ref()
                     .is_none_or(|documents| !documents.is_empty()),
+            objects: documents.iter().flatten().map(title).collect(),
         };
         self.files.insert(path.to_owned(), file);
         for Spelled { value, .. } in spelled {
@@ -167,6 +175,8 @@ impl Baseline {
         }
         for document in documents.unwrap_or_default() {
             let object = title(&document);
+            let scopes = self.scopes.entry(object.clone()).or_default();
+            scopes.insert(path.to_owned(), scope_word(&document));
             let keys = self.keys.entry(object.clone()).or_default();
             for (key, sealed) in values(&document) {
                 self.envelopes.insert(sealed.envelope.clone());
@@ -261,6 +271,44 @@ impl Baseline {
         gone
     }
 
+    /// What the revision says of an object's scope and names, as code and words. `present` are the
+    /// objects of its file.
+    pub fn judge_object(
+        &self,
+        path: &Path,
+        document: &Document,
+        present: &HashSet<String>,
+    ) -> Vec<(&'static str, String)> {
+        let object = title(document);
+        let scope = scope_word(document);
+        let scopes = self.scopes.get(&object);
+        let before = scopes.and_then(|scopes| {
+            // It may stand in another file now.
+            let elsewhere = || scopes.values().find(|before| **before == scope);
+            let before = scopes.get(path).or_else(elsewhere);
+            before.or_else(|| scopes.values().min())
+        });
+        let mut findings = Vec::new();
+        if let Some(before) = before.filter(|before| **before != scope) {
+            let (before, scope) = (printable(before), printable(&scope));
+            let detail = format!("its scope was {before} and is {scope} now");
+            findings.push(("NewScope", detail));
+        }
+        let before = self.files.get(path).map(|file| file.objects.as_slice());
+        let before = before.filter(|before| !before.contains(&object));
+        let gone = before.into_iter().flatten();
+        let gone: Vec<String> = gone
+            .filter(|before| !present.contains(*before))
+            .map(|before| safe(before))
+            .collect();
+        if !gone.is_empty() {
+            let gone = gone.join(", ");
+            let detail = format!("namespace or name is new in this file, which had {gone} before");
+            findings.push(("Renamed", detail));
+        }
+        findings
+    }
+
     /// Recipients of a config that the revision's does not have for the same cluster, in words.
     pub fn new_recipients(&self, now: &Config) -> Result<Vec<String>> {
         let known = self.config.as_ref().map(|config| fingerprints(config));
@@ -296,6 +344,15 @@ fn successors(config: &Config) -> Result<HashSet<(String, Fingerprint, Fingerpri
         found.extend(superseded.map(|(old, new)| (who.clone(), old, new.fingerprint())));
     }
     Ok(found)
+}
+
+/// The scope of an object, as a word; whatever else stands there is one of its own.
+fn scope_word(document: &Document) -> String {
+    match SealedView::of(&document.object).scope() {
+        None => Scope::default().name().to_owned(),
+        Some(Value::String(word)) => word.clone(),
+        Some(other) => other.to_string(),
+    }
 }
 
 /// The values of a file, read and spelled.

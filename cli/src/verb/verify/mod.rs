@@ -6,6 +6,7 @@ mod staged_config;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use clap::Args;
 use sealkit_core::api::rules::{self, Fault};
@@ -13,7 +14,7 @@ use sealkit_core::api::{Reason, SealedSecretSpec, SecretTemplate};
 use sealkit_core::keys::{Fingerprint, KeyRing};
 use sealkit_core::manifest::{Document, INPUT_BYTES, read_documents, wipe};
 use sealkit_core::names::printable;
-use sealkit_core::sealed::{EnvelopeId, SealedObject, SealedView, age_file_text};
+use sealkit_core::sealed::{EnvelopeId, Scope, SealedObject, SealedView, age_file_text};
 use serde_json::Value;
 
 use crate::error::Result;
@@ -21,7 +22,8 @@ use crate::files;
 use crate::files::tree::{Found, Tree, is_broken_secret};
 use crate::git::repository::{Location, no_repository};
 use crate::identities;
-use crate::recipients::config::{Config, FILE_NAME};
+use crate::recipients::config::{Config, Configs, FILE_NAME, scope_for};
+use crate::recipients::path_rule::is_wider;
 use crate::recipients::wanted::Wanted;
 use crate::report::{Finding, Scanned, Verdict, print_findings};
 use crate::sealed_text::{ValueId, plain, title, values};
@@ -71,6 +73,8 @@ pub(super) fn run(args: &VerifyArgs, session: Session<'_>) -> Result<Verdict> {
         ring,
         terminal,
         wanted: Wanted::default(),
+        trusted: Trusted::Files,
+        configs: Configs::default(),
         next: Wanted::default(),
         base: None,
         compared: HashSet::new(),
@@ -114,6 +118,8 @@ struct Verifier {
     ring: KeyRing,
     terminal: Terminal,
     wanted: Wanted,
+    trusted: Trusted,
+    configs: Configs,
     /// As the files say, where a revision is compared with.
     next: Wanted,
     /// The revision that is compared with, and the root of the repository.
@@ -124,6 +130,14 @@ struct Verifier {
     standing: Standing,
     findings: Vec<Finding>,
     scanned: Scanned,
+}
+
+/// Which config holds.
+enum Trusted {
+    /// That of the path's own repository.
+    Files,
+    /// That of a revision or of the index, if it has one.
+    Revision(Option<Rc<Config>>),
 }
 
 impl Verifier {
@@ -137,10 +151,16 @@ impl Verifier {
                 self.find(Path::new(FILE_NAME), None, "NewRecipient", detail);
             }
         }
-        self.wanted = Wanted::by_revision(base.config.clone());
+        self.trust(base.config.clone());
         self.standing.plain.clone_from(&base.private_keys);
         self.base = Some((base, root.canonicalize().unwrap_or(root)));
         Ok(())
+    }
+
+    /// From now on this config holds, whatever the work tree says.
+    fn trust(&mut self, config: Option<Rc<Config>>) {
+        self.wanted = Wanted::by_revision(config.clone());
+        self.trusted = Trusted::Revision(config);
     }
 
     /// The path as the revision knows it.
@@ -150,7 +170,12 @@ impl Verifier {
     }
 
     /// Compares the values of an object, and the recipients of its path, with the revision.
-    fn against_base(&mut self, place: &Location, document: &Document) -> Result<()> {
+    fn against_base(
+        &mut self,
+        place: &Location,
+        document: &Document,
+        objects: &HashSet<String>,
+    ) -> Result<()> {
         let Some(path) = self.in_repository(place) else {
             return Ok(());
         };
@@ -158,7 +183,8 @@ impl Verifier {
             return Ok(());
         };
         let object = title(document);
-        let mut findings = Vec::new();
+        let mut findings: Vec<(&str, String)> = Vec::new();
+        findings.extend(base.judge_object(&path, document, objects));
         for (key, sealed) in values(document) {
             let spot = SeenAt {
                 path: &path,
@@ -175,7 +201,13 @@ impl Verifier {
             self.terminal
                 .note(format_args!("{key} was removed, {title}"));
         }
-        // The next value at this path is sealed to the recipients of the request's own config.
+        // The next object at this path is sealed as the request's own config wants.
+        let scope = scope_for(base.config.as_deref(), Some(place));
+        let next = scope_for(self.configs.at(place)?.as_deref(), Some(place));
+        if is_wider(next, scope) {
+            let detail = format!("new objects at this path will have scope {next}, not {scope}");
+            findings.push(("NewScope", detail));
+        }
         let wanted = self.wanted.at(place)?;
         let wanted = wanted
             .map(|chosen| chosen.set.fingerprints())
@@ -223,7 +255,7 @@ impl Verifier {
     /// What was committed before is not reported again.
     fn next_commit(&mut self) -> Result<()> {
         let index = Index::read()?;
-        self.wanted = Wanted::by_revision(index.config.clone());
+        self.trust(index.config.clone());
         self.standing = index.standing()?;
         index.each(|place, is_manifest, bytes| {
             let path = &place.given;
@@ -275,10 +307,14 @@ impl Verifier {
         };
         let ours = |document: &Document| document.is_sealed_secret() || document.is_secret();
         self.scanned.files += usize::from(documents.iter().any(ours));
+        let sealed = documents
+            .iter()
+            .filter(|document| document.is_sealed_secret());
+        let objects: HashSet<String> = sealed.map(title).collect();
         for document in &documents {
             if document.is_sealed_secret() {
                 self.scanned.objects += 1;
-                self.sealed_secret(place, document)?;
+                self.sealed_secret(place, document, &objects)?;
             } else if plain(document).is_some_and(|digest| !self.standing.plain.contains(&digest)) {
                 let detail =
                     "a Secret in plain text: anyone who can read the file can read its values";
@@ -291,7 +327,13 @@ impl Verifier {
         Ok(())
     }
 
-    fn sealed_secret(&mut self, place: &Location, document: &Document) -> Result<()> {
+    /// `objects` are those of its file.
+    fn sealed_secret(
+        &mut self,
+        place: &Location,
+        document: &Document,
+        objects: &HashSet<String>,
+    ) -> Result<()> {
         let path = &place.given;
         let template = match resource(&document.object) {
             Ok(template) => Some(template),
@@ -307,7 +349,8 @@ impl Verifier {
                 return Ok(());
             }
         };
-        self.against_base(place, document)?;
+        self.against_base(place, document, objects)?;
+        self.scope(place, document, object.context().scope())?;
         let claimed: Vec<(EnvelopeId, Vec<Fingerprint>)> = object
             .hints()
             .map(|(id, hints)| (id, hints.to_vec()))
@@ -340,6 +383,25 @@ impl Verifier {
                 self.recipients(place, document, "is sealed to", &proven)
             }
         }
+    }
+
+    /// Compares the scope with what the config wants for the path.
+    fn scope(&mut self, place: &Location, document: &Document, scope: Scope) -> Result<()> {
+        let config = match &self.trusted {
+            Trusted::Files => self.configs.at(place)?,
+            Trusted::Revision(config) => config.clone(),
+        };
+        let Some(config) = config else {
+            return Ok(());
+        };
+        let wanted = scope_for(Some(&config), Some(place));
+        if is_wider(scope, wanted) && !self.standing.scopes.contains(&(title(document), scope)) {
+            let detail = format!(
+                "its scope is {scope}, but its path requires {wanted}: more objects can use its values"
+            );
+            self.find(&place.given, Some(document), "OtherScope", detail);
+        }
+        Ok(())
     }
 
     /// Compares recipients with what the config wants for the path.

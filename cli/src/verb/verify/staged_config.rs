@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use sealkit_core::manifest::{read_documents, wipe};
+use sealkit_core::sealed::{Scope, SealedObject};
 use tempfile::TempDir;
 
 use super::baseline;
@@ -15,7 +16,7 @@ use crate::git::history::History;
 use crate::git::repository::Location;
 use crate::git::staged::Staged;
 use crate::recipients::config::Config;
-use crate::sealed_text::{PrivateKey, envelopes, plain, private_keys};
+use crate::sealed_text::{PrivateKey, envelopes, plain, private_keys, title};
 
 /// Where a merge or a cherry-pick takes files from.
 const OTHERS: [&str; 2] = ["MERGE_HEAD", "CHERRY_PICK_HEAD"];
@@ -38,6 +39,8 @@ pub(super) struct Standing {
     pub envelopes: HashSet<String>,
     /// Digests of plain Secrets and private keys.
     pub plain: HashSet<[u8; 32]>,
+    /// Objects with the scope that each had.
+    pub scopes: HashSet<(String, Scope)>,
 }
 
 impl Standing {
@@ -97,6 +100,10 @@ impl Index {
             standing.plain.extend(keys);
             for mut document in read_documents(bytes).unwrap_or_default() {
                 standing.plain.extend(plain(&document));
+                if let Ok(object) = SealedObject::parse(&document.object) {
+                    let scope = object.context().scope();
+                    standing.scopes.insert((title(&document), scope));
+                }
                 wipe(&mut document.object);
             }
             Ok(())
