@@ -346,3 +346,32 @@ fn a_new_private_key_is_found_in_any_file() {
         "{found:?}"
     );
 }
+
+/// One text, one envelope id, two data keys: a request swaps the envelope, as a rewrap would.
+#[test]
+fn an_envelope_with_another_data_key_opens_nothing() {
+    let vectors = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/vectors/independent");
+    let vector = |name: &str| std::fs::read_to_string(format!("{vectors}/{name}")).unwrap();
+    let desk = Desk::new();
+    desk.git_init();
+    desk.write(FILE, &vector("090-equivocation-one.yaml"));
+    desk.git(&["checkout", "-q", "-b", "main"]);
+    desk.commit("begin");
+    let key = format!("{vectors}/keys/prod-x.key");
+    let verify = ["verify", "--base", "main", "-i", &key];
+    desk.seal(&verify).done();
+
+    desk.write(FILE, &vector("091-equivocation-two.yaml"));
+    assert_eq!(found(&desk), [""; 0], "public text does not tell");
+    let answer = desk.seal(&verify);
+    let lines: Vec<&str> = answer.stdout.lines().collect();
+    assert_eq!(answer.code, 1);
+    assert!(
+        lines.len() == 1
+            && lines[0].contains("shop/db: DecryptFailed: ")
+            && lines[0].contains("it holds another data key"),
+        "{answer:?}"
+    );
+    let open = ["open", "-i", &key, FILE];
+    desk.refused(&open, "", 4, "envelope");
+}
