@@ -1,8 +1,11 @@
 //! What somebody with few rights tried once, and must not gain.
 
+use sealkit_core::keys::{Identity, KeyType, Recipient, RecipientSet};
+use sealkit_core::sealed::{Context, Scope, seal};
 use sealkit_tests::canary::unique_value;
 use sealkit_tests::namespace::{Namespace, condition, data, message, ready_condition, uid};
 use sealkit_tests::plane::{Own, Plane, SEALING_KEYS, Shared, name_of, recipient, unique};
+use sealkit_tests::rewrap::{create, request, trust, wait_answer};
 use sealkit_tests::wait::{wait_for, wait_until};
 use serde_json::{Value, json};
 
@@ -292,4 +295,34 @@ fn a_status_that_cannot_be_written_holds_up_no_revocation() {
         plane.sealing_key(name_of(&old))["status"]["state"] == "Revoked"
     });
     assert!(condition(&shop.sealed("db"), "Ready").is_none());
+}
+
+#[test]
+fn a_chain_of_ten_thousand_successors_is_refused_and_stops_nobody() {
+    let plane = Own::take();
+    let mut controller = plane.leading_controller();
+    let shop = plane.namespace("attacks");
+    let stranger = Identity::generate(KeyType::Hybrid).recipient().clone();
+    let both = RecipientSet::new([recipient(&plane.newest_key()), stranger]).unwrap();
+    let context = Context::new(Scope::Strict, &shop.name, "db").unwrap();
+    let values = [("a".to_owned(), b"b".to_vec().into())].into();
+    let sealed = seal(&values, &context, &both, false).unwrap();
+    let id = sealed.id.to_string();
+    let chain: Vec<Recipient> = (0..=10_000)
+        .map(|_| Identity::generate(KeyType::Classic).recipient().clone())
+        .collect();
+    let line = |pair: &[Recipient]| format!("{}={}\n", pair[0].fingerprint(), pair[1]);
+    let lines: String = chain.windows(2).map(line).collect();
+    trust(&plane.api, &json!({"successors": lines}));
+    let asked = request([(id.clone(), json!(sealed.envelope))]);
+    let made = [(); 4].map(|()| create(&plane.api, &shop.name, &asked).unwrap());
+    for made in made {
+        let answered = wait_answer(&plane.api, &made);
+        let error = answered["status"]["envelopes"][&id]["error"].as_str();
+        let error = error.unwrap();
+        assert!(error.contains("at most 2000 lines"), "{error}");
+    }
+    shop.seal("other", &unique_value());
+    shop.wait_ready("other");
+    assert!(controller.process.is_running());
 }

@@ -155,14 +155,21 @@ impl RewrapRequests {
             }
             Err(failure) => return Err(failure),
         };
-        let data: BTreeMap<String, String> = serde_json::from_value(data).unwrap_or_default();
-        Ok(match TrustedRecipients::parse(&data) {
-            Ok(recipients) => Trusted {
+        // It may have thousands of keys, whose checks take their time.
+        let parsed = tokio::task::spawn_blocking(move || {
+            let data: BTreeMap<String, String> = serde_json::from_value(data).unwrap_or_default();
+            TrustedRecipients::parse(&data)
+        });
+        Ok(match parsed.await {
+            Ok(Ok(recipients)) => Trusted {
                 recipients,
                 trouble: None,
             },
-            Err(error) => trouble(format!(
+            Ok(Err(error)) => trouble(format!(
                 "ConfigMap {namespace}/{name} is malformed: {error}"
+            )),
+            Err(_) => trouble(format!(
+                "internal error while reading ConfigMap {namespace}/{name}, see the controller's log"
             )),
         })
     }

@@ -1,6 +1,6 @@
 //! `sealkit-recipients`: the recipients to which a cluster may reseal besides its own keys.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::recipient::key_lines;
 use super::{Fingerprint, KeyError, Recipient, parse_recipient_file};
@@ -13,6 +13,10 @@ use super::{Fingerprint, KeyError, Recipient, parse_recipient_file};
 pub struct TrustedRecipients {
     recipients: BTreeMap<Fingerprint, Recipient>,
     successors: BTreeMap<Fingerprint, Recipient>,
+    /// For each key with a successor, the key whose successor is the last of its chain.
+    ends: BTreeMap<Fingerprint, Fingerprint>,
+    /// Lines with keys.
+    lines: usize,
 }
 
 /// What is wrong with an entry.
@@ -40,6 +44,12 @@ pub enum TrustedCause {
     /// Keys that follow each other in a circle.
     #[error("the successors of {0} lead back to it")]
     Circle(Fingerprint),
+    /// Too many lines with keys.
+    #[error(
+        "all entries together may have at most {} lines with keys: remove what no envelope is sealed to any more",
+        TrustedRecipients::LINES
+    )]
+    TooMany,
 }
 
 impl TrustedRecipients {
@@ -47,6 +57,8 @@ impl TrustedRecipients {
     pub const NAME: &str = "sealkit-recipients";
     /// The entry that is not a recipient file.
     pub const SUCCESSORS: &str = "successors";
+    /// Lines with keys that all entries may have together.
+    pub const LINES: usize = 2_000;
 
     /// Reads all entries.
     pub fn parse(data: &BTreeMap<String, String>) -> Result<Self, TrustedError> {
@@ -57,18 +69,19 @@ impl TrustedRecipients {
                 cause,
             })?;
         }
-        for start in trusted.successors.keys() {
-            if trusted.successor(start).is_none() {
-                return Err(TrustedError {
-                    entry: Self::SUCCESSORS.to_owned(),
-                    cause: TrustedCause::Circle(*start),
-                });
-            }
-        }
+        trusted.ends = ends(&trusted.successors).map_err(|cause| TrustedError {
+            entry: Self::SUCCESSORS.to_owned(),
+            cause,
+        })?;
         Ok(trusted)
     }
 
     fn entry(&mut self, entry: &str, text: &str) -> Result<(), TrustedCause> {
+        // Before any of them is read.
+        self.lines += key_lines(text).count();
+        if self.lines > Self::LINES {
+            return Err(TrustedCause::TooMany);
+        }
         if entry != Self::SUCCESSORS {
             for recipient in parse_recipient_file(text)? {
                 let fingerprint = recipient.fingerprint();
@@ -97,18 +110,12 @@ impl TrustedRecipients {
     }
 
     /// The recipient that takes the place of this one: its last successor, or itself if it has none
-    /// and is trusted. `None` if it is unknown, or if successors form a circle.
+    /// and is trusted. `None` if it is unknown.
     pub fn successor(&self, fingerprint: &Fingerprint) -> Option<&Recipient> {
-        let mut last = self.recipients.get(fingerprint);
-        let mut at = *fingerprint;
-        for _ in 0..=self.successors.len() {
-            let Some(next) = self.successors.get(&at) else {
-                return last;
-            };
-            at = next.fingerprint();
-            last = Some(next);
+        match self.ends.get(fingerprint) {
+            Some(end) => self.successors.get(end),
+            None => self.recipients.get(fingerprint),
         }
-        None
     }
 
     /// All recipients in recipient files, by fingerprint.
@@ -120,6 +127,32 @@ impl TrustedRecipients {
     pub fn successors(&self) -> impl Iterator<Item = (&Fingerprint, &Recipient)> {
         self.successors.iter()
     }
+}
+
+/// For each key with a successor, the key whose successor is the last of its chain. Each step is
+/// taken once, however long the chains are.
+fn ends(
+    successors: &BTreeMap<Fingerprint, Recipient>,
+) -> Result<BTreeMap<Fingerprint, Fingerprint>, TrustedCause> {
+    let mut ends: BTreeMap<Fingerprint, Fingerprint> = BTreeMap::new();
+    for start in successors.keys() {
+        let mut passed = BTreeSet::new();
+        let mut at = *start;
+        let end = loop {
+            if let Some(end) = ends.get(&at) {
+                break *end;
+            }
+            if !passed.insert(at) {
+                return Err(TrustedCause::Circle(at));
+            }
+            match successors.get(&at).map(Recipient::fingerprint) {
+                Some(next) if successors.contains_key(&next) => at = next,
+                _ => break at,
+            }
+        };
+        ends.extend(passed.into_iter().map(|key| (key, end)));
+    }
+    Ok(ends)
 }
 
 /// Comment in a recipient file: the next key in it supersedes the key with this fingerprint (all 32
@@ -183,6 +216,33 @@ mod tests {
         let short = format!("{}={}\n", print(0).short(), keys[2]);
         assert_eq!(cause(short), TrustedCause::Line(1));
         assert!(parse("x", String::new()).is_err());
+    }
+
+    /// Whoever may write the ConfigMap chooses how long its chains are.
+    #[test]
+    fn long_chains_are_followed_to_the_end_and_have_a_limit() {
+        let keys: Vec<Recipient> = (0..=TrustedRecipients::LINES)
+            .map(|_| Identity::generate(KeyType::Classic).recipient().clone())
+            .collect();
+        let line = |pair: &[Recipient]| format!("{}={}\n", pair[0].fingerprint(), pair[1]);
+        let mut lines: Vec<String> = keys.windows(2).map(line).collect();
+        let parse = |lines: &[String]| {
+            let data = BTreeMap::from([("successors".to_owned(), lines.concat())]);
+            TrustedRecipients::parse(&data)
+        };
+        let trusted = parse(&lines).unwrap();
+        for key in &keys[..keys.len() - 1] {
+            let last = trusted.successor(&key.fingerprint());
+            assert_eq!(last, keys.last());
+        }
+        let last = keys.len() - 1;
+        lines.push(format!("{}={}\n", keys[last].fingerprint(), keys[0]));
+        let error = parse(&lines).unwrap_err();
+        assert_eq!(error.cause, TrustedCause::TooMany);
+        lines.remove(1);
+        let chain = parse(&lines).unwrap();
+        let end = chain.successor(&keys[2].fingerprint());
+        assert_eq!(end, Some(&keys[1]), "the last leads to the first");
     }
 
     #[test]
