@@ -326,3 +326,78 @@ fn a_chain_of_ten_thousand_successors_is_refused_and_stops_nobody() {
     shop.wait_ready("other");
     assert!(controller.process.is_running());
 }
+
+/// What the API server fills in, leaves out or spells in its own way must not look like drift.
+#[test]
+fn a_second_look_writes_nothing() {
+    let plane = Shared::get();
+    let shop = plane.namespace("attacks");
+    let templates = [
+        json!({"type": ""}),
+        json!({"type": "Opaque", "immutable": false}),
+        json!({"immutable": true}),
+        json!({"type": "", "immutable": true}),
+        json!({"type": "example.com/odd. Type."}),
+        json!({"metadata": {}}),
+        json!({"metadata": null}),
+        json!({"metadata": {"labels": {}, "annotations": {}}, "data": {}}),
+        json!({"metadata": {"labels": {"empty": "", "A.b_c": "1.0"}}}),
+        json!({"metadata": {"annotations": {"empty": "", "text": " a\n\u{e9}\u{0} "}}}),
+        json!({"includeRaw": false}),
+        json!({"data": {"empty": ""}}),
+    ];
+    let policies = ["Owner", "Orphan"];
+    let names: Vec<String> = templates
+        .iter()
+        .flat_map(|template| policies.map(|policy| (template, policy)))
+        .enumerate()
+        .map(|(index, (template, policy))| {
+            let name = format!("db-{index}");
+            let draft = shop.draft(&name).value("a", "").value("b", "c");
+            let target = json!({"creationPolicy": policy});
+            shop.apply(&draft.template(template.clone()).target(target).manifest());
+            name
+        })
+        .collect();
+    let secrets: Vec<Value> = names
+        .iter()
+        .map(|name| {
+            shop.wait_ready(name);
+            shop.secret(name).unwrap()
+        })
+        .collect();
+    for (name, secret) in names.iter().zip(secrets) {
+        let object = reconcile(&shop, name);
+        assert_eq!(ready_condition(&object)["reason"], "Opened", "{object:#}");
+        assert_eq!(shop.secret(name), Some(secret), "{}", object["spec"]);
+        let healed = shop.events(uid(&object));
+        assert!(healed.iter().all(|event| event["reason"] != "Healed"));
+    }
+}
+
+#[test]
+fn a_second_look_merges_nothing() {
+    let plane = Shared::get();
+    let templates = [
+        json!(null),
+        json!({"immutable": false}),
+        json!({"metadata": {"labels": {}, "annotations": {}}}),
+        json!({"metadata": {"labels": {"empty": ""}, "annotations": {"empty": ""}}}),
+        json!({"includeRaw": false}),
+    ];
+    for template in templates {
+        let shop = plane.namespace("attacks");
+        let secret = json!({
+            "apiVersion": "v1", "kind": "Secret",
+            "metadata": {"name": "db", "annotations": {"sealkit.dev/allow": "SealedSecret/db:merge"}},
+        });
+        shop.api.create(&shop.secrets_path(), &secret).unwrap();
+        let target = json!({"creationPolicy": "Merge"});
+        let draft = shop.draft("db").value("a", "").value("b", "c");
+        shop.apply(&draft.template(template.clone()).target(target).manifest());
+        shop.wait_ready("db");
+        let secret = shop.secret("db");
+        reconcile(&shop, "db");
+        assert_eq!(shop.secret("db"), secret, "{template}");
+    }
+}

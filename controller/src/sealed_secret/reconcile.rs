@@ -262,7 +262,7 @@ impl SealedSecrets {
             } else {
                 Consent::ByAnnotation
             },
-            secret_type: opened.template.type_.unwrap_or_else(|| "Opaque".to_owned()),
+            secret_type: secret_type(opened.template.type_),
             immutable: opened.template.immutable.unwrap_or_default(),
             labels: metadata.labels,
             annotations: metadata.annotations,
@@ -418,6 +418,13 @@ impl SealedSecrets {
             );
         }
     }
+}
+
+/// The type of the Secret. The API server makes an empty one Opaque too.
+fn secret_type(wanted: Option<String>) -> String {
+    wanted
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "Opaque".to_owned())
 }
 
 /// The most bytes that these values together can have. A sealed value counts by its sealed text, so
@@ -581,6 +588,13 @@ mod tests {
         );
         assert!(hinted(&spec(&[&prints[2], "x"]), &ring).is_empty());
         assert!(hinted(&json!({"envelopes": {"x": 7}}), &ring).is_empty());
+    }
+
+    #[test]
+    fn an_empty_type_is_opaque() {
+        for (wanted, got) in [(None, "Opaque"), (Some(""), "Opaque"), (Some("x"), "x")] {
+            assert_eq!(secret_type(wanted.map(str::to_owned)), got);
+        }
     }
 
     #[test]
