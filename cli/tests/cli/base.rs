@@ -249,6 +249,15 @@ fn a_value_of_another_file_of_the_same_object_is_found() {
     assert!(found(&desk).is_empty());
     desk.write("copy/db.sealed.yaml", &staging.replace("A: sk1", "Z: sk1"));
     assert!(found(&desk)[0].contains("Moved"));
+    // A link to the folder says the same as a copy in its place.
+    std::fs::remove_dir_all(desk.path("copy")).unwrap();
+    std::fs::remove_dir_all(desk.path("production")).unwrap();
+    std::os::unix::fs::symlink("staging", desk.path("production")).unwrap();
+    let lines = found(&desk);
+    assert!(
+        lines.len() == 1 && lines[0].contains("production: Link: a link replaces"),
+        "{lines:?}"
+    );
 }
 
 /// Keys that are known for another cluster are new for this one.

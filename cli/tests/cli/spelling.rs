@@ -319,6 +319,8 @@ fn submodules_are_searched_or_found() {
     ];
     desk.git(&add);
     assert!(story.rollback());
+    std::fs::create_dir(desk.path("sub/empty")).unwrap();
+    assert!(story.found().iter().all(|line| line.contains("Rollback")));
     desk.git(&["submodule", "deinit", "-q", "-f", "sub"]);
     let found = story.found();
     assert!(

@@ -241,12 +241,17 @@ impl Baseline {
         self.files.get(path).is_some_and(|file| file.holds_sealed)
     }
 
-    /// Has the revision this submodule at the commit that it is at now?
-    pub fn has_submodule(&self, path: &Path) -> Result<bool> {
+    /// Had the revision sealed values in a file of this path, or below it?
+    pub fn had_sealed_below(&self, path: &Path) -> bool {
+        let mut files = self.files.iter();
+        files.any(|(file, old)| old.holds_sealed && file.starts_with(path))
+    }
+
+    /// Is it a submodule that the revision does not have, or has at another commit?
+    pub fn is_changed_submodule(&self, path: &Path) -> Result<bool> {
         let now = self.history.submodules(&self.history.index()?)?;
-        Ok(now
-            .get(path)
-            .is_some_and(|commit| self.submodules.get(path) == Some(commit)))
+        let now = now.get(path);
+        Ok(now.is_some() && now != self.submodules.get(path))
     }
 
     /// Those of these files that Git changes by a program before it stores them.

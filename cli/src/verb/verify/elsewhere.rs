@@ -56,7 +56,7 @@ impl Elsewhere<'_> {
             Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => return Ok(()),
             Err(error) => return Err(reading(&error).on(shown(path))),
         };
-        if metadata.is_symlink() && self.base.had_sealed(&name) {
+        if metadata.is_symlink() && self.base.had_sealed_below(&name) {
             self.find(
                 name,
                 "Link",
@@ -82,7 +82,7 @@ impl Elsewhere<'_> {
         let mut entries = entries
             .map(|entry| Ok(entry.map_err(fail)?.path()))
             .collect::<Result<Vec<_>>>()?;
-        if entries.is_empty() && !self.base.has_submodule(&name)? {
+        if entries.is_empty() && self.base.is_changed_submodule(&name)? {
             let detail = "the submodule changed and is not checked out";
             self.find(name, "Unreadable", detail);
         }
