@@ -14,6 +14,8 @@ use crate::git::repository::{Location, no_repository, root_of};
 use crate::git::setup;
 use crate::identities::{ask, encrypt, key_file, write_key_file};
 use crate::recipients::config::{Config, FILE_NAME};
+use crate::recipients::from_config;
+use crate::recipients::known::KnownClusters;
 use crate::recipients::recipient_file::{read_recipient_file, recipient_file};
 use crate::recipients::trust::trust_quietly;
 use crate::terminal::{Session, Terminal, print, safe, shown};
@@ -114,11 +116,15 @@ pub(super) fn run(args: &InitArgs, session: Session<'_>) -> Result<()> {
     }
     // What was written is read as every later command will.
     let config = Config::load(&root)?;
+    // Whoever names the recipients knows them.
+    let mut known = KnownClusters::load(Some(&root));
     for Entry { name, cluster, .. } in &entries {
+        known.remember(&from_config(&config, std::slice::from_ref(name))?.groups);
         if let Some(cluster) = cluster {
             trust_quietly(cluster, &config, name, terminal);
         }
     }
+    known.save();
     if args.git {
         setup::install(terminal)?;
     }

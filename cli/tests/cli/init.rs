@@ -38,6 +38,11 @@ fn a_repository_is_ready_to_seal_after_init() {
         .permissions()
         .mode();
     assert_eq!(mode & 0o777, 0o600);
+    let known = desk.read(".git/sealkit/known-recipients");
+    assert!(
+        known.contains("accepted"),
+        "whoever names them knows them: {known}"
+    );
     desk.pipe(&["-w", "clusters/staging/"], SECRET).done();
     let file = "clusters/staging/db.sealed.yaml";
     assert_eq!(desk.hints(file)[0].len(), 2);

@@ -62,12 +62,25 @@ fn offline(files: usize, runs: usize, ours: &Binaries, peers: &Peers) -> Result<
     let seal = |arguments: &[&str]| start(&ours.seal, arguments, root, None, 0);
     progress("  seal reseal");
     write_key("cluster.pub", new.recipient())?;
-    let (reseal, memory) = seal(&["reseal", "-q", "-i", "../recovery.key"])?;
+    let (reseal, memory) = seal(&[
+        "reseal",
+        "-q",
+        "-i",
+        "../recovery.key",
+        "--accept-recipients",
+    ])?;
     let mut checks = Vec::new();
     for _ in 0..runs.div_ceil(10).max(3) {
         checks.push(seal(&["reseal", "--check"])?.0);
     }
-    let again = seal(&["reseal", "-q", "-i", "../recovery.key"])?.0;
+    let again = seal(&[
+        "reseal",
+        "-q",
+        "-i",
+        "../recovery.key",
+        "--accept-recipients",
+    ])?
+    .0;
 
     progress("  seal set in a long file");
     let (lines, keys) = long_file(&root.join("long.yaml"), &after)?;

@@ -28,7 +28,13 @@ pub fn run(files: usize, ours: &Binaries, peers: &Peers) -> Result<Vec<Figure>> 
     let key = format!("{}\n", recovery.to_secret_text().as_str());
     fs::write(tree.root.join("../recovery.key"), key)?;
     tree.write_key("cluster.pub", new.recipient())?;
-    let reseal = ["reseal", "-q", "-i", "../recovery.key"];
+    let reseal = [
+        "reseal",
+        "-q",
+        "-i",
+        "../recovery.key",
+        "--accept-recipients",
+    ];
     let (wall, _) = start(&ours.seal, &reseal, &tree.root, None, 0)?;
     let what =
         |peer: &str| format!("{files} Secrets: `seal reseal`, against {peer} on each file, wall");
