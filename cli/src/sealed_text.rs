@@ -200,6 +200,23 @@ pub(crate) fn spelled(bytes: &[u8]) -> Vec<Spelled> {
     found
 }
 
+/// The same values, and those in Base64 that was cut into lines: where such a value ends is a guess,
+/// so that some are none.
+pub(crate) fn perhaps_spelled(bytes: &[u8]) -> Vec<ValueId> {
+    let mut found: Vec<ValueId> = spelled(bytes)
+        .into_iter()
+        .map(|spelled| spelled.value)
+        .collect();
+    let text = spelling::unescaped(bytes);
+    if spelling::may_encode_value(&spelling::joined(&text)) {
+        for decoded in spelling::decoded_whole(&text) {
+            let text = spelling::unescaped(&decoded);
+            found.extend(texts(&text).map(|(envelope, text)| ValueId::new(envelope, text)));
+        }
+    }
+    found
+}
+
 /// The texts of this form, each with the id of its envelope.
 fn texts(text: &[u8]) -> impl Iterator<Item = (&str, &[u8])> {
     let is_text = |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');

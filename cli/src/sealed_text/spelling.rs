@@ -107,15 +107,16 @@ pub(super) fn joined(text: &[u8]) -> Vec<u8> {
 
 /// What each run of Base64 in a text decodes to, if it may hold a sealed value.
 pub(super) fn decoded_runs(text: &[u8]) -> impl Iterator<Item = Vec<u8>> {
-    // `sk1.` in Base64, at each of the three places where it may begin.
-    const MARKS: [&[u8]; 3] = [b"c2sxL", b"NrMS", b"zazEu"];
     let runs = text.split(|byte| sextet(*byte).is_none());
-    let marked = |run: &&[u8]| {
-        let has = |mark: &&[u8]| run.windows(mark.len()).any(|window| window == *mark);
-        MARKS.iter().any(has)
-    };
-    runs.filter(marked)
-        .map(|run| decoded(run.iter().copied().filter_map(sextet)))
+    let marked = runs.filter(|run| may_encode_value(run));
+    marked.map(|run| decoded(run.iter().copied().filter_map(sextet)))
+}
+
+/// Has it `sk1.` in Base64, at one of the three places where that may begin?
+pub(super) fn may_encode_value(text: &[u8]) -> bool {
+    const MARKS: [&[u8]; 3] = [b"c2sxL", b"NrMS", b"zazEu"];
+    let has = |mark: &&[u8]| text.windows(mark.len()).any(|window| window == *mark);
+    MARKS.iter().any(has)
 }
 
 /// What a text decodes to if all of it is Base64 that was cut into pieces, from each of the four

@@ -245,22 +245,20 @@ fn no_spelling_hides_an_old_value_in_another_file() {
 /// The history may have it in another spelling too.
 #[test]
 fn an_old_value_is_known_however_the_history_spells_it() {
-    for encoded in [false, true] {
+    for form in ["escaped", "encoded", "encoded in lines"] {
         let desk = Desk::repository(&["production", "recovery"], CONFIG);
         desk.pipe(&["-w", FILE], secret("db", &[("A", "1"), ("B", "2")]))
             .done();
         let (old, text) = (value(&desk), desk.read(FILE));
         desk.git(&["checkout", "-q", "-b", "main"]);
-        if encoded {
-            let text = BASE64_STANDARD.encode(&text);
-            desk.write(
-                "map.yaml",
-                &format!("kind: ConfigMap\nbinaryData: {{x: {text}}}\n"),
-            );
-        } else {
-            let escaped = escaped(&old, |it| format!("\\x{it:02x}"));
-            desk.write("map.yaml", &text.replace(&old, &format!("\"{escaped}\"")));
-        }
+        let encoded = BASE64_STANDARD.encode(&text);
+        let escaped = escaped(&old, |it| format!("\\x{it:02x}"));
+        let map = match form {
+            "escaped" => text.replace(&old, &format!("\"{escaped}\"")),
+            "encoded" => format!("kind: ConfigMap\nbinaryData: {{x: {encoded}}}\n"),
+            _ => format!("binaryData:\n  x: |\n    {}\n", lines(&encoded, "\n    ")),
+        };
+        desk.write("map.yaml", &map);
         std::fs::remove_file(desk.path(FILE)).unwrap();
         desk.commit("begin");
         std::fs::remove_file(desk.path("map.yaml")).unwrap();
@@ -269,7 +267,7 @@ fn an_old_value_is_known_however_the_history_spells_it() {
         let answer = desk.seal(&["verify", "--base", "main"]);
         assert!(
             answer.stdout.contains("Rollback: the value of B"),
-            "{answer:?}"
+            "{form}: {answer:?}"
         );
     }
 }

@@ -19,7 +19,7 @@ use crate::git::history::{Commit, History};
 use crate::recipients::config::{Config, FILE_NAME};
 use crate::recipients::recipient_file::read_superseded;
 use crate::sealed_text::{
-    KnownValues, Spelled, ValueId, private_keys, sealed_secrets, spelled, title, values,
+    KnownValues, ValueId, perhaps_spelled, private_keys, sealed_secrets, title, values,
 };
 use crate::terminal::{Terminal, safe, shown};
 
@@ -158,7 +158,7 @@ impl Baseline {
     fn take_in(&mut self, path: &Path, bytes: &[u8]) {
         let keys = private_keys(bytes).into_iter().map(|key| key.digest);
         self.private_keys.extend(keys);
-        let spelled = spelled(bytes);
+        let spelled = perhaps_spelled(bytes);
         let documents = sealed_secrets(bytes);
         let file = OldFile {
             digest: Sha256::digest(bytes).into(),
@@ -169,7 +169,7 @@ impl Baseline {
             objects: documents.iter().flatten().map(title).collect(),
         };
         self.files.insert(path.to_owned(), file);
-        for Spelled { value, .. } in spelled {
+        for value in spelled {
             self.envelopes.insert(value.envelope.clone());
             self.values.entry(value).or_default();
         }
@@ -366,8 +366,7 @@ fn all_values(bytes: &[u8]) -> HashSet<ValueId> {
     let read = documents
         .iter()
         .flat_map(|document| values(document).into_values());
-    let spelled = spelled(bytes).into_iter().map(|spelled| spelled.value);
-    read.chain(spelled).collect()
+    read.chain(perhaps_spelled(bytes)).collect()
 }
 
 fn fingerprints(config: &Config) -> Result<Vec<(String, Fingerprint)>> {
