@@ -98,8 +98,8 @@ impl History {
         Ok(links.map(|(_, id, path)| (path, id)).collect())
     }
 
-    /// What Git lists of a tree: mode, id and path.
-    fn entries(&self, arguments: &[&str]) -> Result<Vec<(String, String, PathBuf)>> {
+    /// What Git lists: the first word, the third, which is an id, and the path.
+    pub(super) fn entries(&self, arguments: &[&str]) -> Result<Vec<(String, String, PathBuf)>> {
         let list = self.ask_bytes(arguments)?;
         let entries = list
             .split(|byte| *byte == 0)

@@ -85,6 +85,14 @@ impl History {
         Ok(paths)
     }
 
+    /// Tracked files that a sparse checkout leaves out, each with its version in the index.
+    pub fn left_out(&self) -> Result<Vec<(PathBuf, String)>> {
+        let list = self.entries(&["ls-files", "-z", "-t", "--stage"])?;
+        // A letter, then mode and id.
+        let out = list.into_iter().filter(|(letter, ..)| letter == "S");
+        Ok(out.map(|(_, id, path)| (path, id)).collect())
+    }
+
     /// Those of these files that Git changes by a program before it stores them, as Git LFS does.
     pub fn filtered(&self, paths: &[&Path]) -> Result<HashSet<PathBuf>> {
         /// As many as a command line takes.

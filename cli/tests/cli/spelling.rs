@@ -298,6 +298,24 @@ fn what_cannot_be_compared_is_found() {
 }
 
 #[test]
+fn changes_that_a_sparse_checkout_leaves_out_are_found() {
+    let story = Story::new();
+    let desk = &story.desk;
+    std::fs::create_dir(desk.path("apps")).unwrap();
+    desk.write("apps/same.yaml", "kind: A\n");
+    desk.commit("more");
+    desk.git(&["checkout", "-q", "-b", "topic"]);
+    desk.write("apps/patch.yaml", &format!("value: {}\n", story.old));
+    desk.commit("a patch");
+    assert!(story.rollback());
+    desk.git(&["sparse-checkout", "set", ".sealkit"]);
+    assert!(!desk.exists("apps/patch.yaml"));
+    let found = story.found();
+    let what = "apps/patch.yaml: Unreadable: the file changed, and this sparse checkout";
+    assert!(found.len() == 1 && found[0].contains(what), "{found:?}");
+}
+
+#[test]
 fn submodules_are_searched_or_found() {
     let story = Story::new();
     let desk = &story.desk;

@@ -52,6 +52,7 @@ pub(super) struct Baseline {
 
 /// A file of the revision.
 struct OldFile {
+    id: String,
     digest: [u8; 32],
     holds_sealed: bool,
     /// Its SealedSecrets.
@@ -147,7 +148,8 @@ impl Baseline {
         };
         let ids: Vec<&str> = files.iter().map(|(_, id)| id.as_str()).collect();
         history.read(&ids, |index, bytes| {
-            baseline.take_in(&files[index].0, bytes);
+            let (path, id) = &files[index];
+            baseline.take_in(path, id, bytes);
             Ok(())
         })?;
         let known = baseline.earlier.keys().chain(baseline.values.keys());
@@ -155,12 +157,13 @@ impl Baseline {
         Ok(baseline)
     }
 
-    fn take_in(&mut self, path: &Path, bytes: &[u8]) {
+    fn take_in(&mut self, path: &Path, id: &str, bytes: &[u8]) {
         let keys = private_keys(bytes).into_iter().map(|key| key.digest);
         self.private_keys.extend(keys);
         let spelled = perhaps_spelled(bytes);
         let documents = sealed_secrets(bytes);
         let file = OldFile {
+            id: id.to_owned(),
             digest: Sha256::digest(bytes).into(),
             holds_sealed: !spelled.is_empty()
                 || documents
@@ -252,6 +255,17 @@ impl Baseline {
         let now = self.history.submodules(&self.history.index()?)?;
         let now = now.get(path);
         Ok(now.is_some() && now != self.submodules.get(path))
+    }
+
+    /// Files that differ from the revision and that a sparse checkout leaves out.
+    pub fn left_out(&self) -> Result<Vec<PathBuf>> {
+        let out = self.history.left_out()?.into_iter();
+        let is_same =
+            |(path, id): &(PathBuf, String)| self.files.get(path).is_some_and(|old| old.id == *id);
+        Ok(out
+            .filter(|file| !is_same(file))
+            .map(|(path, _)| path)
+            .collect())
     }
 
     /// Those of these files that Git changes by a program before it stores them.

@@ -38,6 +38,12 @@ impl Elsewhere<'_> {
         for path in self.base.work_tree()? {
             self.entry(&path)?;
         }
+        for name in self.base.left_out()? {
+            if self.root.join(&name).symlink_metadata().is_err() {
+                let detail = "the file changed, and this sparse checkout does not have it";
+                self.find(name, "Unreadable", detail);
+            }
+        }
         let changed = std::mem::take(&mut self.changed);
         let changed: Vec<&Path> = changed.iter().map(PathBuf::as_path).collect();
         for path in self.base.filtered(&changed)? {
