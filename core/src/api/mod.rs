@@ -1,7 +1,8 @@
-//! The custom resources of the group `sealkit.dev`, one file each, their CRDs, and the [`rules`]
-//! for SealedSecrets.
+//! The custom resources of the group `sealkit.dev`, one file each, those of [`external`], their
+//! CRDs, and the [`rules`] for SealedSecrets.
 
 mod conditions;
+pub mod external;
 pub mod identity;
 pub mod readiness;
 mod rewrap_request;
@@ -26,7 +27,7 @@ pub use sealed_secret::{
 };
 pub use sealing_key::{Algorithm, KeyState, SealingKey, SealingKeySpec, SealingKeyStatus};
 
-/// API group of all our resources.
+/// API group of our own resources.
 pub const GROUP: &str = "sealkit.dev";
 /// The served version.
 pub const VERSION: &str = "v1beta1";
@@ -48,6 +49,7 @@ pub const OWN_PREFIX: &str = "sealkit.dev/";
 pub fn custom_resource_definitions() -> Vec<CustomResourceDefinition> {
     let mut crds = vec![SealedSecret::crd(), SealingKey::crd(), RewrapRequest::crd()];
     crds.iter_mut().for_each(default_status);
+    crds.extend(external::custom_resource_definitions());
     crds
 }
 
