@@ -6,6 +6,8 @@ CARGO ?= cargo
 STAGE = @tests/stage "$(1)" $(2)
 # The Go modules that the interop tests run, by their names in the rig's cache.
 INTEROP = $(foreach module,$(notdir $(wildcard tests/interop/go/*)),--tools interop-$(module)=tests/interop/go/$(module))
+# Servers of the rig beside the control plane.
+SERVERS = --tools openbao=tests/rig/openbao
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,7 +22,7 @@ record: ## record a real session for the README, write docs/demo.svg
 
 test: ## everything that CI checks
 	$(call STAGE,format,$(CARGO) fmt --all --check)
-	$(call STAGE,build,tests/build $(INTEROP) --workspace --bins)
+	$(call STAGE,build,tests/build $(INTEROP) $(SERVERS) --workspace --bins)
 	$(call STAGE,clippy,$(CARGO) clippy --locked --workspace --all-targets -- -D warnings)
 	$(call STAGE,generated files,tests/generated --check)
 	$(call STAGE,licences and bans,tests/deny)

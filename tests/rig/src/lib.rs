@@ -15,6 +15,9 @@
 //! `tests/rig/k8s` into a cache outside the tree; see [`Assets`]. Other servers and tools join the
 //! same way: [`go_tools`], [`python_venv`], [`node_script`], [`Process`], [`free_port`].
 //!
+//! [`OpenBao`] is a real server of secrets; a [`Proxy`] before it, or before any other server that
+//! speaks plain HTTP, injects faults.
+//!
 //! Where util-linux's `setpriv` exists, the kernel kills every process as soon as the test process
 //! is gone, however it ended. Elsewhere only `Drop` does.
 #![forbid(unsafe_code)]
@@ -28,8 +31,10 @@ mod error;
 mod kept;
 mod kubeconfig;
 mod memory;
+mod openbao;
 mod ports;
 mod process;
+mod proxy;
 mod run_dir;
 mod servers;
 mod tools;
@@ -39,6 +44,8 @@ pub use control_plane::{ControlPlane, Options};
 pub use error::RigError;
 pub use kept::{running_kubeconfig, stop_kept};
 pub use memory::MemoryLimit;
+pub use openbao::{BaoAnswer, BaoCall, BaoClient, OpenBao};
 pub use ports::free_port;
 pub use process::Process;
+pub use proxy::{Fault, Proxy};
 pub use tools::{go_tools, node_script, python_venv};

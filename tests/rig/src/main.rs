@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use sealkit_rig::{Assets, ControlPlane, Options, RigError, running_kubeconfig, stop_kept};
+use sealkit_rig::{
+    Assets, ControlPlane, Options, RigError, go_tools, python_venv, running_kubeconfig, stop_kept,
+};
 
 /// Runs a local Kubernetes control plane (no containers, no kubelet)
 #[derive(Parser)]
@@ -33,11 +35,12 @@ enum Action {
     Assets,
     /// Print the path of kubectl, building it if needed
     KubectlPath,
-    /// Build the control plane and further Go modules, unless they are in the cache
+    /// Build the control plane and further tools, unless they are in the cache
     Tools {
-        /// Name in the cache and folder of a Go module
+        /// Label, and folder of a Go module or of a requirements.txt with Python packages; the
+        /// label names a Go module in the cache
         #[arg(value_name = "LABEL=FOLDER")]
-        modules: Vec<String>,
+        tools: Vec<String>,
     },
 }
 
@@ -53,7 +56,7 @@ fn main() -> ExitCode {
         Action::KubectlPath => {
             Assets::find_or_build().map(|assets| println!("{}", assets.kubectl.display()))
         }
-        Action::Tools { modules } => tools(&modules),
+        Action::Tools { tools } => install(&tools),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -64,13 +67,19 @@ fn main() -> ExitCode {
     }
 }
 
-fn tools(modules: &[String]) -> Result<(), RigError> {
+fn install(tools: &[String]) -> Result<(), RigError> {
     Assets::find_or_build()?;
-    for module in modules {
-        let (label, folder) = module.split_once('=').ok_or_else(|| {
-            RigError::Setup(format!("{module}: must be a label, =, and a folder"))
-        })?;
-        sealkit_rig::go_tools(Path::new(folder), label)?;
+    for tool in tools {
+        let (label, folder) = tool
+            .split_once('=')
+            .ok_or_else(|| RigError::Setup(format!("{tool}: must be a label, =, and a folder")))?;
+        let folder = Path::new(folder);
+        let requirements = folder.join("requirements.txt");
+        if requirements.is_file() {
+            python_venv(&requirements)?;
+        } else {
+            go_tools(folder, label)?;
+        }
     }
     Ok(())
 }
