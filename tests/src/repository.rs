@@ -126,6 +126,12 @@ impl Repository {
     pub fn spread(plane: &Plane, namespaces: &[&str], objects: usize) -> Self {
         plane.newest_key();
         let repository = Self::new(plane, 0);
+        // Its objects have all scopes.
+        let config = repository.path(".sealkit.yaml");
+        let text = fs::read_to_string(&config).unwrap();
+        let wide = text.replace("scope: strict", "scope: cluster-wide");
+        assert_ne!(wide, text);
+        fs::write(&config, wide).unwrap();
         for (index, namespace) in namespaces.iter().enumerate() {
             for object in 0..objects {
                 let scope = ["strict", "namespace-wide"][object % 2];

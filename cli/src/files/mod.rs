@@ -20,6 +20,24 @@ const TEMPORARY_RANDOM: usize = 16;
 /// Bytes that a key file or a config may have.
 pub(crate) const SMALL_FILE: usize = 1024 * 1024;
 
+/// Does a file belong to the person who runs this program, or to the administrator? Others may
+/// change theirs at any time.
+#[cfg(unix)]
+pub(crate) fn has_trusted_owner(path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let me = rustix::process::geteuid();
+    // As for Git, `sudo` works on what its caller owns.
+    let caller = std::env::var("SUDO_UID").ok().filter(|_| me.is_root());
+    let caller = caller.and_then(|uid| uid.parse().ok());
+    let owner = path.metadata().map(|metadata| metadata.uid());
+    owner.is_ok_and(|owner| owner == 0 || owner == me.as_raw() || Some(owner) == caller)
+}
+
+#[cfg(not(unix))]
+pub(crate) fn has_trusted_owner(_: &Path) -> bool {
+    true
+}
+
 /// Reads a file that may hold plaintext.
 pub(crate) fn read(path: &Path, limit: usize) -> Result<Zeroizing<Vec<u8>>> {
     let fail = |error: io::Error| reading(&error).on(shown(path));

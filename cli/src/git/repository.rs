@@ -174,12 +174,6 @@ fn refused(folder: &Path, said: &str) -> CommandError {
     )
 }
 
-/// The root of the repository around a folder whose [`Location`] was found, so that Git accepted it.
-pub(crate) fn root_of(start: &Path) -> Option<PathBuf> {
-    let repository = Repository::around(start).ok()?;
-    repository.map(|repository| repository.root)
-}
-
 /// The error when a repository is required.
 pub(crate) fn no_repository() -> CommandError {
     CommandError::input("not a Git repository").hint("create one first: `git init`")

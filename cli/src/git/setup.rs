@@ -25,14 +25,16 @@ exec seal verify --staged
 /// The command that a foreign hook has to run.
 const CHECK: &str = "seal verify --staged";
 
+/// Git's command for a merge. Names of files may begin with a dash.
+pub(crate) const MERGE_DRIVER: &str = "seal merge-driver -- %O %A %B %P";
+
 /// Sets Git up for this clone, and `.gitattributes` for everybody.
 pub(crate) fn install(terminal: Terminal) -> Result<()> {
     let here = std::env::current_dir().map_err(|_| CommandError::input("no working directory"))?;
     let root = Repository::required(&here)?.root;
     for (name, value) in [
         ("merge.sealkit.name", "key-wise merge of SealedSecrets"),
-        // Names of files may begin with a dash.
-        ("merge.sealkit.driver", "seal merge-driver -- %O %A %B %P"),
+        ("merge.sealkit.driver", MERGE_DRIVER),
         ("diff.sealkit.textconv", "seal textconv --"),
         // A cache in the repository would be written by everybody.
         ("diff.sealkit.cachetextconv", "false"),

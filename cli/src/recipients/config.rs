@@ -81,11 +81,18 @@ impl Config {
     pub fn find(place: &Location) -> Result<Option<Self>> {
         let folder = place.real.parent().unwrap_or(&place.real);
         let Some(root) = &place.root else {
-            return if folder.join(FILE_NAME).exists() {
-                Self::load(folder).map(Some)
-            } else {
-                Ok(None)
-            };
+            let file = folder.join(FILE_NAME);
+            if !file.exists() {
+                return Ok(None);
+            }
+            if !files::has_trusted_owner(&file) {
+                return Err(CommandError::input(
+                    "this config is outside a Git repository, and somebody else owns it",
+                )
+                .on(shown(&file))
+                .hint("it chooses recipients: work in a folder of your own, or in a repository"));
+            }
+            return Self::load(folder).map(Some);
         };
         let nested = folder
             .ancestors()

@@ -10,7 +10,7 @@ use sealkit_core::keys::{Identity, KeyType, Recipient};
 use crate::cluster::Cluster;
 use crate::error::{CommandError, Result};
 use crate::files::{self, Access};
-use crate::git::repository::{Location, no_repository, root_of};
+use crate::git::repository::{Location, no_repository};
 use crate::git::setup;
 use crate::identities::{ask, encrypt, key_file, write_key_file};
 use crate::recipients::config::{Config, FILE_NAME};
@@ -68,7 +68,7 @@ pub(super) fn run(args: &InitArgs, session: Session<'_>) -> Result<()> {
     let terminal = session.terminal;
     let here = Location::of(Path::new("-"))?;
     let folder = here.real.parent().unwrap_or(&here.real).to_owned();
-    let repository = root_of(&folder);
+    let repository = here.root.clone();
     if args.git && repository.is_none() {
         return Err(no_repository());
     }

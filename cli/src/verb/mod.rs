@@ -102,7 +102,7 @@ enum Command {
     #[command(subcommand)]
     Git(GitCommand),
     /// Merge three versions of a file; Git runs this
-    #[command(after_help = "Example, in Git's configuration:\n  seal merge-driver %O %A %B %P")]
+    #[command(after_help = "Example, in Git's configuration:\n  seal merge-driver -- %O %A %B %P")]
     MergeDriver(MergeDriverArgs),
     /// Print a file as `git diff` shows it; Git runs this
     #[command(after_help = "Example:\n  seal textconv db.sealed.yaml")]

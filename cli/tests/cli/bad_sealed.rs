@@ -56,7 +56,10 @@ fn bad_sealed_files_are_refused() {
             "ageFile is not canonical base64",
         ),
         (
-            good.replace(&format!("\"{id}\":"), "\"dkygiqm6nibo27suvpmyknuwvetd3o33\":"),
+            good.replace(
+                &format!("\"{id}\":"),
+                "\"dkygiqm6nibo27suvpmyknuwvetd3o33\":",
+            ),
             "which is missing",
         ),
         (

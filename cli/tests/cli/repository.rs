@@ -165,3 +165,16 @@ fn the_environment_names_a_repository_and_no_other() {
         other.fingerprint(".sealkit/a.pub")
     );
 }
+
+/// Where everybody may write, such as `/tmp`.
+#[test]
+fn a_config_of_somebody_else_outside_a_repository_is_refused() {
+    let desk = Desk::new();
+    desk.write(".sealkit/a.pub", &desk.read("key.pub"));
+    desk.write(".sealkit.yaml", CONFIG);
+    desk.pipe(&["-w", "mine.yaml"], SECRET).done();
+    // Only the administrator can give files away.
+    if std::os::unix::fs::chown(desk.path(".sealkit.yaml"), Some(12345), None).is_ok() {
+        desk.refused(&["-w", "x.yaml"], SECRET, 3, "somebody else owns it");
+    }
+}

@@ -12,7 +12,7 @@ use crate::files;
 use crate::files::tree::{Found, Tree};
 use crate::git::command::git;
 use crate::git::repository::Location;
-use crate::git::setup::hook;
+use crate::git::setup::{MERGE_DRIVER, hook};
 use crate::recipients::config::{Config, FILE_NAME};
 use crate::recipients::wanted::Wanted;
 use crate::terminal::{quoted, shown};
@@ -105,11 +105,11 @@ fn drivers(report: &mut Report, root: &Path) {
     let driver = git(root, &["config", "--get", "merge.sealkit.driver"]);
     let attributes = files::read_text(&root.join(".gitattributes"), files::SMALL_FILE);
     let named = attributes.is_ok_and(|text| text.contains("merge=sealkit"));
-    let detail = || "this clone has no merge driver for SealedSecrets".to_owned();
+    let detail = || "this clone has no merge driver for SealedSecrets, or an old one".to_owned();
     let mend = ["seal git install".to_owned()];
     report.check(
         PLACE,
-        matches!(driver, Some((0, _))) && named,
+        matches!(driver, Some((0, text)) if text.trim() == MERGE_DRIVER) && named,
         "NoMergeDriver",
         detail,
         &mend,
