@@ -1,10 +1,18 @@
 //! Tests of the CRDs.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
+
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::JSONSchemaProps;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::manifest::to_yaml;
+use crate::manifest::{read_documents, to_yaml};
+
+/// Manifests that set every field together. The end-to-end tests apply them.
+const EXAMPLES: &[u8] = include_bytes!("examples.yaml");
 
 /// Every schema as JSON, with the name of its CRD and version.
 fn schemas() -> Vec<(String, Value)> {
@@ -32,6 +40,172 @@ fn walk(path: &str, in_items: bool, schema: &Value, visit: &mut impl FnMut(&str,
     if schema["items"].is_object() {
         walk(&format!("{path}[]"), true, &schema["items"], visit);
     }
+}
+
+/// The specs of the examples, with the names of their CRD and version.
+fn specs() -> Vec<(String, Value)> {
+    let documents = read_documents(EXAMPLES).unwrap().into_iter();
+    let spec = |object: Value| {
+        let version = object["apiVersion"].as_str().unwrap().rsplit('/').next();
+        let name = format!("{} {}", object["kind"].as_str().unwrap(), version.unwrap());
+        (name, object["spec"].clone())
+    };
+    documents.map(|document| spec(document.object)).collect()
+}
+
+/// The value after a Rust type has read and written it.
+fn round_trip<T: DeserializeOwned + Serialize + PartialEq + Debug>(value: &Value) -> Value {
+    let read: T = serde_json::from_value(value.clone()).unwrap();
+    let written = serde_json::to_value(&read).unwrap();
+    assert_eq!(serde_json::from_value::<T>(written.clone()).unwrap(), read);
+    written
+}
+
+/// The fields of a value that another one lacks or has otherwise.
+fn lost(path: &str, value: &Value, other: &Value) -> Vec<String> {
+    match value {
+        Value::Object(fields) => fields
+            .iter()
+            .flat_map(|(name, field)| lost(&format!("{path}.{name}"), field, &other[name]))
+            .collect(),
+        Value::Array(items) => (0..items.len())
+            .flat_map(|index| lost(&format!("{path}[{index}]"), &items[index], &other[index]))
+            .collect(),
+        leaf if leaf == other => Vec::new(),
+        leaf => vec![format!("{path}: {leaf}")],
+    }
+}
+
+/// The places of a schema that a value sets.
+fn set(path: &str, schema: &Value, value: &Value, places: &mut BTreeSet<String>) {
+    places.insert(path.to_owned());
+    for (name, field) in value.as_object().into_iter().flatten() {
+        let property = &schema["properties"][name];
+        if property.is_object() {
+            set(&format!("{path}.{name}"), property, field, places);
+        } else {
+            set(
+                &format!("{path}.*"),
+                &schema["additionalProperties"],
+                field,
+                places,
+            );
+        }
+    }
+    for item in value.as_array().into_iter().flatten() {
+        set(&format!("{path}[]"), &schema["items"], item, places);
+    }
+}
+
+#[test]
+fn the_examples_set_every_field() {
+    let mut places = BTreeSet::new();
+    let schemas: BTreeMap<_, _> = schemas().into_iter().collect();
+    for (name, spec) in specs() {
+        // Both kinds of stores have the same fields.
+        let kind = name.replace("Cluster", "").replace("v1beta1", "v1");
+        set(
+            &kind,
+            &schemas[&kind]["properties"]["spec"],
+            &spec,
+            &mut places,
+        );
+    }
+    for kind in ["ExternalSecret v1", "SecretStore v1"] {
+        let spec = &schemas[kind]["properties"]["spec"];
+        let mut missing = Vec::new();
+        walk(kind, false, spec, &mut |path, _, _| {
+            // References are the same type everywhere: once is enough.
+            let of_reference = ["namespace", "audiences", "audiences[]", "key"]
+                .iter()
+                .find(|field| path.ends_with(&format!(".{field}")));
+            let is_set = of_reference.map_or(places.contains(path), |field| {
+                places
+                    .iter()
+                    .any(|place| place.ends_with(&format!(".{field}")))
+            });
+            missing.extend((!is_set).then(|| path.to_owned()));
+        });
+        assert_eq!(missing, Vec::<String>::new());
+    }
+}
+
+#[test]
+fn a_manifest_loses_nothing() {
+    for (name, spec) in specs() {
+        let written = match name.split(' ').next().unwrap() {
+            "ExternalSecret" => round_trip::<ExternalSecretSpec>(&spec),
+            "SecretStore" => round_trip::<SecretStoreSpec>(&spec),
+            _ => round_trip::<ClusterSecretStoreSpec>(&spec),
+        };
+        // Words that are not written because they are what an absent field means.
+        let silent = ["None", "Default", "Ignore", "SecretStore", "Values"];
+        let mut lost = lost(&name, &spec, &written);
+        lost.retain(|field| {
+            !silent
+                .iter()
+                .any(|word| field.ends_with(&format!(": \"{word}\"")))
+        });
+        assert_eq!(lost, Vec::<String>::new());
+    }
+}
+
+#[test]
+fn an_absent_field_is_what_the_schema_says() {
+    let spec: ExternalSecretSpec = serde_json::from_value(json!({})).unwrap();
+    assert_eq!(spec, ExternalSecretSpec::default());
+    assert_eq!(spec.refresh_interval, "1h0m0s");
+    assert_eq!(spec.target.creation_policy.name(), "Owner");
+    assert_eq!(spec.secret_store_ref.kind.name(), "SecretStore");
+}
+
+#[test]
+fn a_store_has_exactly_one_provider() {
+    let choice = |provider: Value| -> Option<String> {
+        let provider: Provider = serde_json::from_value(provider).unwrap();
+        provider.choice().map(|choice| format!("{choice:?}"))
+    };
+    assert_eq!(choice(json!({})), None);
+    assert_eq!(
+        choice(json!({"azurekv": {}})).unwrap(),
+        "Unserved(\"azurekv\")"
+    );
+    assert_eq!(choice(json!({"azurekv": {}, "fake": {"data": []}})), None);
+    let fake = json!({"fake": {"data": [{"key": "a", "value": "hidden"}]}});
+    let shown = choice(fake).unwrap();
+    assert!(
+        shown.starts_with("Fake(") && !shown.contains("hidden"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn a_status_of_external_secrets_is_read() {
+    let status: ExternalSecretStatus = serde_json::from_value(json!({
+        "refreshTime": "2026-01-02T03:04:05Z",
+        "syncedResourceVersion": "1-abc",
+        "binding": {"name": "database"},
+        "conditions": [
+            {"type": "Ready", "status": "True", "reason": "SecretSynced", "message": "secret synced",
+             "lastTransitionTime": "2026-01-02T03:04:05Z"},
+            {"type": "Deleted", "status": "False"},
+        ],
+        "unknown": 1,
+    }))
+    .unwrap();
+    assert_eq!(
+        status.refresh_time.unwrap().to_string(),
+        "2026-01-02T03:04:05Z"
+    );
+    assert_eq!(
+        status.conditions.len(),
+        1,
+        "without the one that lacks fields"
+    );
+    let never = json!({"refreshTime": null, "conditions": null});
+    let never: ExternalSecretStatus = serde_json::from_value(never).unwrap();
+    assert_eq!(never, ExternalSecretStatus::default());
+    assert_eq!(serde_json::to_value(never).unwrap(), json!({}));
 }
 
 #[test]
