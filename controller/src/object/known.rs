@@ -7,7 +7,10 @@ use tokio::time::Instant;
 
 use super::Version;
 use super::raw::{Asked, Raw};
+use crate::queue::pause;
 
+/// Corrections of drift in quick succession that need no pause.
+const HEALS_AT_ONCE: u32 = 5;
 /// Drift that comes back within this time is caused by another writer.
 const HEALS_TOGETHER: Duration = Duration::from_secs(10);
 
@@ -102,6 +105,15 @@ impl<T> Known<T> {
         self.handled = None;
         self.failures = self.failures.saturating_add(1);
         self.failures
+    }
+
+    /// How long drift waits for its correction: not at all, but two writers that both persist must
+    /// not overload the API server.
+    pub fn heals_after(&self) -> Duration {
+        match self.heals.checked_sub(HEALS_AT_ONCE) {
+            None => Duration::ZERO,
+            Some(more) => pause(more + 1),
+        }
     }
 
     /// Counts a correction of drift. Drift that returns within seconds is caused by another writer.

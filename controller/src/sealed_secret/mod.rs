@@ -8,7 +8,6 @@ mod state;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
@@ -24,7 +23,7 @@ use tokio::time::Instant;
 use crate::keys::{KeyUsers, Users};
 use crate::kubernetes::{ApiFailure, within};
 use crate::object::{Key, Namespaces, Raw, Version, Waiting, WaitingRoom, api};
-use crate::queue::{Lane, Queue, Turns, Work, pause};
+use crate::queue::{Lane, Queue, Turns, Work};
 use crate::reconciler::{Context, Reconciler, Retry};
 use crate::secret::{SecretListener, SecretWatch, Secrets};
 use crate::telemetry::{KindReady, Metrics};
@@ -43,9 +42,6 @@ const SMALL: usize = 256 * 1024;
 /// Renders at once, half of them of one namespace: its author can make each need all the memory that
 /// a render may have, and a quarter of a second.
 const RENDERS: usize = 2;
-
-/// Corrections of drift in quick succession that need no pause.
-const HEALS_AT_ONCE: u32 = 5;
 
 const KIND: &str = "SealedSecret";
 
@@ -327,18 +323,12 @@ impl KeyUsers for SealedSecrets {
 
 impl SecretListener for SealedSecrets {
     fn secret_changed(&self, key: &Key, current: Option<&Version>) {
-        let heals = {
+        let wait = {
             let known = self.known();
             let drifted = |known: &&Known| known.drifted(current);
-            known.get(key).filter(drifted).map(|known| known.heals)
+            known.get(key).filter(drifted).map(Known::heals_after)
         };
-        if let Some(heals) = heals {
-            // Drift is corrected at once, but two writers that both persist must not overload the
-            // API server.
-            let wait = match heals.checked_sub(HEALS_AT_ONCE) {
-                None => Duration::ZERO,
-                Some(more) => pause(more + 1),
-            };
+        if let Some(wait) = wait {
             let due = Instant::now() + wait;
             self.queue.push(key.clone(), Lane::Fresh, due, None);
         }

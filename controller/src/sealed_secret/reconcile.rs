@@ -20,12 +20,9 @@ use crate::keys::Keys;
 use crate::kubernetes::{ApiFailure, within};
 use crate::object::{Asked, Key, SEALED_SECRET, Spec, Version, Waiting};
 use crate::queue::{LONGEST_PAUSE, Lane, Place, Work, pause};
-use crate::secret::{Before, Consent, Desired, Op, Ownership, Revision, WriteError};
+use crate::secret::{Before, Consent, Desired, Op, Ownership, Revision};
 use crate::status::{self, Outcome};
 use crate::telemetry::{EventKind, KindOp, ReasonLabel, kind_label};
-
-/// Longest pause between two reads of a Secret that somebody else has to create.
-const MISSING_PAUSE: Duration = Duration::from_secs(15);
 
 /// The result of one reconcile.
 struct Done {
@@ -186,7 +183,7 @@ impl SealedSecrets {
                 }
             }
             Err(error) => {
-                let (outcome, retry) = not_written(error);
+                let (outcome, retry) = error.outcome();
                 Done::without(outcome, Some(by), Some(retry))
             }
         }
@@ -535,36 +532,6 @@ fn recorded(
     })
 }
 
-/// The outcome for an object whose Secret was not written, and the longest pause until the next
-/// try.
-fn not_written(error: WriteError) -> (Outcome, Duration) {
-    match error {
-        // A Secret without our label is not watched, so nothing else triggers a retry.
-        WriteError::Conflict(why) => (Outcome::Stalled(Reason::TargetConflict, why), LONGEST_PAUSE),
-        // Nor does a Secret that does not exist.
-        WriteError::Missing => {
-            let message = "no Secret of this name exists to merge into".to_owned();
-            (Outcome::Retrying(Reason::NotFound, message), MISSING_PAUSE)
-        }
-        WriteError::TooLarge(why) => {
-            let message = format!("the Secret would be too large: {why}");
-            let outcome = Outcome::Stalled(Reason::TargetWriteFailed, message);
-            (outcome, LONGEST_PAUSE)
-        }
-        WriteError::Api(failure) => (write_failure(&failure), LONGEST_PAUSE),
-    }
-}
-
-fn write_failure(failure: &ApiFailure) -> Outcome {
-    let message = format!("could not write the Secret: {failure}");
-    match failure.code() {
-        403 => Outcome::Retrying(Reason::AccessDenied, message),
-        // 400 and 422: the API server will never accept it.
-        400 | 422 => Outcome::Stalled(Reason::TargetWriteFailed, message),
-        _ => Outcome::Retrying(Reason::TargetWriteFailed, message),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use sealkit_core::keys::{Identity, KeyType};
@@ -612,24 +579,5 @@ mod tests {
             12,
             "rendered under the same key"
         );
-    }
-
-    #[test]
-    fn refusals_by_the_server_have_different_outcomes() {
-        let status = |code| ApiFailure::Status {
-            code,
-            reason: "x".into(),
-            fields: vec![],
-        };
-        assert!(matches!(
-            write_failure(&status(403)),
-            Outcome::Retrying(Reason::AccessDenied, _)
-        ));
-        assert!(matches!(write_failure(&status(422)), Outcome::Stalled(..)));
-        assert!(matches!(write_failure(&status(500)), Outcome::Retrying(..)));
-        assert!(matches!(
-            write_failure(&ApiFailure::Unreachable),
-            Outcome::Retrying(..)
-        ));
     }
 }

@@ -12,14 +12,18 @@ mod size;
 mod watch;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, Preconditions};
 use kube::{Api, Client};
+use sealkit_core::api::Reason;
 use sealkit_core::manifest;
 
 use crate::kubernetes::{self, ApiFailure};
 use crate::object::Version;
+use crate::queue::LONGEST_PAUSE;
+use crate::status::Outcome;
 
 pub use desired::{Consent, Desired, MANAGED_LABEL, Ownership, Revision};
 pub use freeze::Freeze;
@@ -71,6 +75,40 @@ pub enum WriteError {
 impl From<ApiFailure> for WriteError {
     fn from(failure: ApiFailure) -> Self {
         Self::Api(failure)
+    }
+}
+
+/// Longest pause between two reads of a Secret that somebody else has to create.
+const MISSING_PAUSE: Duration = Duration::from_secs(15);
+
+impl WriteError {
+    /// What it means for the source, and the longest pause until it is tried again.
+    pub fn outcome(self) -> (Outcome, Duration) {
+        match self {
+            // A Secret without our label is not watched, so nothing else triggers a retry.
+            Self::Conflict(why) => (Outcome::Stalled(Reason::TargetConflict, why), LONGEST_PAUSE),
+            // Nor does a Secret that does not exist.
+            Self::Missing => {
+                let message = "no Secret of this name exists to merge into".to_owned();
+                (Outcome::Retrying(Reason::NotFound, message), MISSING_PAUSE)
+            }
+            Self::TooLarge(why) => {
+                let message = format!("the Secret would be too large: {why}");
+                let outcome = Outcome::Stalled(Reason::TargetWriteFailed, message);
+                (outcome, LONGEST_PAUSE)
+            }
+            Self::Api(failure) => (write_failure(&failure), LONGEST_PAUSE),
+        }
+    }
+}
+
+fn write_failure(failure: &ApiFailure) -> Outcome {
+    let message = format!("could not write the Secret: {failure}");
+    match failure.code() {
+        403 => Outcome::Retrying(Reason::AccessDenied, message),
+        // 400 and 422: the API server will never accept it.
+        400 | 422 => Outcome::Stalled(Reason::TargetWriteFailed, message),
+        _ => Outcome::Retrying(Reason::TargetWriteFailed, message),
     }
 }
 
@@ -276,5 +314,29 @@ fn outdated() -> ApiFailure {
         code: 409,
         reason: "Conflict".to_owned(),
         fields: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_by_the_server_have_different_outcomes() {
+        let status = |code| ApiFailure::Status {
+            code,
+            reason: "x".into(),
+            fields: vec![],
+        };
+        assert!(matches!(
+            write_failure(&status(403)),
+            Outcome::Retrying(Reason::AccessDenied, _)
+        ));
+        assert!(matches!(write_failure(&status(422)), Outcome::Stalled(..)));
+        assert!(matches!(write_failure(&status(500)), Outcome::Retrying(..)));
+        assert!(matches!(
+            write_failure(&ApiFailure::Unreachable),
+            Outcome::Retrying(..)
+        ));
     }
 }
