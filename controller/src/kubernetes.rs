@@ -11,6 +11,8 @@ use sealkit_core::api::METADATA_ONLY;
 use serde_json::Value;
 use zeroize::Zeroize;
 
+use crate::object::Kind;
+
 /// kubectl's copy of the manifest that it applied.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
@@ -149,6 +151,28 @@ pub async fn read_whole(client: &Client, path: &str) -> Result<Option<Value>, Ap
         Ok(object) => Ok(Some(object)),
         Err(ApiFailure::Status { code: 404, .. }) => Ok(None),
         Err(failure) => Err(failure),
+    }
+}
+
+/// Does the API server have this kind? Asks until it answers.
+pub async fn is_served(client: &Client, kind: Kind) -> bool {
+    let path = format!("/apis/{}/{}", kind.group, kind.version);
+    loop {
+        let request = Request::get(&path).body(Vec::new());
+        let Ok(request) = request else {
+            return false;
+        };
+        match within(client.request::<Value>(request)).await {
+            Ok(list) => {
+                let resources = list["resources"].as_array().map(Vec::as_slice);
+                let mut names = resources.unwrap_or_default().iter().map(|one| &one["name"]);
+                return names.any(|name| name == kind.plural);
+            }
+            Err(ApiFailure::Status {
+                code: 403 | 404, ..
+            }) => return false,
+            Err(_) => tokio::time::sleep(Duration::from_secs(1)).await,
+        }
     }
 }
 

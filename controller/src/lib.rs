@@ -9,6 +9,7 @@
 //! their own), [`status`] (the only
 //! place that writes statuses) and [`telemetry`] (logs, metrics, events, health).
 
+mod external_secret;
 mod in_hand;
 mod keys;
 mod kubernetes;
@@ -22,6 +23,7 @@ mod sealed_secret;
 mod secret;
 pub mod settings;
 pub mod status;
+mod store;
 pub mod telemetry;
 mod watch;
 

@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::external_secret::{self, ExternalSecrets};
 use crate::in_hand::InHand;
 use crate::keys::{KeyReconciler, KeyUsers, KeysReceiver, Leading, NAME as KEYS};
 use crate::object::served;
@@ -214,12 +215,22 @@ impl Replica {
         let sealed_secrets = SealedSecrets::new(
             context.clone(),
             settings.concurrency,
-            secrets,
+            secrets.clone(),
             secret_watch.clone(),
         );
         // One line for each kind.
-        let reconcilers: Vec<Arc<dyn Part>> =
+        let mut reconcilers: Vec<Arc<dyn Part>> =
             vec![sealed_secrets.clone(), RewrapRequests::new(context.clone())];
+        if settings.external_secrets && external_secret::are_served(client).await {
+            let at_once = settings.concurrency;
+            let watch = secret_watch.clone();
+            reconcilers.push(ExternalSecrets::new(
+                context.clone(),
+                at_once,
+                secrets,
+                watch,
+            ));
+        }
         self.scrape(&reconcilers, keys);
         // Not ready again until the objects are listed.
         metrics.leader.set(1);

@@ -76,6 +76,16 @@ pub struct Settings {
     #[arg(long, env = "SEALKIT_WATCH_NAMESPACES", value_delimiter = ',')]
     pub watch_namespaces: Vec<String>,
 
+    /// Serve ExternalSecrets, where the cluster has that kind. Set it to false while another
+    /// controller serves them.
+    #[arg(
+        long,
+        env = "SEALKIT_EXTERNAL_SECRETS",
+        default_value_t = true,
+        action = clap::ArgAction::Set
+    )]
+    pub external_secrets: bool,
+
     /// Folder, kept when the container restarts, for a note of what the controller works on: an
     /// object over which it died waits until others are served.
     #[arg(long, env = "SEALKIT_STATE_DIR")]

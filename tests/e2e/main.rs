@@ -7,6 +7,7 @@ mod conflict;
 mod crash;
 mod deploy;
 mod drift;
+mod external;
 mod external_schema;
 mod fairness;
 mod flood;

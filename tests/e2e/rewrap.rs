@@ -287,8 +287,7 @@ fn a_status_that_was_planted_before_the_answer_is_replaced() {
     let _controller = plane.leading_controller();
     wait_until("the answer", || {
         let status = &shop.api.get(&path).unwrap()["status"];
-        status["envelopes"][&id]["ageFile"] != "planted"
-            && status["envelopes"]["another"].is_null()
+        status["envelopes"][&id]["ageFile"] != "planted" && status["envelopes"]["another"].is_null()
     });
     shop.api.delete(&path).unwrap();
 }

@@ -160,7 +160,7 @@ fn the_controller_may_do_what_its_manifest_says_and_no_more() {
         "escalate",
         "bind",
     ];
-    let granted: [(&str, &str, &[&str]); 19] = [
+    let granted: [(&str, &str, &[&str]); 24] = [
         (
             "sealedsecrets.sealkit.dev",
             "shop",
@@ -189,6 +189,27 @@ fn the_controller_may_do_what_its_manifest_says_and_no_more() {
             &["get", "list", "watch", "delete"],
         ),
         ("rewraprequests/status.sealkit.dev", "shop", &["update"]),
+        (
+            "externalsecrets.external-secrets.io",
+            "shop",
+            &["get", "list", "watch"],
+        ),
+        (
+            "externalsecrets/status.external-secrets.io",
+            "shop",
+            &["update"],
+        ),
+        (
+            "secretstores.external-secrets.io",
+            "shop",
+            &["get", "list", "watch"],
+        ),
+        (
+            "clustersecretstores.external-secrets.io",
+            "",
+            &["get", "list", "watch"],
+        ),
+        ("clustersecretstores/status.external-secrets.io", "", &[]),
         ("configmaps", "shop", &[]),
         // But for the one that is named.
         ("configmaps", SYSTEM, &[]),

@@ -133,6 +133,32 @@ pub fn conditions(
         .collect()
 }
 
+/// The conditions for an outcome as External Secrets has them: Ready keeps its reasons, so that what
+/// reads them goes on; ours stand on Reconciling or Stalled.
+pub fn external_conditions(
+    outcome: &Outcome,
+    generation: i64,
+    had_synced: bool,
+    previous: &[Condition],
+    now: Timestamp,
+) -> Vec<Condition> {
+    let mut all = conditions(outcome, generation, had_synced, previous, now);
+    all.retain(|condition| condition.type_ != ConditionType::Synced.name());
+    for condition in &mut all {
+        if condition.type_ == ConditionType::Ready.name() {
+            let reason = if outcome.is_ready() {
+                "SecretSynced"
+            } else {
+                "SecretSyncedError"
+            };
+            reason.clone_into(&mut condition.reason);
+        } else {
+            outcome.reason().name().clone_into(&mut condition.reason);
+        }
+    }
+    all
+}
+
 /// The condition of this type, if it exists.
 pub fn find(conditions: &[Condition], type_: ConditionType) -> Option<&Condition> {
     conditions

@@ -58,6 +58,14 @@ macro_rules! reasons {
 reasons! {
     /// The Secret is in sync with its SealedSecret.
     Opened,
+    /// The Secret has what its store holds.
+    Synced,
+    /// The store of an ExternalSecret does not exist, or may not be used from its namespace.
+    StoreNotReady,
+    /// The description of a store is at fault, or asks for what is not served.
+    InvalidProviderConfig,
+    /// The provider did not answer, or not with a secret.
+    ProviderError,
     /// Altered, moved or damaged.
     DecryptFailed,
     /// An envelope's hints are not the recipients that it is sealed to.
@@ -80,11 +88,11 @@ reasons! {
     TemplateFailed,
     /// A bug in the controller: its log has the place in the code. It retries.
     ProcessingFailed,
-    /// No Secret exists to merge into.
+    /// No Secret exists to merge into, or a store has no such value.
     NotFound,
     /// The resource says `suspend: true`.
     Suspended,
-    /// The controller lacks the right to write the Secret.
+    /// The controller lacks the right to write the Secret, or the store refuses to be read.
     AccessDenied,
     /// Drift was corrected.
     Healed,

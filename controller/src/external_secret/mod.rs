@@ -1,0 +1,393 @@
+//! ExternalSecrets: values of a store become a Secret, which follows the store at an interval.
+
+mod data;
+mod reconcile;
+mod schedule;
+mod stores;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use futures::StreamExt;
+use kube::Api;
+use kube::runtime::watcher::watcher;
+use sealkit_core::api::ConditionType;
+use sealkit_core::api::external::{ExternalSecret, FORCE_SYNC, StoreKind};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::kubernetes::{ApiFailure, is_served};
+use crate::object::{
+    Key, Kind, Known as KnownObject, Namespaces, News, Raw, Version, Waiting, WaitingRoom, api,
+};
+use crate::queue::{Lane, Queue, Work};
+use crate::reconciler::{Context, Reconciler, Retry};
+use crate::secret::{SecretListener, SecretWatch, Secrets};
+use crate::status;
+use crate::telemetry::{KindReady, Metrics};
+use crate::watch::{Change, changes, of_strangers};
+
+use stores::{ClusterSecretStoreObject, SecretStoreObject, StoreName, Stores, name_of};
+
+const KIND: &str = "ExternalSecret";
+/// ExternalSecrets, as External Secrets names them.
+const EXTERNAL_SECRET: Kind = Kind {
+    group: sealkit_core::api::external::GROUP,
+    version: sealkit_core::api::external::VERSION,
+    kind: KIND,
+    plural: "externalsecrets",
+};
+
+/// Bytes of objects that may be in memory while they wait for their turn or have it.
+const WAITING_BYTES: usize = 16 * 1024 * 1024;
+/// At a start, objects in sync are refreshed within this time.
+const START_WITHIN: Duration = Duration::from_secs(10);
+
+/// An ExternalSecret as a watch shows it.
+type ExternalSecretObject = Raw<ExternalSecret>;
+type Known = KnownObject<Refresh>;
+
+/// What is remembered about an ExternalSecret.
+#[derive(Clone, Debug, Default)]
+struct Refresh {
+    /// When it is refreshed next.
+    due: Option<Instant>,
+    /// Was a refresh asked for, that shares no earlier read?
+    forced: bool,
+    /// The annotation that asks for it, as it was last observed.
+    force_sync: Option<String>,
+    /// The store that it names first.
+    stores: Vec<StoreName>,
+    /// Name of its Secret.
+    target: Option<String>,
+    /// UID of the Secret that this process wrote for it.
+    owned: Option<String>,
+}
+
+/// Reconciles ExternalSecrets.
+pub struct ExternalSecrets {
+    context: Context,
+    at_once: usize,
+    queue: Queue<Key, Waiting<ExternalSecret>>,
+    waiting: WaitingRoom,
+    secrets: Secrets,
+    secret_watch: Arc<SecretWatch>,
+    stores: Stores,
+    known: Mutex<HashMap<Key, Known>>,
+    /// The objects by their Secrets.
+    by_secret: Mutex<HashMap<Key, Key>>,
+    /// How many of the watches have a complete first list.
+    listed: AtomicUsize,
+}
+
+impl ExternalSecrets {
+    /// A reconciler that has observed nothing yet.
+    pub fn new(
+        context: Context,
+        at_once: usize,
+        secrets: Secrets,
+        secret_watch: Arc<SecretWatch>,
+    ) -> Arc<Self> {
+        context.health.expect(KIND);
+        let this = Arc::new(Self {
+            at_once: at_once.max(1),
+            queue: Queue::new(at_once),
+            waiting: WaitingRoom::new(WAITING_BYTES),
+            secrets,
+            secret_watch,
+            stores: Stores::new(context.client.clone()),
+            known: Mutex::default(),
+            by_secret: Mutex::default(),
+            listed: AtomicUsize::new(0),
+            context,
+        });
+        let listener: Weak<dyn SecretListener> = Arc::<Self>::downgrade(&this);
+        this.secret_watch.add_listener(listener);
+        this
+    }
+
+    async fn watch_objects(self: Arc<Self>, namespaces: Namespaces) {
+        let Context {
+            client,
+            health,
+            metrics,
+            ..
+        } = &self.context;
+        let api: Api<ExternalSecretObject> = api(client, &namespaces);
+        let stream = watcher(api.clone(), of_strangers(client, &api).await);
+        let mut changes = changes(stream, KIND, namespaces, health.clone(), metrics);
+        let mut first = true;
+        while let Some(change) = changes.next().await {
+            match change {
+                Change::Seen(object) => self.object_changed(object),
+                Change::Gone(key) => self.object_gone(&key),
+                Change::Listed(list) => {
+                    let gone: Vec<Key> = {
+                        let known = self.known();
+                        let gone = known.keys().filter(|key| list.lacks(key));
+                        gone.cloned().collect()
+                    };
+                    gone.iter().for_each(|key| self.object_gone(key));
+                    self.list_complete(&mut first);
+                }
+            }
+        }
+    }
+
+    /// Watches the stores of one kind.
+    async fn watch_stores<S>(self: Arc<Self>, api: Api<S>, namespaces: Namespaces, kind: StoreKind)
+    where
+        S: StoreObject,
+    {
+        let Context {
+            client,
+            health,
+            metrics,
+            ..
+        } = &self.context;
+        let stream = watcher(api.clone(), of_strangers(client, &api).await);
+        let mut changes = changes(stream, kind.name(), namespaces, health.clone(), metrics);
+        let mut first = true;
+        while let Some(change) = changes.next().await {
+            match change {
+                Change::Seen(store) => {
+                    let name = name_of(kind, store.meta());
+                    let (uid, generation, spec) = store.observed();
+                    if self.stores.observe(name.clone(), uid, generation, spec) {
+                        self.store_changed(&name);
+                    }
+                }
+                Change::Gone(key) => self.store_gone(&StoreName::at(kind, key)),
+                Change::Listed(list) => {
+                    let lacks = |name: &StoreName| name.kind == kind && list.lacks(&name.key());
+                    for name in self.stores.missing_from(lacks) {
+                        self.store_gone(&name);
+                    }
+                    self.list_complete(&mut first);
+                }
+            }
+        }
+    }
+
+    fn list_complete(&self, first: &mut bool) {
+        if std::mem::take(first) {
+            let listed = 1 + self.listed.fetch_add(1, Ordering::Relaxed);
+            if listed == self.watches() {
+                self.context.health.ready(KIND);
+            }
+        }
+    }
+
+    /// Objects and stores of each served namespace; stores of the cluster.
+    fn watches(&self) -> usize {
+        2 * self.context.served.len() + usize::from(self.serves_cluster())
+    }
+
+    /// A controller that serves some namespaces only has no right on stores of the cluster.
+    fn serves_cluster(&self) -> bool {
+        self.context.served.contains(&Namespaces::All)
+    }
+
+    fn object_changed(&self, mut object: ExternalSecretObject) {
+        object.metadata.managed_fields = None;
+        let key = Key::of(&object.metadata);
+        let annotations = object.metadata.annotations.as_ref();
+        let force_sync = annotations.and_then(|all| all.get(FORCE_SYNC)).cloned();
+        let (lane, due) = {
+            let mut known = self.known();
+            let known = known.entry(key.clone()).or_default();
+            let news = known.observe(&object, recall);
+            let was_ready = news == News::New && known.ready;
+            if news != News::New && known.own.force_sync != force_sync {
+                known.own.forced = true;
+                known.recheck();
+            }
+            known.own.force_sync = force_sync;
+            let secret = known.own.target.as_ref();
+            let secret = secret.and_then(|name| self.secret_watch.current(&beside(&key, name)));
+            if !known.has_work(secret.as_ref()) {
+                return;
+            }
+            if was_ready {
+                // What it holds is not older than the last process.
+                let wait = schedule::next(START_WITHIN, &key, std::time::SystemTime::now());
+                (Lane::Background, Instant::now() + wait)
+            } else {
+                (Lane::Fresh, Instant::now())
+            }
+        };
+        let payload = self.waiting.enter(object);
+        self.queue.push(key, lane, due, payload);
+    }
+
+    fn object_gone(&self, key: &Key) {
+        let known = self.known().remove(key);
+        if let Some(target) = known.and_then(|known| known.own.target) {
+            lock(&self.by_secret).remove(&beside(key, &target));
+        }
+        self.queue.forget(key);
+    }
+
+    fn store_gone(&self, name: &StoreName) {
+        self.stores.gone(name);
+        self.store_changed(name);
+    }
+
+    /// Whoever uses the store looks at it again.
+    fn store_changed(&self, name: &StoreName) {
+        let users: Vec<Key> = {
+            let mut known = self.known();
+            let users = known
+                .iter_mut()
+                .filter(|(_, known)| known.own.stores.contains(name));
+            users
+                .map(|(key, known)| {
+                    known.recheck();
+                    key.clone()
+                })
+                .collect()
+        };
+        for key in users {
+            self.queue.push(key, Lane::Fresh, Instant::now(), None);
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<Key, Known>> {
+        lock(&self.known)
+    }
+}
+
+/// A store as a watch shows it.
+trait StoreObject:
+    kube::Resource<DynamicType = ()>
+    + Clone
+    + std::fmt::Debug
+    + Send
+    + serde::de::DeserializeOwned
+    + 'static
+{
+    /// UID, generation and spec.
+    fn observed(&self) -> (&str, i64, serde_json::Value);
+}
+
+impl StoreObject for SecretStoreObject {
+    fn observed(&self) -> (&str, i64, serde_json::Value) {
+        (self.uid(), self.generation(), self.spec().value)
+    }
+}
+
+impl StoreObject for ClusterSecretStoreObject {
+    fn observed(&self) -> (&str, i64, serde_json::Value) {
+        (self.uid(), self.generation(), self.spec().value)
+    }
+}
+
+/// What the status of an object says that this process did not see before. The version of the
+/// Secret is not in it, so that each start refreshes once.
+fn recall(object: &ExternalSecretObject) -> Known {
+    let status = object.status.as_ref();
+    let ready = status.is_some_and(|status| {
+        status.observed_generation == Some(object.generation())
+            && status::find(&status.conditions, ConditionType::Ready)
+                .is_some_and(|ready| ready.status == sealkit_core::api::ConditionStatus::True)
+    });
+    Known {
+        uid: object.uid().to_owned(),
+        synced_generation: ready.then(|| object.generation()),
+        ready,
+        ..Known::default()
+    }
+}
+
+/// An object of this name in the same namespace.
+fn beside(key: &Key, name: &str) -> Key {
+    Key {
+        namespace: key.namespace.clone(),
+        name: name.to_owned(),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // No code that can panic runs under these locks.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Does the cluster have the kinds? Asks until the API server answers.
+pub async fn are_served(client: &kube::Client) -> bool {
+    is_served(client, EXTERNAL_SECRET).await
+}
+
+impl Reconciler for ExternalSecrets {
+    const KIND: &'static str = KIND;
+    type Payload = Waiting<ExternalSecret>;
+
+    fn queue(&self) -> &Queue<Key, Self::Payload> {
+        &self.queue
+    }
+
+    fn workers(&self) -> usize {
+        // Slow work in one namespace leaves a quarter of the workers to the others.
+        (self.at_once * 4).div_ceil(3)
+    }
+
+    async fn triggers(self: &Arc<Self>) -> JoinSet<()> {
+        let Context { client, served, .. } = self.context.clone();
+        let mut watches = JoinSet::new();
+        self.secret_watch.listed().await;
+        for namespaces in served {
+            let stores: Api<SecretStoreObject> = api(&client, &namespaces);
+            let kind = StoreKind::SecretStore;
+            watches.spawn(self.clone().watch_stores(stores, namespaces.clone(), kind));
+            watches.spawn(self.clone().watch_objects(namespaces));
+        }
+        if self.serves_cluster() {
+            let stores: Api<ClusterSecretStoreObject> = Api::all(client);
+            let kind = StoreKind::ClusterSecretStore;
+            watches.spawn(self.clone().watch_stores(stores, Namespaces::All, kind));
+        }
+        watches
+    }
+
+    async fn reconcile(&self, work: Work<Key, Self::Payload>) -> Result<&'static str, ApiFailure> {
+        let reason = self.reconciled(work).await?;
+        Ok(reason.map_or("Unchanged", sealkit_core::api::Reason::name))
+    }
+
+    fn failed(&self, key: &Key) -> Option<Retry> {
+        let failures = self.known().get_mut(key)?.failed();
+        Some(Retry {
+            failures,
+            latest: None,
+        })
+    }
+
+    fn gauges(&self, metrics: &Metrics) {
+        let mut counts = [0; 2];
+        for known in self.known().values() {
+            counts[usize::from(known.ready)] += 1;
+        }
+        for (count, ready) in counts.into_iter().zip(["false", "true"]) {
+            let label = KindReady { kind: KIND, ready };
+            metrics.objects.get_or_create(&label).set(count);
+        }
+    }
+}
+
+impl SecretListener for ExternalSecrets {
+    fn secret_changed(&self, secret: &Key, current: Option<&Version>) {
+        let Some(key) = lock(&self.by_secret).get(secret).cloned() else {
+            return;
+        };
+        let wait = {
+            let known = self.known();
+            let drifted = |known: &&Known| known.drifted(current);
+            known.get(&key).filter(drifted).map(Known::heals_after)
+        };
+        if let Some(wait) = wait {
+            self.queue
+                .push(key, Lane::Fresh, Instant::now() + wait, None);
+        }
+    }
+}

@@ -1,0 +1,552 @@
+//! Observe, decide, act: the values from the stores, the Secret, the status, then events.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use jiff::Timestamp;
+use kube::Api;
+use sealkit_core::api::Reason;
+use sealkit_core::api::external::{
+    Binding, CreationPolicy, DeletionPolicy, ExternalSecretSpec, ExternalSecretStatus, FORCE_SYNC,
+    MetadataPolicy, RefreshPolicy, RemoteRef, SecretStoreRef, SourceRef,
+};
+use sealkit_core::names;
+use sealkit_core::sealed::size_class;
+use tokio::time::Instant;
+use zeroize::Zeroizing;
+
+use super::stores::StoreName;
+use super::{
+    EXTERNAL_SECRET, ExternalSecretObject, ExternalSecrets, KIND, Known, beside, data, lock,
+    schedule,
+};
+use crate::kubernetes::{ApiFailure, within};
+use crate::object::{Key, Version, Waiting};
+use crate::queue::{LONGEST_PAUSE, Lane, Work, pause};
+use crate::secret::{Before, Consent, Desired, Op, Ownership, Revision};
+use crate::status::{self, Outcome};
+use crate::store::{Object, Read, StoreError};
+use crate::telemetry::{EventKind, KindOp};
+
+/// How long the status may tell an older refresh.
+const STATUS_AT_LEAST: Duration = Duration::from_hours(1);
+
+/// Labels and annotations that mark the resource for a tool, which would take a Secret with them for
+/// its own.
+const TRACKING: [&str; 4] = [
+    "argocd.argoproj.io/",
+    "app.kubernetes.io/instance",
+    "kustomize.toolkit.fluxcd.io/",
+    "kubectl.kubernetes.io/last-applied-configuration",
+];
+
+type Contents = BTreeMap<String, Zeroizing<Vec<u8>>>;
+
+/// The result of one reconcile.
+struct Done {
+    outcome: Outcome,
+    written: Option<(Version, Op)>,
+    /// Retry after a growing pause of at most this.
+    retry: Option<Duration>,
+    /// The next refresh.
+    next: Option<Duration>,
+    stores: Vec<StoreName>,
+    target: Option<String>,
+}
+
+impl Done {
+    fn stalled(reason: Reason, message: String) -> Self {
+        Self::without(Outcome::Stalled(reason, message), None)
+    }
+
+    fn without(outcome: Outcome, retry: Option<Duration>) -> Self {
+        Self {
+            outcome,
+            written: None,
+            retry,
+            next: None,
+            stores: Vec::new(),
+            target: None,
+        }
+    }
+}
+
+impl ExternalSecrets {
+    /// Reconciles one object. `None` if there was nothing to do.
+    pub(super) async fn reconciled(
+        &self,
+        work: Work<Key, Waiting<sealkit_core::api::external::ExternalSecret>>,
+    ) -> Result<Option<Reason>, ApiFailure> {
+        let key = &work.key;
+        let Some(known) = self.known().get(key).cloned() else {
+            return Ok(None);
+        };
+        let target = known.own.target.as_ref();
+        let secret = target.and_then(|name| self.secret_watch.current(&beside(key, name)));
+        let is_due = known.own.due.is_some_and(|due| due <= Instant::now());
+        if known.settled(secret.as_ref()) && !is_due {
+            return Ok(None);
+        }
+        let object = match &work.payload {
+            Some(Waiting { object, .. })
+                if object.uid() == known.uid && object.generation() == known.seen.generation =>
+            {
+                object.clone()
+            }
+            _ => {
+                let client = self.context.client.clone();
+                let api: Api<ExternalSecretObject> = Api::namespaced(client, &key.namespace);
+                let read = within(api.get_opt(&key.name)).await?;
+                let read = read.filter(|object| object.uid() == known.uid);
+                let Some(mut object) = read else {
+                    return Ok(None);
+                };
+                object.metadata.managed_fields = None;
+                Arc::new(object)
+            }
+        };
+        if object.is_terminating() {
+            return Ok(None);
+        }
+        let done = self.act(&object, &known).await;
+        self.conclude(key, &object, &known, done).await.map(Some)
+    }
+
+    async fn act(&self, object: &ExternalSecretObject, known: &Known) -> Done {
+        let origin = object.origin(EXTERNAL_SECRET);
+        if origin.namespace == self.context.rules.namespace {
+            let what = "ExternalSecrets are not allowed in the controller's own namespace";
+            return Done::stalled(Reason::InvalidSpec, what.to_owned());
+        }
+        let text = object.spec().value;
+        let content = names::digest(text.to_string().as_bytes());
+        let spec: ExternalSecretSpec = match serde_json::from_value(text) {
+            Ok(spec) => spec,
+            Err(error) => {
+                let what = names::printable(&error.to_string());
+                return Done::stalled(Reason::InvalidSpec, what);
+            }
+        };
+        if let Some(what) = unserved(&spec) {
+            let what = format!("{what} is not served by Sealkit");
+            return Done::stalled(Reason::InvalidSpec, what);
+        }
+        let interval = match schedule::interval(&spec) {
+            Ok(interval) => interval,
+            Err(what) => return Done::stalled(Reason::InvalidSpec, what),
+        };
+        let target = if spec.target.name.is_empty() {
+            origin.name.clone()
+        } else {
+            spec.target.name.clone()
+        };
+        let stores = stores_of(&spec, &origin.namespace);
+        let first = spec.data.first().map(|entry| entry.remote_ref.key.as_str());
+        let next = interval
+            .map(|interval| schedule::next(interval, &(stores.first(), first), SystemTime::now()));
+        let window = if known.own.forced {
+            Duration::ZERO
+        } else {
+            schedule::window(interval)
+        };
+        let finish = |done: Done| Done {
+            stores: stores.clone(),
+            target: Some(target.clone()),
+            ..done
+        };
+        let data = match self.fetch(&spec, &origin.namespace, window).await {
+            Ok(data) => data,
+            // The last good Secret stays.
+            Err(error) => return finish(not_fetched(&error)),
+        };
+        let metadata = |all: &Option<BTreeMap<String, String>>| {
+            let all = all.iter().flatten();
+            let kept = all.filter(|(name, _)| !is_for_a_tool(name));
+            kept.map(|(name, value)| (name.clone(), value.clone()))
+                .collect()
+        };
+        let desired = Desired {
+            name: target.clone(),
+            revision: Revision {
+                generation: object.generation(),
+                content,
+            },
+            ownership: match spec.target.creation_policy {
+                CreationPolicy::Orphan => Ownership::Orphan,
+                _ => Ownership::Owner,
+            },
+            adopt: false,
+            consent: Consent::ByAnnotation,
+            secret_type: "Opaque".to_owned(),
+            immutable: spec.target.immutable,
+            labels: metadata(&object.metadata.labels),
+            annotations: metadata(&object.metadata.annotations),
+            public_bytes: data.values().map(|value| size_class(value.len())).sum(),
+            data,
+            origin,
+        };
+        let before = Before {
+            exists: known.target.is_some() || known.ready,
+            ours: known.own.owned.as_deref(),
+        };
+        match self.secrets.write(&desired, before).await {
+            Ok(written) => {
+                self.count_write(written.1);
+                let message = "the Secret has what the store holds".to_owned();
+                finish(Done {
+                    written: Some(written),
+                    next,
+                    ..Done::without(Outcome::Ready(Reason::Synced, message), None)
+                })
+            }
+            Err(error) => {
+                let (outcome, retry) = error.outcome();
+                finish(Done::without(outcome, Some(retry)))
+            }
+        }
+    }
+
+    /// All values: those of `dataFrom` first, in order; later ones win.
+    async fn fetch(
+        &self,
+        spec: &ExternalSecretSpec,
+        namespace: &str,
+        window: Duration,
+    ) -> Result<Contents, StoreError> {
+        let mut contents = Contents::new();
+        for entry in &spec.data_from {
+            let Some(remote) = &entry.extract else {
+                continue;
+            };
+            let store = store_of(entry.source_ref.as_ref(), spec);
+            let secret = self.read(store, remote, namespace, window).await?;
+            contents.extend(data::values(&secret.0, remote)?);
+        }
+        for entry in &spec.data {
+            let remote = &entry.remote_ref;
+            let store = store_of(entry.source_ref.as_ref(), spec);
+            let secret = self.read(store, remote, namespace, window).await?;
+            contents.insert(entry.secret_key.clone(), data::value(&secret.0, remote)?);
+        }
+        Ok(contents)
+    }
+
+    /// Reads one secret. A session that is refused is made again once: its token may have been
+    /// replaced.
+    async fn read(
+        &self,
+        store: &SecretStoreRef,
+        remote: &RemoteRef,
+        namespace: &str,
+        window: Duration,
+    ) -> Result<Arc<Object>, StoreError> {
+        let store = StoreName::of(store, namespace);
+        let read = Read {
+            key: remote.key.clone(),
+            version: Some(remote.version.clone()).filter(|version| !version.is_empty()),
+        };
+        let (session, is_new) = self.stores.session(&store, namespace).await?;
+        match session.read(&read, window).await {
+            Err(StoreError::Denied(_)) if !is_new => {
+                self.stores.end(&session);
+                let (session, _) = self.stores.session(&store, namespace).await?;
+                session.read(&read, window).await
+            }
+            result => result,
+        }
+    }
+
+    fn count_write(&self, op: Op) {
+        if op != Op::None {
+            let label = KindOp {
+                kind: KIND,
+                op: op.name(),
+            };
+            let writes = &self.context.metrics.target_writes;
+            writes.get_or_create(&label).inc();
+        }
+    }
+
+    /// Records the result in memory and in the status, publishes it, and schedules what comes next.
+    async fn conclude(
+        &self,
+        key: &Key,
+        object: &ExternalSecretObject,
+        known: &Known,
+        done: Done,
+    ) -> Result<Reason, ApiFailure> {
+        let reason = done.outcome.reason();
+        let old = object.status.clone().unwrap_or_default();
+        let had_synced = known.synced_generation == Some(object.generation());
+        let new = status_of(object, &old, had_synced, &done);
+        // Before the status is written, since the watches may report both writes first.
+        let Some(failures) = self.remember(key, object, known, &done) else {
+            return Ok(reason);
+        };
+        let origin = object.origin(EXTERNAL_SECRET);
+        let version = object.metadata.resource_version.as_deref();
+        match status::write(&self.context.client, &origin, version, Some(&old), &new).await {
+            // Deleted meanwhile: the watch reports it.
+            Err(ApiFailure::Status { code: 404, .. }) => return Ok(reason),
+            result => drop(result?),
+        }
+        let is_news = !status::same(&old.conditions, &new.conditions);
+        let message = done.outcome.message();
+        if done.outcome.is_ready() && !had_synced {
+            let generation = object.generation().to_string();
+            let events = &self.context.events;
+            events.publish(&origin, EventKind::Normal, reason, &generation, &message);
+        } else if !done.outcome.is_ready() && is_news {
+            let generation = object.generation().to_string();
+            let events = &self.context.events;
+            events.publish(&origin, EventKind::Warning, reason, &generation, &message);
+            let (namespace, name, reason) = (&origin.namespace, &origin.name, reason.name());
+            tracing::warn!(namespace, name, reason, "{message}");
+        }
+        let retry = done.retry.map(|longest| pause(failures).min(longest));
+        if let Some(wait) = retry.or(done.next) {
+            let due = Instant::now() + wait;
+            self.queue.push(key.clone(), Lane::Background, due, None);
+        }
+        Ok(reason)
+    }
+
+    /// Records the result in memory. Returns the failures in a row; `None` if the object is gone or
+    /// was created again.
+    fn remember(
+        &self,
+        key: &Key,
+        object: &ExternalSecretObject,
+        known: &Known,
+        done: &Done,
+    ) -> Option<u32> {
+        let mut all = self.known();
+        let entry = all.get_mut(key).filter(|entry| entry.uid == known.uid)?;
+        let now = Instant::now();
+        if let Some(target) = &done.target {
+            let mut by_secret = lock(&self.by_secret);
+            let old = entry.own.target.replace(target.clone());
+            if let Some(old) = old.filter(|old| old != target) {
+                by_secret.remove(&beside(key, &old));
+            }
+            by_secret.insert(beside(key, target), key.clone());
+        }
+        entry.own.stores.clone_from(&done.stores);
+        if let Some((written, op)) = &done.written {
+            entry.target = Some(written.clone());
+            entry.own.owned = Some(written.uid.clone());
+            if *op != Op::None && known.synced_generation == Some(object.generation()) {
+                entry.healed(now);
+            }
+        }
+        entry.ready = done.outcome.is_ready();
+        entry.own.due = done.next.map(|next| now + next);
+        if entry.ready {
+            entry.synced_generation = Some(object.generation());
+        }
+        // If a store changed meanwhile, another reconcile is queued.
+        if entry.epoch == known.epoch {
+            entry.own.forced = false;
+            entry.handled = Some(object.asked());
+        }
+        entry.failures = match done.retry {
+            Some(_) => entry.failures.saturating_add(1),
+            None => 0,
+        };
+        Some(entry.failures)
+    }
+}
+
+/// What a failure to read means, and the longest pause until the next try.
+fn not_fetched(error: &StoreError) -> Done {
+    let message = error.to_string();
+    let (reason, retry) = match error {
+        StoreError::Config(_) => return Done::stalled(Reason::InvalidProviderConfig, message),
+        StoreError::Absent(_) => (Reason::StoreNotReady, LONGEST_PAUSE),
+        StoreError::Denied(_) => (Reason::AccessDenied, LONGEST_PAUSE),
+        StoreError::Missing(_) => (Reason::NotFound, LONGEST_PAUSE),
+        StoreError::Answer(_) => (Reason::ProviderError, LONGEST_PAUSE),
+        StoreError::Unavailable { .. } => (Reason::ProviderError, Duration::from_secs(30)),
+    };
+    Done::without(Outcome::Retrying(reason, message), Some(retry))
+}
+
+/// The first part of the spec that is not served yet. It is never ignored.
+fn unserved(spec: &ExternalSecretSpec) -> Option<&'static str> {
+    let target = &spec.target;
+    let remotes = spec.data.iter().map(|entry| &entry.remote_ref);
+    let extracts = spec
+        .data_from
+        .iter()
+        .filter_map(|entry| entry.extract.as_ref());
+    let is_generator =
+        |source: Option<&SourceRef>| matches!(source, Some(SourceRef::GeneratorRef(_)));
+    let mut sources = (spec.data.iter().map(|entry| entry.source_ref.as_ref()))
+        .chain(spec.data_from.iter().map(|entry| entry.source_ref.as_ref()));
+    let rows = [
+        ("syncWindows", spec.sync_windows.is_some()),
+        (
+            "refreshPolicy CreatedOnce",
+            spec.refresh_policy == RefreshPolicy::CreatedOnce,
+        ),
+        ("target.manifest", target.manifest.is_some()),
+        ("target.template", target.template.is_some()),
+        (
+            "this target.creationPolicy",
+            !matches!(
+                target.creation_policy,
+                CreationPolicy::Owner | CreationPolicy::Orphan
+            ),
+        ),
+        (
+            "this target.deletionPolicy",
+            target.deletion_policy != DeletionPolicy::Retain,
+        ),
+        (
+            "dataFrom[].find",
+            spec.data_from.iter().any(|entry| entry.find.is_some()),
+        ),
+        (
+            "dataFrom[].rewrite",
+            spec.data_from.iter().any(|entry| !entry.rewrite.is_empty()),
+        ),
+        ("a generatorRef", sources.any(is_generator)),
+        (
+            "metadataPolicy Fetch",
+            remotes
+                .chain(extracts)
+                .any(|remote| remote.metadata_policy == MetadataPolicy::Fetch),
+        ),
+    ];
+    rows.into_iter()
+        .find_map(|(what, is_asked)| is_asked.then_some(what))
+}
+
+fn store_of<'a>(source: Option<&'a SourceRef>, spec: &'a ExternalSecretSpec) -> &'a SecretStoreRef {
+    match source {
+        Some(SourceRef::StoreRef(store)) => store,
+        _ => &spec.secret_store_ref,
+    }
+}
+
+fn stores_of(spec: &ExternalSecretSpec, namespace: &str) -> Vec<StoreName> {
+    let sources = (spec.data.iter().map(|entry| entry.source_ref.as_ref()))
+        .chain(spec.data_from.iter().map(|entry| entry.source_ref.as_ref()));
+    let mut stores = Vec::new();
+    for source in sources {
+        let store = StoreName::of(store_of(source, spec), namespace);
+        if !stores.contains(&store) {
+            stores.push(store);
+        }
+    }
+    stores
+}
+
+fn is_for_a_tool(name: &str) -> bool {
+    TRACKING.iter().any(|prefix| name.starts_with(prefix))
+        || name.starts_with(sealkit_core::api::OWN_PREFIX)
+        || name == FORCE_SYNC
+}
+
+fn status_of(
+    object: &ExternalSecretObject,
+    old: &ExternalSecretStatus,
+    had_synced: bool,
+    done: &Done,
+) -> ExternalSecretStatus {
+    let (generation, now) = (object.generation(), Timestamp::now());
+    let conditions =
+        status::external_conditions(&done.outcome, generation, had_synced, &old.conditions, now);
+    let is_same = status::same(&conditions, &old.conditions);
+    let is_old = |then: Timestamp| {
+        Duration::try_from(now.duration_since(then)).is_ok_and(|age| age >= STATUS_AT_LEAST)
+    };
+    let changed = done.written.as_ref().is_some_and(|(_, op)| *op != Op::None);
+    let tells =
+        done.outcome.is_ready() && (changed || !is_same || old.refresh_time.is_none_or(is_old));
+    ExternalSecretStatus {
+        observed_generation: Some(generation),
+        refresh_time: if tells {
+            Some(Timestamp::from_second(now.as_second()).unwrap_or(now))
+        } else {
+            old.refresh_time
+        },
+        synced_resource_version: old.synced_resource_version.clone(),
+        binding: match (&done.written, &done.target) {
+            (Some(_), Some(target)) => Some(Binding {
+                name: target.clone(),
+            }),
+            _ => old.binding.clone(),
+        },
+        conditions: if is_same {
+            old.conditions.clone()
+        } else {
+            conditions
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn spec(value: Value) -> ExternalSecretSpec {
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn what_is_not_served_is_named_and_never_ignored() {
+        let served = json!({"secretStoreRef": {"name": "vault"},
+            "data": [{"secretKey": "a", "remoteRef": {"key": "db", "property": "a"}}]});
+        assert_eq!(unserved(&spec(served.clone())), None);
+        for (part, value, says) in [
+            ("/target", json!({"template": {}}), "target.template"),
+            (
+                "/target",
+                json!({"creationPolicy": "Merge"}),
+                "this target.creationPolicy",
+            ),
+            (
+                "/target",
+                json!({"deletionPolicy": "Delete"}),
+                "this target.deletionPolicy",
+            ),
+            (
+                "/refreshPolicy",
+                json!("CreatedOnce"),
+                "refreshPolicy CreatedOnce",
+            ),
+            ("/dataFrom", json!([{"find": {}}]), "dataFrom[].find"),
+            (
+                "/dataFrom",
+                json!([{"extract": {"key": "a"}, "rewrite": [{"regexp": {"source": "a", "target": "b"}}]}]),
+                "dataFrom[].rewrite",
+            ),
+            (
+                "/dataFrom",
+                json!([{"extract": {"key": "a", "metadataPolicy": "Fetch"}}]),
+                "metadataPolicy Fetch",
+            ),
+        ] {
+            let mut asked = served.clone();
+            asked[&part[1..]] = value;
+            assert_eq!(unserved(&spec(asked)), Some(says), "{part}");
+        }
+    }
+
+    #[test]
+    fn marks_of_tools_are_not_copied() {
+        for name in [
+            "argocd.argoproj.io/tracking-id",
+            "app.kubernetes.io/instance",
+            "sealkit.dev/x",
+            "force-sync",
+        ] {
+            assert!(is_for_a_tool(name), "{name}");
+        }
+        assert!(!is_for_a_tool("app.kubernetes.io/name"));
+    }
+}

@@ -1,0 +1,110 @@
+//! When an ExternalSecret is refreshed; pure.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use jiff::SignedDuration;
+use sealkit_core::api::external::{ExternalSecretSpec, RefreshPolicy};
+
+/// A duration as Go writes it, such as `1h0m0s`, `15s` or `0`. `None` if it is none.
+pub(super) fn duration(text: &str) -> Option<Duration> {
+    if matches!(text, "" | "0") {
+        return Some(Duration::ZERO);
+    }
+    let is_go = |byte: u8| byte.is_ascii_digit() || b".hmsnu".contains(&byte);
+    let duration = text
+        .bytes()
+        .all(is_go)
+        .then(|| text.parse::<SignedDuration>().ok())??;
+    Duration::try_from(duration).ok()
+}
+
+/// How often it is refreshed; `None` if only a change of it does.
+pub(super) fn interval(spec: &ExternalSecretSpec) -> Result<Option<Duration>, String> {
+    let interval = duration(&spec.refresh_interval)
+        .ok_or("refreshInterval is not a duration such as 1h0m0s or 30s")?;
+    let periodic = spec.refresh_policy == RefreshPolicy::Periodic && !interval.is_zero();
+    Ok(periodic.then_some(interval))
+}
+
+/// How long a read is shared: a tenth of the interval, between a second and a minute.
+pub(super) fn window(interval: Option<Duration>) -> Duration {
+    let tenth = interval.unwrap_or_default() / 10;
+    tenth.clamp(Duration::from_secs(1), Duration::from_mins(1))
+}
+
+/// How long from `now` until the next refresh. All that read the same key of a store at the same
+/// interval are due at the same time, and share one read; the keys of a store are spread over the
+/// interval.
+pub(super) fn next(interval: Duration, key: &impl Hash, now: SystemTime) -> Duration {
+    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let mut hasher = DefaultHasher::new();
+    key.hash(&mut hasher);
+    let interval = millis(interval).max(1);
+    let offset = hasher.finish() % interval;
+    let now = millis(now.duration_since(UNIX_EPOCH).unwrap_or_default());
+    let since = (now % interval + interval - offset) % interval;
+    Duration::from_millis(interval - since)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_those_of_go() {
+        let rows = [
+            ("1h0m0s", Some(3600.0)),
+            ("1h30m", Some(5400.0)),
+            ("15s", Some(15.0)),
+            ("300ms", Some(0.3)),
+            ("1.5h", Some(5400.0)),
+            ("0", Some(0.0)),
+            ("0s", Some(0.0)),
+            ("", Some(0.0)),
+            ("1d", None),
+            ("1 h", None),
+            ("P1D", None),
+            ("-1h", None),
+            ("h", None),
+            ("1", None),
+        ];
+        for (text, seconds) in rows {
+            let parsed = duration(text).map(|duration| duration.as_secs_f64());
+            assert_eq!(parsed, seconds, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_policy_or_an_interval_of_zero_ends_the_refreshes() {
+        let spec = |policy, interval: &str| ExternalSecretSpec {
+            refresh_policy: policy,
+            refresh_interval: interval.to_owned(),
+            ..ExternalSecretSpec::default()
+        };
+        let minute = Some(Duration::from_mins(1));
+        assert_eq!(interval(&spec(RefreshPolicy::Periodic, "1m")), Ok(minute));
+        assert_eq!(interval(&spec(RefreshPolicy::Periodic, "0s")), Ok(None));
+        assert_eq!(interval(&spec(RefreshPolicy::OnChange, "1m")), Ok(None));
+        assert_eq!(interval(&spec(RefreshPolicy::CreatedOnce, "1m")), Ok(None));
+        assert!(interval(&spec(RefreshPolicy::Periodic, "soon")).is_err());
+    }
+
+    #[test]
+    fn those_who_share_a_key_are_due_together_and_keys_are_spread() {
+        let interval = Duration::from_mins(10);
+        let at = |seconds: u64| UNIX_EPOCH + Duration::from_secs(1_800_000_000 + seconds);
+        let due = |key: &str, seconds| at(seconds) + next(interval, &key, at(seconds));
+        for seconds in [1, 100, 599] {
+            let wait = next(interval, &"a", at(seconds));
+            assert!(!wait.is_zero() && wait <= interval, "{wait:?}");
+        }
+        let first = due("a", 0);
+        assert!(
+            (0..10).all(|second| due("a", second) == first || due("a", second) == first + interval)
+        );
+        let spread: std::collections::BTreeSet<_> =
+            (0..100).map(|key| due(&key.to_string(), 0)).collect();
+        assert!(spread.len() > 90);
+    }
+}

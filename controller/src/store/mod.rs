@@ -1,0 +1,114 @@
+//! Where values come from: one file for each provider, and what all of them share. A session is one
+//! provider under one identity; the values that were read through it are shared by whoever is
+//! allowed the same identity, and by nobody else.
+
+mod breaker;
+mod reads;
+mod vault;
+
+use std::fmt;
+use std::time::Duration;
+
+use sealkit_core::manifest;
+use serde_json::Value;
+
+use breaker::Breaker;
+use reads::Reads;
+pub use vault::{Vault, VaultLogin};
+
+/// What to read from a store.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Read {
+    /// The key, as the provider names secrets.
+    pub key: String,
+    /// A version, as the provider names versions; `None` for the newest.
+    pub version: Option<String>,
+}
+
+/// A secret of a provider: a JSON object, or another JSON value. Wiped when dropped; no Debug.
+pub struct Object(pub Value);
+
+impl Drop for Object {
+    fn drop(&mut self) {
+        manifest::wipe(&mut self.0);
+    }
+}
+
+/// Why a store gave nothing. Names keys and kinds of failures, never a value, a token or an answer
+/// of the provider.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// The store's own description is at fault: nothing helps until somebody changes it.
+    #[error("{0}")]
+    Config(String),
+    /// The store, or what it refers to, does not exist, or not for this namespace.
+    #[error("{0}")]
+    Absent(String),
+    /// The provider refuses the identity, or the identity the key.
+    #[error("{0}")]
+    Denied(String),
+    /// The provider has no such secret, or no value in it.
+    #[error("{0}")]
+    Missing(String),
+    /// The provider answered something that is no secret.
+    #[error("{0}")]
+    Answer(String),
+    /// The provider did not answer, or not now.
+    #[error("{what}")]
+    Unavailable {
+        /// What happened.
+        what: String,
+        /// When it wants to be asked again.
+        retry_after: Option<Duration>,
+    },
+}
+
+impl StoreError {
+    /// The provider did not answer.
+    pub fn unavailable(what: impl Into<String>) -> Self {
+        Self::Unavailable {
+            what: what.into(),
+            retry_after: None,
+        }
+    }
+}
+
+/// A provider under one identity.
+pub struct Session {
+    provider: Vault,
+    reads: Reads,
+    breaker: Breaker,
+}
+
+impl Session {
+    /// A session in which nothing was read yet.
+    pub fn new(provider: Vault) -> Self {
+        Self {
+            provider,
+            reads: Reads::default(),
+            breaker: Breaker::default(),
+        }
+    }
+
+    /// Reads a secret, or shares what somebody read less than `window` ago. While the provider does
+    /// not answer, one call in a while finds out whether it does again.
+    pub async fn read(
+        &self,
+        read: &Read,
+        window: Duration,
+    ) -> Result<std::sync::Arc<Object>, StoreError> {
+        let fetch = async || {
+            self.breaker.admit()?;
+            let result = self.provider.read(read).await;
+            self.breaker.record(result.as_ref().err());
+            result
+        };
+        self.reads.get(read, window, fetch).await
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Session")
+    }
+}

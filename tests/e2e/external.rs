@@ -1,0 +1,349 @@
+//! ExternalSecrets over a real OpenBao.
+
+use std::time::Duration;
+
+use sealkit_rig::{BaoClient, OpenBao};
+use sealkit_tests::api::ApiClient;
+use sealkit_tests::canary::unique_value;
+use sealkit_tests::namespace::{Namespace, condition, data, ready_condition};
+use sealkit_tests::plane::{Own, Shared, unique};
+use sealkit_tests::wait::{holds_for, wait_within};
+use serde_json::{Value, json};
+
+const WAIT: Duration = Duration::from_secs(20);
+
+/// A namespace with a KV engine of its own, and a store for it.
+struct Team {
+    namespace: Namespace,
+    vault: BaoClient,
+    mount: String,
+}
+
+impl Team {
+    fn new(plane: &sealkit_tests::plane::Plane, bao: &OpenBao) -> Self {
+        let mount = unique("kv");
+        let vault = bao.root();
+        vault.mount_kv(&mount).unwrap();
+        let team = Self {
+            namespace: plane.namespace("external"),
+            vault,
+            mount,
+        };
+        team.secret("vault-token", &[("token", bao.root_token())]);
+        team.make("secretstores", &team.store("vault", bao.url()));
+        team
+    }
+
+    fn store(&self, name: &str, server: &str) -> Value {
+        json!({
+            "apiVersion": "external-secrets.io/v1", "kind": "SecretStore",
+            "metadata": {"name": name},
+            "spec": {"provider": {"vault": {
+                "server": server, "path": self.mount, "version": "v2",
+                "auth": {"tokenSecretRef": {"name": "vault-token", "key": "token"}},
+            }}},
+        })
+    }
+
+    fn api(&self) -> &ApiClient {
+        &self.namespace.api
+    }
+
+    fn secret(&self, name: &str, values: &[(&str, &str)]) {
+        let secret = json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": data(values),
+        });
+        let path = self.namespace.secrets_path();
+        if self.api().get(&self.namespace.secret_path(name)).is_some() {
+            self.api()
+                .merge(&self.namespace.secret_path(name), &secret)
+                .unwrap();
+        } else {
+            self.api().create(&path, &secret).unwrap();
+        }
+    }
+
+    fn path(&self, plural: &str) -> String {
+        let namespace = &self.namespace.name;
+        format!("/apis/external-secrets.io/v1/namespaces/{namespace}/{plural}")
+    }
+
+    fn make(&self, plural: &str, object: &Value) {
+        self.api().create(&self.path(plural), object).unwrap();
+    }
+
+    fn external(&self, name: &str, interval: &str, spec: &Value) -> Value {
+        let mut object = json!({
+            "apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret",
+            "metadata": {"name": name},
+            "spec": {"secretStoreRef": {"name": "vault"}, "refreshInterval": interval},
+        });
+        for (field, value) in spec.as_object().unwrap() {
+            object["spec"][field] = value.clone();
+        }
+        self.make("externalsecrets", &object);
+        object
+    }
+
+    fn look(&self, name: &str) -> Value {
+        let path = format!("{}/{name}", self.path("externalsecrets"));
+        self.api().get(&path).expect("the ExternalSecret")
+    }
+
+    /// Waits for a message that contains this, of an object that is not Ready.
+    fn wait_message(&self, name: &str, part: &str) -> Value {
+        wait_within(WAIT, part, || {
+            let object = self.look(name);
+            let ready = ready_condition(&object);
+            let says = ready["message"]
+                .as_str()
+                .is_some_and(|text| text.contains(part));
+            (says && ready["status"] != "True").then_some(object)
+        })
+    }
+}
+
+fn property(key: &str, remote: &str, property: &str) -> Value {
+    json!({"secretKey": key, "remoteRef": {"key": remote, "property": property}})
+}
+
+#[test]
+fn a_secret_follows_the_store_at_its_interval() {
+    let (plane, bao) = (Shared::get(), OpenBao::shared().unwrap());
+    let team = Team::new(&plane, bao);
+    let (first, second) = (unique_value(), unique_value());
+    let put = |password: &str| {
+        let secret = json!({"user": "shop", "password": password, "port": 5432});
+        team.vault.put(&team.mount, "team/db", &secret).unwrap();
+    };
+    put(&first);
+    let spec = json!({"data": [property("PASSWORD", "team/db", "password")]});
+    team.external("db", "2s", &spec);
+    let all = json!({
+        "dataFrom": [{"extract": {"key": "team/db"}}], "target": {"name": "db-all"},
+    });
+    team.external("all", "2s", &all);
+    let has = |name: &str, values: &[(&str, &str)]| {
+        let expected = data(values);
+        let secret = || {
+            let secret = team.namespace.secret(name)?;
+            (secret["data"] == expected).then_some(secret)
+        };
+        wait_within(WAIT, "the Secret follows", secret)
+    };
+    let made = has("db", &[("PASSWORD", &first)]);
+    assert_eq!(
+        made["metadata"]["ownerReferences"][0]["kind"],
+        "ExternalSecret"
+    );
+    has(
+        "db-all",
+        &[("user", "shop"), ("password", &first), ("port", "5432")],
+    );
+    let object = wait_within(WAIT, "it is Ready", || {
+        let object = team.look("db");
+        (condition(&object, "Ready") == Some("True")).then_some(object)
+    });
+    assert_eq!(ready_condition(&object)["reason"], "SecretSynced");
+    assert!(object["status"]["refreshTime"].is_string(), "{object:#}");
+
+    put(&second);
+    has("db", &[("PASSWORD", &second)]);
+    has(
+        "db-all",
+        &[("user", "shop"), ("password", &second), ("port", "5432")],
+    );
+    // Drift is corrected.
+    let path = team.namespace.secret_path("db");
+    let drift = json!({"data": {"PASSWORD": "eA=="}});
+    team.api().merge(&path, &drift).unwrap();
+    has("db", &[("PASSWORD", &second)]);
+    let status = team.look("db")["status"].clone();
+    let object = format!("{}/db", team.path("externalsecrets"));
+    holds_for(
+        Duration::from_secs(5),
+        "a refresh without news is quiet",
+        || {
+            let now = team.api().get(&object).unwrap();
+            now["status"]["conditions"] == status["conditions"]
+        },
+    );
+    // It goes with its source.
+    team.api().delete(&object).unwrap();
+    // The garbage collector learns of a kind within half a minute.
+    wait_within(Duration::from_secs(90), "the Secret goes", || {
+        team.namespace.secret("db").is_none().then_some(())
+    });
+}
+
+#[test]
+fn many_who_want_one_key_share_its_reads_and_one_session() {
+    let plane = Shared::get();
+    let mut bao = OpenBao::start().unwrap();
+    let team = Team::new(&plane, &bao);
+    let value = unique_value();
+    team.vault
+        .put(&team.mount, "shared", &json!({"a": value}))
+        .unwrap();
+    let spec = json!({"data": [property("a", "shared", "a"), property("b", "shared", "a")]});
+    let reads = |bao: &OpenBao| {
+        let calls = bao.calls().unwrap();
+        let path = format!("{}/data/shared", team.mount);
+        calls
+            .iter()
+            .filter(|call| call.operation == "read" && call.path == path)
+            .count()
+    };
+    for number in 0..40 {
+        team.external(&format!("db-{number}"), "10s", &spec);
+    }
+    wait_within(WAIT, "all have their Secrets", || {
+        let made = |number: u32| team.namespace.secret(&format!("db-{number}")).is_some();
+        (0..40).all(made).then_some(())
+    });
+    // Eighty entries: within a second one read, and they did not come within one second.
+    assert!(reads(&bao) <= 12, "{}", reads(&bao));
+    let before = reads(&bao);
+    std::thread::sleep(Duration::from_secs(20));
+    let more = reads(&bao) - before;
+    assert!((1..=4).contains(&more), "{more} reads in two intervals");
+
+    // An outage costs few calls, touches no Secret and is told.
+    let secret = team.namespace.secret("db-0").unwrap();
+    bao.seal().unwrap();
+    team.wait_message("db-0", "sealed or in standby (503)");
+    bao.unseal().unwrap();
+    wait_within(Duration::from_secs(60), "all recover", || {
+        let ready =
+            |number: u32| condition(&team.look(&format!("db-{number}")), "Ready") == Some("True");
+        (0..40).all(ready).then_some(())
+    });
+    assert_eq!(team.namespace.secret("db-0").unwrap(), secret);
+}
+
+#[test]
+fn what_is_wrong_is_told_and_the_last_good_secret_stays() {
+    let (plane, bao) = (Shared::get(), OpenBao::shared().unwrap());
+    let team = Team::new(&plane, bao);
+    let value = unique_value();
+    team.vault
+        .put(&team.mount, "db", &json!({"a": value}))
+        .unwrap();
+    let one = |store: &str, key: &str, name: &str| json!({"secretStoreRef": {"name": store}, "data": [property("a", key, name)]});
+    team.external("good", "1s", &one("vault", "db", "a"));
+    team.namespace.wait_secret("good", "it is made", |secret| {
+        secret["data"] == data(&[("a", &value)])
+    });
+    team.external("no-key", "1s", &one("vault", "nothing/here", "a"));
+    team.external("no-property", "1s", &one("vault", "db", "b"));
+    team.external("no-store", "1s", &one("other", "db", "a"));
+    team.external("leaves", "1s", &one("vault", "../sys/policies", "a"));
+    team.external(
+        "find",
+        "1s",
+        &json!({"dataFrom": [{"find": {"name": {"regexp": ".*"}}}]}),
+    );
+    team.external("soon", "soon", &one("vault", "db", "a"));
+    for (name, says) in [
+        ("no-key", "Vault has no secret \"nothing/here\""),
+        ("no-property", "db has no property \"b\""),
+        ("no-store", "SecretStore other does not exist"),
+        ("leaves", "is no key"),
+        ("find", "dataFrom[].find is not served by Sealkit"),
+        ("soon", "refreshInterval is not a duration"),
+    ] {
+        team.wait_message(name, says);
+        assert_eq!(team.namespace.secret(name), None, "{name}");
+    }
+    // A store that arrives later mends it at once.
+    team.make("secretstores", &team.store("other", bao.url()));
+    team.namespace
+        .wait_secret("no-store", "it is made", |secret| {
+            secret["data"] == data(&[("a", &value)])
+        });
+
+    // A token that is refused, and replaced.
+    let secret = team.namespace.secret("good").unwrap();
+    team.secret("vault-token", &[("token", "s.wrong")]);
+    let store = format!("{}/vault", team.path("secretstores"));
+    let touch = json!({"spec": {"refreshInterval": 60}});
+    team.api().merge(&store, &touch).unwrap();
+    let refused = team.wait_message("good", "(403)");
+    assert!(!refused.to_string().contains("s.wrong"));
+    assert_eq!(team.namespace.secret("good").unwrap(), secret);
+    team.secret("vault-token", &[("token", bao.root_token())]);
+    wait_within(Duration::from_secs(60), "it recovers", || {
+        (condition(&team.look("good"), "Ready") == Some("True")).then_some(())
+    });
+}
+
+#[test]
+fn a_store_reaches_no_other_namespace_and_lends_no_identity() {
+    let (plane, bao) = (Shared::get(), OpenBao::shared().unwrap());
+    let (team, other) = (Team::new(&plane, bao), Team::new(&plane, bao));
+    team.vault
+        .put(&team.mount, "db", &json!({"a": "b"}))
+        .unwrap();
+    let spec = |store: &str| json!({"secretStoreRef": {"name": store}, "data": [property("a", "db", "a")]});
+    let mut foreign = team.store("foreign", bao.url());
+    foreign["spec"]["provider"]["vault"]["auth"]["tokenSecretRef"]["namespace"] =
+        json!(other.namespace.name);
+    team.make("secretstores", &foreign);
+    let mut without = team.store("without", bao.url());
+    without["spec"]["provider"]["vault"]
+        .as_object_mut()
+        .unwrap()
+        .remove("auth");
+    team.make("secretstores", &without);
+    let mut unserved = team.store("unserved", bao.url());
+    unserved["spec"]["provider"] = json!({"gcpsm": {"projectID": "p"}});
+    team.make("secretstores", &unserved);
+    let mut header = team.store("header", bao.url());
+    header["spec"]["provider"]["vault"]["headers"] = json!({"X-Vault-Token": "x"});
+    team.make("secretstores", &header);
+    for (store, says) in [
+        ("foreign", "may not refer to a Secret of another namespace"),
+        ("without", "lends its own identity to nobody"),
+        ("unserved", "provider gcpsm is not served by Sealkit"),
+        ("header", "a header of Vault's own"),
+    ] {
+        team.external(store, "1s", &spec(store));
+        let object = team.wait_message(store, says);
+        assert_eq!(condition(&object, "Stalled"), Some("True"), "{store}");
+        assert_eq!(team.namespace.secret(store), None);
+    }
+}
+
+#[test]
+fn a_restart_keeps_secrets_and_a_forced_refresh_reads_anew() {
+    let plane = Own::take();
+    let bao = OpenBao::shared().unwrap();
+    let controller = plane.leading_controller();
+    let team = Team::new(&plane, bao);
+    let (first, second) = (unique_value(), unique_value());
+    team.vault
+        .put(&team.mount, "db", &json!({"a": first}))
+        .unwrap();
+    team.external("db", "1h", &json!({"data": [property("a", "db", "a")]}));
+    let has = |value: &str| {
+        let expected = data(&[("a", value)]);
+        team.namespace
+            .wait_secret("db", "it follows", |secret| secret["data"] == expected)
+    };
+    let before = has(&first);
+    drop(controller);
+    let _controller = plane.leading_controller();
+    std::thread::sleep(Duration::from_secs(12));
+    assert_eq!(
+        team.namespace.secret("db").unwrap(),
+        before,
+        "a start writes nothing"
+    );
+    team.vault
+        .put(&team.mount, "db", &json!({"a": second}))
+        .unwrap();
+    let path = format!("{}/db", team.path("externalsecrets"));
+    let force = json!({"metadata": {"annotations": {"force-sync": "1"}}});
+    team.api().merge(&path, &force).unwrap();
+    has(&second);
+}
