@@ -96,8 +96,17 @@ mod tests {
         }});
         let view = SealedView::of(&object);
         let values: Vec<_> = view.values().collect();
-        assert_eq!(values, [("a", "sk1.dkygiqm6nibo27suvpmyknuwvetd3o33.AB"), ("c", "odd")]);
-        assert_eq!(envelope_id(values[0].1), Some("dkygiqm6nibo27suvpmyknuwvetd3o33"));
+        assert_eq!(
+            values,
+            [
+                ("a", "sk1.dkygiqm6nibo27suvpmyknuwvetd3o33.AB"),
+                ("c", "odd")
+            ]
+        );
+        assert_eq!(
+            envelope_id(values[0].1),
+            Some("dkygiqm6nibo27suvpmyknuwvetd3o33")
+        );
         assert_eq!(envelope_id(values[1].1), None);
         assert_eq!(view.envelopes().count(), 2);
         let envelope = view.envelope("dkygiqm6nibo27suvpmyknuwvetd3o33").unwrap();
