@@ -6,10 +6,12 @@ bin=${SEALKIT_BIN_DIR:-$root/target/debug}
 work=$(mktemp -d)
 chmod 700 "$work"
 controller=
+vault=
 rig=
 cleanup() {
   status=$?
   set +e
+  if [ -n "$vault" ]; then kill "$vault" 2> /dev/null; wait "$vault" 2> /dev/null; fi
   if [ -n "$controller" ]; then kill "$controller" 2> /dev/null; wait "$controller" 2> /dev/null; fi
   if [ -n "${DEMO_KUBECONFIG:-}" ]; then kubectl delete namespace demo-shop --wait=false > /dev/null 2>&1; fi
   if [ -n "$rig" ]; then "$bin/sealkit-rig" down --dir "$rig" > /dev/null 2>&1; fi
@@ -60,4 +62,16 @@ start_controller() {
     controller=$!
   fi
   within 60 kubectl wait --for=condition=Ready sealingkey --all --timeout=1s
+}
+
+# A vault in memory, at a free port: sets BAO_ADDR and BAO_TOKEN, and puts `bao` on the PATH.
+start_vault() {
+  ln -s "$("$bin/sealkit-rig" bao-path)" "$work/bin/bao"
+  BAO_ADDR=http://127.0.0.1:$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+  BAO_TOKEN=$(python3 -c 'import secrets; print(secrets.token_hex(16))')
+  export BAO_ADDR BAO_TOKEN
+  BAO_DEV_ROOT_TOKEN_ID=$BAO_TOKEN bao server -dev -dev-no-store-token \
+    -dev-listen-address="${BAO_ADDR#http://}" > "$work/vault.log" 2>&1 &
+  vault=$!
+  within 30 bao status
 }

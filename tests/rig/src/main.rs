@@ -6,7 +6,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use sealkit_rig::{
-    Assets, ControlPlane, Options, RigError, go_tools, python_venv, running_kubeconfig, stop_kept,
+    Assets, ControlPlane, OpenBao, Options, RigError, go_tools, python_venv, running_kubeconfig,
+    stop_kept,
 };
 
 /// Runs a local Kubernetes control plane (no containers, no kubelet)
@@ -35,6 +36,8 @@ enum Action {
     Assets,
     /// Print the path of kubectl, building it if needed
     KubectlPath,
+    /// Print the path of `bao`, the server and client of `OpenBao`, installing it if needed
+    BaoPath,
     /// Build the control plane and further tools, unless they are in the cache
     Tools {
         /// Label, and folder of a Go module or of a requirements.txt with Python packages; the
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Action::KubectlPath => {
             Assets::find_or_build().map(|assets| println!("{}", assets.kubectl.display()))
         }
+        Action::BaoPath => OpenBao::program().map(|program| println!("{}", program.display())),
         Action::Tools { tools } => install(&tools),
     };
     match result {

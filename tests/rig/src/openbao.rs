@@ -32,12 +32,17 @@ pub struct OpenBao {
 impl OpenBao {
     /// Starts a server of its own, on a free port of 127.0.0.1, and waits until it serves.
     pub fn start() -> Result<Self, RigError> {
-        let requirements = Path::new(env!("CARGO_MANIFEST_DIR")).join("openbao/requirements.txt");
-        let program = python_venv(&requirements)?.with_file_name("bao");
+        let program = Self::program()?;
         match Self::try_start(&program) {
             Err(error) if error.is_port_conflict() => Self::try_start(&program),
             other => other,
         }
+    }
+
+    /// Path of `bao`, installed if needed.
+    pub fn program() -> Result<PathBuf, RigError> {
+        let requirements = Path::new(env!("CARGO_MANIFEST_DIR")).join("openbao/requirements.txt");
+        Ok(python_venv(&requirements)?.with_file_name("bao"))
     }
 
     /// The one server of this process, started by the first caller. Tests that share it keep to
