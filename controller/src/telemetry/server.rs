@@ -15,7 +15,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use jiff::Timestamp;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
@@ -24,6 +24,9 @@ use super::{Health, Metrics};
 
 /// Connections at a time. One costs two buffers at most.
 const CONNECTIONS: usize = 256;
+/// Connections that wait to be accepted: the most that a usual kernel allows. Beyond that, a peer
+/// tries again after a second.
+const BACKLOG: u32 = 4096;
 /// Bytes of a connection's buffers, and so of a request's header: the least that hyper permits.
 const BUFFER: usize = 8192;
 /// The time for a peer to send its request.
@@ -42,9 +45,21 @@ pub async fn serve(
     health: Arc<Health>,
     metrics: Arc<Metrics>,
 ) -> io::Result<()> {
-    let listener = TcpListener::bind(listen).await?;
+    let listener = bound(listen)?;
     tracing::info!(address = %listener.local_addr()?, "serving health and metrics");
     match accept(listener, health, metrics).await {}
+}
+
+fn bound(listen: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if listen.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    // A replica that starts again takes its port over.
+    socket.set_reuseaddr(true)?;
+    socket.bind(listen)?;
+    socket.listen(BACKLOG)
 }
 
 async fn accept(listener: TcpListener, health: Arc<Health>, metrics: Arc<Metrics>) -> Infallible {
