@@ -16,6 +16,7 @@ use crate::keys::KeysReceiver;
 use crate::kubernetes::ApiFailure;
 use crate::object::{Key, Namespaces};
 use crate::queue::{Lane, Queue, Work, drained, pause};
+use crate::render::Renderer;
 use crate::settings::Rules;
 use crate::telemetry::{Events, Health, KindLane, KindResult, Metrics, kind_label};
 
@@ -61,6 +62,8 @@ pub struct Context {
     pub rules: Arc<Rules>,
     /// The keys in force.
     pub keys: KeysReceiver,
+    /// Renders templates.
+    pub renderer: Arc<Renderer>,
     /// Sends events.
     pub events: Events,
     /// The state that the probes report.

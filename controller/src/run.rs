@@ -200,6 +200,7 @@ impl Replica {
             served: served(settings),
             rules: Arc::new(settings.rules()),
             keys: keys.clone(),
+            renderer: Arc::default(),
             events: Events::start(client, identity),
             health: health.clone(),
             metrics: metrics.clone(),

@@ -347,3 +347,74 @@ fn a_restart_keeps_secrets_and_a_forced_refresh_reads_anew() {
     team.api().merge(&path, &force).unwrap();
     has(&second);
 }
+
+#[test]
+fn a_template_makes_the_secret_of_the_values() {
+    let (plane, bao) = (Shared::get(), OpenBao::shared().unwrap());
+    let team = Team::new(&plane, bao);
+    let value = unique_value();
+    let secret = json!({"user": "shop", "password": value, "team": "web"});
+    team.vault.put(&team.mount, "db", &secret).unwrap();
+    let with = |template: Value| json!({"dataFrom": [{"extract": {"key": "db"}}], "target": {"template": template}});
+    team.external(
+        "url",
+        "1s",
+        &with(json!({
+            "type": "example.com/url",
+            "metadata": {"labels": {"team": "{{ .team }}"}, "annotations": {"example.com/by": "{{ .user | upper }}"}},
+            "data": {"url": "postgres://{{ .user }}:{{ .password | urlquery }}@db/shop"},
+        })),
+    );
+    let made = team.namespace.wait_secret("url", "it is made", |secret| {
+        !secret["data"]["url"].is_null()
+    });
+    let url = format!("postgres://shop:{value}@db/shop");
+    assert_eq!(made["data"], data(&[("url", &url)]));
+    assert_eq!(made["type"], "example.com/url");
+    assert_eq!(made["metadata"]["labels"]["team"], "web");
+    assert_eq!(made["metadata"]["annotations"]["example.com/by"], "SHOP");
+
+    team.external(
+        "both",
+        "1s",
+        &with(json!({"mergePolicy": "Merge", "data": {"user": "{{ .user }}-2"}})),
+    );
+    let both = data(&[("user", "shop-2"), ("password", &value), ("team", "web")]);
+    team.namespace
+        .wait_secret("both", "values and template", |secret| {
+            secret["data"] == both
+        });
+
+    for (name, template, says) in [
+        (
+            "syntax",
+            json!({"data": {"a": "{{ if }}"}}),
+            "target.template.data[a]: line 1",
+        ),
+        (
+            "missing",
+            json!({"data": {"a": "{{ .nothing }}"}}),
+            "the store does not have",
+        ),
+        (
+            "token",
+            json!({"type": "kubernetes.io/service-account-token"}),
+            "never creates",
+        ),
+        (
+            "replicated",
+            json!({"metadata": {"annotations": {"reflector.v1.k8s.emberstack.com/reflection-allowed": "true"}}}),
+            "may not set the label or annotation",
+        ),
+        (
+            "from",
+            json!({"templateFrom": [{"literal": "a: b"}]}),
+            "templateFrom is not served",
+        ),
+    ] {
+        team.external(name, "1s", &with(template));
+        let object = team.wait_message(name, says);
+        assert!(!object.to_string().contains(&value), "{name}");
+        assert_eq!(team.namespace.secret(name), None, "{name}");
+    }
+}

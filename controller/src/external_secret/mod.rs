@@ -4,6 +4,7 @@ mod data;
 mod reconcile;
 mod schedule;
 mod stores;
+mod template;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};

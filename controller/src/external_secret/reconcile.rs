@@ -6,24 +6,25 @@ use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 use kube::Api;
-use sealkit_core::api::Reason;
 use sealkit_core::api::external::{
     Binding, CreationPolicy, DeletionPolicy, ExternalSecretSpec, ExternalSecretStatus, FORCE_SYNC,
     MetadataPolicy, RefreshPolicy, RemoteRef, SecretStoreRef, SourceRef,
 };
+use sealkit_core::api::{Reason, rules};
 use sealkit_core::names;
 use sealkit_core::sealed::size_class;
 use tokio::time::Instant;
-use zeroize::Zeroizing;
 
 use super::stores::StoreName;
+use super::template::{Rendered, rendered};
 use super::{
     EXTERNAL_SECRET, ExternalSecretObject, ExternalSecrets, KIND, Known, beside, data, lock,
     schedule,
 };
 use crate::kubernetes::{ApiFailure, within};
-use crate::object::{Key, Version, Waiting};
+use crate::object::{Key, Origin, Version, Waiting};
 use crate::queue::{LONGEST_PAUSE, Lane, Work, pause};
+use crate::render::Contents;
 use crate::secret::{Before, Consent, Desired, Op, Ownership, Revision};
 use crate::status::{self, Outcome};
 use crate::store::{Object, Read, StoreError};
@@ -41,8 +42,6 @@ const TRACKING: [&str; 4] = [
     "kubectl.kubernetes.io/last-applied-configuration",
 ];
 
-type Contents = BTreeMap<String, Zeroizing<Vec<u8>>>;
-
 /// The result of one reconcile.
 struct Done {
     outcome: Outcome,
@@ -55,11 +54,51 @@ struct Done {
     target: Option<String>,
 }
 
-impl Done {
-    fn stalled(reason: Reason, message: String) -> Self {
-        Self::without(Outcome::Stalled(reason, message), None)
-    }
+/// What to do for one object.
+struct Plan {
+    origin: Origin,
+    spec: ExternalSecretSpec,
+    /// Fingerprint of the spec.
+    content: String,
+    /// Name of the Secret.
+    target: String,
+    stores: Vec<StoreName>,
+    /// How long a read may be shared.
+    window: Duration,
+    /// The next refresh, from now.
+    next: Option<Duration>,
+}
 
+impl Plan {
+    fn desired(&self, object: &ExternalSecretObject, made: Rendered) -> Desired {
+        Desired {
+            origin: self.origin.clone(),
+            name: self.target.clone(),
+            revision: Revision {
+                generation: object.generation(),
+                content: self.content.clone(),
+            },
+            ownership: match self.spec.target.creation_policy {
+                CreationPolicy::Orphan => Ownership::Orphan,
+                _ => Ownership::Owner,
+            },
+            adopt: false,
+            consent: Consent::ByAnnotation,
+            secret_type: made.secret_type.unwrap_or_else(|| "Opaque".to_owned()),
+            immutable: self.spec.target.immutable,
+            labels: made.labels,
+            annotations: made.annotations,
+            public_bytes: made
+                .data
+                .values()
+                .map(|value| size_class(value.len()))
+                .sum(),
+            data: made.data,
+        }
+    }
+}
+
+impl Done {
     fn without(outcome: Outcome, retry: Option<Duration>) -> Self {
         Self {
             outcome,
@@ -113,79 +152,91 @@ impl ExternalSecrets {
         self.conclude(key, &object, &known, done).await.map(Some)
     }
 
+    /// Reads the values, makes the Secret of them and writes it. If something fails, the last good
+    /// Secret stays.
     async fn act(&self, object: &ExternalSecretObject, known: &Known) -> Done {
+        let plan = match self.plan(object, known) {
+            Ok(plan) => plan,
+            Err(outcome) => return Done::without(outcome, None),
+        };
+        let done = match self.made(object, &plan).await {
+            Ok(made) => self.write(plan.desired(object, made), known).await,
+            Err((outcome, retry)) => Done::without(outcome, retry),
+        };
+        Done {
+            next: plan.next.filter(|_| done.retry.is_none()),
+            stores: plan.stores,
+            target: Some(plan.target),
+            ..done
+        }
+    }
+
+    /// Decides what to do, by the spec alone.
+    fn plan(&self, object: &ExternalSecretObject, known: &Known) -> Result<Plan, Outcome> {
+        let invalid = |what: String| Outcome::Stalled(Reason::InvalidSpec, what);
         let origin = object.origin(EXTERNAL_SECRET);
         if origin.namespace == self.context.rules.namespace {
             let what = "ExternalSecrets are not allowed in the controller's own namespace";
-            return Done::stalled(Reason::InvalidSpec, what.to_owned());
+            return Err(invalid(what.to_owned()));
         }
         let text = object.spec().value;
         let content = names::digest(text.to_string().as_bytes());
-        let spec: ExternalSecretSpec = match serde_json::from_value(text) {
-            Ok(spec) => spec,
-            Err(error) => {
-                let what = names::printable(&error.to_string());
-                return Done::stalled(Reason::InvalidSpec, what);
-            }
-        };
+        let spec: ExternalSecretSpec = serde_json::from_value(text)
+            .map_err(|error| invalid(names::printable(&error.to_string())))?;
         if let Some(what) = unserved(&spec) {
-            let what = format!("{what} is not served by Sealkit");
-            return Done::stalled(Reason::InvalidSpec, what);
+            return Err(invalid(format!("{what} is not served by Sealkit")));
         }
-        let interval = match schedule::interval(&spec) {
-            Ok(interval) => interval,
-            Err(what) => return Done::stalled(Reason::InvalidSpec, what),
-        };
-        let target = if spec.target.name.is_empty() {
-            origin.name.clone()
-        } else {
-            spec.target.name.clone()
-        };
+        let interval = schedule::interval(&spec).map_err(invalid)?;
         let stores = stores_of(&spec, &origin.namespace);
         let first = spec.data.first().map(|entry| entry.remote_ref.key.as_str());
         let next = interval
             .map(|interval| schedule::next(interval, &(stores.first(), first), SystemTime::now()));
-        let window = if known.own.forced {
-            Duration::ZERO
-        } else {
-            schedule::window(interval)
-        };
-        let finish = |done: Done| Done {
-            stores: stores.clone(),
-            target: Some(target.clone()),
-            ..done
-        };
-        let data = match self.fetch(&spec, &origin.namespace, window).await {
-            Ok(data) => data,
-            // The last good Secret stays.
-            Err(error) => return finish(not_fetched(&error)),
-        };
-        let metadata = |all: &Option<BTreeMap<String, String>>| {
-            let all = all.iter().flatten();
-            let kept = all.filter(|(name, _)| !is_for_a_tool(name));
-            kept.map(|(name, value)| (name.clone(), value.clone()))
-                .collect()
-        };
-        let desired = Desired {
-            name: target.clone(),
-            revision: Revision {
-                generation: object.generation(),
-                content,
+        Ok(Plan {
+            target: if spec.target.name.is_empty() {
+                origin.name.clone()
+            } else {
+                spec.target.name.clone()
             },
-            ownership: match spec.target.creation_policy {
-                CreationPolicy::Orphan => Ownership::Orphan,
-                _ => Ownership::Owner,
+            window: if known.own.forced {
+                Duration::ZERO
+            } else {
+                schedule::window(interval)
             },
-            adopt: false,
-            consent: Consent::ByAnnotation,
-            secret_type: "Opaque".to_owned(),
-            immutable: spec.target.immutable,
-            labels: metadata(&object.metadata.labels),
-            annotations: metadata(&object.metadata.annotations),
-            public_bytes: data.values().map(|value| size_class(value.len())).sum(),
-            data,
+            spec,
+            content,
+            next,
+            stores,
             origin,
+        })
+    }
+
+    /// What the Secret holds: the values of the stores, through the template. Errors with the
+    /// outcome and the longest pause until the next try.
+    async fn made(
+        &self,
+        object: &ExternalSecretObject,
+        plan: &Plan,
+    ) -> Result<Rendered, (Outcome, Option<Duration>)> {
+        let namespace = &plan.origin.namespace;
+        let fetched = self.fetch(&plan.spec, namespace, plan.window).await;
+        let data = fetched.map_err(|error| not_fetched(&error))?;
+        let Some(template) = &plan.spec.target.template else {
+            return Ok(Rendered {
+                data,
+                labels: self.copied(object.metadata.labels.as_ref()),
+                annotations: self.copied(object.metadata.annotations.as_ref()),
+                secret_type: None,
+            });
         };
+        let denied = &self.context.rules.deny_template_metadata;
+        let made = rendered(&self.context.renderer, namespace, template, data, denied).await;
+        made.map_err(|outcome| {
+            let retry = matches!(outcome, Outcome::Retrying(..)).then_some(LONGEST_PAUSE);
+            (outcome, retry)
+        })
+    }
+
+    async fn write(&self, desired: Desired, known: &Known) -> Done {
         let before = Before {
             exists: known.target.is_some() || known.ready,
             ours: known.own.owned.as_deref(),
@@ -194,17 +245,33 @@ impl ExternalSecrets {
             Ok(written) => {
                 self.count_write(written.1);
                 let message = "the Secret has what the store holds".to_owned();
-                finish(Done {
+                Done {
                     written: Some(written),
-                    next,
                     ..Done::without(Outcome::Ready(Reason::Synced, message), None)
-                })
+                }
             }
             Err(error) => {
                 let (outcome, retry) = error.outcome();
-                finish(Done::without(outcome, Some(retry)))
+                Done::without(outcome, Some(retry))
             }
         }
+    }
+
+    /// Labels or annotations of the resource that go to the Secret if it has no template, as with
+    /// External Secrets. Those that a template may not set stay where they are.
+    fn copied(&self, all: Option<&BTreeMap<String, String>>) -> BTreeMap<String, String> {
+        let denied = &self.context.rules.deny_template_metadata;
+        let is_denied = |name: &str| {
+            is_for_a_tool(name)
+                || rules::is_refused_metadata(name)
+                || denied.iter().any(|prefix| name.starts_with(prefix))
+        };
+        let kept = all
+            .into_iter()
+            .flatten()
+            .filter(|(name, _)| !is_denied(name));
+        kept.map(|(name, value)| (name.clone(), value.clone()))
+            .collect()
     }
 
     /// All values: those of `dataFrom` first, in order; later ones win.
@@ -359,17 +426,22 @@ impl ExternalSecrets {
 }
 
 /// What a failure to read means, and the longest pause until the next try.
-fn not_fetched(error: &StoreError) -> Done {
+fn not_fetched(error: &StoreError) -> (Outcome, Option<Duration>) {
     let message = error.to_string();
     let (reason, retry) = match error {
-        StoreError::Config(_) => return Done::stalled(Reason::InvalidProviderConfig, message),
+        StoreError::Config(_) => {
+            return (
+                Outcome::Stalled(Reason::InvalidProviderConfig, message),
+                None,
+            );
+        }
         StoreError::Absent(_) => (Reason::StoreNotReady, LONGEST_PAUSE),
         StoreError::Denied(_) => (Reason::AccessDenied, LONGEST_PAUSE),
         StoreError::Missing(_) => (Reason::NotFound, LONGEST_PAUSE),
         StoreError::Answer(_) => (Reason::ProviderError, LONGEST_PAUSE),
         StoreError::Unavailable { .. } => (Reason::ProviderError, Duration::from_secs(30)),
     };
-    Done::without(Outcome::Retrying(reason, message), Some(retry))
+    (Outcome::Retrying(reason, message), Some(retry))
 }
 
 /// The first part of the spec that is not served yet. It is never ignored.
@@ -391,7 +463,6 @@ fn unserved(spec: &ExternalSecretSpec) -> Option<&'static str> {
             spec.refresh_policy == RefreshPolicy::CreatedOnce,
         ),
         ("target.manifest", target.manifest.is_some()),
-        ("target.template", target.template.is_some()),
         (
             "this target.creationPolicy",
             !matches!(
@@ -444,9 +515,7 @@ fn stores_of(spec: &ExternalSecretSpec, namespace: &str) -> Vec<StoreName> {
 }
 
 fn is_for_a_tool(name: &str) -> bool {
-    TRACKING.iter().any(|prefix| name.starts_with(prefix))
-        || name.starts_with(sealkit_core::api::OWN_PREFIX)
-        || name == FORCE_SYNC
+    TRACKING.iter().any(|prefix| name.starts_with(prefix)) || name == FORCE_SYNC
 }
 
 fn status_of(
@@ -503,7 +572,6 @@ mod tests {
             "data": [{"secretKey": "a", "remoteRef": {"key": "db", "property": "a"}}]});
         assert_eq!(unserved(&spec(served.clone())), None);
         for (part, value, says) in [
-            ("/target", json!({"template": {}}), "target.template"),
             (
                 "/target",
                 json!({"creationPolicy": "Merge"}),
@@ -542,7 +610,6 @@ mod tests {
         for name in [
             "argocd.argoproj.io/tracking-id",
             "app.kubernetes.io/instance",
-            "sealkit.dev/x",
             "force-sync",
         ] {
             assert!(is_for_a_tool(name), "{name}");

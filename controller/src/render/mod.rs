@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sealkit_core::template::{TemplateError, TemplateErrorKind, limits};
@@ -18,13 +19,15 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 use zeroize::Zeroizing;
 
+use crate::queue::Turns;
+
 pub use child::serve;
 use frame::Answer;
 
 /// The first argument of a process that renders.
 pub const ARGUMENT: &str = "render";
 /// This program, even if its file was replaced meanwhile.
-pub const THIS_PROGRAM: &str = "/proc/self/exe";
+const THIS_PROGRAM: &str = "/proc/self/exe";
 /// Bytes on the heap of a process that renders: those of a render, and those of a program.
 pub const MEMORY: u64 = limits::MEMORY as u64 + 32 * 1024 * 1024;
 /// Far more than a render may take, for a machine that has no time for it.
@@ -33,6 +36,40 @@ const WITHIN: Duration = Duration::from_secs(10);
 const ANSWER: usize = limits::OUTPUT_BYTES + limits::ENTRIES * 300;
 /// The signal of a program that found no memory.
 const ABORTED: i32 = 6;
+
+/// Renders at once, half of them of one namespace: its author can make each need all the memory that
+/// a render may have, and all its time.
+const AT_ONCE: usize = 2;
+
+/// Renders for all kinds, namespaces in turn.
+pub struct Renderer {
+    turns: Arc<Turns>,
+}
+
+impl Default for Renderer {
+    fn default() -> Self {
+        Self {
+            turns: Turns::new(AT_ONCE, AT_ONCE / 2),
+        }
+    }
+}
+
+impl Renderer {
+    /// Renders texts of an object in this namespace over the values that they may read.
+    pub async fn render(
+        &self,
+        namespace: &str,
+        texts: &BTreeMap<String, String>,
+        values: &[(&str, &[u8])],
+    ) -> Result<Contents, RenderError> {
+        if texts.is_empty() {
+            return Ok(Contents::new());
+        }
+        // Held until the process is gone.
+        let _place = self.turns.take(namespace).await;
+        render(Path::new(THIS_PROGRAM), MEMORY, texts, values).await
+    }
+}
 
 /// Contents by key.
 pub type Contents = BTreeMap<String, Zeroizing<Vec<u8>>>;

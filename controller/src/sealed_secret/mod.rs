@@ -39,9 +39,6 @@ const WAITING_BYTES: usize = 64 * 1024 * 1024;
 const READS: usize = 8;
 /// Bytes in memory up to which an object is not large.
 const SMALL: usize = 256 * 1024;
-/// Renders at once, half of them of one namespace: its author can make each need all the memory that
-/// a render may have, and a quarter of a second.
-const RENDERS: usize = 2;
 
 const KIND: &str = "SealedSecret";
 
@@ -59,8 +56,6 @@ pub struct SealedSecrets {
     secret_watch: Arc<SecretWatch>,
     /// Turns of objects that are read again.
     reads: Arc<Turns>,
-    /// Turns of objects with templates.
-    renders: Arc<Turns>,
     known: Mutex<HashMap<Key, Known>>,
     /// How many of the served namespaces were listed once.
     listed: AtomicUsize,
@@ -84,7 +79,6 @@ impl SealedSecrets {
             secrets,
             secret_watch,
             reads: Turns::new(READS, READS / 2),
-            renders: Turns::new(RENDERS, RENDERS / 2),
             known: Mutex::default(),
             listed: AtomicUsize::new(0),
         });

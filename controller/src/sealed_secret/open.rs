@@ -2,7 +2,6 @@
 //! open.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,8 +18,7 @@ use serde_json::Value;
 use super::SealedSecretObject;
 use crate::keys::Keys;
 use crate::object::Spec;
-use crate::queue::Turns;
-use crate::render::{self, Contents, RenderError};
+use crate::render::{Contents, RenderError, Renderer};
 use crate::settings::Rules;
 use crate::status::Outcome;
 
@@ -89,7 +87,7 @@ pub(super) async fn open(
     spec: Arc<Spec>,
     keys: Arc<Keys>,
     own: &Arc<Rules>,
-    renders: &Arc<Turns>,
+    renderer: &Renderer,
 ) -> Result<OpenedObject, Failure> {
     let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
     if namespace == own.namespace {
@@ -106,30 +104,16 @@ pub(super) async fn open(
         .ok()
         .and_then(Result::ok)
         .unwrap_or_else(|| Err(internal_error()))?;
-    let rendered = if opened.template.data.is_empty() {
-        Contents::new()
-    } else {
-        // Held until the process is gone.
-        let _place = renders.take(namespace).await;
-        rendered(&opened.template.data, &values).await?
-    };
+    let readable: Vec<_> = template::readable(&values).collect();
+    let rendered = renderer.render(namespace, &opened.template.data, &readable);
+    let rendered = rendered.await.map_err(|error| match error {
+        RenderError::Template(error) => error.into(),
+        RenderError::Process => internal_error(),
+    })?;
+    drop(readable);
     let include_raw = opened.template.include_raw.unwrap_or(true);
     opened.data = template::secret_data(rendered, values, include_raw);
     Ok(opened)
-}
-
-async fn rendered(
-    texts: &BTreeMap<String, String>,
-    values: &BTreeMap<String, OpenedValue>,
-) -> Result<Contents, Failure> {
-    let values: Vec<_> = template::readable(values).collect();
-    let program = Path::new(render::THIS_PROGRAM);
-    render::render(program, render::MEMORY, texts, &values)
-        .await
-        .map_err(|error| match error {
-            RenderError::Template(error) => error.into(),
-            RenderError::Process => internal_error(),
-        })
 }
 
 fn internal_error() -> Failure {

@@ -136,8 +136,8 @@ impl SealedSecrets {
     /// Opens the object and writes its Secret.
     async fn act(&self, object: &Arc<SealedSecretObject>, known: &Known, keys: Arc<Keys>) -> Done {
         let spec = Arc::new(object.spec());
-        let (own, renders) = (&self.context.rules, &self.renders);
-        let opened = open::open(object.clone(), spec.clone(), keys.clone(), own, renders).await;
+        let (own, renderer) = (&self.context.rules, &self.context.renderer);
+        let opened = open::open(object.clone(), spec.clone(), keys.clone(), own, renderer).await;
         let hinted = match &opened {
             Ok(_) => Vec::new(),
             Err(_) => hinted(&spec.value, &keys.ring),
