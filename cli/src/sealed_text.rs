@@ -33,9 +33,10 @@ impl ValueId {
         }
     }
 
-    /// Can its text be the beginning of a longer one?
-    pub fn may_begin(&self, other: &Self) -> bool {
-        self.envelope == other.envelope && self.length < other.length
+    /// Is it what a text begins with?
+    pub fn begins(&self, text: &[u8]) -> bool {
+        let beginning = text.get(..self.length);
+        beginning.is_some_and(|text| Self::new(&self.envelope, text) == *self)
     }
 }
 
@@ -255,22 +256,27 @@ impl KnownValues {
     /// Those in a file, also where they are folded over lines, cut into pieces that follow one
     /// another, or in Base64 of that kind.
     pub fn hidden_in(&self, bytes: &[u8]) -> HashSet<ValueId> {
+        self.texts_in(bytes).into_keys().collect()
+    }
+
+    /// The same, each with its whole text.
+    pub fn texts_in(&self, bytes: &[u8]) -> HashMap<ValueId, Vec<u8>> {
         /// How often Base64 may hold Base64.
         const DEPTH: usize = 2;
-        let mut found = HashSet::new();
+        let mut found = HashMap::new();
         if !self.0.is_empty() {
             self.look(bytes, DEPTH, &mut found);
         }
         found
     }
 
-    fn look(&self, bytes: &[u8], depth: usize, found: &mut HashSet<ValueId>) {
+    fn look(&self, bytes: &[u8], depth: usize, found: &mut HashMap<ValueId, Vec<u8>>) {
         let text = spelling::unescaped(bytes);
         for (envelope, text) in starts(&spelling::joined(&text)) {
             let values = self.0.get(envelope).into_iter().flatten();
             let texts = values.filter_map(|(length, _)| text.get(..*length));
-            let values = texts.map(|text| ValueId::new(envelope, text));
-            found.extend(values.filter(|value| self.has(value)));
+            let values = texts.map(|text| (ValueId::new(envelope, text), text.to_vec()));
+            found.extend(values.filter(|(value, _)| self.has(value)));
         }
         if depth > 0 {
             for decoded in spelling::decoded_whole(&text) {

@@ -242,6 +242,52 @@ fn no_spelling_hides_an_old_value_in_another_file() {
     assert!(story.rollback());
 }
 
+/// A longer value of the same envelope, folded, is no reason to overlook a shorter one.
+#[test]
+fn no_folded_decoy_hides_an_old_value_beside_it() {
+    let desk = Desk::repository(&["production", "recovery"], CONFIG);
+    let long = "c".repeat(400);
+    let values = [("B", "2"), ("CERT", long.as_str())];
+    desk.pipe(&["-w", FILE], secret("db", &values)).done();
+    desk.git(&["checkout", "-q", "-b", "main"]);
+    desk.commit("begin");
+    let (old, text) = (value(&desk), desk.read(FILE));
+    let cert = text
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("CERT: "));
+    let (one, two) = cert.unwrap().split_at(300);
+    let commit = desk.git(&["rev-parse", "HEAD"]).trim()[..12].to_owned();
+    desk.pipe(&["set", FILE, "B"], "new").done();
+    desk.commit("B changed");
+    let new = value(&desk);
+    let story = Story {
+        desk,
+        old,
+        new,
+        commit,
+    };
+    let decoy = format!("# {one}\n# {two}\n");
+    let patch = |value: &str| {
+        let operation = format!("{{op: replace, path: /spec/encryptedData/B, value: {value}}}");
+        format!("patches:\n- patch: |\n    - {operation}\n{decoy}")
+    };
+    let forged = format!("{}A", &story.old[..story.old.len() - 4]);
+    story
+        .desk
+        .write("apps/kustomization.yaml", &patch(&story.old));
+    assert!(story.rollback(), "{:?}", story.found());
+    story.desk.write("apps/kustomization.yaml", &patch(&forged));
+    let found = story.found();
+    assert!(
+        found.len() == 1 && found[0].contains("Reused: a value in line 3"),
+        "{found:?}"
+    );
+    // The folded value alone is one that main has.
+    let alone = format!("resources: []\n{decoy}");
+    story.desk.write("apps/kustomization.yaml", &alone);
+    assert_eq!(story.found(), [""; 0]);
+}
+
 /// The history may have it in another spelling too.
 #[test]
 fn an_old_value_is_known_however_the_history_spells_it() {

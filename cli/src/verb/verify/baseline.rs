@@ -226,9 +226,9 @@ impl Baseline {
         Some(Against::Moved(from))
     }
 
-    /// Values of the revision and its history, wherever a file hides them.
-    pub fn known_values_in(&self, bytes: &[u8]) -> HashSet<ValueId> {
-        self.known.hidden_in(bytes)
+    /// Values of the revision and its history, wherever a file hides them, with their texts.
+    pub fn known_values_in(&self, bytes: &[u8]) -> HashMap<ValueId, Vec<u8>> {
+        self.known.texts_in(bytes)
     }
 
     /// Has the revision exactly this file?

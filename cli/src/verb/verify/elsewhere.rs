@@ -128,13 +128,14 @@ impl Elsewhere<'_> {
         for spelled in &spelled {
             hidden.remove(&spelled.value);
         }
-        // The first line of one that is folded looks like another value.
-        let is_part = |value: &ValueId| hidden.iter().any(|whole| value.may_begin(whole));
+        // The first line of one that is folded looks like another value. Only its text tells: a
+        // longer value of the same envelope may stand there to hide a shorter one.
+        let is_part = |value: &ValueId| hidden.values().any(|whole| value.begins(whole));
         let whole = spelled.iter().filter(|spelled| !is_part(&spelled.value));
         let mut found: Vec<(String, &ValueId)> = whole
             .map(|spelled| (spelled.place(), &spelled.value))
             .collect();
-        let mut hidden: Vec<&ValueId> = hidden.iter().collect();
+        let mut hidden: Vec<&ValueId> = hidden.keys().collect();
         hidden.sort();
         found.extend(
             hidden
