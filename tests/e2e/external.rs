@@ -418,3 +418,91 @@ fn a_template_makes_the_secret_of_the_values() {
         assert_eq!(team.namespace.secret(name), None, "{name}");
     }
 }
+
+#[test]
+fn what_the_store_loses_is_kept_deleted_or_left_out_as_the_policy_says() {
+    let (plane, bao) = (Shared::get(), OpenBao::shared().unwrap());
+    let team = Team::new(&plane, bao);
+    let put = || {
+        for key in ["one", "two"] {
+            team.vault
+                .put(&team.mount, key, &json!({"a": key}))
+                .unwrap();
+        }
+    };
+    put();
+    let with = |policy: &str| {
+        json!({
+            "data": [property("one", "one", "a"), property("two", "two", "a")],
+            "target": {"deletionPolicy": policy},
+        })
+    };
+    let names = ["Retain", "Delete", "Merge"].map(str::to_lowercase);
+    for (name, policy) in names.iter().zip(["Retain", "Delete", "Merge"]) {
+        team.external(name, "1s", &with(policy));
+    }
+    let both = data(&[("one", "one"), ("two", "two")]);
+    let has = |name: &str, expected: &Value| {
+        team.namespace
+            .wait_secret(name, "its values", |secret| secret["data"] == *expected);
+    };
+    names.iter().for_each(|name| has(name, &both));
+
+    let lose = |key: &str| {
+        team.vault
+            .delete(&format!("{}/data/{key}", team.mount))
+            .unwrap()
+    };
+    lose("one");
+    let two = data(&[("two", "two")]);
+    has("delete", &two);
+    has("merge", &two);
+    team.wait_message("retain", "Vault has no secret \"one\"");
+    has("retain", &both);
+    // A property that is missing is a mistake, whatever the policy says.
+    team.vault
+        .put(&team.mount, "two", &json!({"b": "x"}))
+        .unwrap();
+    team.wait_message("delete", "has no property");
+    has("delete", &two);
+
+    lose("two");
+    wait_within(WAIT, "the Secret is deleted", || {
+        team.namespace.secret("delete").is_none().then_some(())
+    });
+    let object = wait_within(WAIT, "it says so", || {
+        let object = team.look("delete");
+        (ready_condition(&object)["reason"] == "SecretDeleted").then_some(object)
+    });
+    assert_eq!(condition(&object, "Ready"), Some("True"));
+    team.namespace.wait_secret("merge", "no values", |secret| {
+        secret["data"]
+            .as_object()
+            .is_none_or(serde_json::Map::is_empty)
+    });
+    has("retain", &both);
+    put();
+    has("delete", &both);
+    has("merge", &both);
+
+    // Another name: the Secret of the old one goes.
+    let path = format!("{}/delete", team.path("externalsecrets"));
+    team.api()
+        .merge(&path, &json!({"spec": {"target": {"name": "renamed"}}}))
+        .unwrap();
+    has("renamed", &both);
+    wait_within(WAIT, "the old one goes", || {
+        team.namespace.secret("delete").is_none().then_some(())
+    });
+    // A Secret of somebody else is neither taken over nor deleted.
+    team.secret("theirs", &[("x", "y")]);
+    team.external("theirs", "1s", &with("Delete"));
+    team.wait_message("theirs", "theirs");
+    lose("one");
+    lose("two");
+    std::thread::sleep(Duration::from_secs(4));
+    assert_eq!(
+        team.namespace.secret("theirs").unwrap()["data"],
+        data(&[("x", "y")])
+    );
+}

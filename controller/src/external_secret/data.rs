@@ -14,8 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::store::StoreError;
 
-/// One value, as `data[].remoteRef` asks for it. Error: [`StoreError::Missing`] without the
-/// property, [`StoreError::Answer`] if it cannot be decoded.
+/// One value, as `data[].remoteRef` asks for it. Error: [`StoreError::NoProperty`], [`StoreError::Answer`] if it cannot be decoded.
 pub(super) fn value(secret: &Value, remote: &RemoteRef) -> Result<Zeroizing<Vec<u8>>, StoreError> {
     let bytes = if remote.property.is_empty() {
         json_text(secret)
@@ -162,7 +161,7 @@ fn missing(remote: &RemoteRef) -> StoreError {
         names::printable(&remote.key),
         names::printable(&remote.property),
     );
-    StoreError::Missing(format!("{key} has no property {property:?}"))
+    StoreError::NoProperty(format!("{key} has no property {property:?}"))
 }
 
 #[cfg(test)]
@@ -201,7 +200,7 @@ mod tests {
         }
         for absent in ["users", "a.c", "user.x"] {
             let error = value(&secret, &remote(absent)).unwrap_err();
-            assert!(matches!(error, StoreError::Missing(_)), "{error}");
+            assert!(matches!(error, StoreError::NoProperty(_)), "{error}");
         }
         let whole = value(&json!({"b": "<", "a": 1}), &remote("")).unwrap();
         assert_eq!(&**whole, br#"{"a":1,"b":"\u003c"}"#);

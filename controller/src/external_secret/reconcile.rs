@@ -160,11 +160,19 @@ impl ExternalSecrets {
             Err(outcome) => return Done::without(outcome, None),
         };
         let done = match self.made(object, &plan).await {
-            Ok(made) => self.write(plan.desired(object, made), known).await,
+            Ok(made) => {
+                let policy = plan.spec.target.deletion_policy;
+                let done = self.write(plan.desired(object, made), policy, known).await;
+                self.remove_former(object, &plan, known, &done).await;
+                done
+            }
             Err((outcome, retry)) => Done::without(outcome, retry),
         };
         Done {
-            next: plan.next.filter(|_| done.retry.is_none()),
+            // While a provider does not answer, nothing is due.
+            next: plan
+                .next
+                .filter(|_| done.outcome.reason() != Reason::ProviderError),
             stores: plan.stores,
             target: Some(plan.target),
             ..done
@@ -236,10 +244,27 @@ impl ExternalSecrets {
         })
     }
 
-    async fn write(&self, desired: Desired, known: &Known) -> Done {
+    /// Writes the Secret, or deletes it if the store has nothing any more and `deletionPolicy` says
+    /// so.
+    async fn write(&self, desired: Desired, policy: DeletionPolicy, known: &Known) -> Done {
+        let ours = known.own.owned.as_deref();
+        if desired.data.is_empty() && policy == DeletionPolicy::Delete {
+            return match self.secrets.remove(&desired, ours).await {
+                Ok(op) => {
+                    self.count_write(op);
+                    let message =
+                        "the store has nothing any more: the Secret is deleted".to_owned();
+                    Done::without(Outcome::Ready(Reason::SecretDeleted, message), None)
+                }
+                Err(error) => {
+                    let (outcome, retry) = error.outcome();
+                    Done::without(outcome, Some(retry))
+                }
+            };
+        }
         let before = Before {
             exists: known.target.is_some() || known.ready,
-            ours: known.own.owned.as_deref(),
+            ours,
         };
         match self.secrets.write(&desired, before).await {
             Ok(written) => {
@@ -287,14 +312,18 @@ impl ExternalSecrets {
                 continue;
             };
             let store = store_of(entry.source_ref.as_ref(), spec);
-            let secret = self.read(store, remote, namespace, window).await?;
-            contents.extend(data::values(&secret.0, remote)?);
+            let secret = self.read(store, remote, namespace, window).await;
+            if let Some(secret) = unless_missing(secret, spec)? {
+                contents.extend(data::values(&secret.0, remote)?);
+            }
         }
         for entry in &spec.data {
             let remote = &entry.remote_ref;
             let store = store_of(entry.source_ref.as_ref(), spec);
-            let secret = self.read(store, remote, namespace, window).await?;
-            contents.insert(entry.secret_key.clone(), data::value(&secret.0, remote)?);
+            let secret = self.read(store, remote, namespace, window).await;
+            if let Some(secret) = unless_missing(secret, spec)? {
+                contents.insert(entry.secret_key.clone(), data::value(&secret.0, remote)?);
+            }
         }
         Ok(contents)
     }
@@ -321,6 +350,43 @@ impl ExternalSecrets {
                 session.read(&read, window).await
             }
             result => result,
+        }
+    }
+
+    /// Deletes the Secret of a former `target.name`. If that fails, it stays behind, as it would
+    /// after a restart.
+    async fn remove_former(
+        &self,
+        object: &ExternalSecretObject,
+        plan: &Plan,
+        known: &Known,
+        done: &Done,
+    ) {
+        let former = known
+            .own
+            .target
+            .as_ref()
+            .filter(|former| **former != plan.target);
+        let owns = plan.spec.target.creation_policy == CreationPolicy::Owner;
+        let Some(former) = former.filter(|_| owns && done.outcome.is_ready()) else {
+            return;
+        };
+        let none = Rendered {
+            data: Contents::new(),
+            labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
+            secret_type: None,
+        };
+        let former = Desired {
+            name: former.clone(),
+            ..plan.desired(object, none)
+        };
+        let ours = known.own.owned.as_deref();
+        if let Ok(op) = self.secrets.remove(&former, ours).await {
+            self.count_write(op);
+        } else {
+            let (namespace, name) = (&plan.origin.namespace, &former.name);
+            tracing::warn!(namespace, name, "the Secret of a former target.name stays");
         }
     }
 
@@ -372,7 +438,8 @@ impl ExternalSecrets {
             tracing::warn!(namespace, name, reason, "{message}");
         }
         let retry = done.retry.map(|longest| pause(failures).min(longest));
-        if let Some(wait) = retry.or(done.next) {
+        // A failure waits no longer than the next refresh.
+        if let Some(wait) = retry.into_iter().chain(done.next).min() {
             let due = Instant::now() + wait;
             self.queue.push(key.clone(), Lane::Background, due, None);
         }
@@ -400,6 +467,10 @@ impl ExternalSecrets {
             by_secret.insert(beside(key, target), key.clone());
         }
         entry.own.stores.clone_from(&done.stores);
+        if done.outcome.reason() == Reason::SecretDeleted {
+            entry.target = None;
+            entry.own.owned = None;
+        }
         if let Some((written, op)) = &done.written {
             entry.target = Some(written.clone());
             entry.own.owned = Some(written.uid.clone());
@@ -437,11 +508,24 @@ fn not_fetched(error: &StoreError) -> (Outcome, Option<Duration>) {
         }
         StoreError::Absent(_) => (Reason::StoreNotReady, LONGEST_PAUSE),
         StoreError::Denied(_) => (Reason::AccessDenied, LONGEST_PAUSE),
-        StoreError::Missing(_) => (Reason::NotFound, LONGEST_PAUSE),
+        StoreError::Missing(_) | StoreError::NoProperty(_) => (Reason::NotFound, LONGEST_PAUSE),
         StoreError::Answer(_) => (Reason::ProviderError, LONGEST_PAUSE),
         StoreError::Unavailable { .. } => (Reason::ProviderError, Duration::from_secs(30)),
     };
     (Outcome::Retrying(reason, message), Some(retry))
+}
+
+/// A secret that the store does not have is no failure if `deletionPolicy` says what to do then.
+fn unless_missing(
+    secret: Result<Arc<Object>, StoreError>,
+    spec: &ExternalSecretSpec,
+) -> Result<Option<Arc<Object>>, StoreError> {
+    match secret {
+        Err(StoreError::Missing(_)) if spec.target.deletion_policy != DeletionPolicy::Retain => {
+            Ok(None)
+        }
+        secret => secret.map(Some),
+    }
 }
 
 /// The first part of the spec that is not served yet. It is never ignored.
@@ -469,10 +553,6 @@ fn unserved(spec: &ExternalSecretSpec) -> Option<&'static str> {
                 target.creation_policy,
                 CreationPolicy::Owner | CreationPolicy::Orphan
             ),
-        ),
-        (
-            "this target.deletionPolicy",
-            target.deletion_policy != DeletionPolicy::Retain,
         ),
         (
             "dataFrom[].find",
@@ -576,11 +656,6 @@ mod tests {
                 "/target",
                 json!({"creationPolicy": "Merge"}),
                 "this target.creationPolicy",
-            ),
-            (
-                "/target",
-                json!({"deletionPolicy": "Delete"}),
-                "this target.deletionPolicy",
             ),
             (
                 "/refreshPolicy",

@@ -42,6 +42,8 @@ pub enum Op {
     Replace,
     /// Keys were added to, or removed from, a Secret of somebody else.
     Merge,
+    /// Its source wants none.
+    Delete,
     /// Nothing: it was right.
     None,
 }
@@ -54,6 +56,7 @@ impl Op {
             Self::Patch => "patch",
             Self::Replace => "replace",
             Self::Merge => "merge",
+            Self::Delete => "delete",
             Self::None => "none",
         }
     }
@@ -175,14 +178,36 @@ impl Secrets {
         }
     }
 
+    /// Deletes the Secret of this source, exactly as it is now. Errors with [`WriteError::Conflict`]
+    /// if it belongs to somebody else.
+    pub async fn remove(&self, desired: &Desired, ours: Option<&str>) -> Result<Op, WriteError> {
+        let api = self.api(desired);
+        let existing = kubernetes::within(api.get_opt(&desired.name)).await?;
+        let Some(mut existing) = existing else {
+            return Ok(Op::None);
+        };
+        let plan = plan(&existing, desired, ours);
+        kubernetes::wipe_secret(&mut existing);
+        if let Plan::Conflict(why) = plan {
+            return Err(WriteError::Conflict(why));
+        }
+        if !self.is_current(desired).await? {
+            return Err(outdated().into());
+        }
+        self.delete(desired, Version::of(&existing.metadata))
+            .await?;
+        Ok(Op::Delete)
+    }
+
     /// Reads, plans and writes.
     async fn write_existing(
         &self,
         desired: &Desired,
         ours: Option<&str>,
     ) -> Result<(Version, Op), WriteError> {
-        let existing = self.api(desired).get_opt(&desired.name).await;
-        let Some(mut existing) = existing.map_err(ApiFailure::from)? else {
+        let api = self.api(desired);
+        let existing = kubernetes::within(api.get_opt(&desired.name)).await?;
+        let Some(mut existing) = existing else {
             if desired.ownership == Ownership::Merge {
                 return Err(WriteError::Missing);
             }
@@ -290,7 +315,7 @@ impl Secrets {
             uid: Some(exactly.uid),
             resource_version: Some(exactly.resource_version),
         });
-        self.api(desired).delete(&desired.name, &params).await?;
+        kubernetes::within(self.api(desired).delete(&desired.name, &params)).await?;
         Ok(())
     }
 

@@ -146,10 +146,10 @@ pub fn external_conditions(
     all.retain(|condition| condition.type_ != ConditionType::Synced.name());
     for condition in &mut all {
         if condition.type_ == ConditionType::Ready.name() {
-            let reason = if outcome.is_ready() {
-                "SecretSynced"
-            } else {
-                "SecretSyncedError"
+            let reason = match outcome {
+                Outcome::Ready(Reason::SecretDeleted, _) => "SecretDeleted",
+                Outcome::Ready(..) => "SecretSynced",
+                _ => "SecretSyncedError",
             };
             reason.clone_into(&mut condition.reason);
         } else {

@@ -47,9 +47,12 @@ pub enum StoreError {
     /// The provider refuses the identity, or the identity the key.
     #[error("{0}")]
     Denied(String),
-    /// The provider has no such secret, or no value in it.
+    /// The provider has no such secret.
     #[error("{0}")]
     Missing(String),
+    /// The secret has no such property.
+    #[error("{0}")]
+    NoProperty(String),
     /// The provider answered something that is no secret.
     #[error("{0}")]
     Answer(String),

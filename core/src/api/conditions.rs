@@ -60,6 +60,8 @@ reasons! {
     Opened,
     /// The Secret has what its store holds.
     Synced,
+    /// The store has nothing any more, and so there is no Secret.
+    SecretDeleted,
     /// The store of an ExternalSecret does not exist, or may not be used from its namespace.
     StoreNotReady,
     /// The description of a store is at fault, or asks for what is not served.
