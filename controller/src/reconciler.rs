@@ -30,6 +30,12 @@ pub trait Reconciler: Send + Sync + 'static {
     /// The objects that wait for their turn.
     fn queue(&self) -> &Queue<Key, Self::Payload>;
 
+    /// The objects that wait for workers of their own, since they may wait long for something that
+    /// is scarce, such as a place to render. So they hold up no others.
+    fn slow_queue(&self) -> Option<&Queue<Key, Self::Payload>> {
+        None
+    }
+
     /// Objects reconciled at once.
     fn workers(&self) -> usize;
 
@@ -41,6 +47,7 @@ pub trait Reconciler: Send + Sync + 'static {
     fn reconcile(
         &self,
         work: Work<Key, Self::Payload>,
+        pool: Pool,
     ) -> impl Future<Output = Result<&'static str, ApiFailure>> + Send;
 
     /// Records that a reconcile failed or panicked, so that the object counts as not handled.
@@ -71,6 +78,18 @@ pub struct Context {
     /// The metrics.
     pub metrics: Arc<Metrics>,
 }
+
+/// Which workers reconcile an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pool {
+    /// Those for most objects.
+    Fast,
+    /// Those of [`Reconciler::slow_queue`].
+    Slow,
+}
+
+/// Objects of one kind in [`Pool::Slow`] at once.
+pub const SLOW: usize = 8;
 
 /// When a failed reconcile is retried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,7 +134,10 @@ impl<R: Reconciler> Part for R {
             let triggers = self.triggers().await;
             let mut workers = JoinSet::new();
             for _ in 0..self.workers() {
-                workers.spawn(work(self.clone(), frame.clone()));
+                workers.spawn(work(self.clone(), frame.clone(), Pool::Fast));
+            }
+            for _ in 0..self.slow_queue().map_or(0, |_| SLOW) {
+                workers.spawn(work(self.clone(), frame.clone(), Pool::Slow));
             }
             drained(workers, triggers).await;
         })
@@ -123,11 +145,13 @@ impl<R: Reconciler> Part for R {
 
     fn stop(&self) {
         self.queue().close();
+        self.slow_queue().iter().for_each(|queue| queue.close());
     }
 
     fn scrape(&self, metrics: &Metrics) {
         for lane in [Lane::Fresh, Lane::Background] {
-            let depth = i64::try_from(self.queue().depth(lane)).unwrap_or(i64::MAX);
+            let slow = self.slow_queue().map_or(0, |queue| queue.depth(lane));
+            let depth = i64::try_from(self.queue().depth(lane) + slow).unwrap_or(i64::MAX);
             let label = lane_label::<R>(lane);
             metrics.queue_depth.get_or_create(&label).set(depth);
         }
@@ -141,11 +165,16 @@ pub async fn caught<T>(running: impl Future<Output = T>) -> Option<T> {
 }
 
 /// One worker, which runs until the queue is closed.
-async fn work<R: Reconciler>(reconciler: Arc<R>, Frame { metrics, in_hand }: Frame) {
-    while let Some(work) = reconciler.queue().next().await {
+async fn work<R: Reconciler>(reconciler: Arc<R>, frame: Frame, pool: Pool) {
+    let Frame { metrics, in_hand } = frame;
+    let queue = match pool {
+        Pool::Fast => Some(reconciler.queue()),
+        Pool::Slow => reconciler.slow_queue(),
+    };
+    let Some(queue) = queue else { return };
+    while let Some(work) = queue.next().await {
         let key = work.key.clone();
         if let Some(until) = in_hand.waits(R::KIND, &key) {
-            let queue = reconciler.queue();
             queue.push(key.clone(), work.lane, until, work.payload);
             queue.done(&key);
             continue;
@@ -155,7 +184,7 @@ async fn work<R: Reconciler>(reconciler: Arc<R>, Frame { metrics, in_hand }: Fra
         let label = lane_label::<R>(work.lane);
         metrics.queue_wait.get_or_create(&label).observe(waited);
         let start = Instant::now();
-        let result = caught(reconciler.reconcile(work)).await;
+        let result = caught(reconciler.reconcile(work, pool)).await;
         drop(held);
         let duration = metrics
             .reconcile_duration
@@ -179,7 +208,7 @@ async fn work<R: Reconciler>(reconciler: Arc<R>, Frame { metrics, in_hand }: Fra
         if let Some(failure) = failure {
             retry(&*reconciler, &key, failure, result.is_none());
         }
-        reconciler.queue().done(&key);
+        queue.done(&key);
     }
 }
 
@@ -256,7 +285,11 @@ mod tests {
             watches
         }
 
-        async fn reconcile(&self, work: Work<Key, ()>) -> Result<&'static str, ApiFailure> {
+        async fn reconcile(
+            &self,
+            work: Work<Key, ()>,
+            _: Pool,
+        ) -> Result<&'static str, ApiFailure> {
             let count = {
                 let mut done = self.done.lock().unwrap();
                 let count = done.entry(work.key.name.clone()).or_default();

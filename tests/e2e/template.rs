@@ -204,3 +204,35 @@ fn hostile_templates_cost_little_and_delay_nobody() {
     assert!(grown < 300, "{grown} MiB more");
     wait_until("it lives", || controller.is_leading());
 }
+
+/// Whoever waits for a place to render holds up nobody who does not.
+#[test]
+fn slow_templates_of_two_namespaces_delay_no_object_without_one() {
+    let plane = Own::take();
+    let _controller = plane.leading_controller();
+    let shop = plane.namespace("shop");
+    let slow =
+        "{{ range 900 }}{{ $x := regexMatch \"(?:x?){60}(?:.*){5}z\" (trunc 32000 $.V) }}{{ end }}";
+    let big = "x".repeat(60_000);
+    for label in ["evil", "bad"] {
+        let evil = plane.namespace(label);
+        for number in 0..100 {
+            let draft = evil
+                .draft(&format!("slow-{number}"))
+                .value("V", &big)
+                .render();
+            evil.apply(&draft.template(json!({"data": {"out": slow}})).manifest());
+        }
+    }
+    let start = Instant::now();
+    for number in 0..40 {
+        shop.seal(&format!("good-{number}"), &unique_value());
+    }
+    let opened = |number: u32| says(&shop.sealed(&format!("good-{number}")), "True", "Opened");
+    wait_within(
+        Duration::from_secs(5),
+        "forty objects without a template",
+        || (0..40).all(opened).then_some(()),
+    );
+    println!("forty objects amid slow templates: {:?}", start.elapsed());
+}

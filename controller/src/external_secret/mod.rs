@@ -24,7 +24,7 @@ use crate::object::{
     Key, Kind, Known as KnownObject, Namespaces, News, Raw, Version, Waiting, WaitingRoom, api,
 };
 use crate::queue::{Lane, Queue, Work};
-use crate::reconciler::{Context, Reconciler, Retry};
+use crate::reconciler::{Context, Pool, Reconciler, Retry, SLOW};
 use crate::secret::{SecretListener, SecretWatch, Secrets};
 use crate::status;
 use crate::telemetry::{KindReady, Metrics};
@@ -72,6 +72,8 @@ pub struct ExternalSecrets {
     context: Context,
     at_once: usize,
     queue: Queue<Key, Waiting<ExternalSecret>>,
+    /// The objects with templates.
+    templated: Queue<Key, Waiting<ExternalSecret>>,
     waiting: WaitingRoom,
     secrets: Secrets,
     secret_watch: Arc<SecretWatch>,
@@ -95,6 +97,7 @@ impl ExternalSecrets {
         let this = Arc::new(Self {
             at_once: at_once.max(1),
             queue: Queue::new(at_once),
+            templated: Queue::new(SLOW / 2),
             waiting: WaitingRoom::new(WAITING_BYTES),
             secrets,
             secret_watch,
@@ -229,6 +232,7 @@ impl ExternalSecrets {
             lock(&self.by_secret).remove(&beside(key, &target));
         }
         self.queue.forget(key);
+        self.templated.forget(key);
     }
 
     fn store_gone(&self, name: &StoreName) {
@@ -351,8 +355,16 @@ impl Reconciler for ExternalSecrets {
         watches
     }
 
-    async fn reconcile(&self, work: Work<Key, Self::Payload>) -> Result<&'static str, ApiFailure> {
-        let reason = self.reconciled(work).await?;
+    fn slow_queue(&self) -> Option<&Queue<Key, Self::Payload>> {
+        Some(&self.templated)
+    }
+
+    async fn reconcile(
+        &self,
+        work: Work<Key, Self::Payload>,
+        pool: Pool,
+    ) -> Result<&'static str, ApiFailure> {
+        let reason = self.reconciled(work, pool).await?;
         Ok(reason.map_or("Unchanged", sealkit_core::api::Reason::name))
     }
 

@@ -24,6 +24,7 @@ use super::{
 use crate::kubernetes::{ApiFailure, within};
 use crate::object::{Key, Origin, Version, Waiting};
 use crate::queue::{LONGEST_PAUSE, Lane, Work, pause};
+use crate::reconciler::Pool;
 use crate::render::Contents;
 use crate::secret::{Before, Consent, Desired, Op, Ownership, Revision};
 use crate::status::{self, Outcome};
@@ -116,8 +117,9 @@ impl ExternalSecrets {
     pub(super) async fn reconciled(
         &self,
         work: Work<Key, Waiting<sealkit_core::api::external::ExternalSecret>>,
+        pool: Pool,
     ) -> Result<Option<Reason>, ApiFailure> {
-        let key = &work.key;
+        let key = &work.key.clone();
         let Some(known) = self.known().get(key).cloned() else {
             return Ok(None);
         };
@@ -146,6 +148,12 @@ impl ExternalSecrets {
             }
         };
         if object.is_terminating() {
+            return Ok(None);
+        }
+        if pool == Pool::Fast && object.mentions("\"template\"") {
+            // Whoever waits for a place to render must hold up nobody who does not.
+            let due = Instant::now();
+            self.templated.push(work.key, work.lane, due, work.payload);
             return Ok(None);
         }
         let done = self.act(&object, &known).await;

@@ -92,6 +92,11 @@ impl<K: HasStatus> Raw<K> {
         Origin::of(kind, &self.metadata)
     }
 
+    /// Is this part of the text of the spec?
+    pub fn mentions(&self, part: &str) -> bool {
+        self.spec.get().contains(part)
+    }
+
     /// Reads the spec.
     pub fn spec(&self) -> Spec {
         let text = self.spec.get();

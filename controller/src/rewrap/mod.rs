@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use crate::kubernetes::ApiFailure;
 use crate::object::{Key, Namespaces, api};
 use crate::queue::{Lane, Queue, Work};
-use crate::reconciler::{Context, Reconciler, Retry};
+use crate::reconciler::{Context, Pool, Reconciler, Retry};
 use crate::telemetry::Metrics;
 use crate::watch::{Change, changes, of_strangers};
 
@@ -190,7 +190,7 @@ impl Reconciler for RewrapRequests {
         watches
     }
 
-    async fn reconcile(&self, work: Work<Key, ()>) -> Result<&'static str, ApiFailure> {
+    async fn reconcile(&self, work: Work<Key, ()>, _: Pool) -> Result<&'static str, ApiFailure> {
         self.reconciled(&work.key).await
     }
 

@@ -24,7 +24,7 @@ use crate::keys::{KeyUsers, Users};
 use crate::kubernetes::{ApiFailure, within};
 use crate::object::{Key, Namespaces, Raw, Version, Waiting, WaitingRoom, api};
 use crate::queue::{Lane, Queue, Turns, Work};
-use crate::reconciler::{Context, Reconciler, Retry};
+use crate::reconciler::{Context, Pool, Reconciler, Retry, SLOW};
 use crate::secret::{SecretListener, SecretWatch, Secrets};
 use crate::telemetry::{KindReady, Metrics};
 use crate::watch::{Change, PAGE, changes, of_strangers};
@@ -51,6 +51,8 @@ pub struct SealedSecrets {
     /// Objects of one namespace reconciled at once.
     at_once: usize,
     queue: Queue<Key, Waiting<SealedSecret>>,
+    /// The objects with templates.
+    templated: Queue<Key, Waiting<SealedSecret>>,
     waiting: WaitingRoom,
     secrets: Secrets,
     secret_watch: Arc<SecretWatch>,
@@ -75,6 +77,7 @@ impl SealedSecrets {
             context,
             at_once: at_once.max(1),
             queue: Queue::new(at_once),
+            templated: Queue::new(SLOW / 2),
             waiting: WaitingRoom::new(WAITING_BYTES),
             secrets,
             secret_watch,
@@ -176,6 +179,7 @@ impl SealedSecrets {
     fn object_gone(&self, key: &Key) {
         self.known().remove(key);
         self.queue.forget(key);
+        self.templated.forget(key);
     }
 
     /// Reacts to keys that came, went or were superseded. Objects that failed for lack of a key are
@@ -238,8 +242,16 @@ impl Reconciler for SealedSecrets {
         watches
     }
 
-    async fn reconcile(&self, work: Work<Key, Self::Payload>) -> Result<&'static str, ApiFailure> {
-        let reason = self.reconciled(work).await?;
+    fn slow_queue(&self) -> Option<&Queue<Key, Self::Payload>> {
+        Some(&self.templated)
+    }
+
+    async fn reconcile(
+        &self,
+        work: Work<Key, Self::Payload>,
+        pool: Pool,
+    ) -> Result<&'static str, ApiFailure> {
+        let reason = self.reconciled(work, pool).await?;
         Ok(reason.map_or("Unchanged", Reason::name))
     }
 

@@ -20,6 +20,7 @@ use crate::keys::Keys;
 use crate::kubernetes::{ApiFailure, within};
 use crate::object::{Asked, Key, SEALED_SECRET, Spec, Version, Waiting};
 use crate::queue::{LONGEST_PAUSE, Lane, Place, Work, pause};
+use crate::reconciler::Pool;
 use crate::secret::{Before, Consent, Desired, Op, Ownership, Revision};
 use crate::status::{self, Outcome};
 use crate::telemetry::{EventKind, KindOp, ReasonLabel, kind_label};
@@ -77,8 +78,9 @@ impl SealedSecrets {
     pub(super) async fn reconciled(
         &self,
         work: Work<Key, Waiting<sealkit_core::api::SealedSecret>>,
+        pool: Pool,
     ) -> Result<Option<Reason>, ApiFailure> {
-        let key = &work.key;
+        let key = &work.key.clone();
         let Some(known) = self.known().get(key).cloned() else {
             return Ok(None);
         };
@@ -105,6 +107,12 @@ impl SealedSecrets {
             },
         };
         if object.is_terminating() {
+            return Ok(None);
+        }
+        if pool == Pool::Fast && has_templates(&object) {
+            // Whoever waits for a place to render must hold up nobody who does not.
+            let due = Instant::now();
+            self.templated.push(work.key, work.lane, due, work.payload);
             return Ok(None);
         }
         let Some(keys) = self.context.keys.borrow().clone() else {
@@ -415,6 +423,17 @@ impl SealedSecrets {
             );
         }
     }
+}
+
+fn has_templates(object: &SealedSecretObject) -> bool {
+    // Reading a spec costs more than looking for the word.
+    object.mentions("\"template\"")
+        && object
+            .spec()
+            .value
+            .pointer("/template/data")
+            .and_then(Value::as_object)
+            .is_some_and(|texts| !texts.is_empty())
 }
 
 /// The type of the Secret. The API server makes an empty one Opaque too.
