@@ -25,12 +25,31 @@ pub(crate) const SMALL_FILE: usize = 1024 * 1024;
 #[cfg(unix)]
 pub(crate) fn has_trusted_owner(path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt as _;
+    path.metadata()
+        .is_ok_and(|metadata| is_trusted(metadata.uid()))
+}
+
+#[cfg(unix)]
+fn is_trusted(owner: u32) -> bool {
     let me = rustix::process::geteuid();
     // As for Git, `sudo` works on what its caller owns.
     let caller = std::env::var("SUDO_UID").ok().filter(|_| me.is_root());
     let caller = caller.and_then(|uid| uid.parse().ok());
-    let owner = path.metadata().map(|metadata| metadata.uid());
-    owner.is_ok_and(|owner| owner == 0 || owner == me.as_raw() || Some(owner) == caller)
+    owner == 0 || owner == me.as_raw() || Some(owner) == caller
+}
+
+/// Can nobody else change this file, or what is in this folder and belongs to the person who runs
+/// this program? The administrator can always.
+#[cfg(unix)]
+pub(crate) fn only_we_can_change(stat: &rustix::fs::Stat) -> bool {
+    use rustix::fs::{FileType, Mode};
+    let mode = Mode::from_raw_mode(stat.st_mode);
+    // Many systems give each user a group of the same number, and let it write.
+    let group = mode.contains(Mode::WGRP) && stat.st_gid != stat.st_uid;
+    let others = group || mode.contains(Mode::WOTH);
+    // As in /tmp: everybody may add files there, but change only their own.
+    let is_sticky = FileType::from_raw_mode(stat.st_mode).is_dir() && mode.contains(Mode::SVTX);
+    is_trusted(stat.st_uid) && (!others || is_sticky)
 }
 
 #[cfg(not(unix))]

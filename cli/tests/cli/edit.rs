@@ -1,3 +1,4 @@
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -278,13 +279,89 @@ fn an_interrupt_is_the_editors_business() {
 /// The guard is no single point of failure either, and it removes nothing but private folders.
 #[test]
 fn the_private_folder_goes_without_its_guard_too() {
-    let desk =
-        desk("pkill -KILL -f -- \"edit --guard $(dirname \"$1\")\"; dirname \"$1\" > folder");
+    let desk = desk(
+        "dirname \"$1\" > folder; for process in /proc/[0-9]*; do \
+        [ \"$(readlink $process/cwd)\" != \"$(dirname \"$1\")\" ] || kill -KILL ${process#/proc/}; done",
+    );
     desk.seal(&EDIT).done();
     assert!(!Path::new(desk.read("folder").trim()).exists());
     desk.write("precious/file", "");
-    let guard = ["edit", "--guard", "precious"];
-    desk.refused(&guard, "", 2, "not a private folder");
+    desk.write("seal-edit-open/file", "");
+    for folder in ["precious", "seal-edit-open"] {
+        let guard = ["edit", "--guard", folder];
+        desk.refused(&guard, "", 2, "not a private folder");
+    }
+}
+
+/// The guard of a running `seal edit`, which no longer runs until it is told to. Its arguments show
+/// everybody nothing of the folder.
+fn stopped_guard(child: &Child, folder: &Path) -> String {
+    let parent = child.id().to_string();
+    let found = Command::new("pgrep")
+        .args(["-a", "-P", &parent, "-f", "--", "--guard"])
+        .output();
+    let found = String::from_utf8(found.unwrap().stdout).unwrap();
+    let name = folder.file_name().unwrap().to_str().unwrap();
+    assert!(!found.contains(name), "{found}");
+    let guard = found.split(' ').next().unwrap().to_owned();
+    kill("STOP", &guard);
+    guard
+}
+
+/// Everybody may give the name to something else as soon as it is free.
+#[test]
+fn the_guard_touches_nothing_that_takes_the_name_of_the_folder() {
+    let desk = desk(
+        "dirname \"$1\" > folder; for _ in $(seq 999); do [ ! -e go ] || exit 0; sleep 0.02; done",
+    );
+    desk.write("precious/file", "precious");
+    let (mut child, folder) = open_editor(&desk);
+    let guard = stopped_guard(&child, &folder);
+    desk.write("go", "");
+    wait_for("the folder goes", || !folder.exists());
+    symlink(desk.path("precious"), &folder).unwrap();
+    kill("CONT", &guard);
+    assert!(child.wait().unwrap().success());
+    let is_link = folder.is_symlink();
+    let _ = std::fs::remove_file(&folder);
+    assert!(is_link, "it was removed");
+    assert_eq!(desk.read("precious/file"), "precious");
+}
+
+/// The folder is what was made, not what bears its name.
+#[test]
+fn the_guard_removes_the_folder_even_if_its_name_leads_elsewhere() {
+    let desk = desk(SLOW);
+    desk.write("precious/file", "precious");
+    let (mut child, folder) = open_editor(&desk);
+    let guard = stopped_guard(&child, &folder);
+    let moved = folder.with_extension("moved");
+    std::fs::rename(&folder, &moved).unwrap();
+    symlink(desk.path("precious"), &folder).unwrap();
+    kill("KILL", &child.id().to_string());
+    child.wait().unwrap();
+    kill("CONT", &guard);
+    wait_for("no plaintext is left", || {
+        std::fs::read_dir(&moved).unwrap().next().is_none()
+    });
+    let is_link = folder.is_symlink();
+    std::fs::remove_file(&folder).unwrap();
+    std::fs::remove_dir(&moved).unwrap();
+    assert!(is_link, "it was removed");
+    assert_eq!(desk.read("precious/file"), "precious");
+}
+
+/// Editors leave folders, links and pipes, and whoever sealed the values may hope for that.
+#[test]
+fn what_the_editor_leaves_goes_and_links_are_not_followed() {
+    let desk = desk(
+        "dirname \"$1\" > folder; cd \"$(dirname \"$1\")\"; mkdir -p a/b; cp \"$1\" a/b/copy; \
+        ln -s \"$OLDPWD/precious\" a/folder; ln -s \"$OLDPWD/precious/file\" file; mkfifo pipe",
+    );
+    desk.write("precious/file", "precious");
+    desk.seal(&EDIT).done();
+    assert!(!Path::new(desk.read("folder").trim()).exists());
+    assert_eq!(desk.read("precious/file"), "precious");
 }
 
 #[test]

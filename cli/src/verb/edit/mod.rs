@@ -59,7 +59,7 @@ pub(super) struct EditArgs {
     /// Let the templates of the object read the values that you change or add
     #[arg(long)]
     pub render: bool,
-    /// Remove FILE, a private folder, once stdin ends
+    /// Remove FILE, a private folder, if stdin ends without a byte
     #[arg(long, hide = true, conflicts_with_all = ["name", "scope", "render"])]
     pub guard: bool,
 }
