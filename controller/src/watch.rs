@@ -7,12 +7,17 @@ use std::time::Duration;
 
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::ListParams;
 use kube::client::Body;
 use kube::runtime::WatchStreamExt;
-use kube::runtime::watcher::{self, Event};
+use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Resource};
+use serde::de::DeserializeOwned;
+use tokio::sync::Semaphore;
 
-use crate::object::{Key, Namespaces};
+use crate::kubernetes::{ApiFailure, within};
+use crate::object::{Key, Namespaces, RawMeta};
 use crate::telemetry::{Health, Metrics, kind_label};
 
 /// What a watch reports about its objects.
@@ -39,17 +44,71 @@ impl List {
     }
 }
 
-/// Objects in one page of a list. Any tenant can make objects with 1.5 MB of metadata each, and a
-/// page is in memory as a whole, twice.
-pub const PAGE: u32 = 20;
+/// Objects in one page of a list. Any tenant can make objects with 1.5 MB of metadata each, which
+/// are several times as large as JSON, and a page is in memory as a whole, twice.
+pub const PAGE: u32 = 10;
 
-/// How to watch objects that anybody may make. The server streams a list one by one if it can;
-/// otherwise it comes in small pages. Either way, no list of large objects fills the memory.
-pub async fn of_strangers<K: Resource>(client: &Client, api: &Api<K>) -> watcher::Config {
+/// The turn of the one list of strangers' objects whose pages are in memory.
+static PAGES: Semaphore = Semaphore::const_new(1);
+
+/// Watches objects that anybody may make, those with the label if one is given. The server streams a
+/// list one by one if it can; otherwise it comes in small pages, one list after the other. Either
+/// way, no list of large objects fills the memory.
+pub async fn of_strangers<K>(
+    client: &Client,
+    api: Api<K>,
+    label: Option<&str>,
+) -> BoxStream<'static, watcher::Result<Event<K>>>
+where
+    K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    let mut config = watcher::Config::default();
+    if let Some(label) = label {
+        config = config.labels(label);
+    }
     if streams_lists(client, api.resource_url()).await {
-        watcher::Config::default().streaming_lists()
+        watcher(api, config.streaming_lists()).boxed()
     } else {
-        watcher::Config::default().page_size(PAGE)
+        one_list_at_a_time(watcher(api, config.page_size(PAGE)), &PAGES).boxed()
+    }
+}
+
+/// The same events. A list waits for its turn, which lasts until the list is complete or has failed.
+fn one_list_at_a_time<K>(
+    events: impl Stream<Item = watcher::Result<Event<K>>> + Send + 'static,
+    lists: &'static Semaphore,
+) -> impl Stream<Item = watcher::Result<Event<K>>> + Send + 'static
+where
+    K: Send + 'static,
+{
+    let state = (events.boxed(), None);
+    futures::stream::unfold(state, async move |(mut events, mut turn)| {
+        let event = events.next().await?;
+        match event {
+            Ok(Event::Init) => turn = lists.acquire().await.ok(),
+            Ok(Event::InitDone) | Err(_) => turn = None,
+            Ok(_) => {}
+        }
+        Some((event, (events, turn)))
+    })
+}
+
+/// Do all objects of a collection pass? Reads them page by page until one does not.
+pub async fn all_pass<K>(
+    api: &Api<RawMeta<K>>,
+    mut page: ListParams,
+    mut passes: impl FnMut(&ObjectMeta) -> bool + Send,
+) -> Result<bool, ApiFailure> {
+    page.limit = Some(PAGE);
+    loop {
+        let list = within(api.list(&page)).await?;
+        if !list.items.iter().all(|item| passes(&item.metadata)) {
+            return Ok(false);
+        }
+        match list.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => page.continue_token = Some(token),
+            None => return Ok(true),
+        }
     }
 }
 
@@ -154,8 +213,8 @@ fn failure_of(error: &watcher::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt;
     use k8s_openapi::api::core::v1::ConfigMap;
-    use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
     use super::*;
 
@@ -203,5 +262,30 @@ mod tests {
         );
         assert!(!list.lacks(&key("a", "new")));
         assert!(!list.lacks(&key("b", "old")), "another watch covers it");
+    }
+
+    #[test]
+    fn a_list_waits_until_another_is_complete_or_has_failed() {
+        static LISTS: Semaphore = Semaphore::const_new(1);
+        let list = |end| {
+            let events = [Ok(Event::Init), Ok(Event::InitApply(map("a", "b"))), end];
+            let events = futures::stream::iter(events).chain(futures::stream::pending());
+            one_list_at_a_time(events, &LISTS).boxed()
+        };
+        let failure = watcher::Error::NoResourceVersion;
+        let mut lists = [
+            list(Ok(Event::InitDone)),
+            list(Err(failure)),
+            list(Ok(Event::InitDone)),
+        ];
+        for index in 0..lists.len() {
+            for _ in 0..2 {
+                assert!(lists[index].next().now_or_never().is_some());
+            }
+            for waiting in &mut lists[index + 1..] {
+                assert!(waiting.next().now_or_never().is_none(), "not its turn");
+            }
+            assert!(lists[index].next().now_or_never().is_some());
+        }
     }
 }

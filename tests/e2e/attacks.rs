@@ -2,6 +2,7 @@
 
 use sealkit_core::keys::{Identity, KeyType, Recipient, RecipientSet};
 use sealkit_core::sealed::{Context, Scope, seal};
+use sealkit_tests::api::ApiClient;
 use sealkit_tests::canary::unique_value;
 use sealkit_tests::namespace::{Namespace, condition, data, message, ready_condition, uid};
 use sealkit_tests::plane::{Own, Plane, SEALING_KEYS, Shared, name_of, recipient, unique};
@@ -399,5 +400,110 @@ fn a_second_look_merges_nothing() {
         let secret = shop.secret("db");
         reconcile(&shop, "db");
         assert_eq!(shop.secret("db"), secret, "{template}");
+    }
+}
+
+/// Fields that the API server takes and a typed reader refuses. Whoever writes an object chooses
+/// them.
+fn strange_fields(api_version: &Value) -> Value {
+    let mut fields = json!({});
+    for _ in 0..200 {
+        fields = json!({"f:a": fields});
+    }
+    json!([{
+        "manager": "strange", "operation": "Update", "apiVersion": api_version,
+        "time": "9999-12-31T23:59:59Z", "fieldsType": "FieldsV1",
+        "fieldsV1": {"f:metadata": fields},
+    }])
+}
+
+/// Creates an object with such fields.
+fn create_strange(api: &ApiClient, collection: &str, mut object: Value) {
+    object["metadata"]["managedFields"] = strange_fields(&object["apiVersion"]);
+    let refusal = api.create(collection, &object).unwrap_err();
+    assert_eq!(
+        refusal.code, 0,
+        "only the answer is unreadable: {refusal:?}"
+    );
+    assert!(refusal.message.contains("recursion"), "{refusal:?}");
+}
+
+#[test]
+fn a_status_with_a_strange_time_stops_no_key() {
+    let plane = Plane::with("deploy/base");
+    let mut controller = plane.leading_controller();
+    let (key, shop) = (plane.newest_key(), plane.namespace("attacks"));
+    controller.stop();
+    let condition = json!({
+        "type": "Ready", "status": "True", "reason": "x", "message": "",
+        "observedGeneration": 1, "lastTransitionTime": "9999-12-31T23:59:59Z",
+    });
+    let status = json!({"conditions": [condition], "createdAt": "9999-12-31T23:59:59Z"});
+    forge_status(&plane, &key_path(&key), &status);
+    let strange = json!({
+        "apiVersion": "sealkit.dev/v1beta1", "kind": "SealingKey",
+        "metadata": {"name": "strange"}, "spec": {},
+    });
+    create_strange(&plane.api, SEALING_KEYS, strange);
+    let mut controller = plane.leading_controller();
+    shop.seal("db", &unique_value());
+    shop.wait_ready("db");
+    wait_until("the status is restored", || {
+        let status = &plane.sealing_key(name_of(&key))["status"];
+        !status.to_string().contains("9999")
+    });
+    wait_until("the key with strange metadata has its key pair", || {
+        let path = "{.status.conditions[?(@.type=='Ready')].status}";
+        let output = format!("jsonpath={path}");
+        let ready = plane
+            .servers
+            .kubectl(&["get", "sealingkey", "strange", "-o", &output]);
+        ready.unwrap() == "True"
+    });
+    // It happens while the controller runs, too.
+    forge_status(&plane, &key_path(&key), &status);
+    shop.seal("later", &unique_value());
+    shop.wait_ready("later");
+    assert!(controller.process.is_running());
+}
+
+#[test]
+fn strange_metadata_stops_no_watch() {
+    for plane in [
+        Plane::with("deploy/base"),
+        Plane::without_watch_list("deploy/base"),
+    ] {
+        let mut controller = plane.leading_controller();
+        let (evil, shop) = (plane.namespace("evil"), plane.namespace("shop"));
+        let create = |name: &str| {
+            let secret = json!({
+                "apiVersion": "v1", "kind": "Secret",
+                "metadata": {"name": name, "labels": {"sealkit.dev/managed": "true"}},
+            });
+            create_strange(&plane.api, &evil.secrets_path(), secret);
+            let sealed = evil.draft(name).value("a", "b").manifest();
+            create_strange(&plane.api, &evil.sealed_secrets_path(), sealed);
+            let group = "/apis/sealkit.dev/v1beta1";
+            let requests = format!("{group}/namespaces/{}/rewraprequests", evil.name);
+            let request = json!({
+                "apiVersion": "sealkit.dev/v1beta1", "kind": "RewrapRequest",
+                "metadata": {"name": name}, "spec": {"envelopes": {}},
+            });
+            create_strange(&plane.api, &requests, request);
+        };
+        controller.stop();
+        create("before");
+        let mut controller = plane.leading_controller();
+        shop.seal("db", &unique_value());
+        shop.wait_ready("db");
+        create("meanwhile");
+        shop.seal("later", &unique_value());
+        shop.wait_ready("later");
+        // Drift is noticed by the watch of Secrets.
+        shop.api.delete(&shop.secret_path("db")).unwrap();
+        shop.wait_secret("db", "is back", |_| true);
+        let log = controller.log();
+        assert!(!log.contains("watch failed"), "{log}");
+        assert!(controller.process.is_running());
     }
 }

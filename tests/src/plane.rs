@@ -47,7 +47,21 @@ impl Plane {
 
     /// One with the manifests of a folder of the repository, for one test.
     pub fn with(kustomization: &str) -> Self {
-        let servers = ControlPlane::start(Options::default()).unwrap();
+        Self::with_servers(kustomization, Options::default())
+    }
+
+    /// One whose API server sends lists in pages only, as those before Kubernetes 1.34 do.
+    pub fn without_watch_list(kustomization: &str) -> Self {
+        let flags = vec!["--feature-gates=WatchList=false".to_owned()];
+        let options = Options {
+            extra_apiserver_flags: flags,
+            ..Options::default()
+        };
+        Self::with_servers(kustomization, options)
+    }
+
+    fn with_servers(kustomization: &str, options: Options) -> Self {
+        let servers = ControlPlane::start(options).unwrap();
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         servers.apply_kustomize(&root.join(kustomization)).unwrap();
         let hour = Some(Duration::from_hours(1));
@@ -141,12 +155,18 @@ impl Plane {
             Err(refusal) => assert_eq!(refusal.code, 404, "{path}: {refusal:?}"),
         };
         gone(LEASE);
-        for object in self.api.list("/apis/sealkit.dev/v1beta1/sealedsecrets") {
-            let text = |field: &str| object["metadata"][field].as_str().unwrap().to_owned();
-            let (namespace, name) = (text("namespace"), text("name"));
-            gone(&format!(
-                "/apis/sealkit.dev/v1beta1/namespaces/{namespace}/sealedsecrets/{name}"
-            ));
+        for (group, plural) in [
+            ("sealkit.dev/v1beta1", "sealedsecrets"),
+            ("external-secrets.io/v1", "externalsecrets"),
+            ("external-secrets.io/v1", "secretstores"),
+        ] {
+            for object in self.api.list(&format!("/apis/{group}/{plural}")) {
+                let text = |field: &str| object["metadata"][field].as_str().unwrap().to_owned();
+                let (namespace, name) = (text("namespace"), text("name"));
+                gone(&format!(
+                    "/apis/{group}/namespaces/{namespace}/{plural}/{name}"
+                ));
+            }
         }
         for request in self.api.list("/apis/sealkit.dev/v1beta1/rewraprequests") {
             gone(&crate::rewrap::path_of(&request));

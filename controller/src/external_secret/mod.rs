@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use kube::Api;
-use kube::runtime::watcher::watcher;
 use sealkit_core::api::ConditionType;
 use sealkit_core::api::external::{ExternalSecret, FORCE_SYNC, StoreKind};
 use tokio::task::JoinSet;
@@ -120,7 +119,7 @@ impl ExternalSecrets {
             ..
         } = &self.context;
         let api: Api<ExternalSecretObject> = api(client, &namespaces);
-        let stream = watcher(api.clone(), of_strangers(client, &api).await);
+        let stream = of_strangers(client, api, None).await;
         let mut changes = changes(stream, KIND, namespaces, health.clone(), metrics);
         let mut first = true;
         while let Some(change) = changes.next().await {
@@ -151,7 +150,7 @@ impl ExternalSecrets {
             metrics,
             ..
         } = &self.context;
-        let stream = watcher(api.clone(), of_strangers(client, &api).await);
+        let stream = of_strangers(client, api, None).await;
         let mut changes = changes(stream, kind.name(), namespaces, health.clone(), metrics);
         let mut first = true;
         while let Some(change) = changes.next().await {
@@ -194,8 +193,7 @@ impl ExternalSecrets {
         self.context.served.contains(&Namespaces::All)
     }
 
-    fn object_changed(&self, mut object: ExternalSecretObject) {
-        object.metadata.managed_fields = None;
+    fn object_changed(&self, object: ExternalSecretObject) {
         let key = Key::of(&object.metadata);
         let annotations = object.metadata.annotations.as_ref();
         let force_sync = annotations.and_then(|all| all.get(FORCE_SYNC)).cloned();

@@ -2,17 +2,63 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
-use kube::core::PartialObjectMeta;
-use sealkit_core::api::SealingKey;
 use sealkit_core::api::identity::{FINGERPRINT, FORCE_REVOKE, StoredIdentity};
+use sealkit_core::api::{Algorithm, KeyState, SealingKey, SealingKeySpec};
+use serde::Deserialize;
 
 use super::decide::Held;
 use crate::kubernetes;
-use crate::object::{Key, Version};
+use crate::object::{Key, Raw, Version, reads, used_metadata};
 use crate::watch::{Change, List};
+
+/// A SealingKey as the API server sends it.
+pub(super) type SealingKeyObject = Raw<SealingKey>;
+
+/// An identity Secret as the API server sends it. Whoever may write it may give it metadata that a
+/// Secret refuses.
+#[derive(Clone, Deserialize)]
+pub(super) struct IdentityObject {
+    #[serde(deserialize_with = "used_metadata")]
+    metadata: ObjectMeta,
+    data: Option<BTreeMap<String, ByteString>>,
+}
+
+reads!([] IdentityObject as Secret, metadata_only: false);
+
+/// Shows the name only: it holds a private key.
+impl std::fmt::Debug for IdentityObject {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "IdentityObject({:?})", self.metadata.name)
+    }
+}
+
+impl From<IdentityObject> for Secret {
+    fn from(object: IdentityObject) -> Self {
+        Self {
+            metadata: object.metadata,
+            data: object.data,
+            ..Self::default()
+        }
+    }
+}
+
+/// A SealingKey, whatever it holds. A spec that the schema does not allow asks for no key pair, and
+/// for nothing to be sealed; a status that cannot be read is absent, and thus restored.
+pub(super) fn read_sealing_key(object: SealingKeyObject) -> SealingKey {
+    let spec = serde_json::from_value(object.spec().value);
+    SealingKey {
+        metadata: kept(object.metadata),
+        spec: spec.unwrap_or(SealingKeySpec {
+            algorithm: Algorithm::default(),
+            state: KeyState::DecryptOnly,
+        }),
+        status: object.status,
+    }
+}
 
 /// The state of the keys, from the watches and from the answers to our own writes.
 #[derive(Default)]
@@ -38,32 +84,29 @@ impl KeyReader {
         self.listed = (false, false);
     }
 
-    /// Was exactly this seen? `identities` and `sealing_keys` are what the API server has now.
-    pub(super) fn has_seen(
-        &self,
-        identities: &[PartialObjectMeta<Secret>],
-        sealing_keys: &[PartialObjectMeta<SealingKey>],
-    ) -> bool {
-        let has_identity = |secret: &PartialObjectMeta<Secret>| {
-            let seen = self.versions.get(&Key::of(&secret.metadata));
-            seen == Some(&Version::of(&secret.metadata))
-        };
-        let has_key = |key: &PartialObjectMeta<SealingKey>| {
-            let seen = self.sealing_keys.get(&key.name_any());
-            seen.map(|seen| Version::of(&seen.metadata)) == Some(Version::of(&key.metadata))
-        };
-        identities.len() == self.versions.len()
-            && sealing_keys.len() == self.sealing_keys.len()
-            && identities.iter().all(has_identity)
-            && sealing_keys.iter().all(has_key)
+    /// Was this version of an identity Secret seen?
+    pub(super) fn has_identity(&self, metadata: &ObjectMeta) -> bool {
+        self.versions.get(&Key::of(metadata)) == Some(&Version::of(metadata))
+    }
+
+    /// Was this version of a SealingKey seen?
+    pub(super) fn has_sealing_key(&self, metadata: &ObjectMeta) -> bool {
+        let name = metadata.name.as_deref().unwrap_or_default();
+        let seen = self.sealing_keys.get(name);
+        seen.map(|seen| Version::of(&seen.metadata)) == Some(Version::of(metadata))
+    }
+
+    /// How many identity Secrets and SealingKeys were seen.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        (self.versions.len(), self.sealing_keys.len())
     }
 
     /// Applies a change of an identity Secret.
-    pub(super) fn secret(&mut self, change: Change<Secret>) {
+    pub(super) fn secret(&mut self, change: Change<IdentityObject>) {
         match change {
             Change::Seen(secret) => {
                 tracing::debug!(secret = secret.name_any(), "read an identity");
-                self.insert_secret(secret);
+                self.insert_secret(secret.into());
             }
             Change::Gone(key) => {
                 self.held.remove(&key.name);
@@ -79,9 +122,9 @@ impl KeyReader {
     }
 
     /// Applies a change of a SealingKey.
-    pub(super) fn sealing_key(&mut self, change: Change<SealingKey>) {
+    pub(super) fn sealing_key(&mut self, change: Change<SealingKeyObject>) {
         match change {
-            Change::Seen(key) => self.insert_sealing_key(key),
+            Change::Seen(key) => self.insert_sealing_key(read_sealing_key(key)),
             Change::Gone(key) => drop(self.sealing_keys.remove(&key.name)),
             Change::Listed(list) => {
                 self.sealing_keys.retain(|name, _| !lacks(&list, "", name));
@@ -197,7 +240,7 @@ fn insert_newer<K: Ord, T: Versioned>(known: &mut BTreeMap<K, T>, key: K, new: T
 
 #[cfg(test)]
 mod tests {
-    use sealkit_core::api::{Algorithm, KeyState, SealingKeySpec};
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -221,16 +264,33 @@ mod tests {
             ("u", "11", "11"),
             ("made anew", "5", "5"),
         ] {
-            reader.sealing_key(Change::Seen(key(uid, version)));
+            reader.insert_sealing_key(key(uid, version));
             assert_eq!(reader.sealing_keys["a"].resource_version().unwrap(), kept);
         }
         let mut large = key("made anew", "6");
         let texts = [FINGERPRINT, "theirs"].map(|name| (name.to_owned(), "x".repeat(1_000_000)));
         large.metadata.annotations = Some(texts.into());
-        reader.sealing_key(Change::Seen(large));
+        reader.insert_sealing_key(large);
         let kept = serde_json::to_string(&reader.sealing_keys["a"]).unwrap();
         assert!(kept.len() < 500, "{}", kept.len());
         reader.sealing_key(Change::Gone(Key::of(&key("made anew", "5").metadata)));
         assert!(reader.sealing_keys.is_empty());
+    }
+
+    #[test]
+    fn a_sealing_key_is_read_whatever_it_holds() {
+        let time = "9999-12-31T23:59:59Z";
+        let object = |spec: Value| {
+            let object = json!({
+                "metadata": {"name": "a", "managedFields": [{"time": time}]}, "spec": spec,
+                "status": {"createdAt": time, "conditions": [{"lastTransitionTime": time}]},
+            });
+            read_sealing_key(serde_json::from_value(object).unwrap())
+        };
+        let key = object(json!({"state": "Active"}));
+        assert_eq!((key.spec.state, key.status), (KeyState::Active, None));
+        for strange in [json!({"state": "Strange"}), json!(7), json!(null)] {
+            assert_eq!(object(strange).spec.state, KeyState::DecryptOnly);
+        }
     }
 }

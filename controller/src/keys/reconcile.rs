@@ -8,6 +8,7 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::runtime::watcher::{self, watcher};
 use kube::{Api, Client, ResourceExt};
@@ -23,14 +24,14 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::decide::{Action, World, decide, to_be_revoked, write_status};
-use super::reader::{KeyReader, kept};
+use super::reader::{IdentityObject, KeyReader, SealingKeyObject, kept, read_sealing_key};
 use super::{KeyUsers, Keys, Leading, Users};
 use crate::kubernetes::{self, ApiFailure, within};
-use crate::object::{Namespaces, Origin, SEALING_KEY};
+use crate::object::{Namespaces, Origin, RawMeta, SEALING_KEY};
 use crate::reconciler::caught;
 use crate::status::{self, Outcome};
 use crate::telemetry::{Health, Metrics};
-use crate::watch::{Change, PAGE, changes};
+use crate::watch::{Change, PAGE, all_pass, changes};
 
 /// Its name in logs, metrics and readiness.
 pub const NAME: &str = "SealingKey";
@@ -49,8 +50,9 @@ const RECHECK: Duration = Duration::from_secs(5);
 /// leads.
 pub struct KeyReconciler {
     client: Client,
-    secrets: Api<Secret>,
-    sealing_keys: Api<SealingKey>,
+    namespace: String,
+    identities: Api<IdentityObject>,
+    sealing_keys: Api<SealingKeyObject>,
     allowed: Vec<Algorithm>,
     leading: Leading,
     keys: watch::Sender<Option<Arc<Keys>>>,
@@ -79,7 +81,8 @@ impl KeyReconciler {
         confirmed: watch::Sender<bool>,
     ) -> Self {
         Self {
-            secrets: Api::namespaced(client.clone(), namespace),
+            namespace: namespace.to_owned(),
+            identities: Api::namespaced(client.clone(), namespace),
             sealing_keys: Api::all(client.clone()),
             client,
             allowed,
@@ -143,13 +146,13 @@ impl KeyReconciler {
         health: &Arc<Health>,
         metrics: &Metrics,
     ) -> (
-        BoxStream<'static, Change<Secret>>,
-        BoxStream<'static, Change<SealingKey>>,
+        BoxStream<'static, Change<IdentityObject>>,
+        BoxStream<'static, Change<SealingKeyObject>>,
     ) {
         let all = Namespaces::All;
         let config = watcher::Config::default().page_size(PAGE);
         let of_type = config.clone().fields(&format!("type={IDENTITY_TYPE}"));
-        let secrets = watcher(self.secrets.clone(), of_type);
+        let secrets = watcher(self.identities.clone(), of_type);
         let secrets = changes(secrets, "Secret", all.clone(), health.clone(), metrics);
         let keys = watcher(self.sealing_keys.clone(), config);
         let keys = changes(keys, NAME, all, health.clone(), metrics);
@@ -168,7 +171,10 @@ impl KeyReconciler {
         }
         let leads = leader.is_some();
         let users = match leader {
-            Some(leader) => self.users(&*leader).await?,
+            Some(leader) => {
+                let asked = to_be_revoked(&self.seen.held, &self.seen.sealing_keys);
+                users(asked, &*leader).await
+            }
             // A replica that does not lead knows no users, and decides about no revocation.
             None => BTreeMap::new(),
         };
@@ -200,29 +206,23 @@ impl KeyReconciler {
 
     /// Was everything seen that the API server has? Reads names and versions, not the keys.
     async fn is_up_to_date(&self) -> Result<bool, ApiFailure> {
-        let identities = ListParams::default().fields(&format!("type={IDENTITY_TYPE}"));
-        let all = ListParams::default();
-        let (identities, keys) = futures::try_join!(
-            within(self.secrets.list_metadata(&identities)),
-            within(self.sealing_keys.list_metadata(&all)),
-        )?;
-        Ok(self.seen.has_seen(&identities.items, &keys.items))
-    }
-
-    /// The users of the keys whose revocation is requested. A revocation is final: that a key has
-    /// none is believed only where the leader knows every object as it is now.
-    async fn users(
-        &self,
-        leader: &dyn KeyUsers,
-    ) -> Result<BTreeMap<Fingerprint, Users>, ApiFailure> {
-        let keys = to_be_revoked(&self.seen.held, &self.seen.sealing_keys);
-        let keys = keys.into_iter();
-        let users: BTreeMap<_, _> = keys.map(|key| (key, leader.users_of(&key))).collect();
-        let none = Users::Known(Vec::new());
-        if users.values().any(|users| *users == none) && !leader.is_current().await? {
-            return Ok(BTreeMap::new());
+        let (mut identities, mut keys) = (0, 0);
+        let has_identity = |metadata: &ObjectMeta| {
+            identities += 1;
+            self.seen.has_identity(metadata)
+        };
+        let api: Api<RawMeta<Secret>> = Api::namespaced(self.client.clone(), &self.namespace);
+        let of_type = ListParams::default().fields(&format!("type={IDENTITY_TYPE}"));
+        if !all_pass(&api, of_type, has_identity).await? {
+            return Ok(false);
         }
-        Ok(users)
+        let has_key = |metadata: &ObjectMeta| {
+            keys += 1;
+            self.seen.has_sealing_key(metadata)
+        };
+        let api: Api<RawMeta<SealingKey>> = Api::all(self.client.clone());
+        let all = all_pass(&api, ListParams::default(), has_key).await?;
+        Ok(all && self.seen.counts() == (identities, keys))
     }
 
     fn publish(&self, keys: Keys) {
@@ -290,8 +290,8 @@ impl KeyReconciler {
             "annotations": annotations,
         }});
         let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
-        let patched = within(self.secrets.patch(secret, &params, &patch)).await?;
-        self.seen.insert_secret(patched);
+        let patched = within(self.identities.patch(secret, &params, &patch)).await?;
+        self.seen.insert_secret(patched.into());
         Ok(())
     }
 
@@ -306,7 +306,8 @@ impl KeyReconciler {
         key.metadata.generate_name = name.is_none().then(|| "key-".to_owned());
         key.metadata.name = name;
         let params = PostParams::default();
-        let key = within(self.sealing_keys.create(&params, &key)).await?;
+        let api: Api<SealingKey> = Api::all(self.client.clone());
+        let key = within(api.create(&params, &key)).await?;
         let state = state.name();
         tracing::info!(sealing_key = key.name_any(), state, "created a SealingKey");
         self.seen.insert_sealing_key(key);
@@ -328,7 +329,8 @@ impl KeyReconciler {
         let identity = Identity::generate(algorithm.into());
         let fingerprint = identity.fingerprint();
         let mut secret = identity_secret(&identity, name, &sealing_key, created_at);
-        let created = self.secrets.create(&PostParams::default(), &secret).await;
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
+        let created = api.create(&PostParams::default(), &secret).await;
         kubernetes::wipe_secret(&mut secret);
         match created.map_err(ApiFailure::from) {
             Ok(created) => self.seen.insert_secret(created),
@@ -363,7 +365,7 @@ impl KeyReconciler {
             .sealing_keys
             .patch(sealing_key, &PatchParams::default(), &patch)
             .await?;
-        self.seen.insert_sealing_key(key);
+        self.seen.insert_sealing_key(read_sealing_key(key));
         Ok(())
     }
 
@@ -400,6 +402,29 @@ impl KeyReconciler {
     }
 }
 
+/// The users of the keys whose revocation is requested. A revocation is final: that a key has none is
+/// believed only where the leader knows every object as it is now. Where it cannot say, the users
+/// stay unknown, and everything else goes on.
+async fn users(
+    asked: impl IntoIterator<Item = Fingerprint>,
+    leader: &dyn KeyUsers,
+) -> BTreeMap<Fingerprint, Users> {
+    let asked = asked.into_iter();
+    let users: BTreeMap<_, _> = asked.map(|key| (key, leader.users_of(&key))).collect();
+    let none = Users::Known(Vec::new());
+    if users.values().all(|users| *users != none) {
+        return users;
+    }
+    match leader.is_current().await {
+        Ok(true) => users,
+        Ok(false) => BTreeMap::new(),
+        Err(failure) => {
+            tracing::warn!(%failure, "could not compare the objects, a revocation waits");
+            BTreeMap::new()
+        }
+    }
+}
+
 fn longer(pause: Duration) -> Duration {
     (pause * 2).clamp(Duration::from_secs(1), MAX_PAUSE)
 }
@@ -408,4 +433,39 @@ fn longer(pause: Duration) -> Duration {
 fn now() -> Timestamp {
     let now = Timestamp::now();
     Timestamp::from_second(now.as_second()).unwrap_or(now)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+    use futures::future::BoxFuture;
+    use sealkit_core::keys::KeyType;
+
+    use super::*;
+
+    /// A leader that knows no users, and this about itself.
+    struct Leader(Result<bool, ApiFailure>);
+
+    impl KeyUsers for Leader {
+        fn users_of(&self, _: &Fingerprint) -> Users {
+            Users::Known(Vec::new())
+        }
+
+        fn is_current(&self) -> BoxFuture<'_, Result<bool, ApiFailure>> {
+            std::future::ready(self.0.clone()).boxed()
+        }
+    }
+
+    #[tokio::test]
+    async fn users_are_unknown_unless_the_leader_knows_every_object() {
+        let key = Identity::generate(KeyType::Classic).fingerprint();
+        for (current, known) in [
+            (Ok(true), true),
+            (Ok(false), false),
+            (Err(ApiFailure::Unreachable), false),
+        ] {
+            let users = users([key], &Leader(current)).await;
+            assert_eq!(users.contains_key(&key), known);
+        }
+    }
 }

@@ -1,6 +1,5 @@
 //! Objects as the API server sends them, read leniently and cheaply.
 
-use std::borrow::Cow;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,28 +10,30 @@ use kube::core::object::HasStatus;
 use sealkit_core::api::RECONCILE_REQUESTED_AT;
 use sealkit_core::sealed::{json_size, limits, memory_size};
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::metadata::{readable, reads, used};
 use super::{Kind, Origin};
 
 /// Characters of a request annotation that is accepted; longer ones are no timestamps.
 const REQUEST_LENGTH: usize = 64;
 
-/// An object of the kind `K` as the API server sends it. It can be read whatever its spec contains,
-/// so that one bad object never stops the watch.
+/// An object of the kind `K` as the API server sends it. It can be read whatever it contains, so
+/// that one bad object never stops the watch.
 #[derive(Deserialize)]
 #[serde(bound = "K: HasStatus, K::Status: DeserializeOwned")]
 pub struct Raw<K: HasStatus> {
-    /// Metadata.
+    /// The metadata that we use.
+    #[serde(deserialize_with = "used")]
     pub metadata: ObjectMeta,
     /// The spec as text, which takes little memory and is enough to see whether a reconcile is
     /// needed.
     #[serde(default = "nothing")]
     spec: Box<RawValue>,
     /// The status, if it has the expected form.
-    #[serde(default, deserialize_with = "lenient_status")]
+    #[serde(default, deserialize_with = "readable")]
     pub status: Option<K::Status>,
     #[serde(skip)]
     kind: PhantomData<fn() -> K>,
@@ -40,12 +41,6 @@ pub struct Raw<K: HasStatus> {
 
 fn nothing() -> Box<RawValue> {
     RawValue::NULL.to_owned()
-}
-
-fn lenient_status<'de, D: Deserializer<'de>, S: DeserializeOwned>(
-    deserializer: D,
-) -> Result<Option<S>, D::Error> {
-    Ok(serde_json::from_value(Value::deserialize(deserializer)?).ok())
 }
 
 /// What was requested of an object: a spec, and perhaps another reconcile.
@@ -148,34 +143,7 @@ impl<K: HasStatus> std::fmt::Debug for Raw<K> {
     }
 }
 
-impl<K: HasStatus + Resource<DynamicType = ()>> Resource for Raw<K> {
-    type DynamicType = ();
-    type Scope = K::Scope;
-
-    fn kind((): &()) -> Cow<'_, str> {
-        K::kind(&())
-    }
-
-    fn group((): &()) -> Cow<'_, str> {
-        K::group(&())
-    }
-
-    fn version((): &()) -> Cow<'_, str> {
-        K::version(&())
-    }
-
-    fn plural((): &()) -> Cow<'_, str> {
-        K::plural(&())
-    }
-
-    fn meta(&self) -> &ObjectMeta {
-        &self.metadata
-    }
-
-    fn meta_mut(&mut self) -> &mut ObjectMeta {
-        &mut self.metadata
-    }
-}
+reads!([<K: HasStatus + Resource<DynamicType = ()>>] Raw<K> as K, metadata_only: false);
 
 /// A spec as it was read, not checked yet.
 pub struct Spec {

@@ -10,14 +10,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt;
-use kube::core::PartialObjectMeta;
-use kube::runtime::watcher::watcher;
 use sealkit_core::api::{REWRAP_REQUESTS, RewrapRequest};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::kubernetes::ApiFailure;
-use crate::object::{Key, Namespaces, api};
+use crate::object::{Key, Namespaces, RawMeta, api};
 use crate::queue::{Lane, Queue, Work};
 use crate::reconciler::{Context, Pool, Reconciler, Retry};
 use crate::telemetry::Metrics;
@@ -103,9 +101,8 @@ impl RewrapRequests {
             metrics,
             ..
         } = &self.context;
-        let api = api::<PartialObjectMeta<RewrapRequest>>(client, &namespaces);
-        let config = of_strangers(client, &api).await;
-        let stream = watcher(api, config);
+        let api = api::<RawMeta<RewrapRequest>>(client, &namespaces);
+        let stream = of_strangers(client, api, None).await;
         let mut changes = changes(stream, KIND, namespaces, health.clone(), metrics);
         while let Some(change) = changes.next().await {
             match change {
@@ -120,7 +117,7 @@ impl RewrapRequests {
         }
     }
 
-    fn seen(&self, request: &PartialObjectMeta<RewrapRequest>) {
+    fn seen(&self, request: &RawMeta<RewrapRequest>) {
         let key = Key::of(&request.metadata);
         let uid = request.metadata.uid.clone().unwrap_or_default();
         let made = request.metadata.creation_timestamp.as_ref();

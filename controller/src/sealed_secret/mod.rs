@@ -14,20 +14,19 @@ use futures::{FutureExt, StreamExt};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
 use kube::api::ListParams;
-use kube::runtime::watcher::watcher;
 use sealkit_core::api::{Reason, SealedSecret};
 use sealkit_core::keys::Fingerprint;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::keys::{KeyUsers, Users};
-use crate::kubernetes::{ApiFailure, within};
-use crate::object::{Key, Namespaces, Raw, Version, Waiting, WaitingRoom, api};
+use crate::kubernetes::ApiFailure;
+use crate::object::{Key, Namespaces, Raw, RawMeta, Version, Waiting, WaitingRoom, api};
 use crate::queue::{Lane, Queue, Turns, Work};
 use crate::reconciler::{Context, Pool, Reconciler, Retry, SLOW};
 use crate::secret::{SecretListener, SecretWatch, Secrets};
 use crate::telemetry::{KindReady, Metrics};
-use crate::watch::{Change, PAGE, changes, of_strangers};
+use crate::watch::{Change, all_pass, changes, of_strangers};
 
 use state::{Known, is_judged, observe};
 
@@ -131,8 +130,7 @@ impl SealedSecrets {
             ..
         } = &self.context;
         let api: Api<SealedSecretObject> = api(client, &namespaces);
-        let config = of_strangers(client, &api).await;
-        let stream = watcher(api, config);
+        let stream = of_strangers(client, api, None).await;
         let mut changes = changes(stream, KIND, namespaces, health.clone(), metrics);
         let mut first = true;
         while let Some(change) = changes.next().await {
@@ -157,8 +155,7 @@ impl SealedSecrets {
         }
     }
 
-    fn object_changed(&self, mut object: SealedSecretObject) {
-        object.metadata.managed_fields = None;
+    fn object_changed(&self, object: SealedSecretObject) {
         let key = Key::of(&object.metadata);
         let keys = self.context.keys.borrow().clone();
         let newest = keys.and_then(|keys| keys.newest);
@@ -308,17 +305,10 @@ impl KeyUsers for SealedSecrets {
     fn is_current(&self) -> BoxFuture<'_, Result<bool, ApiFailure>> {
         async move {
             for namespaces in &self.context.served {
-                let api: Api<SealedSecretObject> = api(&self.context.client, namespaces);
-                let mut page = ListParams::default().limit(PAGE);
-                loop {
-                    let list = within(api.list_metadata(&page)).await?;
-                    if !list.items.iter().all(|item| self.is_judged(&item.metadata)) {
-                        return Ok(false);
-                    }
-                    match list.metadata.continue_.filter(|token| !token.is_empty()) {
-                        Some(token) => page.continue_token = Some(token),
-                        None => break,
-                    }
+                let api: Api<RawMeta<SealedSecret>> = api(&self.context.client, namespaces);
+                let judged = |metadata: &ObjectMeta| self.is_judged(metadata);
+                if !all_pass(&api, ListParams::default(), judged).await? {
+                    return Ok(false);
                 }
             }
             Ok(true)

@@ -6,13 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
-use kube::core::PartialObjectMeta;
-use kube::runtime::watcher;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::MANAGED_LABEL;
-use crate::object::{Key, Namespaces, Version, api};
+use crate::object::{Key, Namespaces, RawMeta, Version, api};
 use crate::telemetry::{Health, Metrics};
 use crate::watch::{Change, changes, of_strangers};
 
@@ -89,11 +87,10 @@ impl SecretWatch {
     }
 
     async fn watch(self: Arc<Self>, namespaces: Namespaces) {
-        let api = api::<PartialObjectMeta<Secret>>(&self.client, &namespaces);
+        let api = api::<RawMeta<Secret>>(&self.client, &namespaces);
         // Anybody may put the label on any Secret.
-        let config = of_strangers(&self.client, &api).await;
-        let config = config.labels(&format!("{MANAGED_LABEL}=true"));
-        let stream = watcher::watcher(api, config);
+        let label = format!("{MANAGED_LABEL}=true");
+        let stream = of_strangers(&self.client, api, Some(&label)).await;
         let mut changes = changes(stream, NAME, namespaces, self.health.clone(), &self.metrics);
         let mut first = true;
         while let Some(change) = changes.next().await {
