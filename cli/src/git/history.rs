@@ -84,32 +84,35 @@ impl History {
 
     /// The files of a revision: path and id. Links and submodules are none.
     pub fn files(&self, commit: &str) -> Result<Vec<(PathBuf, String)>> {
-        let entries = self.entries(&["ls-tree", "-r", "-z", "--full-tree", commit])?;
-        let files = entries
-            .into_iter()
-            .filter(|(mode, ..)| mode.starts_with("100"));
-        Ok(files.map(|(_, id, path)| (path, id)).collect())
+        self.in_tree(commit, is_file)
     }
 
     /// The submodules of a revision: path and commit.
-    pub fn submodules(&self, commit: &str) -> Result<HashMap<PathBuf, String>> {
-        let entries = self.entries(&["ls-tree", "-r", "-z", "--full-tree", commit])?;
-        let links = entries.into_iter().filter(|(mode, ..)| mode == "160000");
-        Ok(links.map(|(_, id, path)| (path, id)).collect())
+    pub fn submodules(&self, commit: &str) -> Result<Vec<(PathBuf, String)>> {
+        self.in_tree(commit, is_submodule)
     }
 
-    /// What Git lists: the first word, the third, which is an id, and the path.
-    pub(super) fn entries(&self, arguments: &[&str]) -> Result<Vec<(String, String, PathBuf)>> {
+    fn in_tree(&self, commit: &str, wanted: fn(&str) -> bool) -> Result<Vec<(PathBuf, String)>> {
+        let entries = self.entries(&["ls-tree", "-r", "-z", "--full-tree", commit])?;
+        // Mode, type, id.
+        let entries = entries.into_iter().filter_map(|(words, path)| {
+            let [mode, _, id] = words.try_into().ok()?;
+            wanted(&mode).then_some((path, id))
+        });
+        Ok(entries.collect())
+    }
+
+    /// What Git lists: the words before each path, and the path.
+    pub(super) fn entries(&self, arguments: &[&str]) -> Result<Vec<(Vec<String>, PathBuf)>> {
         let list = self.ask_bytes(arguments)?;
         let entries = list
             .split(|byte| *byte == 0)
             .filter(|entry| !entry.is_empty());
         let entries = entries.map(|entry| {
             let tab = entry.iter().position(|byte| *byte == b'\t')?;
-            let meta = str::from_utf8(&entry[..tab]).ok()?;
-            let mut fields = meta.split(' ');
-            let (mode, _, id) = (fields.next()?, fields.next()?, fields.next()?);
-            Some((mode.to_owned(), id.to_owned(), path(&entry[tab + 1..])?))
+            let words = str::from_utf8(&entry[..tab]).ok()?.split(' ');
+            let words = words.map(str::to_owned).collect();
+            Some((words, path(&entry[tab + 1..])?))
         });
         entries.map(|entry| entry.ok_or_else(failed)).collect()
     }
@@ -304,6 +307,16 @@ impl History {
             .spawn()
             .map_err(|_| CommandError::input("git cannot be started").hint("is it on the PATH?"))
     }
+}
+
+/// Is it the mode of a file?
+pub(super) fn is_file(mode: &str) -> bool {
+    mode.starts_with("100")
+}
+
+/// Is it the mode of a submodule?
+pub(super) fn is_submodule(mode: &str) -> bool {
+    mode == "160000"
 }
 
 pub(crate) fn failed() -> CommandError {

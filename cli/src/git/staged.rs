@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::command::path;
-use super::history::{History, failed};
+use super::history::{History, failed, is_file, is_submodule};
 use crate::error::{CommandError, Result};
 
 /// A file that the next commit makes new, changes or takes away. Submodules are none.
@@ -56,9 +56,9 @@ impl History {
             let is_link = mode.starts_with("120");
             staged.push(Staged {
                 path: path(name).ok_or_else(failed)?,
-                id: (mode.starts_with("100") || is_link).then(|| (*id).to_owned()),
+                id: (is_file(mode) || is_link).then(|| (*id).to_owned()),
                 is_link,
-                before: before_mode.starts_with("100").then(|| (*before).to_owned()),
+                before: is_file(before_mode).then(|| (*before).to_owned()),
             });
         }
         Ok(staged)
@@ -85,33 +85,44 @@ impl History {
         Ok(paths)
     }
 
-    /// Tracked files that a sparse checkout leaves out, each with its version in the index.
-    pub fn left_out(&self) -> Result<Vec<(PathBuf, String)>> {
-        let list = self.entries(&["ls-files", "-z", "-t", "--stage"])?;
-        // A letter, then mode and id.
-        let out = list.into_iter().filter(|(letter, ..)| letter == "S");
-        Ok(out.map(|(_, id, path)| (path, id)).collect())
+    /// The files of the index, those that a sparse checkout leaves out included: path and id.
+    pub fn index_files(&self) -> Result<Vec<(PathBuf, String)>> {
+        self.in_index(is_file)
     }
 
-    /// Those of these files that Git changes by a program before it stores them, as Git LFS does.
-    pub fn filtered(&self, paths: &[&Path]) -> Result<HashSet<PathBuf>> {
+    /// The submodules of the index: path and commit.
+    pub fn index_submodules(&self) -> Result<Vec<(PathBuf, String)>> {
+        self.in_index(is_submodule)
+    }
+
+    fn in_index(&self, wanted: fn(&str) -> bool) -> Result<Vec<(PathBuf, String)>> {
+        let entries = self.entries(&["ls-files", "-z", "--full-name", "--stage"])?;
+        // Mode, id, and the side of a conflict.
+        let entries = entries.into_iter().filter_map(|(words, path)| {
+            let [mode, id, _] = words.try_into().ok()?;
+            wanted(&mode).then_some((path, id))
+        });
+        Ok(entries.collect())
+    }
+
+    /// Those of these files for which an attribute is set: `filter` names a program that changes a
+    /// file before Git stores it, as Git LFS does.
+    pub fn with_attribute(&self, name: &str, paths: &[&Path]) -> Result<HashSet<PathBuf>> {
         /// As many as a command line takes.
         const AT_ONCE: usize = 1000;
-        let mut filtered = HashSet::new();
+        let mut found = HashSet::new();
         for paths in paths.chunks(AT_ONCE) {
-            let mut arguments = ["check-attr", "-z", "filter", "--"]
-                .map(OsStr::new)
-                .to_vec();
+            let mut arguments = ["check-attr", "-z", name, "--"].map(OsStr::new).to_vec();
             arguments.extend(paths.iter().map(|path| path.as_os_str()));
             let list = self.ask_bytes(&arguments)?;
             let tokens: Vec<&[u8]> = list.split(|byte| *byte == 0).collect();
             // Path, attribute, value.
-            filtered.extend(tokens.chunks_exact(3).filter_map(|entry| match entry {
+            found.extend(tokens.chunks_exact(3).filter_map(|entry| match entry {
                 [_, _, b"unspecified" | b"unset"] => None,
                 [name, ..] => path(name),
                 _ => None,
             }));
         }
-        Ok(filtered)
+        Ok(found)
     }
 }

@@ -60,6 +60,25 @@ fn an_old_value_that_comes_back_is_found_with_its_commit() {
     );
 }
 
+/// Whatever made the text harmless where it stands.
+#[test]
+fn an_old_value_that_is_text_in_the_revision_is_old_in_an_object() {
+    let (desk, first, _) = repository();
+    let old = first
+        .lines()
+        .find(|line| line.contains("    B: sk1."))
+        .unwrap();
+    desk.write("notes.txt", &format!("seen:\n{old}\n"));
+    desk.commit("notes");
+    assert!(found(&desk).is_empty());
+    desk.write(FILE, &first);
+    let found = found(&desk);
+    assert!(
+        found.len() == 1 && found[0].contains("shop/db: Rollback: the value of B"),
+        "{found:?}"
+    );
+}
+
 #[test]
 fn a_new_value_under_an_old_envelope_is_found() {
     let (desk, ..) = repository();

@@ -357,8 +357,67 @@ fn changes_that_a_sparse_checkout_leaves_out_are_found() {
     desk.git(&["sparse-checkout", "set", ".sealkit"]);
     assert!(!desk.exists("apps/patch.yaml"));
     let found = story.found();
-    let what = "apps/patch.yaml: Unreadable: the file changed, and this sparse checkout";
-    assert!(found.len() == 1 && found[0].contains(what), "{found:?}");
+    assert!(found.len() == 1 && story.rollback(), "{found:?}");
+}
+
+/// Commits a file as these bytes, with attributes, and checks it out as they say.
+fn store(desk: &Desk, name: &str, attributes: &str, bytes: &str) {
+    desk.write(name, bytes);
+    let id = desk.git(&["hash-object", "-w", "--no-filters", name]);
+    desk.write(".gitattributes", attributes);
+    desk.git(&["add", ".gitattributes"]);
+    let entry = format!("100644,{},{name}", id.trim());
+    desk.git(&["update-index", "--add", "--cacheinfo", &entry]);
+    desk.git(&["commit", "-q", "-m", "attributes"]);
+    std::fs::remove_file(desk.path(name)).unwrap();
+    desk.git(&["checkout", "--", name]);
+}
+
+/// Programs that know nothing of attributes read what Git has stored.
+#[test]
+fn attributes_hide_no_old_value_from_this_checkout() {
+    let story = Story::new();
+    let desk = &story.desk;
+    desk.git(&["checkout", "-q", "-b", "topic"]);
+    let main = desk.read(FILE);
+    let has_old = |name: &str| {
+        let bytes = std::fs::read(desk.path(name)).unwrap();
+        String::from_utf8_lossy(&bytes).contains(&story.old)
+    };
+    for (name, attributes) in [
+        ("patch.yaml", "*.yaml working-tree-encoding=IBM037\n"),
+        ("patch.txt", "*.txt working-tree-encoding=IBM037\n"),
+        ("patch.yaml", "*.yaml ident\n"),
+    ] {
+        let patch = format!("value: '$Id: {}$'\n", story.old);
+        store(desk, name, attributes, &patch);
+        assert!(!has_old(name));
+        assert!(story.rollback(), "{attributes}: {:?}", story.found());
+        desk.git(&["reset", "-q", "--hard", "main"]);
+        assert_eq!(story.found(), [""; 0]);
+    }
+    let attributes = "*.sealed.yaml working-tree-encoding=IBM037\n";
+    let old = main.replace(&story.new, &story.old);
+    store(desk, FILE, attributes, &old);
+    assert!(!has_old(FILE));
+    let found = story.found();
+    let says = |what: &str| found.iter().any(|line| line.contains(what));
+    assert!(
+        found.len() == 2
+            && says("shop/db: Rollback: the value of B is an old one")
+            && says("(as Git stores the file)")
+            && says("Unreadable: Git checks this file out in another encoding"),
+        "{found:?}"
+    );
+    // Line ends alone change nothing.
+    desk.git(&["reset", "-q", "--hard", "main"]);
+    desk.pipe(&["set", FILE, "A"], "later").done();
+    store(desk, FILE, "* text eol=crlf\n", &desk.read(FILE));
+    assert!(desk.read(FILE).contains("\r\n"));
+    assert_eq!(story.found(), [""; 0]);
+    store(desk, FILE, "* text eol=crlf\n", &old);
+    let found = story.found();
+    assert!(found.len() == 1 && story.rollback(), "{found:?}");
 }
 
 #[test]

@@ -13,8 +13,10 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
+use super::stored::Stored;
 use crate::error::{CommandError, Result};
 use crate::files;
+use crate::files::tree::is_manifest;
 use crate::git::history::{Commit, History};
 use crate::recipients::config::{Config, FILE_NAME};
 use crate::recipients::recipient_file::read_superseded;
@@ -42,6 +44,8 @@ pub(super) struct Baseline {
     scopes: HashMap<String, HashMap<PathBuf, String>>,
     /// Submodules of the revision, with the commit of each.
     submodules: HashMap<PathBuf, String>,
+    /// What Git has stored since.
+    stored: Vec<Stored>,
     /// Digests of the private keys that it has.
     pub private_keys: HashSet<[u8; 32]>,
     /// The config, if the revision has one.
@@ -140,7 +144,8 @@ impl Baseline {
             keys: HashMap::new(),
             files: HashMap::new(),
             scopes: HashMap::new(),
-            submodules: history.submodules(&commit)?,
+            submodules: history.submodules(&commit)?.into_iter().collect(),
+            stored: Vec::new(),
             private_keys: HashSet::new(),
             config: config.map(Rc::new),
             history: history.clone(),
@@ -154,6 +159,13 @@ impl Baseline {
         })?;
         let known = baseline.earlier.keys().chain(baseline.values.keys());
         baseline.known = known.collect();
+        let mut files = history.index_files()?;
+        files.retain(|(path, id)| baseline.files.get(path).is_none_or(|old| old.id != *id));
+        baseline.stored.push(Stored {
+            folder: PathBuf::new(),
+            history,
+            files,
+        });
         Ok(baseline)
     }
 
@@ -216,7 +228,13 @@ impl Baseline {
                 && spot.key == place.key
                 && (is_new || spot.path == place.path)
         };
-        let spot = spots.first().filter(|_| !spots.iter().any(fits))?;
+        if spots.iter().any(fits) {
+            return None;
+        }
+        let Some(spot) = spots.first() else {
+            // It stands in no object of the revision, which other texts do not change.
+            return self.earlier.get(sealed).cloned().map(Against::Rollback);
+        };
         let from = format!(
             "{}, {}, {}",
             shown(&spot.path),
@@ -252,25 +270,27 @@ impl Baseline {
 
     /// Is it a submodule that the revision does not have, or has at another commit?
     pub fn is_changed_submodule(&self, path: &Path) -> Result<bool> {
-        let now = self.history.submodules(&self.history.index()?)?;
-        let now = now.get(path);
-        Ok(now.is_some() && now != self.submodules.get(path))
+        let now = self.history.index_submodules()?;
+        let now = now.iter().find(|(submodule, _)| submodule == path);
+        Ok(now.is_some_and(|(path, id)| self.submodules.get(path) != Some(id)))
     }
 
-    /// Files that differ from the revision and that a sparse checkout leaves out.
-    pub fn left_out(&self) -> Result<Vec<PathBuf>> {
-        let out = self.history.left_out()?.into_iter();
-        let is_same =
-            |(path, id): &(PathBuf, String)| self.files.get(path).is_some_and(|old| old.id == *id);
-        Ok(out
-            .filter(|file| !is_same(file))
-            .map(|(path, _)| path)
-            .collect())
+    /// What Git has stored, where that is not what the revision has.
+    pub fn stored(&self) -> &[Stored] {
+        &self.stored
     }
 
     /// Those of these files that Git changes by a program before it stores them.
     pub fn filtered(&self, paths: &[&Path]) -> Result<HashSet<PathBuf>> {
-        self.history.filtered(paths)
+        self.history.with_attribute("filter", paths)
+    }
+
+    /// Changed manifests whose characters Git replaces in checkouts: not each knows each encoding.
+    pub fn recoded(&self) -> Result<HashSet<PathBuf>> {
+        let files = self.stored.iter().flat_map(|stored| &stored.files);
+        let paths = files.map(|(path, _)| path.as_path());
+        let paths: Vec<&Path> = paths.filter(|path| is_manifest(path)).collect();
+        self.history.with_attribute("working-tree-encoding", &paths)
     }
 
     /// All files of the work tree that Git has or would have.

@@ -1,16 +1,18 @@
 //! Sealed values that stand where no object was read: in patches, under other names of files, in
 //! texts that only other programs read, behind links. Private keys in what is no manifest.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
 use sealkit_core::manifest::{INPUT_BYTES, read_documents};
 
 use super::baseline::Baseline;
 use super::staged_config::Standing;
+use super::stored::{StoredFile, mark};
 use crate::error::Result;
 use crate::files::tree::is_manifest;
 use crate::files::{self, reading};
+use crate::report::Finding;
 use crate::sealed_text::{ValueId, may_hold_sealed, spelled};
 use crate::terminal::shown;
 
@@ -28,8 +30,8 @@ pub(super) struct Elsewhere<'a> {
     pub standing: &'a Standing,
     /// Manifests that changed and hold sealed values.
     pub changed: Vec<PathBuf>,
-    /// Path in the repository, code and words.
-    pub findings: Vec<(PathBuf, &'static str, String)>,
+    /// Their paths are those in the repository.
+    pub findings: Vec<Finding>,
 }
 
 impl Elsewhere<'_> {
@@ -38,23 +40,39 @@ impl Elsewhere<'_> {
         for path in self.base.work_tree()? {
             self.entry(&path)?;
         }
-        for name in self.base.left_out()? {
-            if self.root.join(&name).symlink_metadata().is_err() {
-                let detail = "the file changed, and this sparse checkout does not have it";
-                self.find(name, "Unreadable", detail);
-            }
+        for stored in self.base.stored() {
+            stored.each(self.root, |file| {
+                let start = self.findings.len();
+                self.as_stored(file);
+                mark(&mut self.findings, start);
+                Ok(())
+            })?;
         }
         let changed = std::mem::take(&mut self.changed);
         let changed: Vec<&Path> = changed.iter().map(PathBuf::as_path).collect();
-        for path in self.base.filtered(&changed)? {
-            let detail = "a filter of Git changes this file before it is stored: its old values cannot be recognized";
-            self.findings.push((path, "Unreadable", detail.to_owned()));
-        }
+        let detail = "a filter of Git changes this file before it is stored: its old values cannot be recognized";
+        self.find_all(self.base.filtered(&changed)?, detail);
+        let detail = "Git checks this file out in another encoding: others may find other values";
+        self.find_all(self.base.recoded()?, detail);
         Ok(())
     }
 
+    fn as_stored(&mut self, file: &StoredFile<'_>) {
+        let name = &file.place.given;
+        match file.bytes {
+            Some(bytes) => self.file(name, bytes),
+            None => self.large(name),
+        }
+    }
+
+    fn large(&mut self, name: &Path) {
+        if is_manifest(name) {
+            self.find(name, "Unreadable", "the file is too large to be checked");
+        }
+    }
+
     fn entry(&mut self, path: &Path) -> Result<()> {
-        let name = path.strip_prefix(self.root).unwrap_or(path).to_owned();
+        let name = path.strip_prefix(self.root).unwrap_or(path);
         let metadata = match path.symlink_metadata() {
             Ok(metadata) => metadata,
             // It was deleted, or one of its folders became a file.
@@ -62,7 +80,7 @@ impl Elsewhere<'_> {
             Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => return Ok(()),
             Err(error) => return Err(reading(&error).on(shown(path))),
         };
-        if metadata.is_symlink() && self.base.had_sealed_below(&name) {
+        if metadata.is_symlink() && self.base.had_sealed_below(name) {
             self.find(
                 name,
                 "Link",
@@ -71,9 +89,7 @@ impl Elsewhere<'_> {
         } else if metadata.is_dir() {
             self.folder(path, name)?;
         } else if metadata.is_file() && metadata.len() > INPUT_BYTES as u64 {
-            if is_manifest(path) {
-                self.find(name, "Unreadable", "the file is too large to be checked");
-            }
+            self.large(name);
         } else if metadata.is_file() {
             let bytes = files::read(path, INPUT_BYTES)?;
             self.file(name, &bytes);
@@ -82,13 +98,13 @@ impl Elsewhere<'_> {
     }
 
     /// Git lists a submodule, or a repository inside of this one, as one entry.
-    fn folder(&mut self, path: &Path, name: PathBuf) -> Result<()> {
+    fn folder(&mut self, path: &Path, name: &Path) -> Result<()> {
         let fail = |error: std::io::Error| reading(&error).on(shown(path));
         let entries = std::fs::read_dir(path).map_err(fail)?;
         let mut entries = entries
             .map(|entry| Ok(entry.map_err(fail)?.path()))
             .collect::<Result<Vec<_>>>()?;
-        if entries.is_empty() && self.base.is_changed_submodule(&name)? {
+        if entries.is_empty() && self.base.is_changed_submodule(name)? {
             let detail = "the submodule changed and is not checked out";
             self.find(name, "Unreadable", detail);
         }
@@ -97,29 +113,29 @@ impl Elsewhere<'_> {
         entries.iter().try_for_each(|entry| self.entry(entry))
     }
 
-    fn file(&mut self, name: PathBuf, bytes: &[u8]) {
-        if !is_manifest(&name) {
+    fn file(&mut self, name: &Path, bytes: &[u8]) {
+        if !is_manifest(name) {
             let new = self.standing.new_private_keys(bytes);
-            let new = new.map(|key| (name.clone(), "PrivateKey", key.message()));
+            let new = new.map(|key| Finding::new(name, None, "PrivateKey", key.message()));
             self.findings.extend(new);
         }
-        if self.base.has(&name, bytes) {
+        if self.base.has(name, bytes) {
             return;
         }
-        if is_manifest(&name) && bytes.starts_with(LFS_POINTER) {
+        if is_manifest(name) && bytes.starts_with(LFS_POINTER) {
             let detail = "Git LFS keeps the file elsewhere, where it cannot be compared";
             self.find(name, "Unreadable", detail);
             return;
         }
-        if is_manifest(&name) && may_hold_sealed(bytes) {
+        if is_manifest(name) && may_hold_sealed(bytes) {
             if read_documents(bytes).is_err() {
                 let detail =
                     "the file changed and cannot be parsed: other programs may find values in it";
-                self.find(name.clone(), "Unreadable", detail);
+                self.find(name, "Unreadable", detail);
             }
-            self.changed.push(name.clone());
+            self.changed.push(name.to_owned());
         }
-        self.values(&name, bytes);
+        self.values(name, bytes);
     }
 
     fn values(&mut self, name: &Path, bytes: &[u8]) {
@@ -147,12 +163,20 @@ impl Elsewhere<'_> {
                 && let Some(against) = self.base.judge(value, None)
             {
                 let (code, detail) = against.message(&what, value);
-                self.findings.push((name.to_owned(), code, detail));
+                self.findings.push(Finding::new(name, None, code, detail));
             }
         }
     }
 
-    fn find(&mut self, name: PathBuf, code: &'static str, detail: &str) {
-        self.findings.push((name, code, detail.to_owned()));
+    fn find_all(&mut self, names: HashSet<PathBuf>, detail: &str) {
+        let names: BTreeSet<PathBuf> = names.into_iter().collect();
+        for name in names {
+            self.find(&name, "Unreadable", detail);
+        }
+    }
+
+    fn find(&mut self, name: &Path, code: &'static str, detail: &str) {
+        let finding = Finding::new(name, None, code, detail.to_owned());
+        self.findings.push(finding);
     }
 }

@@ -3,6 +3,7 @@
 mod baseline;
 mod elsewhere;
 mod staged_config;
+mod stored;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -19,7 +20,7 @@ use serde_json::Value;
 
 use crate::error::Result;
 use crate::files;
-use crate::files::tree::{Found, Tree, is_broken_secret};
+use crate::files::tree::{Found, Tree, is_broken_secret, is_manifest};
 use crate::git::repository::{Location, no_repository};
 use crate::identities;
 use crate::recipients::config::{Config, Configs, FILE_NAME, scope_for};
@@ -32,6 +33,7 @@ use crate::terminal::{Session, Terminal, safe};
 use baseline::{Baseline, SeenAt};
 use elsewhere::Elsewhere;
 use staged_config::{Index, Standing};
+use stored::mark;
 
 /// Flags of `seal verify`.
 #[derive(Args, Debug)]
@@ -92,6 +94,7 @@ pub(super) fn run(args: &VerifyArgs, session: Session<'_>) -> Result<Verdict> {
             verifier.file(&file)?;
         }
     }
+    verifier.as_stored()?;
     verifier.everything_else()?;
     let Verifier {
         ring,
@@ -123,7 +126,7 @@ struct Verifier {
     /// As the files say, where a revision is compared with.
     next: Wanted,
     /// The revision that is compared with, and the root of the repository.
-    base: Option<(Baseline, PathBuf)>,
+    base: Option<(Rc<Baseline>, PathBuf)>,
     /// Values of objects, which the revision was asked about.
     compared: HashSet<ValueId>,
     /// What was committed before, where only the next commit matters.
@@ -153,7 +156,7 @@ impl Verifier {
         }
         self.trust(base.config.clone());
         self.standing.plain.clone_from(&base.private_keys);
-        self.base = Some((base, root.canonicalize().unwrap_or(root)));
+        self.base = Some((Rc::new(base), root.canonicalize().unwrap_or(root)));
         Ok(())
     }
 
@@ -245,9 +248,30 @@ impl Verifier {
             findings: Vec::new(),
         };
         elsewhere.look()?;
-        for (path, code, detail) in elsewhere.findings {
-            self.find(&path, None, code, detail);
+        let findings = elsewhere.findings;
+        self.findings.extend(findings);
+        Ok(())
+    }
+
+    /// The manifests that Git has stored otherwise than this checkout shows them.
+    fn as_stored(&mut self) -> Result<()> {
+        let Some((base, root)) = self.base.clone() else {
+            return Ok(());
+        };
+        let scanned = self.scanned;
+        for stored in base.stored() {
+            stored.each(&root, |file| {
+                if let Some(bytes) = file.bytes
+                    && is_manifest(&file.place.given)
+                {
+                    let start = self.findings.len();
+                    self.content(&file.place, false, bytes)?;
+                    mark(&mut self.findings, start);
+                }
+                Ok(())
+            })?;
         }
+        self.scanned = scanned;
         Ok(())
     }
 
