@@ -8,6 +8,8 @@ use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Write as _};
 use std::path::Path;
 
+#[cfg(unix)]
+use rustix::{fs::Stat, io::Errno};
 use zeroize::Zeroizing;
 
 use crate::error::{CommandError, Result};
@@ -20,15 +22,14 @@ const TEMPORARY_RANDOM: usize = 16;
 /// Bytes that a key file or a config may have.
 pub(crate) const SMALL_FILE: usize = 1024 * 1024;
 
-/// Does a file belong to the person who runs this program, or to the administrator? Others may
-/// change theirs at any time.
+/// Can nobody else change this file, or what is in this folder and belongs to the person who runs
+/// this program? The administrator can always.
 #[cfg(unix)]
-pub(crate) fn has_trusted_owner(path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt as _;
-    path.metadata()
-        .is_ok_and(|metadata| is_trusted(metadata.uid()))
+pub(crate) fn only_we_can_change(stat: &Stat) -> bool {
+    is_trusted(stat.st_uid) && !others_can_write(stat)
 }
 
+/// Is it the person who runs this program, or the administrator?
 #[cfg(unix)]
 fn is_trusted(owner: u32) -> bool {
     let me = rustix::process::geteuid();
@@ -38,29 +39,85 @@ fn is_trusted(owner: u32) -> bool {
     owner == 0 || owner == me.as_raw() || Some(owner) == caller
 }
 
-/// Can nobody else change this file, or what is in this folder and belongs to the person who runs
-/// this program? The administrator can always.
 #[cfg(unix)]
-pub(crate) fn only_we_can_change(stat: &rustix::fs::Stat) -> bool {
+fn others_can_write(stat: &Stat) -> bool {
     use rustix::fs::{FileType, Mode};
     let mode = Mode::from_raw_mode(stat.st_mode);
+    // As in /tmp: everybody may add files, but change only their own.
+    let is_sticky = FileType::from_raw_mode(stat.st_mode).is_dir() && mode.contains(Mode::SVTX);
     // Many systems give each user a group of the same number, and let it write.
     let group = mode.contains(Mode::WGRP) && stat.st_gid != stat.st_uid;
-    let others = group || mode.contains(Mode::WOTH);
-    // As in /tmp: everybody may add files there, but change only their own.
-    let is_sticky = FileType::from_raw_mode(stat.st_mode).is_dir() && mode.contains(Mode::SVTX);
-    is_trusted(stat.st_uid) && (!others || is_sticky)
+    (group || mode.contains(Mode::WOTH)) && !is_sticky
+}
+
+/// Reads a file below a folder if nobody else can change it or put another one in its place: where
+/// no repository says whom to trust. Links below the folder are not followed.
+#[cfg(unix)]
+pub(crate) fn read_trusted(folder: &Path, name: &Path, limit: usize) -> Result<Zeroizing<Vec<u8>>> {
+    use rustix::fs::{CWD, Mode, OFlags, fstat, openat};
+    // A pipe of somebody else does not block.
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let fail = |error: Errno, path: &Path| match error {
+        Errno::LOOP => {
+            CommandError::input("outside a Git repository, no symbolic link is followed")
+                .on(shown(path))
+        }
+        other => reading(&other.into()).on(shown(path)),
+    };
+    let mut path = folder.to_owned();
+    let mut held = openat(CWD, folder, flags, Mode::empty()).map_err(|error| fail(error, &path))?;
+    let mut parts = name.components();
+    loop {
+        let stat = fstat(&held).map_err(|error| fail(error, &path))?;
+        check_trusted(&stat).map_err(|error| error.on(shown(&path)))?;
+        let Some(part) = parts.next() else { break };
+        path.push(part);
+        held = openat(
+            &held,
+            part.as_os_str(),
+            flags | OFlags::NOFOLLOW,
+            Mode::empty(),
+        )
+        .map_err(|error| fail(error, &path))?;
+    }
+    read_open(held.into(), &path, limit)
 }
 
 #[cfg(not(unix))]
-pub(crate) fn has_trusted_owner(_: &Path) -> bool {
-    true
+pub(crate) fn read_trusted(folder: &Path, name: &Path, limit: usize) -> Result<Zeroizing<Vec<u8>>> {
+    read(&folder.join(name), limit)
+}
+
+#[cfg(unix)]
+fn check_trusted(stat: &Stat) -> Result<()> {
+    let refused = |what, mend| {
+        Err(CommandError::input(what)
+            .hint("it decides who can open what you seal")
+            .hint(mend))
+    };
+    if !is_trusted(stat.st_uid) {
+        return refused(
+            "outside a Git repository, and somebody else owns it",
+            "work in a folder of your own, or in a repository",
+        );
+    }
+    if others_can_write(stat) {
+        return refused(
+            "outside a Git repository, and others can change it",
+            "take the right from them: `chmod go-w`",
+        );
+    }
+    Ok(())
 }
 
 /// Reads a file that may hold plaintext.
 pub(crate) fn read(path: &Path, limit: usize) -> Result<Zeroizing<Vec<u8>>> {
+    let file = File::open(path).map_err(|error| reading(&error).on(shown(path)))?;
+    read_open(file, path, limit)
+}
+
+fn read_open(file: File, path: &Path, limit: usize) -> Result<Zeroizing<Vec<u8>>> {
     let fail = |error: io::Error| reading(&error).on(shown(path));
-    let file = File::open(path).map_err(fail)?;
     let metadata = file.metadata().map_err(fail)?;
     if metadata.is_dir() {
         return Err(fail(io::ErrorKind::IsADirectory.into()));

@@ -8,9 +8,10 @@ use sealkit_core::keys::Recipient;
 use sealkit_core::manifest::read_documents;
 use sealkit_core::sealed::Scope;
 use serde::Deserialize;
+use zeroize::Zeroizing;
 
 use super::path_rule::{Rule, RuleEntry, scope};
-use super::recipient_file::read_recipient_file;
+use super::recipient_file::parsed;
 use crate::error::{CommandError, Result};
 use crate::files::{self, SMALL_FILE};
 use crate::git::repository::Location;
@@ -25,10 +26,37 @@ pub(crate) struct Config {
     root: PathBuf,
     /// Where its key files are, when that is not the root.
     folder: PathBuf,
+    trust: Trust,
     clusters: BTreeMap<String, ClusterEntry>,
     recovery: Vec<PathBuf>,
     rules: Vec<Rule>,
     default_scope: Option<Scope>,
+}
+
+/// What says that the config and its key files may choose recipients.
+#[derive(Clone, Copy, Debug)]
+enum Trust {
+    /// Git has accepted the owner of the repository that they are in.
+    Repository,
+    /// There is no repository: each file must be one that only its owner can change.
+    Owner,
+}
+
+impl Trust {
+    /// Reads a file that the config's folder holds.
+    fn read(self, folder: &Path, name: &Path) -> Result<Zeroizing<Vec<u8>>> {
+        match self {
+            Self::Owner => files::read_trusted(folder, name, SMALL_FILE),
+            Self::Repository => {
+                let path = folder.join(name);
+                if leads_out(&path, folder) {
+                    let what = "a symbolic link points outside the repository";
+                    return Err(CommandError::input(what).on(shown(&path)));
+                }
+                files::read(&path, SMALL_FILE)
+            }
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -81,18 +109,10 @@ impl Config {
     pub fn find(place: &Location) -> Result<Option<Self>> {
         let folder = place.real.parent().unwrap_or(&place.real);
         let Some(root) = &place.root else {
-            let file = folder.join(FILE_NAME);
-            if !file.exists() {
+            if folder.join(FILE_NAME).symlink_metadata().is_err() {
                 return Ok(None);
             }
-            if !files::has_trusted_owner(&file) {
-                return Err(CommandError::input(
-                    "this config is outside a Git repository, and somebody else owns it",
-                )
-                .on(shown(&file))
-                .hint("it chooses recipients: work in a folder of your own, or in a repository"));
-            }
-            return Self::load(folder).map(Some);
+            return Self::load_from(folder, Trust::Owner).map(Some);
         };
         let nested = folder
             .ancestors()
@@ -123,16 +143,15 @@ impl Config {
         Ok((here, config))
     }
 
-    /// Reads the config in this folder.
+    /// Reads the config in this folder, the root of a repository.
     pub fn load(root: &Path) -> Result<Self> {
+        Self::load_from(root, Trust::Repository)
+    }
+
+    fn load_from(root: &Path, trust: Trust) -> Result<Self> {
         let path = root.join(FILE_NAME);
         let refuse = |what: String| CommandError::input(what).on(shown(&path));
-        if leads_out(&path, root) {
-            return Err(refuse(
-                "a symbolic link points outside the repository".to_owned(),
-            ));
-        }
-        let text = files::read(&path, SMALL_FILE)?;
+        let text = trust.read(root, Path::new(FILE_NAME))?;
         let mut documents = read_documents(&text).map_err(|error| refuse(error.to_string()))?;
         if documents.len() != 1 {
             return Err(refuse(
@@ -178,6 +197,7 @@ impl Config {
         Ok(Self {
             root: root.to_owned(),
             folder: root.to_owned(),
+            trust,
             clusters,
             recovery,
             rules,
@@ -223,6 +243,7 @@ impl Config {
     /// The recipient files of one cluster.
     pub fn recipient_files(&self, cluster: &str) -> Result<Vec<PathBuf>> {
         let paths = &self.cluster(cluster)?.recipients;
+        self.check_owners(paths)?;
         Ok(paths.iter().map(|path| self.folder.join(path)).collect())
     }
 
@@ -242,6 +263,7 @@ impl Config {
             let paths = self.recipient_files(name)?.into_iter();
             files.extend(paths.map(|path| (who.clone(), path)));
         }
+        self.check_owners(&self.recovery)?;
         let recovery = self.recovery_files().into_iter();
         files.extend(recovery.map(|path| ("recovery".to_owned(), path)));
         Ok(files)
@@ -266,17 +288,23 @@ impl Config {
         })
     }
 
+    /// For callers that read these files themselves, and may find that one is missing.
+    fn check_owners(&self, paths: &[PathBuf]) -> Result<()> {
+        let exists = |path: &&PathBuf| self.folder.join(path).symlink_metadata().is_ok();
+        let mut paths = paths.iter().filter(exists);
+        match self.trust {
+            Trust::Repository => Ok(()),
+            Trust::Owner => {
+                paths.try_for_each(|path| self.trust.read(&self.folder, path).map(drop))
+            }
+        }
+    }
+
     fn read_keys(&self, paths: &[PathBuf]) -> Result<Vec<Recipient>> {
         let mut keys = Vec::new();
         for path in paths {
-            let full = self.folder.join(path);
-            if leads_out(&full, &self.folder) {
-                return Err(
-                    CommandError::input("a symbolic link points outside the repository")
-                        .on(shown(&full)),
-                );
-            }
-            keys.extend(read_recipient_file(&full)?);
+            let bytes = self.trust.read(&self.folder, path)?;
+            keys.extend(parsed(&bytes, &self.folder.join(path))?);
         }
         Ok(keys)
     }

@@ -13,8 +13,12 @@ use crate::terminal::shown;
 
 /// Reads a file of recipients. Its text is wiped: somebody may give a private key by mistake.
 pub(crate) fn read_recipient_file(path: &Path) -> Result<Vec<Recipient>> {
-    let text = files::read(path, SMALL_FILE)?;
-    let text = std::str::from_utf8(&text)
+    parsed(&files::read(path, SMALL_FILE)?, path)
+}
+
+/// The recipients in the bytes of this file.
+pub(super) fn parsed(bytes: &[u8], path: &Path) -> Result<Vec<Recipient>> {
+    let text = std::str::from_utf8(bytes)
         .map_err(|_| CommandError::input("not UTF-8 text").on(shown(path)))?;
     parse_recipient_file(text).map_err(|error| CommandError::input(error).on(shown(path)))
 }

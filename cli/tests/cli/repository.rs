@@ -1,5 +1,8 @@
 //! Which repository a path belongs to is Git's decision: its config chooses recipients.
 
+use std::fs::Permissions;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+
 use crate::support::{Desk, SECRET};
 
 const CONFIG: &str = "version: 1\nclusters: {a: {recipients: [.sealkit/a.pub]}}\n";
@@ -166,15 +169,66 @@ fn the_environment_names_a_repository_and_no_other() {
     );
 }
 
-/// Where everybody may write, such as `/tmp`.
-#[test]
-fn a_config_of_somebody_else_outside_a_repository_is_refused() {
+/// A folder outside a repository with this config.
+fn outside() -> Desk {
     let desk = Desk::new();
     desk.write(".sealkit/a.pub", &desk.read("key.pub"));
     desk.write(".sealkit.yaml", CONFIG);
-    desk.pipe(&["-w", "mine.yaml"], SECRET).done();
-    // Only the administrator can give files away.
-    if std::os::unix::fs::chown(desk.path(".sealkit.yaml"), Some(12345), None).is_ok() {
-        desk.refused(&["-w", "x.yaml"], SECRET, 3, "somebody else owns it");
+    desk
+}
+
+fn set_mode(desk: &Desk, name: &str, mode: u32) {
+    std::fs::set_permissions(desk.path(name), Permissions::from_mode(mode)).unwrap();
+}
+
+const TRUSTED: [&str; 4] = [".", ".sealkit.yaml", ".sealkit", ".sealkit/a.pub"];
+
+/// Where everybody may write, such as `/tmp`.
+#[test]
+fn outside_a_repository_nobody_elses_config_folder_or_key_file_counts() {
+    for name in TRUSTED {
+        let desk = outside();
+        desk.pipe(&["-w", "mine.yaml"], SECRET).done();
+        // Only the administrator can give files away.
+        if std::os::unix::fs::chown(desk.path(name), Some(12345), None).is_ok() {
+            desk.refused(&["-w", "x.yaml"], SECRET, 3, "somebody else owns it");
+        }
+    }
+}
+
+#[test]
+fn outside_a_repository_nothing_counts_that_others_can_change() {
+    for name in TRUSTED {
+        let desk = outside();
+        let is_folder = desk.path(name).is_dir();
+        let mode = if is_folder { 0o700 } else { 0o600 };
+        set_mode(&desk, name, mode | 0o002);
+        desk.refused(&["-w", "x.yaml"], SECRET, 3, "others can change it");
+        set_mode(&desk, name, mode);
+        // A group that is not the owner's own.
+        if std::os::unix::fs::chown(desk.path(name), None, Some(12345)).is_ok() {
+            desk.pipe(&["-w", "x.yaml"], SECRET).done();
+            set_mode(&desk, name, mode | 0o020);
+            desk.refused(&["-w", "y.yaml"], SECRET, 3, "others can change it");
+            set_mode(&desk, name, mode);
+        }
+        desk.pipe(&["-w", "x.yaml"], SECRET).done();
+        if is_folder {
+            // As /tmp is.
+            set_mode(&desk, name, 0o1777);
+            desk.pipe(&["-w", "y.yaml"], SECRET).done();
+        }
+    }
+}
+
+/// In `/tmp`, anybody could lead to the files of a repository that somebody else wrote.
+#[test]
+fn outside_a_repository_no_link_leads_to_recipients() {
+    for name in &TRUSTED[1..] {
+        let desk = outside();
+        let elsewhere = desk.path("elsewhere");
+        std::fs::rename(desk.path(name), &elsewhere).unwrap();
+        symlink(&elsewhere, desk.path(name)).unwrap();
+        desk.refused(&["-w", "x.yaml"], SECRET, 3, "no symbolic link is followed");
     }
 }
