@@ -68,8 +68,10 @@ impl History {
         &self.root
     }
 
-    /// The full id of a revision.
+    /// The full id of a revision. A name that two refs share is an error: whoever may push a tag
+    /// could choose what it means.
     pub fn commit(&self, revision: &str) -> Result<String> {
+        self.refuse_ambiguous(revision)?;
         let name = format!("{revision}^{{commit}}");
         let id = self.ask(&[
             "rev-parse",
@@ -80,6 +82,53 @@ impl History {
         ]);
         let id = id.map_err(|_| CommandError::input("no such revision").on(safe(revision)))?;
         Ok(id.trim().to_owned())
+    }
+
+    fn refuse_ambiguous(&self, revision: &str) -> Result<()> {
+        let end = |at: usize| {
+            let rest = &revision[at..];
+            rest.starts_with(['~', '^', ':']) || rest.starts_with("@{")
+        };
+        let end = revision
+            .char_indices()
+            .map(|(at, _)| at)
+            .find(|at| end(*at));
+        let name = &revision[..end.unwrap_or(revision.len())];
+        // Git reads these in its own folder, before any ref.
+        if matches!(name, "" | "@" | "HEAD") {
+            return Ok(());
+        }
+        let refs = self.ask(&["for-each-ref", "--format=%(refname)"])?;
+        let places = ["", "refs/", "refs/tags/", "refs/heads/", "refs/remotes/"];
+        let mut meanings: Vec<String> = places.map(|place| format!("{place}{name}")).into();
+        meanings.push(format!("refs/remotes/{name}/HEAD"));
+        let same = refs
+            .lines()
+            .filter(|full| meanings.iter().any(|it| it == full));
+        let mut same: Vec<String> = same.map(str::to_owned).collect();
+        if same.iter().any(|full| full == name) {
+            return Ok(());
+        }
+        let is_upper = |byte: u8| byte.is_ascii_uppercase() || byte == b'_';
+        if name.starts_with("refs/") || name.bytes().all(is_upper) || self.abbreviates(name) {
+            same.push(name.to_owned());
+        }
+        if same.len() < 2 {
+            return Ok(());
+        }
+        let same: Vec<String> = same.iter().map(|full| safe(full)).collect();
+        let what = format!("ambiguous revision, it may mean {}", same.join(" or "));
+        Err(CommandError::input(what)
+            .on(safe(revision))
+            .hint("use the full name of the ref, such as refs/remotes/origin/main"))
+    }
+
+    /// Does it begin the id of an object?
+    fn abbreviates(&self, name: &str) -> bool {
+        let is_hex = name.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let ask = || self.ask(&["rev-parse", &format!("--disambiguate={name}")]);
+        // Git takes a whole id for nothing else.
+        is_hex && (4..40).contains(&name.len()) && ask().is_ok_and(|ids| !ids.is_empty())
     }
 
     /// The files of a revision: path and id. Links and submodules are none.

@@ -328,6 +328,43 @@ fn revisions_that_cannot_be_compared_are_errors() {
     Desk::new().refused(&["verify", "--base", "main"], "", 3, "not a Git repository");
 }
 
+/// Whoever may push a tag could otherwise have the request compared with itself.
+#[test]
+fn a_tag_takes_the_name_of_no_other_revision() {
+    let (desk, first, _) = repository();
+    desk.git(&["update-ref", "refs/remotes/origin/main", "main"]);
+    let short = desk.git(&["rev-parse", "main"])[..10].to_owned();
+    desk.git(&["checkout", "-q", "-b", "topic"]);
+    desk.write(FILE, &first);
+    desk.commit("back");
+    let full = "refs/remotes/origin/main";
+    let rollback = |revision: &str| {
+        let answer = desk.seal(&["verify", "--base", revision]);
+        answer.code == 1 && answer.stdout.contains("Rollback")
+    };
+    for revision in ["origin/main", full, "main", &short] {
+        assert!(rollback(revision), "{revision}");
+        desk.git(&["tag", revision]);
+        let suffixed = format!("{revision}^{{}}");
+        if revision == full {
+            assert!(rollback(revision), "a full name has one meaning");
+        } else {
+            for revision in [revision, &suffixed] {
+                let verify = ["verify", "--base", revision];
+                let answer = desk.refused(&verify, "", 3, "ambiguous revision");
+                assert!(answer.stderr.contains("refs/tags/"), "{answer:?}");
+            }
+        }
+    }
+    // What a full name does not name, no tag names in its place.
+    desk.git(&["update-ref", "-d", full]);
+    let verify = ["verify", "--base", full];
+    desk.refused(&verify, "", 3, "ambiguous revision");
+    desk.git(&["tag", "FETCH_HEAD"]);
+    let verify = ["verify", "--base", "FETCH_HEAD"];
+    desk.refused(&verify, "", 3, "ambiguous revision");
+}
+
 /// A comment in a key file, which clusters are told of.
 #[test]
 fn a_key_that_takes_the_place_of_another_is_a_finding() {

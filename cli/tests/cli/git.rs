@@ -911,3 +911,22 @@ fn moved_comments_are_not_lost() {
     );
     assert!(!story.merges());
 }
+
+/// A tag is fetched from anybody; a merge is what this clone does.
+#[test]
+fn a_tag_named_like_a_merge_excuses_no_secret() {
+    let desk = Desk::new();
+    desk.git_init();
+    desk.write("x.txt", "x\n");
+    desk.commit("begin");
+    let begin = desk.git(&["rev-parse", "HEAD"]).trim().to_owned();
+    desk.write("plain.yaml", SECRET);
+    desk.commit("plain");
+    desk.git(&["tag", "MERGE_HEAD"]);
+    desk.git(&["reset", "-q", "--soft", &begin]);
+    let answer = desk.seal(&["verify", "--staged"]);
+    assert!(
+        answer.code == 1 && answer.stdout.contains("PlaintextSecret"),
+        "{answer:?}"
+    );
+}
