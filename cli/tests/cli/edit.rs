@@ -397,3 +397,28 @@ fn vim_keeps_no_copy_of_a_value() {
         desk.pipe(&seal, secret("db", &[("A", "one")])).done();
     }
 }
+
+/// A value is text that somebody else may have written.
+#[test]
+fn no_value_changes_the_settings_of_vim() {
+    if Command::new("vim").arg("--version").output().is_err() {
+        return;
+    }
+    let mut desk = desk("");
+    let vimrc = "autocmd!\nset modeline modelines=5\n";
+    desk.write("../home/.vimrc", vimrc);
+    desk.set("TERM", "dumb");
+    let modeline = "# vim: set updatecount=7 shiftwidth=7 :";
+    let seal = ["-q", "-R", "key.pub", "-w", "modeline.yaml"];
+    desk.pipe(&seal, secret("db", &[("A", modeline)])).done();
+    let open = ["edit", "modeline.yaml", "-i", "key", "-R", "key.pub"];
+    let show = "-c 'redir! > seen' -c 'silent set updatecount? shiftwidth?' -c 'redir END' -c q";
+    // As it is opened, and when it is read again.
+    for again in ["", "-c 'edit!'"] {
+        desk.set("EDITOR", &format!("vim {again} {show}"));
+        desk.seal(&open).done();
+        let seen = desk.read("seen");
+        let seen: Vec<&str> = seen.split_whitespace().collect();
+        assert_eq!(seen, ["updatecount=0", "shiftwidth=8"], "{again}");
+    }
+}

@@ -9,10 +9,13 @@ use crate::error::{CommandError, Result};
 use crate::terminal::{Terminal, safe};
 
 /// Vim and Neovim: no viminfo or shada file, no swap file, no backup, no undo file. A second time
-/// after the settings of the person, which may say otherwise.
-const VIM: &str = "-i NONE -n --cmd 'set nobackup nowritebackup' -c 'silent! set nobackup nowritebackup | silent! set noundofile | silent! set viminfo='";
+/// after the settings of the person, which may say otherwise. Modelines are text of the values and
+/// are not obeyed: the settings of the person cannot remove a command of a group that they do not
+/// know. An `.editorconfig` may lie in a folder that everybody writes to.
+const VIM: &str = "-i NONE -n --cmd 'set nobackup nowritebackup nomodeline | augroup sealkit | augroup END' --cmd 'silent! autocmd sealkit BufReadPre * set nomodeline' --cmd 'silent! let g:editorconfig = v:false' -c 'silent! set nobackup nowritebackup nomodeline noswapfile updatecount=0 | silent! set noundofile | silent! set viminfo='";
 /// Emacs: no auto-save, backup or lock file, no history of undo, of the kill ring or of registers.
-const EMACS: &str = "--eval '(setq auto-save-default nil auto-save-list-file-prefix nil make-backup-files nil backup-inhibited t create-lockfiles nil undo-tree-auto-save-history nil)' --eval '(dolist (mode (quote (savehist-mode desktop-save-mode))) (when (and (boundp mode) (symbol-value mode)) (funcall mode -1)))'";
+/// No variables from the values or the folders above.
+const EMACS: &str = "--eval '(setq auto-save-default nil auto-save-list-file-prefix nil make-backup-files nil backup-inhibited t create-lockfiles nil undo-tree-auto-save-history nil)' --eval '(setq enable-local-variables nil enable-dir-local-variables nil enable-local-eval nil)' --eval '(dolist (mode (quote (savehist-mode desktop-save-mode editorconfig-mode))) (when (and (boundp mode) (symbol-value mode)) (funcall mode -1)))'";
 /// nano: its settings can turn backups on, and nothing turns them off again.
 const NANO: &str = "--ignorercfiles";
 
