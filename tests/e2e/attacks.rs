@@ -4,6 +4,7 @@ use sealkit_core::keys::{Identity, KeyType, Recipient, RecipientSet};
 use sealkit_core::sealed::{Context, Scope, seal};
 use sealkit_tests::api::ApiClient;
 use sealkit_tests::canary::unique_value;
+use sealkit_tests::controller::Flags;
 use sealkit_tests::namespace::{Namespace, condition, data, message, ready_condition, uid};
 use sealkit_tests::plane::{Own, Plane, SEALING_KEYS, Shared, name_of, recipient, unique};
 use sealkit_tests::rewrap::{create, request, trust, wait_answer};
@@ -428,6 +429,13 @@ fn create_strange(api: &ApiClient, collection: &str, mut object: Value) {
     assert!(refusal.message.contains("recursion"), "{refusal:?}");
 }
 
+/// The reason of such an object's Ready. Our own reader refuses the object.
+fn strange_ready(plane: &Plane, named: &[&str]) -> String {
+    let output = "-ojsonpath={.status.conditions[?(@.type=='Ready')].reason}";
+    let arguments = [&["get"], named, &[output]].concat();
+    plane.servers.kubectl(&arguments).unwrap()
+}
+
 #[test]
 fn a_status_with_a_strange_time_stops_no_key() {
     let plane = Plane::with("deploy/base");
@@ -452,13 +460,8 @@ fn a_status_with_a_strange_time_stops_no_key() {
         let status = &plane.sealing_key(name_of(&key))["status"];
         !status.to_string().contains("9999")
     });
-    wait_until("the key with strange metadata has its key pair", || {
-        let path = "{.status.conditions[?(@.type=='Ready')].status}";
-        let output = format!("jsonpath={path}");
-        let ready = plane
-            .servers
-            .kubectl(&["get", "sealingkey", "strange", "-o", &output]);
-        ready.unwrap() == "True"
+    wait_until("the strange key has its key pair", || {
+        strange_ready(&plane, &["sealingkey", "strange"]) == "KeyAvailable"
     });
     // It happens while the controller runs, too.
     forge_status(&plane, &key_path(&key), &status);
@@ -478,7 +481,9 @@ fn strange_metadata_stops_no_watch() {
         let create = |name: &str| {
             let secret = json!({
                 "apiVersion": "v1", "kind": "Secret",
-                "metadata": {"name": name, "labels": {"sealkit.dev/managed": "true"}},
+                "metadata": {
+                    "name": format!("labelled-{name}"), "labels": {"sealkit.dev/managed": "true"},
+                },
             });
             create_strange(&plane.api, &evil.secrets_path(), secret);
             let sealed = evil.draft(name).value("a", "b").manifest();
@@ -502,8 +507,93 @@ fn strange_metadata_stops_no_watch() {
         // Drift is noticed by the watch of Secrets.
         shop.api.delete(&shop.secret_path("db")).unwrap();
         shop.wait_secret("db", "is back", |_| true);
+        for name in ["before", "meanwhile"] {
+            wait_until("the strange object opens", || {
+                strange_ready(&plane, &["sealedsecret", name, "-n", &evil.name]) == "Opened"
+            });
+        }
         let log = controller.log();
         assert!(!log.contains("watch failed"), "{log}");
+        assert!(!log.contains("did not answer"), "{log}");
         assert!(controller.process.is_running());
     }
+}
+
+/// A reference takes few bytes in etcd and many once it is read. Lists in pages, of several
+/// namespaces, were in memory at once.
+#[test]
+fn secrets_with_many_owners_fit_into_memory() {
+    let plane = Plane::without_watch_list("deploy/base");
+    let mut controller = plane.leading_controller();
+    let (shop, evil) = (
+        plane.namespace("shop"),
+        [plane.namespace("evil"), plane.namespace("evil")],
+    );
+    controller.stop();
+    let owner =
+        |number| json!({"apiVersion": "a/b", "kind": "c", "name": "d", "uid": format!("{number}")});
+    let owners: Vec<Value> = (0..54_000).map(owner).collect();
+    for namespace in &evil {
+        for number in 0..20 {
+            let secret = json!({
+                "apiVersion": "v1", "kind": "Secret", "metadata": {
+                    "name": format!("large-{number}"), "ownerReferences": owners,
+                    "labels": {"sealkit.dev/managed": "true"},
+                },
+            });
+            shop.api.create(&namespace.secrets_path(), &secret).unwrap();
+        }
+    }
+    let names = [&evil[0], &evil[1], &shop].map(|namespace| namespace.name.as_str());
+    let mut controller = plane.controller(&Flags {
+        more: vec![format!("--watch-namespaces={}", names.join(","))],
+        ..Flags::default()
+    });
+    controller.wait_leading();
+    shop.seal("db", &unique_value());
+    shop.wait_ready("db");
+    println!("{} KiB", controller.peak_memory());
+    controller.assert_lives_within_its_memory();
+}
+
+/// The most bytes that the name of an owner of the Secret may have, for a value of this length.
+fn room_beside(shop: &Namespace, length: usize) -> usize {
+    let (mut fits, mut over) = (0, 100_000);
+    let mut told = String::new();
+    while over - fits > 1 {
+        let middle = usize::midpoint(fits, over);
+        let name = format!("db-{length:02}-{middle:05}");
+        let owner = json!({"apiVersion": "example.com/v1", "kind": "Unknown", "name": "n".repeat(middle), "uid": "0"});
+        let secret = json!({
+            "apiVersion": "v1", "kind": "Secret", "type": "Opaque",
+            "metadata": {
+                "name": name, "ownerReferences": [owner],
+                "annotations": {"sealkit.dev/source": format!("SealedSecret/{}/{name}/", shop.name)},
+            },
+        });
+        shop.api.create(&shop.secrets_path(), &secret).unwrap();
+        shop.seal(&name, &"v".repeat(length));
+        let object = shop.wait_looked(&name);
+        if ready_condition(&object)["reason"] == "Opened" {
+            fits = middle;
+        } else {
+            over = middle;
+            told = message(&object).replace(&name, "db");
+        }
+        shop.delete_sealed(&name);
+    }
+    assert!(
+        told.contains("the Secret db has other metadata of somebody else with more than 64 KiB"),
+        "{told}"
+    );
+    fits
+}
+
+/// etcd takes 1.5 MiB. What somebody puts on the Secret beforehand must not tell what is left.
+#[test]
+fn metadata_of_others_beside_a_value_does_not_tell_its_length() {
+    let plane = Shared::get();
+    let shop = plane.namespace("attacks");
+    let long = room_beside(&shop, 58);
+    assert_eq!(long, room_beside(&shop, 10));
 }

@@ -219,7 +219,7 @@ pub(super) fn is_source(entry: &ManagedFieldsEntry) -> bool {
     manager.starts_with(FORMER_FIELD_MANAGER) && is_applied_by(entry, manager)
 }
 
-fn is_applied_by(entry: &ManagedFieldsEntry, manager: &str) -> bool {
+pub(super) fn is_applied_by(entry: &ManagedFieldsEntry, manager: &str) -> bool {
     entry.manager.as_deref() == Some(manager)
         && entry.operation.as_deref() == Some("Apply")
         && entry.subresource.as_deref().is_none_or(str::is_empty)

@@ -9,10 +9,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use sealkit_core::sealed::size_class;
+use serde::Serialize;
 
 use super::desired::{Desired, Ownership};
-use super::merge::{is_source, managed_names, names_of_others, owned_names};
+use super::merge::{
+    field_manager, is_applied_by, is_source, managed_names, names_of_others, owned_names,
+};
 use super::plan::former_names;
 
 const KIB: usize = 1024;
@@ -27,6 +31,8 @@ struct Size {
     annotations: usize,
     /// All other names, and a second time those in managedFields.
     names: usize,
+    /// What else is in the metadata of others: owners, finalizers, managedFields.
+    rest: usize,
 }
 
 /// What one source puts into a Secret of its own.
@@ -34,18 +40,28 @@ const WHOLE: Size = Size {
     values: 1024 * KIB,
     annotations: 64 * KIB,
     names: 192 * KIB,
+    rest: 0,
+};
+/// What others may put on such a Secret. With [`WHOLE`], it stays below the server's limits.
+const BESIDE: Size = Size {
+    values: 0,
+    annotations: 96 * KIB,
+    names: 48 * KIB,
+    rest: 64 * KIB,
 };
 /// What all sources together merge into a Secret of somebody else.
 const MERGED: Size = Size {
     values: 512 * KIB,
     annotations: 64 * KIB,
     names: 64 * KIB,
+    rest: 0,
 };
 /// What else that Secret may have. With [`MERGED`], it stays below the server's limits.
 const THEIRS: Size = Size {
     values: 512 * KIB,
     annotations: 192 * KIB,
     names: 64 * KIB,
+    rest: 64 * KIB,
 };
 
 impl Size {
@@ -76,6 +92,7 @@ impl Size {
             ("values", self.values, limit.values),
             ("annotations", self.annotations, limit.annotations),
             ("names", self.names, limit.names),
+            ("other metadata", self.rest, limit.rest),
         ];
         let over = parts.into_iter().find(|(_, bytes, limit)| bytes > limit);
         over.map(|(part, _, limit)| (part, limit / KIB))
@@ -103,11 +120,17 @@ fn refusal((part, limit): (&'static str, usize)) -> String {
 /// we write fits, whatever it is.
 pub(super) fn no_room(existing: &Secret, desired: &Desired) -> Option<String> {
     let name = &desired.name;
-    let (sources, theirs) = match desired.ownership {
-        Ownership::Owner | Ownership::Orphan => (Size::default(), beside(existing, desired)),
-        Ownership::Merge => shared(existing, desired),
+    let (sources, mut theirs, limit) = match desired.ownership {
+        Ownership::Owner | Ownership::Orphan => {
+            (Size::default(), beside(existing, desired), BESIDE)
+        }
+        Ownership::Merge => {
+            let (sources, theirs) = shared(existing, desired);
+            (sources, theirs, THEIRS)
+        }
     };
-    if let Some((part, limit)) = theirs.over(THEIRS) {
+    theirs.rest = rest(existing, desired);
+    if let Some((part, limit)) = theirs.over(limit) {
         let what = format!("{part} of somebody else with more than {limit} KiB");
         return Some(format!("the Secret {name} has {what}: nothing was written"));
     }
@@ -129,6 +152,7 @@ fn own(desired: &Desired) -> Size {
         size.entry(key, 0);
     }
     size.values = desired.public_bytes;
+    size.names += desired.secret_type.len();
     for (name, value) in desired.all_labels() {
         size.label(&name, &value);
     }
@@ -138,7 +162,7 @@ fn own(desired: &Desired) -> Size {
     size
 }
 
-/// What stays of others in a Secret that is written as a whole: labels and annotations.
+/// The labels and annotations of others, which stay in a Secret that is written as a whole.
 fn beside(existing: &Secret, desired: &Desired) -> Size {
     let mut size = Size::default();
     let annotations = existing.metadata.annotations.as_ref();
@@ -149,7 +173,64 @@ fn beside(existing: &Secret, desired: &Desired) -> Size {
             size.annotation(name, value);
         }
     }
+    let former = former_names(annotations, "labels");
+    let ours = desired.all_labels();
+    for (name, value) in existing.metadata.labels.iter().flatten() {
+        if !ours.contains_key(name) && !former.contains(name) {
+            size.label(name, value);
+        }
+    }
     size
+}
+
+/// What else stays of others in the metadata, whoever wrote it.
+fn rest(existing: &Secret, desired: &Desired) -> usize {
+    let mut meta = existing.metadata.clone();
+    meta.labels = None;
+    meta.annotations = None;
+    let managed = meta.managed_fields.take().unwrap_or_default();
+    let owners = meta.owner_references.iter_mut();
+    owners.for_each(|owners| owners.retain(|owner| !desired.origin.is_lineage_of(owner)));
+    // The names of ours count with what we write.
+    let ours = own(desired).names / 2;
+    let managed = managed
+        .iter()
+        .map(|entry| staying(entry, existing, desired));
+    json_size(&meta) + managed.sum::<usize>().saturating_sub(ours)
+}
+
+/// The size of what one manager manages once our write has removed what we remove.
+fn staying(entry: &ManagedFieldsEntry, existing: &Secret, desired: &Desired) -> usize {
+    if desired.ownership == Ownership::Merge {
+        return if is_applied_by(entry, &field_manager(&desired.origin)) {
+            0
+        } else {
+            json_size(entry)
+        };
+    }
+    let keys = entry
+        .fields_v1
+        .as_ref()
+        .and_then(|all| all.0.get("f:data")?.as_object());
+    let keys = keys
+        .into_iter()
+        .flatten()
+        .filter_map(|(field, _)| field.strip_prefix("f:"));
+    let is_removed = |key: &&str| {
+        let exists = existing
+            .data
+            .as_ref()
+            .is_some_and(|data| data.contains_key(*key));
+        exists && !desired.data.contains_key(*key)
+    };
+    let removed = keys
+        .filter(is_removed)
+        .map(|key| key.len() + r#""f:":{},"#.len());
+    json_size(entry).saturating_sub(removed.sum())
+}
+
+fn json_size(part: &impl Serialize) -> usize {
+    serde_json::to_vec(part).map_or(0, |text| text.len())
 }
 
 /// What a Secret of somebody else has besides what the source merged: the parts of other sources,
@@ -301,6 +382,75 @@ mod tests {
         }
         let noted = with("kubectl", 0, 193 * KIB);
         assert!(no_room(&noted, &tests::desired()).is_some());
+    }
+
+    /// Everything that stays beside our values takes part in the server's limits.
+    #[test]
+    fn all_metadata_of_others_counts_and_nothing_of_ours() {
+        let long = |bytes| "x".repeat(bytes);
+        let owner = |kind: &str, bytes: usize| {
+            json!({"ownerReferences": [{"apiVersion": format!("sealkit.dev/{}", long(bytes)),
+                "kind": kind, "name": "db", "uid": "1"}]})
+        };
+        let managed = |field: &str, bytes| {
+            json!({"managedFields": [{"manager": "anybody", "operation": "Update",
+                "fieldsV1": {"f:data": {format!("f:{}", field.repeat(bytes)): {}}}}]})
+        };
+        let kib = 100 * KIB;
+        for (metadata, refused) in [
+            (json!({"labels": {"theirs": long(kib)}}), true),
+            (owner("ConfigMap", kib), true),
+            (owner("ConfigMap", KIB), false),
+            (owner("SealedSecret", kib), false),
+            (json!({"finalizers": [long(kib)]}), true),
+            (json!({"selfLink": long(kib)}), true),
+            (managed("x", kib), true),
+            (managed("x", KIB), false),
+            (managed("removed", kib / 7), false),
+        ] {
+            let mut secret: Secret = serde_json::from_value(json!({"metadata": metadata})).unwrap();
+            let removed = ("removed".repeat(kib / 7), ByteString::default());
+            secret.data = Some([removed].into());
+            let told = no_room(&secret, &tests::desired());
+            assert_eq!(told.is_some(), refused, "{told:?}");
+        }
+        let sum = |sizes: [Size; 2]| {
+            let all = sizes.map(|size| size.values + size.annotations + size.names + size.rest);
+            all.iter().sum::<usize>()
+        };
+        for sizes in [[WHOLE, BESIDE], [MERGED, THEIRS]] {
+            assert!(
+                sum(sizes) + 32 * KIB <= 1536 * KIB,
+                "etcd's limit is out of reach"
+            );
+        }
+    }
+
+    #[test]
+    fn a_secret_with_many_long_keys_leaves_room_for_the_next_generation() {
+        let keys = |first: usize| (first..first + 350).map(|index| format!("{index:0240}"));
+        let mut many = tests::desired();
+        many.data = keys(0).map(|key| (key, Vec::new().into())).collect();
+        assert_eq!(too_large(&many), None);
+        let fields: BTreeMap<String, _> =
+            keys(0).map(|key| (format!("f:{key}"), json!({}))).collect();
+        let mut secret: Secret = serde_json::from_value(many.manifest()).unwrap();
+        let entry = json!([{"manager": "seal-controller", "operation": "Update", "fieldsV1": {"f:data": fields}}]);
+        secret.metadata.managed_fields = serde_json::from_value(entry).unwrap();
+        assert_eq!(no_room(&secret, &many), None);
+        assert_eq!(no_room(&secret, &tests::desired()), None);
+        let mut others = tests::desired();
+        others.data = keys(1000).map(|key| (key, Vec::new().into())).collect();
+        assert_eq!(no_room(&secret, &others), None);
+    }
+
+    #[test]
+    fn a_long_type_counts() {
+        let typed = Desired {
+            secret_type: "x".repeat(192 * KIB),
+            ..tests::desired()
+        };
+        assert!(too_large(&typed).unwrap().contains("names"));
     }
 
     #[test]
