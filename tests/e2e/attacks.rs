@@ -1,11 +1,13 @@
 //! What somebody with few rights tried once, and must not gain.
 
 use sealkit_core::keys::{Identity, KeyType, Recipient, RecipientSet};
-use sealkit_core::sealed::{Context, Scope, seal};
+use sealkit_core::sealed::{Context, Scope, content_fingerprint, seal};
 use sealkit_tests::api::ApiClient;
 use sealkit_tests::canary::unique_value;
 use sealkit_tests::controller::Flags;
-use sealkit_tests::namespace::{Namespace, condition, data, message, ready_condition, uid};
+use sealkit_tests::namespace::{
+    Namespace, condition, data, message, ready_condition, resource_version, uid,
+};
 use sealkit_tests::plane::{Own, Plane, SEALING_KEYS, Shared, name_of, recipient, unique};
 use sealkit_tests::rewrap::{create, request, trust, wait_answer};
 use sealkit_tests::wait::{wait_for, wait_until};
@@ -554,6 +556,69 @@ fn secrets_with_many_owners_fit_into_memory() {
     shop.wait_ready("db");
     println!("{} KiB", controller.peak_memory());
     controller.assert_lives_within_its_memory();
+}
+
+/// The answer to a Secret with all our marks and a guess of the value: what the status says, which
+/// events came, and whether the Secret is still the same object, or untouched.
+fn answer_to_guess(
+    shop: &Namespace,
+    guess: &str,
+    immutable: bool,
+) -> (Value, Vec<String>, [bool; 2]) {
+    let draft = shop.draft("db").value("password", "4711");
+    let draft = draft.template(json!({"immutable": immutable}));
+    let sealed = shop.apply(&draft.suspended().manifest());
+    shop.wait_stalled("db", "Suspended");
+    let source = format!("SealedSecret/{}/db/{}", shop.name, uid(&sealed));
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret", "type": "Opaque", "immutable": immutable,
+        "metadata": {
+            "name": "db",
+            "labels": {"sealkit.dev/managed": "true"},
+            "annotations": {
+                "sealkit.dev/source": source,
+                "sealkit.dev/generation": "2",
+                "sealkit.dev/content": content_fingerprint(&sealed["spec"]),
+            },
+            "ownerReferences": [{
+                "apiVersion": "sealkit.dev/v1beta1", "kind": "SealedSecret", "name": "db",
+                "uid": uid(&sealed), "controller": true,
+            }],
+        },
+        "data": data(&[("password", guess)]),
+    });
+    let forged = shop.api.create(&shop.secrets_path(), &secret).unwrap();
+    let resume = json!({"spec": {"suspend": false}});
+    shop.api.merge(&shop.sealed_path("db"), &resume).unwrap();
+    let object = shop.wait_ready("db");
+    shop.wait_event(&object, "Opened");
+    let events = shop.events(uid(&object));
+    let mut reasons: Vec<String> = events
+        .iter()
+        .map(|event| event["reason"].to_string())
+        .collect();
+    reasons.sort();
+    let target = &object["status"]["target"];
+    let same = ["uid", "resourceVersion"].map(|part| target[part] == forged["metadata"][part]);
+    let written = shop.secret("db").unwrap();
+    assert_eq!(written["data"], data(&[("password", "4711")]));
+    assert_eq!(target["resourceVersion"], resource_version(&written));
+    (ready_condition(&object)["message"].clone(), reasons, same)
+}
+
+/// Whoever may create Secrets can give one all the marks of ours. It must not show whether its
+/// values are those of the source.
+#[test]
+fn a_secret_with_forged_marks_answers_no_guess() {
+    let plane = Shared::get();
+    for immutable in [false, true] {
+        let [right, wrong] = ["4711", "4712"].map(|guess| {
+            let shop = plane.namespace("attacks");
+            answer_to_guess(&shop, guess, immutable)
+        });
+        assert_eq!(right, wrong);
+        assert_eq!(right.2, [!immutable, false], "it is written");
+    }
 }
 
 /// The most bytes that the name of an owner of the Secret may have, for a value of this length.

@@ -26,7 +26,7 @@ use crate::object::{Key, Origin, Version, Waiting};
 use crate::queue::{LONGEST_PAUSE, Lane, Work, pause};
 use crate::reconciler::Pool;
 use crate::render::Contents;
-use crate::secret::{Before, Consent, Desired, Op, Ownership, Revision};
+use crate::secret::{Before, Consent, Desired, Last, Op, Ownership, Revision};
 use crate::status::{self, Outcome};
 use crate::store::{Object, Read, StoreError};
 use crate::telemetry::{EventKind, KindOp};
@@ -273,6 +273,13 @@ impl ExternalSecrets {
         let before = Before {
             exists: known.target.is_some() || known.ready,
             ours,
+            last: match &known.target {
+                Some(target) => Last::Version(target),
+                // In sync when this process started, and not looked at since.
+                None if known.ready && known.own.target.is_none() => Last::Unrecorded,
+                None => Last::Nothing,
+            },
+            synced: known.synced_generation == Some(desired.revision.generation),
         };
         match self.secrets.write(&desired, before).await {
             Ok(written) => {

@@ -21,7 +21,7 @@ use crate::kubernetes::{ApiFailure, within};
 use crate::object::{Asked, Key, SEALED_SECRET, Spec, Version, Waiting};
 use crate::queue::{LONGEST_PAUSE, Lane, Place, Work, pause};
 use crate::reconciler::Pool;
-use crate::secret::{Before, Consent, Desired, Op, Ownership, Revision};
+use crate::secret::{Before, Consent, Desired, Last, Op, Ownership, Revision};
 use crate::status::{self, Outcome};
 use crate::telemetry::{EventKind, KindOp, ReasonLabel, kind_label};
 
@@ -177,6 +177,8 @@ impl SealedSecrets {
         let before = Before {
             exists: known.target.is_some(),
             ours: known.own.owned.as_deref(),
+            last: known.target.as_ref().map_or(Last::Nothing, Last::Version),
+            synced: known.synced_generation == Some(object.generation()),
         };
         match self.secrets.write(&desired, before).await {
             Ok(written) => {

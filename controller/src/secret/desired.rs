@@ -31,6 +31,9 @@ pub(super) const GENERATION_ANNOTATION: &str = "sealkit.dev/generation";
 /// unchanged, envelopes were only sealed to other keys, and nothing needs to be written. That
 /// reveals nothing, and a rotation restarts no workload.
 pub(super) const CONTENT_ANNOTATION: &str = "sealkit.dev/content";
+/// Annotation with a random text, which changes the Secret if nothing else does: see
+/// [`super::plan::plan`].
+pub(super) const WRITTEN_ANNOTATION: &str = "sealkit.dev/written";
 /// Annotation with the names of the template's labels and annotations, so that those that the
 /// template drops can be removed.
 pub(super) const TEMPLATE_ANNOTATION: &str = "sealkit.dev/template-metadata";

@@ -127,6 +127,42 @@ pub struct Before<'a> {
     pub exists: bool,
     /// The UID of the Secret that this process wrote for the source, or found to be made from it.
     pub ours: Option<&'a str>,
+    /// What was last written for the source.
+    pub last: Last<'a>,
+    /// Was the source's present generation written before?
+    pub synced: bool,
+}
+
+/// The Secret that was last written for a source, as this process or the source's status recorded
+/// it. Whoever creates a Secret can give it all our marks and a guess of a value, but not a version
+/// that is on record: only a Secret of that version may turn out to need no write.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum Last<'a> {
+    /// None.
+    #[default]
+    Nothing,
+    /// Exactly this version.
+    Version(&'a Version),
+    /// One whose version no status records, written by an earlier process.
+    Unrecorded,
+}
+
+impl Last<'_> {
+    fn is(self, current: &Version) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Version(last) => last == current,
+            Self::Unrecorded => true,
+        }
+    }
+
+    fn has_uid(self, uid: &str) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Version(last) => last.uid == uid,
+            Self::Unrecorded => true,
+        }
+    }
 }
 
 /// Writes Secrets.
@@ -160,7 +196,7 @@ impl Secrets {
         }
         let mut tries = 1;
         loop {
-            match self.write_existing(desired, before.ours).await {
+            match self.write_existing(desired, before).await {
                 // Somebody changed the Secret between the read and the write. The plan answers, not
                 // the server: whether it sees a field conflict can depend on a value.
                 Err(WriteError::Api(failure))
@@ -186,7 +222,11 @@ impl Secrets {
         let Some(mut existing) = existing else {
             return Ok(Op::None);
         };
-        let plan = plan(&existing, desired, ours);
+        let before = Before {
+            ours,
+            ..Before::default()
+        };
+        let plan = plan(&existing, desired, before);
         kubernetes::wipe_secret(&mut existing);
         if let Plan::Conflict(why) = plan {
             return Err(WriteError::Conflict(why));
@@ -203,7 +243,7 @@ impl Secrets {
     async fn write_existing(
         &self,
         desired: &Desired,
-        ours: Option<&str>,
+        before: Before<'_>,
     ) -> Result<(Version, Op), WriteError> {
         let api = self.api(desired);
         let existing = kubernetes::within(api.get_opt(&desired.name)).await?;
@@ -222,7 +262,7 @@ impl Secrets {
             kubernetes::wipe_secret(&mut existing);
             return self.merge(desired, plan).await;
         }
-        let plan = plan(&existing, desired, ours);
+        let plan = plan(&existing, desired, before);
         kubernetes::wipe_secret(&mut existing);
         match plan {
             Plan::InSync(written) => Ok((written, Op::None)),

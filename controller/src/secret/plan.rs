@@ -1,15 +1,18 @@
-//! Decides what to do with an existing Secret whose source owns all of it; pure.
+//! Decides what to do with an existing Secret whose source owns all of it; pure but for a nonce.
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use rand_core::{OsRng, RngCore};
 use sealkit_core::api::rules::is_refused_type;
 use sealkit_core::names::printable;
 use serde_json::{Map, Value, json};
 
-use super::desired::{Desired, SOURCE_ANNOTATION, TEMPLATE_ANNOTATION, Takes, is_mark_of_a_merge};
-use super::size;
+use super::desired::{
+    Desired, SOURCE_ANNOTATION, TEMPLATE_ANNOTATION, Takes, WRITTEN_ANNOTATION, is_mark_of_a_merge,
+};
+use super::{Before, size};
 use crate::object::Version;
 
 /// What to do with an existing Secret.
@@ -30,12 +33,15 @@ pub enum Plan {
     Conflict(String),
 }
 
-/// Decides for the ownerships that cover the whole Secret. `ours` is the UID of the Secret that this
-/// process knows to be the source's: it stays so when it loses all its labels and annotations.
-/// No status may say it: whoever may write the status could make any Secret ours.
-pub fn plan(existing: &Secret, desired: &Desired, ours: Option<&str>) -> Plan {
+/// Decides for the ownerships that cover the whole Secret. [`Before::ours`] is the UID of the Secret
+/// that this process knows to be the source's: it stays so when it loses all its labels and
+/// annotations. No status may say it: whoever may write the status could make any Secret ours.
+///
+/// A Secret that is right is written all the same, unless it is the one that was last written:
+/// otherwise its author would learn that it holds the values of the source.
+pub fn plan(existing: &Secret, desired: &Desired, before: Before<'_>) -> Plan {
     // Somebody else's.
-    if let Some(why) = foreign(existing, desired, ours) {
+    if let Some(why) = foreign(existing, desired, before.ours) {
         return Plan::Conflict(why);
     }
     // No room is left beside what others put on it.
@@ -44,22 +50,28 @@ pub fn plan(existing: &Secret, desired: &Desired, ours: Option<&str>) -> Plan {
     }
     let current = Version::of(&existing.metadata);
     // Kubernetes lets nobody change the type or an immutable Secret.
-    if is_of_another_type(existing, desired) || is_frozen_wrong(existing, desired) {
+    if is_of_another_type(existing, desired) || is_frozen_wrong(existing, desired, before) {
         return Plan::Replace {
             uid: current.uid,
             resource_version: current.resource_version,
         };
     }
-    match changes(existing, desired) {
+    let mut patch = match changes(existing, desired) {
         // In sync.
-        None => Plan::InSync(current),
-        // Only what differs, and only if nobody changed it meanwhile.
-        Some(mut patch) => {
-            patch["metadata"]["uid"] = current.uid.into();
-            patch["metadata"]["resourceVersion"] = current.resource_version.into();
-            Plan::Patch(patch)
-        }
-    }
+        None if before.last.is(&current) => return Plan::InSync(current),
+        None => json!({"metadata": {"annotations": {WRITTEN_ANNOTATION: nonce()}}}),
+        // Only what differs.
+        Some(patch) => patch,
+    };
+    // Only if nobody changed it meanwhile.
+    patch["metadata"]["uid"] = current.uid.into();
+    patch["metadata"]["resourceVersion"] = current.resource_version.into();
+    Plan::Patch(patch)
+}
+
+/// A text that nobody can have written before.
+fn nonce() -> String {
+    format!("{:016x}", OsRng.next_u64())
 }
 
 fn is_of_another_type(existing: &Secret, desired: &Desired) -> bool {
@@ -67,14 +79,20 @@ fn is_of_another_type(existing: &Secret, desired: &Desired) -> bool {
 }
 
 /// Is it immutable, and not exactly what is wanted? An immutable Secret is created again for each
-/// generation, even with the same bytes: otherwise its UID would reveal that they are the same.
-fn is_frozen_wrong(existing: &Secret, desired: &Desired) -> bool {
+/// generation, even with the same bytes: otherwise its UID would reveal that they are the same. For
+/// the same reason, it is created again if its values are not known to be those that were written:
+/// it may have become immutable later than the last write, unless that was of this generation.
+fn is_frozen_wrong(existing: &Secret, desired: &Desired, before: Before<'_>) -> bool {
     let annotations = existing.metadata.annotations.as_ref();
+    let current = Version::of(&existing.metadata);
+    let last = before.last;
+    let is_written = last.is(&current) || before.synced && last.has_uid(&current.uid);
     let generation = desired.marks().generation;
     let wanted = desired.marked(annotations);
     let same_generation =
         annotations.and_then(|all| all.get(&generation)) == wanted.get(&generation);
-    let is_right = desired.immutable && same_generation && has_data(existing, desired);
+    let is_right =
+        desired.immutable && is_written && same_generation && has_data(existing, desired);
     existing.immutable == Some(true) && !is_right
 }
 
@@ -254,6 +272,7 @@ pub(super) fn former_names(
 mod tests {
     use k8s_openapi::ByteString;
 
+    use super::super::Last;
     use super::super::desired::tests::desired;
     use super::super::desired::{
         ALLOW_ANNOTATION, Consent, MERGED_ANNOTATION, Ownership, Revision,
@@ -275,9 +294,20 @@ mod tests {
         secret
     }
 
+    /// The plan for the version that was last written.
+    fn known(existing: &Secret, desired: &Desired, ours: Option<&str>) -> Plan {
+        let last = Version::of(&existing.metadata);
+        let before = Before {
+            ours,
+            last: Last::Version(&last),
+            ..Before::default()
+        };
+        plan(existing, desired, before)
+    }
+
     #[test]
     fn what_was_created_is_in_sync() {
-        let plan = plan(&stored(&desired()), &desired(), None);
+        let plan = known(&stored(&desired()), &desired(), None);
         let target = Version {
             uid: "s1".into(),
             resource_version: "9".into(),
@@ -294,7 +324,7 @@ mod tests {
         let labels = secret.metadata.labels.as_mut().unwrap();
         labels.remove("team");
         labels.insert("other".into(), "kept".into());
-        let Plan::Patch(patch) = plan(&secret, &desired(), None) else {
+        let Plan::Patch(patch) = known(&secret, &desired(), None) else {
             panic!()
         };
         assert_eq!(patch["data"], json!({"K": "dg==", "foreign": null}));
@@ -306,7 +336,7 @@ mod tests {
     fn dropped_template_labels_are_removed() {
         let mut later = desired();
         later.labels = BTreeMap::new();
-        let Plan::Patch(patch) = plan(&stored(&desired()), &later, None) else {
+        let Plan::Patch(patch) = known(&stored(&desired()), &later, None) else {
             panic!()
         };
         assert_eq!(patch["metadata"]["labels"], json!({"team": null}));
@@ -322,20 +352,23 @@ mod tests {
         secret.metadata.annotations = None;
         secret.metadata.labels = None;
         secret.metadata.owner_references = None;
-        assert!(matches!(plan(&secret, &desired(), None), Plan::Conflict(_)));
         assert!(matches!(
-            plan(&secret, &desired(), Some("other")),
+            known(&secret, &desired(), None),
             Plan::Conflict(_)
         ));
         assert!(matches!(
-            plan(&secret, &desired(), Some("s1")),
+            known(&secret, &desired(), Some("other")),
+            Plan::Conflict(_)
+        ));
+        assert!(matches!(
+            known(&secret, &desired(), Some("s1")),
             Plan::Patch(_)
         ));
 
         let mut other = stored(&desired());
         other.metadata.owner_references.as_mut().unwrap()[0].kind = "ExternalSecret".into();
         assert!(matches!(
-            plan(&other, &desired(), Some("s1")),
+            known(&other, &desired(), Some("s1")),
             Plan::Conflict(_)
         ));
     }
@@ -346,7 +379,7 @@ mod tests {
         let owner = &mut secret.metadata.owner_references.as_mut().unwrap()[0];
         owner.kind = "X\u{1b}]0;pwned\u{7}".into();
         owner.name = format!("line one\nReady=True{}", "x".repeat(900_000));
-        let Plan::Conflict(why) = plan(&secret, &desired(), None) else {
+        let Plan::Conflict(why) = known(&secret, &desired(), None) else {
             panic!()
         };
         assert!(
@@ -360,7 +393,7 @@ mod tests {
     fn each_generation_writes_whether_or_not_bytes_changed() {
         let mut next = desired();
         next.revision = revision(2, "c2");
-        let Plan::Patch(patch) = plan(&stored(&desired()), &next, None) else {
+        let Plan::Patch(patch) = known(&stored(&desired()), &next, None) else {
             panic!()
         };
         assert!(patch.get("data").is_none());
@@ -368,7 +401,7 @@ mod tests {
         frozen.immutable = true;
         next.immutable = true;
         assert!(matches!(
-            plan(&stored(&frozen), &next, None),
+            known(&stored(&frozen), &next, None),
             Plan::Replace { .. }
         ));
     }
@@ -386,15 +419,66 @@ mod tests {
                 ..desired()
             };
             assert!(matches!(
-                plan(&stored(&before), &next, None),
+                known(&stored(&before), &next, None),
                 Plan::InSync(_)
             ));
             // The same text cannot have other bytes; if it had, they would be written.
             let mut other = stored(&before);
             let data = other.data.as_mut().unwrap();
             data.insert("K".into(), ByteString(b"x".to_vec()));
-            assert!(!matches!(plan(&other, &next, None), Plan::InSync(_)));
+            assert!(!matches!(known(&other, &next, None), Plan::InSync(_)));
         }
+    }
+
+    /// Whoever creates a Secret can give it all our marks, and a guess of each value.
+    #[test]
+    fn a_secret_that_is_not_the_one_last_written_is_written_whatever_it_holds() {
+        let version = |uid: &str, resource_version: &str| Version {
+            uid: uid.into(),
+            resource_version: resource_version.into(),
+        };
+        let (older, other) = (version("s1", "8"), version("s2", "9"));
+        let lasts = [Last::Nothing, Last::Version(&older), Last::Version(&other)];
+        for (last, synced) in lasts.iter().flat_map(|last| [(last, false), (last, true)]) {
+            for immutable in [false, true] {
+                let wish = Desired {
+                    immutable,
+                    ..desired()
+                };
+                let before = Before {
+                    last: *last,
+                    synced,
+                    ..Before::default()
+                };
+                // What was immutable when it was last written cannot hold a guess.
+                let holds = immutable && synced && last.has_uid("s1");
+                for guess in ["v", "wrong"]
+                    .into_iter()
+                    .filter(|guess| !holds || *guess == "v")
+                {
+                    let mut secret = stored(&wish);
+                    let data = secret.data.as_mut().unwrap();
+                    data.insert("K".into(), ByteString(guess.into()));
+                    let plan = plan(&secret, &wish, before);
+                    let is_written = match plan {
+                        Plan::Replace { .. } => immutable && !holds,
+                        Plan::Patch(_) => !immutable || holds,
+                        Plan::InSync(_) | Plan::Conflict(_) => false,
+                    };
+                    assert!(is_written, "{last:?} {synced} {immutable} {guess}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_secret_that_no_status_records_is_believed_after_a_start() {
+        let before = Before {
+            last: Last::Unrecorded,
+            ..Before::default()
+        };
+        let plan = plan(&stored(&desired()), &desired(), before);
+        assert!(matches!(plan, Plan::InSync(_)));
     }
 
     #[test]
@@ -415,14 +499,14 @@ mod tests {
         copy.metadata.owner_references = None;
         let mut elsewhere = desired();
         elsewhere.origin.namespace = "b".into();
-        assert!(matches!(plan(&copy, &elsewhere, None), Plan::Conflict(_)));
+        assert!(matches!(known(&copy, &elsewhere, None), Plan::Conflict(_)));
     }
 
     #[test]
     fn a_recreated_source_takes_its_secret_back() {
         let mut again = desired();
         again.origin.uid = "u2".into();
-        let Plan::Patch(patch) = plan(&stored(&desired()), &again, None) else {
+        let Plan::Patch(patch) = known(&stored(&desired()), &again, None) else {
             panic!()
         };
         assert_eq!(
@@ -443,19 +527,19 @@ mod tests {
             uid: "s1".into(),
             resource_version: "9".into(),
         };
-        assert_eq!(plan(&stored(&desired()), &tls, None), replace);
+        assert_eq!(known(&stored(&desired()), &tls, None), replace);
         let mut frozen = stored(&desired());
         frozen.immutable = Some(true);
         assert_eq!(
-            plan(&frozen, &desired(), None),
+            known(&frozen, &desired(), None),
             replace,
             "immutable is taken back"
         );
         let mut still = desired();
         still.immutable = true;
-        assert!(matches!(plan(&frozen, &still, None), Plan::InSync(_)));
+        assert!(matches!(known(&frozen, &still, None), Plan::InSync(_)));
         still.data.clear();
-        assert_eq!(plan(&frozen, &still, None), replace);
+        assert_eq!(known(&frozen, &still, None), replace);
     }
 
     #[test]
@@ -472,12 +556,12 @@ mod tests {
                 .next()
                 .is_none()
         );
-        assert!(matches!(plan(&secret, &orphan, None), Plan::InSync(_)));
-        let Plan::Patch(patch) = plan(&secret, &desired(), None) else {
+        assert!(matches!(known(&secret, &orphan, None), Plan::InSync(_)));
+        let Plan::Patch(patch) = known(&secret, &desired(), None) else {
             panic!()
         };
         assert_eq!(patch["metadata"]["ownerReferences"][0]["uid"], "u1");
-        let Plan::Patch(patch) = plan(&stored(&desired()), &orphan, None) else {
+        let Plan::Patch(patch) = known(&stored(&desired()), &orphan, None) else {
             panic!()
         };
         assert_eq!(patch["metadata"]["ownerReferences"], json!([]));
@@ -509,7 +593,7 @@ mod tests {
                 },
                 ..desired()
             };
-            let adopted = matches!(plan(&theirs, &wish, None), Plan::Patch(_));
+            let adopted = matches!(known(&theirs, &wish, None), Plan::Patch(_));
             assert_eq!(adopted, expected, "{adopt} {given} {annotation}");
         }
         let wish = Desired {
@@ -520,11 +604,11 @@ mod tests {
         for type_ in sealkit_core::api::rules::REFUSED_SECRET_TYPES {
             theirs.type_ = Some(type_.to_owned());
             assert!(
-                matches!(plan(&theirs, &wish, None), Plan::Conflict(_)),
+                matches!(known(&theirs, &wish, None), Plan::Conflict(_)),
                 "{type_}"
             );
             assert!(
-                matches!(plan(&theirs, &wish, Some("s1")), Plan::Conflict(_)),
+                matches!(known(&theirs, &wish, Some("s1")), Plan::Conflict(_)),
                 "{type_}"
             );
         }
@@ -536,6 +620,9 @@ mod tests {
         theirs.metadata.owner_references = None;
         let marker = desired().origin.marker();
         theirs.metadata.annotations = Some(BTreeMap::from([(MERGED_ANNOTATION.into(), marker)]));
-        assert!(matches!(plan(&theirs, &desired(), None), Plan::Conflict(_)));
+        assert!(matches!(
+            known(&theirs, &desired(), None),
+            Plan::Conflict(_)
+        ));
     }
 }
