@@ -17,8 +17,15 @@ const PARTS: [&str; 4] = [
 ];
 
 /// Git in this folder: it reads nothing from our stdin, and what it says on stderr is not for
-/// people.
+/// people. It runs no hook, as it would where it writes the index.
 pub(crate) fn command(folder: &Path) -> Command {
+    let mut git = with_hooks(folder);
+    git.args(["-c", "core.hooksPath=/dev/null"]);
+    git
+}
+
+/// The same, and it can say where the hooks are.
+fn with_hooks(folder: &Path) -> Command {
     if !names_repository() {
         return plain(folder);
     }
@@ -63,6 +70,12 @@ fn plain(folder: &Path) -> Command {
     let mut git = Command::new("git");
     // Replacements would show another history than the one that is pushed.
     git.arg("--no-replace-objects").arg("-C").arg(folder);
+    // Whoever made the repository may have written its configuration, in an archive for example:
+    // it must run no program of theirs. Versions before 2.44 know only the last one, and
+    // fail when they want to fetch what a partial clone lacks.
+    git.args(["-c", "core.fsmonitor=false"]);
+    git.env("GIT_NO_LAZY_FETCH", "1");
+    git.env("GIT_ALLOW_PROTOCOL", "");
     git.stdin(Stdio::null()).stderr(Stdio::null());
     git
 }
@@ -83,9 +96,9 @@ pub(super) fn path(bytes: &[u8]) -> Option<PathBuf> {
     std::str::from_utf8(bytes).ok().map(PathBuf::from)
 }
 
-/// What Git says: its exit code, and its stdout.
+/// What Git says of a repository and its settings: its exit code, and its stdout.
 pub(crate) fn git(root: &Path, arguments: &[impl AsRef<OsStr>]) -> Option<(i32, String)> {
-    let output = command(root).args(arguments).output().ok()?;
+    let output = with_hooks(root).args(arguments).output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     Some((output.status.code()?, text))
 }

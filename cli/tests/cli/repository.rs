@@ -232,3 +232,66 @@ fn outside_a_repository_no_link_leads_to_recipients() {
         desk.refused(&["-w", "x.yaml"], SECRET, 3, "no symbolic link is followed");
     }
 }
+
+/// A program that leaves `../home/ran`.
+fn spy(desk: &Desk, name: &str) -> String {
+    let ran = desk.path("../home/ran");
+    desk.write(name, &format!("#!/bin/sh\ntouch {}\n", ran.display()));
+    set_mode(desk, name, 0o755);
+    desk.path(name).display().to_string()
+}
+
+/// It may come with an archive that somebody else packed.
+#[test]
+fn the_configuration_of_a_repository_runs_no_program() {
+    let desk = Desk::repository(&["a"], CONFIG);
+    desk.pipe(&["-w", "db.sealed.yaml"], SECRET).done();
+    desk.commit("begin");
+    desk.write("new.txt", "new\n");
+    desk.git(&["add", "new.txt"]);
+    let monitor = spy(&desk, "../home/monitor");
+    spy(&desk, ".git/hooks/post-index-change");
+    desk.git(&["config", "core.fsmonitor", &monitor]);
+    let verbs: [&[&str]; 6] = [
+        &["verify", "--staged"],
+        &["verify", "--base", "HEAD"],
+        &["verify"],
+        &["keys", "exposure", "-i", "../home/a"],
+        &["-w", "x.sealed.yaml"],
+        &["doctor"],
+    ];
+    for verb in verbs {
+        desk.pipe(verb, SECRET);
+        assert!(!desk.exists("../home/ran"), "{verb:?}");
+    }
+    desk.git(&["status"]);
+    assert!(desk.exists("../home/ran"), "Git itself runs it");
+}
+
+#[test]
+fn a_partial_clone_fetches_nothing_by_itself() {
+    let desk = Desk::repository(&["a"], CONFIG);
+    desk.pipe(&["-w", "db.sealed.yaml"], SECRET).done();
+    desk.commit("begin");
+    desk.git(&["config", "uploadpack.allowFilter", "true"]);
+    desk.pipe(&["set", "db.sealed.yaml", "K"], "v").done();
+    desk.commit("change");
+    let origin = format!("file://{}", desk.work().display());
+    desk.git(&[
+        "clone",
+        "-q",
+        "--filter=blob:none",
+        &origin,
+        "../home/clone",
+    ]);
+    let upload = spy(&desk, "../home/upload");
+    let clone = desk.path("../home/clone");
+    let config = ["-C", "../home/clone", "config", "remote.origin.uploadpack"];
+    desk.git(&[&config[..], &[&upload]].concat());
+    let answer = desk.run_in(&clone, &["verify", "--base", "HEAD~1"], "");
+    assert!(
+        answer.code == 3 && answer.stderr.contains("git fetch --refetch"),
+        "{answer:?}"
+    );
+    assert!(!desk.exists("../home/ran"));
+}
