@@ -47,8 +47,7 @@ impl History {
     /// look clean.
     pub fn open(folder: &Path) -> Result<Self> {
         let history = Self::around(folder)?;
-        let shallow = history.ask(&["rev-parse", "--is-shallow-repository"])?;
-        if shallow.trim() != "false" {
+        if history.is_shallow()? {
             return Err(
                 CommandError::input("this is a shallow clone, which lacks the history")
                     .hint("fetch it: `git fetch --unshallow`"),
@@ -61,6 +60,18 @@ impl History {
     pub fn around(folder: &Path) -> Result<Self> {
         let root = Repository::required(folder)?.root;
         Ok(Self { root })
+    }
+
+    /// Does it lack what came before some commit?
+    pub fn is_shallow(&self) -> Result<bool> {
+        let shallow = self.ask(&["rev-parse", "--is-shallow-repository"])?;
+        Ok(shallow.trim() != "false")
+    }
+
+    /// Has it the commit of this id?
+    pub fn has(&self, commit: &str) -> bool {
+        let name = format!("{commit}^{{commit}}");
+        self.ask(&["cat-file", "-e", &name]).is_ok()
     }
 
     /// Root of the work tree.

@@ -451,3 +451,115 @@ fn submodules_are_searched_or_found() {
     desk.commit("a submodule");
     assert_eq!(story.found(), [""; 0], "main has it");
 }
+
+const ADD: [&str; 5] = ["-c", "protocol.file.allow=always", "submodule", "add", "-q"];
+
+/// A repository with an object for the recipients of another: with the old value of B in its first
+/// commit, and a new one in its second.
+fn other_of(desk: &Desk) -> Desk {
+    let other = Desk::new();
+    other.git_init();
+    let to = ["-R", "production.pub", "-R", "recovery.pub"];
+    for name in ["production", "recovery"] {
+        let key = desk.read(&format!(".sealkit/{name}.pub"));
+        other.write(&format!("{name}.pub"), &key);
+    }
+    let mut seal = vec!["-w", FILE];
+    seal.extend(to);
+    let values = [("A", "1"), ("B", "2")];
+    other.pipe(&seal, secret("other", &values)).done();
+    other.commit("begin");
+    let mut set = vec!["set", FILE, "B"];
+    set.extend(to);
+    other.pipe(&set, "new").done();
+    other.commit("B changed");
+    other
+}
+
+#[test]
+fn a_submodule_that_goes_back_brings_no_old_value_unseen() {
+    let story = Story::new();
+    let desk = &story.desk;
+    let other = other_of(desk);
+    let origin = other.work().display().to_string();
+    desk.git(&[&ADD[..], &[&origin, "sub"]].concat());
+    desk.commit("a submodule");
+    assert_eq!(story.found(), [""; 0]);
+
+    desk.git(&["checkout", "-q", "-b", "topic"]);
+    desk.git(&["-C", "sub", "checkout", "-q", "HEAD^"]);
+    desk.commit("back");
+    let rollback = |path: &str| {
+        let found = story.found();
+        let what = format!("{path}: shop/other: Rollback: the value of B is an old one");
+        found.iter().any(|line| line.starts_with(&what))
+    };
+    assert!(rollback("sub/db.sealed.yaml"), "{:?}", story.found());
+    // Under another path, it is the same one.
+    desk.git(&["mv", "sub", "moved"]);
+    desk.commit("moved");
+    assert!(rollback("moved/db.sealed.yaml"), "{:?}", story.found());
+    desk.git(&["mv", "moved", "sub"]);
+    desk.commit("moved back");
+    desk.git(&["checkout", "-q", "main"]);
+    desk.git(&["submodule", "update", "-q", "--force"]);
+    assert_eq!(story.found(), [""; 0]);
+
+    other.write("more.txt", "more\n");
+    other.commit("more");
+    desk.git(&["-C", "sub", "pull", "-q", "origin", "HEAD"]);
+    desk.git(&["add", "sub"]);
+    assert_eq!(story.found(), [""; 0]);
+    let head = desk.git(&["-C", "sub", "rev-parse", "HEAD"]);
+    desk.write(".git/modules/sub/shallow", &head);
+    let found = story.found();
+    assert!(
+        found.len() == 1 && found[0].contains("sub: Unreadable: the submodule changed and is a sh"),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn a_submodule_in_a_submodule_is_searched_or_found() {
+    let story = Story::new();
+    let desk = &story.desk;
+    let inner = Desk::new();
+    inner.git_init();
+    inner.write("patch.yaml", &format!("value: {}\n", story.old));
+    inner.commit("a patch");
+    let other = other_of(desk);
+    let origin = other.work().display().to_string();
+    desk.git(&[&ADD[..], &[&origin, "sub"]].concat());
+    desk.commit("a submodule");
+    let inside = inner.work().display().to_string();
+    other.git(&[&ADD[..], &[&inside, "inner"]].concat());
+    other.commit("another");
+    desk.git(&["-C", "sub", "pull", "-q", "origin", "HEAD"]);
+    desk.git(&["add", "sub"]);
+    let found = story.found();
+    let what = "sub/inner: Unreadable: the submodule changed and is not checked out";
+    assert!(found.len() == 1 && found[0].contains(what), "{found:?}");
+    let update = ["submodule", "update", "-q", "--init", "--recursive"];
+    desk.git(&[&ADD[..2], &update].concat());
+    assert!(story.rollback(), "{:?}", story.found());
+}
+
+#[test]
+fn a_config_in_a_changed_submodule_is_found() {
+    let story = Story::new();
+    let desk = &story.desk;
+    let other = other_of(desk);
+    let origin = other.work().display().to_string();
+    desk.git(&[&ADD[..], &[&origin, "sub"]].concat());
+    desk.commit("a submodule");
+    other.write(
+        ".sealkit.yaml",
+        "version: 1\nclusters: {x: {recipients: [key.pub]}}\n",
+    );
+    other.commit("a config");
+    desk.git(&["-C", "sub", "pull", "-q", "origin", "HEAD"]);
+    desk.git(&["add", "sub"]);
+    let found = story.found();
+    let what = "sub/.sealkit.yaml: NewRecipient: cluster x has a new recipient";
+    assert!(found.iter().any(|line| line.contains(what)), "{found:?}");
+}

@@ -1,11 +1,12 @@
 //! The revision that a pull request is compared with: its values, its config, its keys. What the
 //! request itself says about trusted recipients is ignored.
 
+mod submodules;
+
 use std::collections::{HashMap, HashSet};
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 
-use sealkit_core::keys::Fingerprint;
 use sealkit_core::manifest::Document;
 use sealkit_core::names::printable;
 use sealkit_core::sealed::{Scope, SealedView};
@@ -19,7 +20,6 @@ use crate::files;
 use crate::files::tree::is_manifest;
 use crate::git::history::{Commit, History};
 use crate::recipients::config::{Config, FILE_NAME};
-use crate::recipients::recipient_file::read_superseded;
 use crate::sealed_text::{
     KnownValues, ValueId, perhaps_spelled, private_keys, sealed_secrets, title, values,
 };
@@ -44,6 +44,12 @@ pub(super) struct Baseline {
     scopes: HashMap<String, HashMap<PathBuf, String>>,
     /// Submodules of the revision, with the commit of each.
     submodules: HashMap<PathBuf, String>,
+    /// Those whose history was read.
+    read_submodules: HashSet<PathBuf>,
+    /// Changed ones that cannot be compared, and why.
+    pub unread: Vec<(PathBuf, &'static str)>,
+    /// New recipients in configs of changed ones: the config and words.
+    pub config_findings: Vec<(PathBuf, String)>,
     /// What Git has stored since.
     stored: Vec<Stored>,
     /// Digests of the private keys that it has.
@@ -114,59 +120,82 @@ impl Against {
 }
 
 impl Baseline {
-    /// Reads a revision and its history.
+    /// Reads a revision and its history, submodules included.
     pub fn read(revision: &str, root: &Path, terminal: Terminal) -> Result<Self> {
         let history = History::open(root)?;
         let commit = history.commit(revision)?;
-        let blobs = history.blobs(&[&commit])?;
-        let mut earlier: HashMap<ValueId, Commit> = HashMap::new();
-        let ids: Vec<&str> = blobs.keys().map(String::as_str).collect();
-        let bar = terminal.progress(ids.len());
-        history.read(&ids, |index, bytes| {
-            bar.inc(1);
-            let last = &blobs[ids[index]].last;
-            for sealed in all_values(bytes) {
-                let known = earlier.entry(sealed).or_insert_with(|| last.clone());
-                *known = known.clone().max(last.clone());
-            }
-            Ok(())
-        })?;
-        bar.finish_and_clear();
         let folder = tempfile::tempdir()
             .map_err(|_| CommandError::input("a temporary folder cannot be created"))?;
         let config = config(&history, &commit, root, folder.path())?;
-        let files = history.files(&commit)?;
         let mut baseline = Self {
             values: HashMap::new(),
             envelopes: HashSet::new(),
-            earlier,
+            earlier: HashMap::new(),
             known: KnownValues::default(),
             keys: HashMap::new(),
             files: HashMap::new(),
             scopes: HashMap::new(),
-            submodules: history.submodules(&commit)?.into_iter().collect(),
+            submodules: HashMap::new(),
+            read_submodules: HashSet::new(),
+            unread: Vec::new(),
+            config_findings: Vec::new(),
             stored: Vec::new(),
             private_keys: HashSet::new(),
             config: config.map(Rc::new),
             history: history.clone(),
             _folder: folder,
         };
-        let ids: Vec<&str> = files.iter().map(|(_, id)| id.as_str()).collect();
-        history.read(&ids, |index, bytes| {
-            let (path, id) = &files[index];
-            baseline.take_in(path, id, bytes);
-            Ok(())
-        })?;
-        let known = baseline.earlier.keys().chain(baseline.values.keys());
-        baseline.known = known.collect();
-        let mut files = history.index_files()?;
-        files.retain(|(path, id)| baseline.files.get(path).is_none_or(|old| old.id != *id));
+        let top = Path::new("");
+        baseline.take_in_history(&history, &commit, top, terminal)?;
+        let (files, submodules) = (history.index_files()?, history.index_submodules()?);
         baseline.stored.push(Stored {
-            folder: PathBuf::new(),
+            folder: top.to_owned(),
             history,
             files,
         });
+        baseline.take_in_submodules(root, top, submodules, terminal)?;
+        for stored in &mut baseline.stored {
+            let files = &baseline.files;
+            let is_old = |path: &Path, id: &str| files.get(path).is_some_and(|old| old.id == id);
+            stored.files.retain(|(path, id)| !is_old(path, id));
+        }
+        let known = baseline.earlier.keys().chain(baseline.values.keys());
+        baseline.known = known.collect();
         Ok(baseline)
+    }
+
+    /// Takes in a commit of the repository that stands in `folder`, and all that came before it.
+    fn take_in_history(
+        &mut self,
+        history: &History,
+        commit: &str,
+        folder: &Path,
+        terminal: Terminal,
+    ) -> Result<()> {
+        let blobs = history.blobs(&[commit])?;
+        let ids: Vec<&str> = blobs.keys().map(String::as_str).collect();
+        let bar = terminal.progress(ids.len());
+        history.read(&ids, |index, bytes| {
+            bar.inc(1);
+            let last = &blobs[ids[index]].last;
+            for sealed in all_values(bytes) {
+                let known = self.earlier.entry(sealed).or_insert_with(|| last.clone());
+                *known = known.clone().max(last.clone());
+            }
+            Ok(())
+        })?;
+        bar.finish_and_clear();
+        let files = history.files(commit)?;
+        let ids: Vec<&str> = files.iter().map(|(_, id)| id.as_str()).collect();
+        history.read(&ids, |index, bytes| {
+            let (path, id) = &files[index];
+            self.take_in(&folder.join(path), id, bytes);
+            Ok(())
+        })?;
+        let submodules = history.submodules(commit)?.into_iter();
+        self.submodules
+            .extend(submodules.map(|(path, commit)| (folder.join(path), commit)));
+        Ok(())
     }
 
     fn take_in(&mut self, path: &Path, id: &str, bytes: &[u8]) {
@@ -268,13 +297,6 @@ impl Baseline {
         files.any(|(file, old)| old.holds_sealed && file.starts_with(path))
     }
 
-    /// Is it a submodule that the revision does not have, or has at another commit?
-    pub fn is_changed_submodule(&self, path: &Path) -> Result<bool> {
-        let now = self.history.index_submodules()?;
-        let now = now.iter().find(|(submodule, _)| submodule == path);
-        Ok(now.is_some_and(|(path, id)| self.submodules.get(path) != Some(id)))
-    }
-
     /// What Git has stored, where that is not what the revision has.
     pub fn stored(&self) -> &[Stored] {
         &self.stored
@@ -282,7 +304,7 @@ impl Baseline {
 
     /// Those of these files that Git changes by a program before it stores them.
     pub fn filtered(&self, paths: &[&Path]) -> Result<HashSet<PathBuf>> {
-        self.history.with_attribute("filter", paths)
+        self.with_attribute("filter", paths)
     }
 
     /// Changed manifests whose characters Git replaces in checkouts: not each knows each encoding.
@@ -290,7 +312,21 @@ impl Baseline {
         let files = self.stored.iter().flat_map(|stored| &stored.files);
         let paths = files.map(|(path, _)| path.as_path());
         let paths: Vec<&Path> = paths.filter(|path| is_manifest(path)).collect();
-        self.history.with_attribute("working-tree-encoding", &paths)
+        self.with_attribute("working-tree-encoding", &paths)
+    }
+
+    /// As each repository says of what is below its folder.
+    fn with_attribute(&self, name: &str, paths: &[&Path]) -> Result<HashSet<PathBuf>> {
+        let mut found = HashSet::new();
+        for stored in &self.stored {
+            let paths = paths.iter();
+            let paths: Vec<&Path> = paths
+                .filter_map(|path| path.strip_prefix(&stored.folder).ok())
+                .collect();
+            let having = stored.history.with_attribute(name, &paths)?;
+            found.extend(having.iter().map(|path| stored.folder.join(path)));
+        }
+        Ok(found)
     }
 
     /// All files of the work tree that Git has or would have.
@@ -347,42 +383,6 @@ impl Baseline {
         }
         findings
     }
-
-    /// Recipients of a config that the revision's does not have for the same cluster, in words.
-    pub fn new_recipients(&self, now: &Config) -> Result<Vec<String>> {
-        let known = self.config.as_ref().map(|config| fingerprints(config));
-        let known: HashSet<(String, Fingerprint)> =
-            known.transpose()?.into_iter().flatten().collect();
-        let new = fingerprints(now)?;
-        let new = new.into_iter().filter(|pair| !known.contains(pair));
-        let mut said: Vec<String> = new
-            .map(|(who, key)| format!("{who} has a new recipient, {}", key.short()))
-            .collect();
-        let known = self.config.as_ref().map(|config| successors(config));
-        let known = known.transpose()?.unwrap_or_default();
-        let new = successors(now)?.into_iter();
-        said.extend(
-            new.filter(|successor| !known.contains(successor))
-                .map(|(who, old, key)| {
-                    format!(
-                        "{who} names {} as the successor of {}",
-                        key.short(),
-                        old.short()
-                    )
-                }),
-        );
-        Ok(said)
-    }
-}
-
-/// The successors that recipient files name: `seal keys trust` passes them to clusters.
-fn successors(config: &Config) -> Result<HashSet<(String, Fingerprint, Fingerprint)>> {
-    let mut found = HashSet::new();
-    for (who, path) in config.key_files()? {
-        let superseded = read_superseded(&path)?.into_iter();
-        found.extend(superseded.map(|(old, new)| (who.clone(), old, new.fingerprint())));
-    }
-    Ok(found)
 }
 
 /// The scope of an object, as a word; whatever else stands there is one of its own.
@@ -401,22 +401,6 @@ fn all_values(bytes: &[u8]) -> HashSet<ValueId> {
         .iter()
         .flat_map(|document| values(document).into_values());
     read.chain(perhaps_spelled(bytes)).collect()
-}
-
-fn fingerprints(config: &Config) -> Result<Vec<(String, Fingerprint)>> {
-    let mut found = Vec::new();
-    for name in config.cluster_names() {
-        for key in config.recipients(name)? {
-            found.push((
-                format!("cluster {}", crate::terminal::safe(name)),
-                key.fingerprint(),
-            ));
-        }
-    }
-    for key in config.recovery()? {
-        found.push(("recovery".to_owned(), key.fingerprint()));
-    }
-    Ok(found)
 }
 
 /// The config of a commit or tree: its files are written into `folder` to be read as every config

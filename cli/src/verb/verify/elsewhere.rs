@@ -40,6 +40,9 @@ impl Elsewhere<'_> {
         for path in self.base.work_tree()? {
             self.entry(&path)?;
         }
+        for (path, why) in &self.base.unread {
+            self.find(path, "Unreadable", why);
+        }
         for stored in self.base.stored() {
             stored.each(self.root, |file| {
                 let start = self.findings.len();
@@ -87,7 +90,7 @@ impl Elsewhere<'_> {
                 "a link replaces a file that held sealed values",
             );
         } else if metadata.is_dir() {
-            self.folder(path, name)?;
+            self.folder(path)?;
         } else if metadata.is_file() && metadata.len() > INPUT_BYTES as u64 {
             self.large(name);
         } else if metadata.is_file() {
@@ -98,16 +101,12 @@ impl Elsewhere<'_> {
     }
 
     /// Git lists a submodule, or a repository inside of this one, as one entry.
-    fn folder(&mut self, path: &Path, name: &Path) -> Result<()> {
+    fn folder(&mut self, path: &Path) -> Result<()> {
         let fail = |error: std::io::Error| reading(&error).on(shown(path));
         let entries = std::fs::read_dir(path).map_err(fail)?;
         let mut entries = entries
             .map(|entry| Ok(entry.map_err(fail)?.path()))
             .collect::<Result<Vec<_>>>()?;
-        if entries.is_empty() && self.base.is_changed_submodule(name)? {
-            let detail = "the submodule changed and is not checked out";
-            self.find(name, "Unreadable", detail);
-        }
         entries.retain(|entry| entry.file_name().is_some_and(|name| name != ".git"));
         entries.sort();
         entries.iter().try_for_each(|entry| self.entry(entry))

@@ -1,6 +1,7 @@
 //! `seal verify`: what can be known of sealed files, with or without a key.
 
 mod baseline;
+mod config_changes;
 mod elsewhere;
 mod staged_config;
 mod stored;
@@ -31,6 +32,7 @@ use crate::sealed_text::{ValueId, plain, title, values};
 use crate::sealing::template_file;
 use crate::terminal::{Session, Terminal, safe};
 use baseline::{Baseline, SeenAt};
+use config_changes::new_recipients;
 use elsewhere::Elsewhere;
 use staged_config::{Index, Standing};
 use stored::mark;
@@ -150,9 +152,12 @@ impl Verifier {
         let root = here.root.clone().ok_or_else(no_repository)?;
         let base = Baseline::read(revision, &root, self.terminal)?;
         if root.join(FILE_NAME).exists() {
-            for detail in base.new_recipients(&Config::load(&root)?)? {
+            for detail in new_recipients(base.config.as_deref(), &Config::load(&root)?)? {
                 self.find(Path::new(FILE_NAME), None, "NewRecipient", detail);
             }
+        }
+        for (path, detail) in &base.config_findings {
+            self.find(path, None, "NewRecipient", detail.clone());
         }
         self.trust(base.config.clone());
         self.standing.plain.clone_from(&base.private_keys);
