@@ -302,7 +302,7 @@ fn a_store_reaches_no_other_namespace_and_lends_no_identity() {
     header["spec"]["provider"]["vault"]["headers"] = json!({"X-Vault-Token": "x"});
     team.make("secretstores", &header);
     for (store, says) in [
-        ("foreign", "may not refer to a Secret of another namespace"),
+        ("foreign", "may not refer to another namespace"),
         ("without", "lends its own identity to nobody"),
         ("unserved", "provider gcpsm is not served by Sealkit"),
         ("header", "a header of Vault's own"),
@@ -451,7 +451,7 @@ fn what_the_store_loses_is_kept_deleted_or_left_out_as_the_policy_says() {
     let lose = |key: &str| {
         team.vault
             .delete(&format!("{}/data/{key}", team.mount))
-            .unwrap()
+            .unwrap();
     };
     lose("one");
     let two = data(&[("two", "two")]);
@@ -505,4 +505,187 @@ fn what_the_store_loses_is_kept_deleted_or_left_out_as_the_policy_says() {
         team.namespace.secret("theirs").unwrap()["data"],
         data(&[("x", "y")])
     );
+}
+
+/// A policy of the vault that reads a mount, and nothing else.
+fn policy(team: &Team, name: &str) {
+    let text = format!(
+        "path \"{}/data/*\" {{ capabilities = [\"read\"] }}",
+        team.mount
+    );
+    team.vault
+        .write(
+            &format!("sys/policies/acl/{name}"),
+            &json!({"policy": text}),
+        )
+        .unwrap();
+}
+
+/// A store that logs in as `auth` says.
+fn store_with(team: &Team, name: &str, url: &str, auth: Value) {
+    let mut store = team.store(name, url);
+    store["spec"]["provider"]["vault"]["auth"] = auth;
+    team.make("secretstores", &store);
+}
+
+#[test]
+fn one_login_lasts_for_many_reads_and_is_renewed() {
+    let plane = Shared::get();
+    let bao = OpenBao::start().unwrap();
+    let team = Team::new(&plane, &bao);
+    policy(&team, "reader");
+    let write = |path: &str, body: Value| team.vault.write(path, &body).unwrap();
+    write("sys/auth/approle", json!({"type": "approle"}));
+    let role = json!({"token_policies": "reader", "token_ttl": "9s", "token_max_ttl": "30s"});
+    write("auth/approle/role/shop", role);
+    let role_id = team.vault.read("auth/approle/role/shop/role-id").unwrap();
+    let role_id = role_id["data"]["role_id"].as_str().unwrap();
+    let secret_id = write("auth/approle/role/shop/secret-id", json!({}));
+    let secret_id = secret_id["data"]["secret_id"].as_str().unwrap();
+    team.secret("approle", &[("secret-id", secret_id)]);
+    let secret_ref = json!({"name": "approle", "key": "secret-id"});
+    store_with(
+        &team,
+        "by-role",
+        bao.url(),
+        json!({"appRole": {"path": "approle", "roleId": role_id, "secretRef": secret_ref}}),
+    );
+
+    let value = unique_value();
+    for key in 0..5 {
+        team.vault
+            .put(&team.mount, &format!("key-{key}"), &json!({"a": value}))
+            .unwrap();
+    }
+    let spec = |key: u32| {
+        let remote = format!("key-{key}");
+        json!({"secretStoreRef": {"name": "by-role"}, "data": [property("a", &remote, "a")]})
+    };
+    for number in 0..20 {
+        team.external(&format!("db-{number}"), "1s", &spec(number % 5));
+    }
+    let expected = data(&[("a", &value)]);
+    for number in 0..20 {
+        team.namespace
+            .wait_secret(&format!("db-{number}"), "it is made", |secret| {
+                secret["data"] == expected
+            });
+    }
+    let calls = |operation: &str| {
+        let calls = bao.calls().unwrap();
+        let path = |call: &&sealkit_rig::BaoCall| call.path == operation;
+        calls.iter().filter(path).count()
+    };
+    assert_eq!(calls("auth/approle/login"), 1, "twenty objects, one login");
+    // Past its life: it was renewed, until it could not be any more.
+    std::thread::sleep(Duration::from_secs(36));
+    assert!(calls("auth/token/renew-self") >= 2);
+    assert!(
+        (2..=3).contains(&calls("auth/approle/login")),
+        "{}",
+        calls("auth/approle/login")
+    );
+    // A revoked token: one more login, and nobody notices.
+    let issued = bao
+        .calls()
+        .unwrap()
+        .iter()
+        .rev()
+        .find_map(|call| call.issued.clone())
+        .unwrap();
+    let before = calls("auth/approle/login");
+    write("auth/token/revoke-accessor", json!({"accessor": issued}));
+    let newer = unique_value();
+    team.vault
+        .put(&team.mount, "key-0", &json!({"a": newer}))
+        .unwrap();
+    let expected = data(&[("a", &newer)]);
+    team.namespace
+        .wait_secret("db-0", "it follows", |secret| secret["data"] == expected);
+    assert!(calls("auth/approle/login") - before <= 2);
+    // A key that the policy does not allow ends no session.
+    team.external(
+        "denied",
+        "1s",
+        &json!({"secretStoreRef": {"name": "by-role"}, "data": [property("a", "sys/x", "a")]}),
+    );
+    let secret = team.namespace.secret("db-1").unwrap();
+    team.wait_message("denied", "Vault");
+    assert_eq!(
+        team.namespace.secret("db-1").unwrap()["data"],
+        secret["data"]
+    );
+}
+
+#[test]
+fn a_service_account_logs_in_where_the_controller_may_ask_for_its_token() {
+    let plane = Own::take();
+    let _controller = plane.leading_controller();
+    let bao = OpenBao::start().unwrap();
+    let team = Team::new(&plane, &bao);
+    policy(&team, "reader");
+    let namespace = team.namespace.name.clone();
+    let kubectl = |arguments: &[&str]| plane.servers.kubectl(arguments).unwrap();
+    for name in ["app", "reviewer"] {
+        kubectl(&["create", "serviceaccount", name, "-n", &namespace]);
+    }
+    let reviewer = format!("--serviceaccount={namespace}:reviewer");
+    let binding = unique("reviewer");
+    kubectl(&[
+        "create",
+        "clusterrolebinding",
+        &binding,
+        "--clusterrole=system:auth-delegator",
+        &reviewer,
+    ]);
+    let reviewer = kubectl(&["create", "token", "reviewer", "-n", &namespace]);
+    let write = |path: &str, body: Value| team.vault.write(path, &body).unwrap();
+    write("sys/auth/kubernetes", json!({"type": "kubernetes"}));
+    write(
+        "auth/kubernetes/config",
+        json!({
+            "kubernetes_host": plane.servers.url(), "kubernetes_ca_cert": plane.servers.ca_pem(),
+            "token_reviewer_jwt": reviewer.trim(),
+        }),
+    );
+    write(
+        "auth/kubernetes/role/shop",
+        json!({
+            "bound_service_account_names": "app", "bound_service_account_namespaces": namespace,
+            "token_policies": "reader", "token_ttl": "1h",
+        }),
+    );
+    let auth = json!({"kubernetes": {"mountPath": "kubernetes", "role": "shop", "serviceAccountRef": {"name": "app"}}});
+    store_with(&team, "by-account", bao.url(), auth);
+    let value = unique_value();
+    team.vault
+        .put(&team.mount, "db", &json!({"a": value}))
+        .unwrap();
+    let spec =
+        json!({"secretStoreRef": {"name": "by-account"}, "data": [property("a", "db", "a")]});
+    team.external("db", "1s", &spec);
+    team.wait_message("db", "may not create a token of the ServiceAccount");
+    assert_eq!(team.namespace.secret("db"), None);
+    kubectl(&[
+        "create",
+        "clusterrole",
+        "tokens",
+        "--verb=create",
+        "--resource=serviceaccounts/token",
+    ]);
+    let controller = "--serviceaccount=sealkit-system:seal-controller";
+    kubectl(&[
+        "create",
+        "rolebinding",
+        "tokens",
+        "-n",
+        &namespace,
+        "--clusterrole=tokens",
+        controller,
+    ]);
+    let expected = data(&[("a", &value)]);
+    team.namespace
+        .wait_secret("db", "it is made", |secret| secret["data"] == expected);
+    kubectl(&["delete", "clusterrole", "tokens"]);
+    kubectl(&["delete", "clusterrolebinding", &binding]);
 }

@@ -125,8 +125,12 @@ impl ExternalSecrets {
         };
         let target = known.own.target.as_ref();
         let secret = target.and_then(|name| self.secret_watch.current(&beside(key, name)));
-        let is_due = known.own.due.is_some_and(|due| due <= Instant::now());
-        if known.settled(secret.as_ref()) && !is_due {
+        let due = known.own.due;
+        if known.settled(secret.as_ref()) && due.is_none_or(|due| due > Instant::now()) {
+            // Another trigger took the place of the next refresh in the queue.
+            if let Some(due) = due {
+                self.queue.push(key.clone(), Lane::Background, due, None);
+            }
             return Ok(None);
         }
         let object = match &work.payload {
@@ -359,8 +363,12 @@ impl ExternalSecrets {
         };
         let (session, is_new) = self.stores.session(&store, namespace).await?;
         match session.read(&read, window).await {
-            Err(StoreError::Denied(_)) if !is_new => {
-                self.stores.end(&session);
+            // A refusal is a matter of policies, unless the server knows the token no more.
+            Err(error @ (StoreError::Denied(_) | StoreError::Expired)) if !is_new => {
+                if matches!(error, StoreError::Denied(_)) && !session.is_refused().await {
+                    return Err(error);
+                }
+                self.stores.end(&session).await;
                 let (session, _) = self.stores.session(&store, namespace).await?;
                 session.read(&read, window).await
             }
@@ -525,7 +533,9 @@ fn not_fetched(error: &StoreError) -> (Outcome, Option<Duration>) {
         StoreError::Denied(_) => (Reason::AccessDenied, LONGEST_PAUSE),
         StoreError::Missing(_) | StoreError::NoProperty(_) => (Reason::NotFound, LONGEST_PAUSE),
         StoreError::Answer(_) => (Reason::ProviderError, LONGEST_PAUSE),
-        StoreError::Unavailable { .. } => (Reason::ProviderError, Duration::from_secs(30)),
+        StoreError::Expired | StoreError::Unavailable { .. } => {
+            (Reason::ProviderError, Duration::from_secs(30))
+        }
     };
     (Outcome::Retrying(reason, message), Some(retry))
 }

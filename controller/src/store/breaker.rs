@@ -14,7 +14,7 @@ const LONGEST: Duration = Duration::from_secs(30);
 
 /// Opens when a call finds the provider unavailable; closes with the first answer.
 #[derive(Default)]
-pub(super) struct Breaker(Mutex<State>);
+pub struct Breaker(Mutex<State>);
 
 #[derive(Default)]
 struct State {
@@ -25,7 +25,7 @@ struct State {
 
 impl Breaker {
     /// May a call be made now? Only one may while the provider was unavailable the last time.
-    pub(super) fn admit(&self) -> Result<(), StoreError> {
+    pub fn admit(&self) -> Result<(), StoreError> {
         let mut state = self.lock();
         let now = Instant::now();
         match state.until {
@@ -42,7 +42,7 @@ impl Breaker {
     }
 
     /// Records how a call ended.
-    pub(super) fn record(&self, error: Option<&StoreError>) {
+    pub fn record(&self, error: Option<&StoreError>) {
         let mut state = self.lock();
         let Some(StoreError::Unavailable { retry_after, .. }) = error else {
             *state = State::default();

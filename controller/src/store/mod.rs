@@ -12,9 +12,9 @@ use std::time::Duration;
 use sealkit_core::manifest;
 use serde_json::Value;
 
-use breaker::Breaker;
+pub use breaker::Breaker;
 use reads::Reads;
-pub use vault::{Vault, VaultLogin};
+pub use vault::{Proof, Vault, VaultLogin};
 
 /// What to read from a store.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -53,6 +53,9 @@ pub enum StoreError {
     /// The secret has no such property.
     #[error("{0}")]
     NoProperty(String),
+    /// The session is over: a new one may do.
+    #[error("the session with the provider is over")]
+    Expired,
     /// The provider answered something that is no secret.
     #[error("{0}")]
     Answer(String),
@@ -107,6 +110,11 @@ impl Session {
             result
         };
         self.reads.get(read, window, fetch).await
+    }
+
+    /// Does the provider refuse the identity itself, and not only a key?
+    pub async fn is_refused(&self) -> bool {
+        self.provider.is_refused().await
     }
 }
 

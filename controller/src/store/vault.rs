@@ -6,8 +6,10 @@
 use std::time::Duration;
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
-use reqwest::{Certificate, Client, Response, StatusCode, Url, redirect};
+use reqwest::{Certificate, Client, RequestBuilder, Response, StatusCode, Url, redirect};
 use serde_json::Value;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use super::{Object, Read, StoreError};
@@ -32,8 +34,23 @@ pub struct VaultLogin<'a> {
     pub mount: Option<&'a str>,
     /// Is the KV engine of version 2?
     pub is_v2: bool,
-    /// The token.
-    pub token: &'a str,
+    /// What proves who asks.
+    pub proof: Proof<'a>,
+}
+
+/// What proves who asks.
+pub enum Proof<'a> {
+    /// A token.
+    Token(&'a str),
+    /// A login, which gives one.
+    Login {
+        /// Below `v1/`, such as `auth/approle/login`.
+        path: &'a str,
+        /// The JSON to send.
+        body: &'a Value,
+        /// The namespace to log in to, if it is another one.
+        namespace: Option<&'a str>,
+    },
 }
 
 /// A KV engine under one token. No Debug.
@@ -42,11 +59,20 @@ pub struct Vault {
     server: Url,
     mount: Option<String>,
     is_v2: bool,
+    token: Mutex<Token>,
+}
+
+struct Token {
+    header: HeaderValue,
+    /// When it is renewed; `None` if it is not ours to renew.
+    renew_at: Option<Instant>,
+    renewable: bool,
 }
 
 impl Vault {
-    /// Makes no call. Error: [`StoreError::Config`].
-    pub fn new(login: &VaultLogin<'_>) -> Result<Self, StoreError> {
+    /// Logs in, if that is how it is proved who asks. Errors: [`StoreError::Config`],
+    /// [`StoreError::Denied`], [`StoreError::Unavailable`].
+    pub async fn open(login: &VaultLogin<'_>) -> Result<Self, StoreError> {
         let config = |what: &str| StoreError::Config(what.to_owned());
         let server: Url = login
             .server
@@ -72,10 +98,6 @@ impl Vault {
                 .map_err(|_| config("provider.vault.headers has a value that is none"))?;
             headers.insert(name, value);
         }
-        let mut token = HeaderValue::from_str(login.token)
-            .map_err(|_| config("the token has characters that no token has"))?;
-        token.set_sensitive(true);
-        headers.insert("x-vault-token", token);
         headers.insert("x-vault-request", HeaderValue::from_static("true"));
         if let Some(namespace) = login.namespace {
             let namespace = HeaderValue::from_str(namespace)
@@ -94,14 +116,64 @@ impl Vault {
                 .ok_or_else(|| config("provider.vault has a CA that is no certificate in PEM"))?;
             client = client.tls_certs_only(certificates);
         }
+        let http = client
+            .build()
+            .map_err(|_| config("provider.vault makes no HTTP client"))?;
+        let token = match &login.proof {
+            Proof::Token(token) => Token {
+                header: token_header(token)?,
+                renew_at: None,
+                renewable: false,
+            },
+            Proof::Login {
+                path,
+                body,
+                namespace,
+            } => {
+                let url = below(&server, path.split('/'))?;
+                let mut call = http.post(url).body(body.to_string());
+                if let Some(namespace) = namespace {
+                    let namespace = HeaderValue::from_str(namespace)
+                        .map_err(|_| config("provider.vault.auth.namespace is no namespace"))?;
+                    call = call.header("x-vault-namespace", namespace);
+                }
+                issued(call).await?
+            }
+        };
         Ok(Self {
-            http: client
-                .build()
-                .map_err(|_| config("provider.vault makes no HTTP client"))?,
+            http,
             server,
             mount: login.mount.map(|mount| mount.trim_matches('/').to_owned()),
             is_v2: login.is_v2,
+            token: Mutex::new(token),
         })
+    }
+
+    /// The token, renewed after two thirds of its life. Error: [`StoreError::Expired`].
+    async fn token(&self) -> Result<HeaderValue, StoreError> {
+        let mut token = self.token.lock().await;
+        if token.renew_at.is_some_and(|at| at <= Instant::now()) {
+            if !token.renewable {
+                return Err(StoreError::Expired);
+            }
+            let url = below(&self.server, ["auth", "token", "renew-self"])?;
+            let call = self.http.post(url).header(TOKEN, token.header.clone());
+            *token = match issued(call).await {
+                Err(error @ StoreError::Unavailable { .. }) => return Err(error),
+                renewed => renewed.map_err(|_| StoreError::Expired)?,
+            };
+        }
+        Ok(token.header.clone())
+    }
+
+    /// Does the server know the token no more? If it does, a refusal is a matter of policies.
+    pub async fn is_refused(&self) -> bool {
+        let header = self.token.lock().await.header.clone();
+        let Ok(url) = below(&self.server, ["auth", "token", "lookup-self"]) else {
+            return false;
+        };
+        let answer = self.http.get(url).header(TOKEN, header).send().await;
+        answer.is_ok_and(|answer| answer.status() == StatusCode::FORBIDDEN)
     }
 
     /// Reads one secret.
@@ -111,14 +183,8 @@ impl Vault {
         if let Some(version) = &read.version {
             url.query_pairs_mut().append_pair("version", version);
         }
-        let answer = self.http.get(url).send().await;
-        let answer = answer.map_err(|error| {
-            StoreError::unavailable(if error.is_timeout() {
-                "Vault did not answer in time"
-            } else {
-                "Vault cannot be reached, or its certificate is not trusted"
-            })
-        })?;
+        let token = self.token().await?;
+        let answer = sent(self.http.get(url).header(TOKEN, token)).await?;
         match answer.status() {
             StatusCode::OK => {}
             // Deleted versions too: their data is null.
@@ -164,13 +230,7 @@ impl Vault {
             let what = format!("{key:?} is no key: it needs a path without empty parts, . and ..");
             return Err(StoreError::Missing(what));
         }
-        let mut url = self.server.clone();
-        match url.path_segments_mut() {
-            // Each segment is encoded.
-            Ok(mut path) => path.pop_if_empty().push("v1").extend(segments),
-            Err(()) => return Err(StoreError::Config("provider.vault.server".to_owned())),
-        };
-        Ok(url)
+        below(&self.server, segments)
     }
 
     fn path(&self, key: &str) -> String {
@@ -193,6 +253,59 @@ impl Vault {
             format!("{mount}/{key}")
         }
     }
+}
+
+const TOKEN: HeaderName = HeaderName::from_static("x-vault-token");
+
+fn token_header(token: &str) -> Result<HeaderValue, StoreError> {
+    let mut header = HeaderValue::from_str(token)
+        .map_err(|_| StoreError::Config("the token has characters that no token has".to_owned()))?;
+    header.set_sensitive(true);
+    Ok(header)
+}
+
+/// A URL below `v1/`. Each segment is encoded.
+fn below<'a>(server: &Url, segments: impl IntoIterator<Item = &'a str>) -> Result<Url, StoreError> {
+    let mut url = server.clone();
+    match url.path_segments_mut() {
+        Ok(mut path) => path.pop_if_empty().push("v1").extend(segments),
+        Err(()) => return Err(StoreError::Config("provider.vault.server".to_owned())),
+    };
+    Ok(url)
+}
+
+async fn sent(call: RequestBuilder) -> Result<Response, StoreError> {
+    call.send().await.map_err(|error| {
+        StoreError::unavailable(if error.is_timeout() {
+            "Vault did not answer in time"
+        } else {
+            "Vault cannot be reached, or its certificate is not trusted"
+        })
+    })
+}
+
+/// The token that a login or a renewal gives.
+async fn issued(call: RequestBuilder) -> Result<Token, StoreError> {
+    let answer = sent(call).await?;
+    let status = answer.status();
+    if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
+        return Err(failure("the login", status, &answer));
+    }
+    if !status.is_success() {
+        let what = format!("Vault refuses the login ({})", status.as_u16());
+        return Err(StoreError::Denied(what));
+    }
+    let body = body(answer).await?;
+    let mut answer = Object(serde_json::from_slice(&body).unwrap_or_default());
+    let auth = &mut answer.0["auth"];
+    let token = auth["client_token"].as_str().map(token_header);
+    let no_token = || StoreError::Answer("Vault's answer to the login has no token".to_owned());
+    let life = Duration::from_secs(auth["lease_duration"].as_u64().unwrap_or_default());
+    Ok(Token {
+        header: token.ok_or_else(no_token)??,
+        renew_at: (!life.is_zero()).then(|| Instant::now() + life * 2 / 3),
+        renewable: auth["renewable"] == true,
+    })
 }
 
 fn present(data: Object, key: &str) -> Result<Object, StoreError> {
@@ -240,22 +353,23 @@ async fn body(mut answer: Response) -> Result<Zeroizing<Vec<u8>>, StoreError> {
 mod tests {
     use super::*;
 
-    fn vault(mount: Option<&str>, is_v2: bool) -> Vault {
+    async fn vault(mount: Option<&str>, is_v2: bool) -> Vault {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        Vault::new(&VaultLogin {
+        Vault::open(&VaultLogin {
             server: "https://vault.example:8200/base/",
             ca: None,
             namespace: None,
             headers: &[],
             mount,
             is_v2,
-            token: "t",
+            proof: Proof::Token("t"),
         })
+        .await
         .unwrap()
     }
 
-    #[test]
-    fn keys_become_paths_as_external_secrets_makes_them() {
+    #[tokio::test]
+    async fn keys_become_paths_as_external_secrets_makes_them() {
         let rows = [
             (Some("secret"), true, "db", "secret/data/db"),
             (Some("secret"), true, "secret/db", "secret/data/db"),
@@ -271,15 +385,15 @@ mod tests {
             (Some("secret"), true, "a b?c#d", "secret/data/a%20b%3Fc%23d"),
         ];
         for (mount, is_v2, key, path) in rows {
-            let url = vault(mount, is_v2).url(key).unwrap();
+            let url = vault(mount, is_v2).await.url(key).unwrap();
             let expected = format!("https://vault.example:8200/base/v1/{path}");
             assert_eq!(url.as_str(), expected, "{mount:?} {is_v2} {key}");
         }
     }
 
-    #[test]
-    fn no_key_leaves_its_mount() {
-        let vault = vault(Some("secret"), true);
+    #[tokio::test]
+    async fn no_key_leaves_its_mount() {
+        let vault = vault(Some("secret"), true).await;
         for key in [
             "../sys/seal",
             "a/../b",
@@ -296,8 +410,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn headers_do_not_say_who_asks() {
+    #[tokio::test]
+    async fn headers_do_not_say_who_asks() {
         for header in [
             "X-Vault-Token",
             "x-vault-namespace",
@@ -306,15 +420,16 @@ mod tests {
             "a b",
             "a\r\nb",
         ] {
-            let refused = Vault::new(&VaultLogin {
+            let refused = Vault::open(&VaultLogin {
                 server: "https://vault.example",
                 ca: None,
                 namespace: None,
                 headers: &[(header.to_owned(), "x".to_owned())],
                 mount: None,
                 is_v2: true,
-                token: "t",
-            });
+                proof: Proof::Token("t"),
+            })
+            .await;
             assert!(
                 matches!(refused.err(), Some(StoreError::Config(_))),
                 "{header:?}"
