@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use http::Request;
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
-use kube::core::PartialObjectMeta;
 use sealkit_core::api::METADATA_ONLY;
+use serde::Deserialize;
 use serde_json::Value;
 use zeroize::Zeroize;
 
-use crate::object::Kind;
+use crate::object::{Kind, used_metadata};
 
 /// kubectl's copy of the manifest that it applied.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -123,18 +124,22 @@ impl From<kube::Error> for ApiFailure {
     }
 }
 
+/// What the server says to a write, whatever else the object holds.
+#[derive(Deserialize)]
+pub struct Answer {
+    /// The metadata that we use.
+    #[serde(default, deserialize_with = "used_metadata")]
+    pub metadata: ObjectMeta,
+}
+
 /// `POST path` with a JSON body. Returns the answer's metadata.
-pub async fn create(
-    client: &Client,
-    path: &str,
-    body: &Value,
-) -> Result<PartialObjectMeta, ApiFailure> {
+pub async fn create(client: &Client, path: &str, body: &Value) -> Result<Answer, ApiFailure> {
     let request = Request::post(path).header("content-type", "application/json");
     send(client, request, body).await
 }
 
 /// `GET path`, metadata only.
-pub async fn read(client: &Client, path: &str) -> Result<PartialObjectMeta, ApiFailure> {
+pub async fn read(client: &Client, path: &str) -> Result<Answer, ApiFailure> {
     let request = Request::get(path).header("accept", METADATA_ONLY);
     let request = request
         .body(Vec::new())
@@ -192,31 +197,19 @@ pub async fn delete(client: &Client, path: &str, uid: &str) -> Result<(), ApiFai
 }
 
 /// `PUT path`. Returns the answer's metadata.
-pub async fn replace(
-    client: &Client,
-    path: &str,
-    body: &Value,
-) -> Result<PartialObjectMeta, ApiFailure> {
+pub async fn replace(client: &Client, path: &str, body: &Value) -> Result<Answer, ApiFailure> {
     let request = Request::put(path).header("content-type", "application/json");
     send(client, request, body).await
 }
 
 /// `PATCH path` as a merge patch. Returns the answer's metadata.
-pub async fn merge_patch(
-    client: &Client,
-    path: &str,
-    body: &Value,
-) -> Result<PartialObjectMeta, ApiFailure> {
+pub async fn merge_patch(client: &Client, path: &str, body: &Value) -> Result<Answer, ApiFailure> {
     let request = Request::patch(path).header("content-type", "application/merge-patch+json");
     send(client, request, body).await
 }
 
 /// `PATCH path` as a server-side apply without force. Returns the answer's metadata.
-pub async fn apply(
-    client: &Client,
-    path: &str,
-    body: &Value,
-) -> Result<PartialObjectMeta, ApiFailure> {
+pub async fn apply(client: &Client, path: &str, body: &Value) -> Result<Answer, ApiFailure> {
     // JSON is YAML.
     let request = Request::patch(path).header("content-type", "application/apply-patch+yaml");
     send(client, request, body).await
@@ -226,7 +219,7 @@ async fn send(
     client: &Client,
     request: http::request::Builder,
     body: &Value,
-) -> Result<PartialObjectMeta, ApiFailure> {
+) -> Result<Answer, ApiFailure> {
     let bytes = serde_json::to_vec(body).map_err(|_| ApiFailure::Unreachable)?;
     let request = request
         .header("accept", METADATA_ONLY)

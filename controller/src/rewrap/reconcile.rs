@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use sealkit_core::api::{Reason, RewrapRequestStatus, RewrappedEnvelope};
+use kube::Api;
+use sealkit_core::api::{Reason, RewrapRequest, RewrapRequestStatus, RewrappedEnvelope};
 use sealkit_core::keys::TrustedRecipients;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use super::RewrapRequests;
 use super::answer::{Trusted, answer};
-use crate::kubernetes::{self, ApiFailure};
-use crate::object::{Key, Origin, REWRAP_REQUEST};
+use crate::kubernetes::{self, ApiFailure, within};
+use crate::object::{Key, Origin, REWRAP_REQUEST, Raw};
 use crate::queue::Lane;
 use crate::status::{self, Outcome};
 
@@ -20,6 +21,9 @@ use crate::status::{self, Outcome};
 const TRIES: usize = 3;
 /// Result in metrics: deleted meanwhile, or created again.
 const GONE: &str = "Gone";
+
+/// A RewrapRequest as the API server sends it.
+type RequestObject = Raw<RewrapRequest>;
 
 impl RewrapRequests {
     /// Answers or deletes a request. Returns the result for metrics.
@@ -40,14 +44,12 @@ impl RewrapRequests {
             return Ok("Deleted");
         }
         if !known.answered {
-            let Some(request) = kubernetes::read_whole(client, &path).await? else {
+            let api: Api<RequestObject> = Api::namespaced(client.clone(), &key.namespace);
+            let request = within(api.get_opt(&key.name)).await?;
+            let Some(request) = request.filter(|request| request.uid() == known.uid) else {
                 return Ok(GONE);
             };
-            let uid = request.pointer("/metadata/uid").and_then(Value::as_str);
-            if uid != Some(known.uid.as_str()) {
-                return Ok(GONE);
-            }
-            let outcome = self.answer(&origin, request).await?;
+            let outcome = self.answer(&origin, &request).await?;
             let mut requests = self.known();
             let same = requests
                 .known
@@ -68,8 +70,9 @@ impl RewrapRequests {
 
     /// Writes the status of a request and ignores the old one: anybody with the right may have
     /// written it.
-    async fn answer(&self, origin: &Origin, mut request: Value) -> Result<Reason, ApiFailure> {
-        let envelopes = match request.pointer_mut("/spec/envelopes").map(Value::take) {
+    async fn answer(&self, origin: &Origin, request: &RequestObject) -> Result<Reason, ApiFailure> {
+        let mut spec = request.spec().value;
+        let envelopes = match spec.get_mut("envelopes").map(Value::take) {
             Some(Value::Object(envelopes)) => envelopes,
             _ => Map::new(),
         };
@@ -82,15 +85,13 @@ impl RewrapRequests {
                 BTreeMap::new(),
             ),
         };
-        let generation = request.pointer("/metadata/generation");
-        let generation = generation.and_then(Value::as_i64).unwrap_or_default();
+        let generation = request.generation();
         let status = RewrapRequestStatus {
             observed_generation: Some(generation),
             conditions: status::conditions(&outcome, generation, false, &[], Timestamp::now()),
             envelopes,
         };
-        let version = request.pointer("/metadata/resourceVersion");
-        let version = version.and_then(Value::as_str);
+        let version = request.metadata.resource_version.as_deref();
         match status::write(&self.context.client, origin, version, None, &status).await {
             // Deleted meanwhile, or created again: the watch reports it.
             Ok(_)
