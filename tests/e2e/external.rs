@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use sealkit_rig::{BaoClient, OpenBao};
 use sealkit_tests::api::ApiClient;
 use sealkit_tests::canary::unique_value;
@@ -688,4 +690,48 @@ fn a_service_account_logs_in_where_the_controller_may_ask_for_its_token() {
         .wait_secret("db", "it is made", |secret| secret["data"] == expected);
     kubectl(&["delete", "clusterrole", "tokens"]);
     kubectl(&["delete", "clusterrolebinding", &binding]);
+}
+
+#[test]
+fn a_thousand_objects_cost_as_many_reads_as_keys() {
+    let plane = Own::take();
+    let bao = OpenBao::start().unwrap();
+    let mut controller = plane.leading_controller();
+    let team = Team::new(&plane, &bao);
+    for key in 0..100 {
+        let secret = json!({"a": unique_value(), "b": "b"});
+        team.vault
+            .put(&team.mount, &format!("key-{key}"), &secret)
+            .unwrap();
+    }
+    let spec = |number: u32| {
+        let key = format!("key-{}", number % 100);
+        json!({"data": [property("a", &key, "a"), property("b", &key, "b")]})
+    };
+    let start = std::time::Instant::now();
+    for number in 0..1_000 {
+        team.external(&format!("db-{number}"), "1h", &spec(number));
+    }
+    let made = || team.api().list(&team.namespace.secrets_path()).len() > 1_000;
+    wait_within(Duration::from_secs(60), "a thousand Secrets", || {
+        made().then_some(())
+    });
+    println!("a thousand Secrets: {:?}", start.elapsed());
+    let path = format!("{}/data/", team.mount);
+    let calls = bao.calls().unwrap();
+    let reads = calls
+        .iter()
+        .filter(|call| call.operation == "read" && call.path.starts_with(&path));
+    let reads = reads.count();
+    assert!((100..=110).contains(&reads), "{reads} reads");
+    controller.assert_lives_within_its_memory();
+    // The log is as talkative as it gets.
+    let log = controller.log();
+    assert!(!log.contains(bao.root_token()), "the token");
+    for number in 0..100 {
+        let secret = team.namespace.secret(&format!("db-{number}")).unwrap();
+        let value = secret["data"]["a"].as_str().unwrap();
+        let plain = BASE64_STANDARD.decode(value).unwrap();
+        assert!(!log.contains(value) && !log.contains(std::str::from_utf8(&plain).unwrap()));
+    }
 }
