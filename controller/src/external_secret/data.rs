@@ -8,7 +8,7 @@ use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE};
 use sealkit_core::api::external::{
     ConversionStrategy, DecodingStrategy, NullBytePolicy, RemoteRef,
 };
-use sealkit_core::names;
+use sealkit_core::{manifest, names};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
@@ -95,21 +95,10 @@ fn bytes_of(value: &Value) -> Zeroizing<Vec<u8>> {
     }
 }
 
-/// JSON as Go writes it: sorted keys, and characters escaped that mean something in HTML.
+/// JSON as External Secrets writes it.
 fn json_text(value: &Value) -> Zeroizing<Vec<u8>> {
-    let text = Zeroizing::new(value.to_string());
-    let mut escaped = Zeroizing::new(String::with_capacity(text.len() * 2));
-    for letter in text.chars() {
-        match letter {
-            '<' => escaped.push_str("\\u003c"),
-            '>' => escaped.push_str("\\u003e"),
-            '&' => escaped.push_str("\\u0026"),
-            '\u{2028}' => escaped.push_str("\\u2028"),
-            '\u{2029}' => escaped.push_str("\\u2029"),
-            letter => escaped.push(letter),
-        }
-    }
-    Zeroizing::new(std::mem::take(&mut *escaped).into_bytes())
+    let mut text = manifest::to_go_json(value);
+    Zeroizing::new(std::mem::take(&mut *text).into_bytes())
 }
 
 fn decoded(

@@ -1,7 +1,7 @@
 //! Writes YAML that all readers understand alike, including readers of YAML 1.1.
 
 use serde::Serialize;
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::keys::Fingerprint;
 use crate::sealed::EnvelopeId;
@@ -63,6 +63,25 @@ pub fn to_json<T: Serialize>(objects: &[T]) -> Result<String, serde_json::Error>
     // It may contain opened values.
     text.zeroize();
     Ok(escaped)
+}
+
+/// Compact JSON as Go writes it: sorted keys, and characters escaped that mean something in HTML. It
+/// may be a secret.
+pub fn to_go_json(value: &serde_json::Value) -> Zeroizing<String> {
+    let text = Zeroizing::new(value.to_string());
+    // Twice the size is enough for what is not made to need more.
+    let mut escaped = Zeroizing::new(String::with_capacity(text.len() * 2));
+    for letter in text.chars() {
+        match letter {
+            '<' => escaped.push_str("\\u003c"),
+            '>' => escaped.push_str("\\u003e"),
+            '&' => escaped.push_str("\\u0026"),
+            '\u{2028}' => escaped.push_str("\\u2028"),
+            '\u{2029}' => escaped.push_str("\\u2029"),
+            letter => escaped.push(letter),
+        }
+    }
+    escaped
 }
 
 /// Characters that are legal in JSON, but in YAML are illegal, a line break or ignored.

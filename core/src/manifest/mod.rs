@@ -9,5 +9,5 @@ mod secret;
 
 pub use document::{Document, INPUT_BYTES, ReadError, read_documents, read_value};
 pub use edit::{Edited, LayoutError, SealedEdit, document_ranges, edit_sealed};
-pub use emit::{to_json, to_yaml, to_yaml_for_people};
+pub use emit::{to_go_json, to_json, to_yaml, to_yaml_for_people};
 pub use secret::{SCOPE_ANNOTATION, SecretManifest, SecretManifestError, wipe};

@@ -35,19 +35,8 @@ pub(super) fn sha256sum(args: &[Value]) -> Result<Value> {
 /// Compact JSON with sorted keys; `<`, `>` and `&` are escaped as in Go.
 pub(super) fn to_json(args: &[Value]) -> Result<Value> {
     let [value] = exactly(args)?;
-    let text = serde_json::to_string(&json_of(value)?).map_err(|_| refusal("no JSON"))?;
-    let mut escaped = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '<' => escaped.push_str("\\u003c"),
-            '>' => escaped.push_str("\\u003e"),
-            '&' => escaped.push_str("\\u0026"),
-            '\u{2028}' => escaped.push_str("\\u2028"),
-            '\u{2029}' => escaped.push_str("\\u2029"),
-            letter => escaped.push(letter),
-        }
-    }
-    Ok(escaped.into())
+    let text = manifest::to_go_json(&json_of(value)?);
+    Ok(text.as_str().into())
 }
 
 /// Whole numbers stay whole; in Go all become floats, and 1000000 is written 1e+06. Fails if the
