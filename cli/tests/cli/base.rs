@@ -316,6 +316,40 @@ fn a_recipient_of_another_cluster_is_new_here() {
     }
 }
 
+/// What a request does to the config counts before anybody seals to it.
+#[test]
+fn a_config_that_goes_or_gives_paths_away_is_found_without_an_object() {
+    let config = "version: 1\nclusters:\n  staging: {recipients: [.sealkit/staging.pub]}\n  \
+        production: {recipients: [.sealkit/production.pub]}\n\
+        rules:\n- path: production/**\n  clusters: [production]\n";
+    let desk = Desk::repository(&["staging", "production"], config);
+    desk.git(&["checkout", "-q", "-b", "main"]);
+    desk.commit("begin");
+    let front = "rules:\n- path: production/new/**\n  clusters: [staging]\n  scope: cluster-wide\n";
+    desk.write(".sealkit.yaml", &config.replace("rules:\n", front));
+    let lines = found(&desk);
+    let what = [
+        "NewRecipient: new values at production/new/** may be sealed to staging, unlike before",
+        "NewScope: new objects at production/new/** may have scope cluster-wide, not strict",
+    ];
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(
+        lines
+            .iter()
+            .zip(what)
+            .all(|(line, what)| line.contains(what))
+    );
+    let new = "- path: staging/**\n  clusters: [staging]\n";
+    desk.write(".sealkit.yaml", &format!("{config}{new}"));
+    assert_eq!(found(&desk), [""; 0], "a new path takes none away");
+    std::fs::remove_file(desk.path(".sealkit.yaml")).unwrap();
+    let lines = found(&desk);
+    assert!(
+        lines.len() == 1 && lines[0].contains(".sealkit.yaml: NoConfig: the config is gone"),
+        "{lines:?}"
+    );
+}
+
 #[test]
 fn revisions_that_cannot_be_compared_are_errors() {
     let (desk, ..) = repository();

@@ -99,7 +99,7 @@ fn a_scope_other_than_before_is_found_in_a_request() {
     );
     let lines = found(&desk, &base);
     let next = "NewScope: new objects at this path will have scope cluster-wide, not strict";
-    assert_eq!(lines.len(), 3, "{lines:?}");
+    assert_eq!(lines.len(), 4, "{lines:?}");
     assert!(lines.iter().any(|line| line.contains(next)), "{lines:?}");
 }
 

@@ -14,12 +14,14 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
+use super::config_changes;
 use super::stored::Stored;
 use crate::error::{CommandError, Result};
-use crate::files;
 use crate::files::tree::is_manifest;
+use crate::files::{self, SMALL_FILE};
 use crate::git::history::{Commit, History};
 use crate::recipients::config::{Config, FILE_NAME};
+use crate::report::Finding;
 use crate::sealed_text::{
     KnownValues, ValueId, perhaps_spelled, private_keys, sealed_secrets, title, values,
 };
@@ -48,8 +50,8 @@ pub(super) struct Baseline {
     read_submodules: HashSet<PathBuf>,
     /// Changed ones that cannot be compared, and why.
     pub unread: Vec<(PathBuf, &'static str)>,
-    /// New recipients in configs of changed ones: the config and words.
-    pub config_findings: Vec<(PathBuf, String)>,
+    /// What changed in the config, and in those of changed submodules.
+    pub config_findings: Vec<Finding>,
     /// What Git has stored since.
     stored: Vec<Stored>,
     /// Digests of the private keys that it has.
@@ -146,6 +148,7 @@ impl Baseline {
             _folder: folder,
         };
         let top = Path::new("");
+        baseline.compare_config(&history, Some(&commit), root, top)?;
         baseline.take_in_history(&history, &commit, top, terminal)?;
         let (files, submodules) = (history.index_files()?, history.index_submodules()?);
         baseline.stored.push(Stored {
@@ -195,6 +198,37 @@ impl Baseline {
         let submodules = history.submodules(commit)?.into_iter();
         self.submodules
             .extend(submodules.map(|(path, commit)| (folder.join(path), commit)));
+        Ok(())
+    }
+
+    /// Compares the config of a repository, which stands in `folder`, with that of a commit.
+    fn compare_config(
+        &mut self,
+        history: &History,
+        before: Option<&str>,
+        root: &Path,
+        folder: &Path,
+    ) -> Result<()> {
+        let files = tempfile::tempdir()
+            .map_err(|_| CommandError::input("a temporary folder cannot be created"))?;
+        let text = before.map(|commit| history.file(commit, FILE_NAME));
+        let text = text.transpose()?.flatten().unwrap_or_default();
+        let before = before.map(|commit| config(history, commit, root, files.path()));
+        let before = before.transpose()?.flatten();
+        let now = root.join(FILE_NAME);
+        let now = now.exists().then(|| files::read(&now, SMALL_FILE));
+        let now = now.transpose()?;
+        let config = now.as_ref().map(|_| Config::load(root)).transpose()?;
+        let changes = config_changes::changes(
+            before.as_ref().map(|config| (config, text.as_slice())),
+            config
+                .as_ref()
+                .zip(now.as_ref().map(|text| text.as_slice())),
+        )?;
+        let path = folder.join(FILE_NAME);
+        let findings = changes.into_iter();
+        self.config_findings
+            .extend(findings.map(|(code, detail)| Finding::new(&path, None, code, detail)));
         Ok(())
     }
 
@@ -433,7 +467,7 @@ pub(crate) fn config(
             .filter(|part| *part != Component::CurDir)
             .collect();
         if let Some(bytes) = history.file(commit, &name.to_string_lossy())?
-            && bytes.len() <= files::SMALL_FILE
+            && bytes.len() <= SMALL_FILE
         {
             write(&name, &bytes)?;
         }

@@ -1,16 +1,145 @@
 //! What a request changes in `.sealkit.yaml`, whether or not an object stands at the paths yet.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use sealkit_core::keys::Fingerprint;
+use sealkit_core::manifest::read_documents;
+use sealkit_core::sealed::Scope;
+use serde::Deserialize;
 
+use super::patterns::{covers, may_overlap};
 use crate::error::Result;
-use crate::recipients::config::Config;
+use crate::recipients::config::{Config, scope_for};
+use crate::recipients::path_rule::{is_wider, scope};
 use crate::recipients::recipient_file::read_superseded;
 use crate::terminal::safe;
 
+/// A config, and its text.
+pub(super) type Side<'a> = (&'a Config, &'a [u8]);
+
+/// What a config gives paths: one of its rules, or what holds for paths without one.
+struct Given {
+    /// Nothing where no rule matches.
+    pattern: Option<String>,
+    /// Nothing where a person has to say it.
+    clusters: Option<Vec<String>>,
+    scope: Scope,
+}
+
+impl Given {
+    /// In the order in which they are tried.
+    fn all((config, text): Side<'_>) -> Vec<Self> {
+        #[derive(Default, Deserialize)]
+        struct File {
+            #[serde(default)]
+            rules: Vec<Rule>,
+        }
+        #[derive(Deserialize)]
+        struct Rule {
+            path: String,
+            clusters: Vec<String>,
+            scope: Option<String>,
+        }
+        let default = scope_for(Some(config), None);
+        // `Config` has checked it.
+        let documents = read_documents(text).unwrap_or_default();
+        let mut objects = documents.into_iter().map(|document| document.object);
+        let file: Option<File> = objects.find_map(|object| serde_json::from_value(object).ok());
+        let file = file.unwrap_or_default();
+        let rules = file.rules.into_iter().map(|rule| Self {
+            pattern: Some(rule.path),
+            clusters: Some(rule.clusters),
+            scope: scope(rule.scope.as_deref())
+                .ok()
+                .flatten()
+                .unwrap_or(default),
+        });
+        let mut all: Vec<Self> = rules.collect();
+        all.push(Self {
+            pattern: None,
+            clusters: config.clusters_for(None),
+            scope: default,
+        });
+        all
+    }
+
+    fn place(&self) -> String {
+        let pattern = self.pattern.as_deref().map(safe);
+        pattern.unwrap_or_else(|| "paths without a rule".to_owned())
+    }
+
+    fn covers(&self, other: &Self) -> bool {
+        match (&self.pattern, &other.pattern) {
+            (Some(pattern), Some(other)) => covers(pattern, other),
+            (pattern, _) => pattern.is_none(),
+        }
+    }
+
+    fn may_overlap(&self, other: &Self) -> bool {
+        let patterns = self.pattern.as_ref().zip(other.pattern.as_ref());
+        patterns.is_none_or(|(one, other)| may_overlap(one, other))
+    }
+}
+
+/// What is worth a review, as code and words.
+pub(super) fn changes(
+    before: Option<Side<'_>>,
+    now: Option<Side<'_>>,
+) -> Result<Vec<(&'static str, String)>> {
+    let Some(now) = now else {
+        let detail = "the config is gone: it no longer says to whom and how paths are sealed";
+        let gone = before.map(|_| ("NoConfig", detail.to_owned()));
+        return Ok(gone.into_iter().collect());
+    };
+    let new = new_recipients(before.map(|(config, _)| config), now.0)?;
+    let mut found: Vec<_> = new
+        .into_iter()
+        .map(|detail| ("NewRecipient", detail))
+        .collect();
+    if let Some(before) = before {
+        found.extend(wider_rules(&Given::all(before), &Given::all(now)));
+    }
+    Ok(found)
+}
+
+/// Rules that give some paths more clusters or a wider scope than they had: by what they say, or
+/// because another rule no longer comes first.
+fn wider_rules(before: &[Given], now: &[Given]) -> Vec<(&'static str, String)> {
+    let mut found = Vec::new();
+    for (index, rule) in now.iter().enumerate() {
+        let had_first = |at: usize| before[..at].iter().any(|first| first.covers(rule));
+        let replaced = before.iter().enumerate().filter(|(at, old)| {
+            let has_first = now[..index].iter().any(|first| first.covers(old));
+            rule.may_overlap(old) && !has_first && !had_first(*at)
+        });
+        let replaced: Vec<&Given> = replaced.map(|(_, old)| old).collect();
+        let clusters = replaced.iter().filter_map(|old| old.clusters.as_ref());
+        let new: BTreeSet<String> = clusters
+            .flat_map(|old| {
+                rule.clusters
+                    .iter()
+                    .flatten()
+                    .filter(|it| !old.contains(it))
+            })
+            .map(|name| safe(name))
+            .collect();
+        let place = rule.place();
+        if !new.is_empty() {
+            let new = Vec::from_iter(new).join(", ");
+            let detail = format!("new values at {place} may be sealed to {new}, unlike before");
+            found.push(("NewRecipient", detail));
+        }
+        if let Some(old) = replaced.iter().find(|old| is_wider(rule.scope, old.scope)) {
+            let (scope, old) = (rule.scope, old.scope);
+            let detail = format!("new objects at {place} may have scope {scope}, not {old}");
+            found.push(("NewScope", detail));
+        }
+    }
+    found
+}
+
 /// Recipients of a config that an older one does not have for the same cluster, in words.
-pub(super) fn new_recipients(before: Option<&Config>, now: &Config) -> Result<Vec<String>> {
+fn new_recipients(before: Option<&Config>, now: &Config) -> Result<Vec<String>> {
     let known: HashSet<(String, Fingerprint)> = before
         .map(fingerprints)
         .transpose()?
@@ -58,4 +187,93 @@ fn fingerprints(config: &Config) -> Result<Vec<(String, Fingerprint)>> {
         found.push(("recovery".to_owned(), key.fingerprint()));
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One rule a word: pattern, clusters, and scope if it is not strict.
+    fn given(rules: &str) -> Vec<Given> {
+        let rule = |rule: &str| {
+            let mut words = rule.split('=');
+            let pattern = words.next().unwrap();
+            let clusters = words.next().unwrap();
+            let clusters = clusters.split(',').map(str::to_owned).collect::<Vec<_>>();
+            Given {
+                pattern: (pattern != "-").then(|| pattern.to_owned()),
+                clusters: (clusters != ["?"]).then_some(clusters),
+                scope: scope(words.next()).unwrap().unwrap_or_default(),
+            }
+        };
+        rules.split(' ').map(rule).collect()
+    }
+
+    #[test]
+    fn a_rule_that_gives_paths_more_is_found_and_no_other() {
+        let base = "clusters/prod/**=prod clusters/staging/**=staging base/**=prod,staging -=?";
+        let table: &[(&str, &[&str])] = &[
+            (base, &[]),
+            // Order alone, where no path matches both.
+            (
+                "/base=prod,staging clusters/staging/**=staging /clusters/prod/=prod -=?",
+                &[],
+            ),
+            // Narrower, new, gone.
+            (
+                "clusters/prod/**=prod clusters/staging/**=staging base/**=prod apps/**=prod -=?",
+                &[],
+            ),
+            ("clusters/prod/**=prod -=?", &[]),
+            (
+                "base/prod/**=prod clusters/prod/**=prod clusters/staging/**=staging base/**=prod,staging -=?",
+                &[],
+            ),
+            // More clusters, or others.
+            (
+                "clusters/prod/**=prod,staging clusters/staging/**=staging base/**=prod,staging -=?",
+                &["clusters/prod/** may be sealed to staging"],
+            ),
+            // In front of another.
+            (
+                "clusters/prod/new/**=staging clusters/prod/**=prod clusters/staging/**=staging base/**=prod,staging -=?",
+                &["clusters/prod/new/** may be sealed to staging"],
+            ),
+            (
+                "*.yaml=staging clusters/prod/**=prod clusters/staging/**=staging base/**=prod,staging -=?",
+                &["*.yaml may be sealed to staging"],
+            ),
+            (
+                "clusters/prod/**=prod clusters/staging/**=staging base/**=prod,staging *.yaml=staging -=?",
+                &[],
+            ),
+            // In the place of one that is gone.
+            (
+                "clusters/**=staging clusters/prod/**=prod base/**=prod,staging -=?",
+                &["clusters/** may be sealed to staging"],
+            ),
+            (
+                "clusters/staging/**=staging -=staging",
+                &["paths without a rule may be sealed to staging"],
+            ),
+            (
+                "clusters/prod/**=prod=cluster-wide clusters/staging/**=staging base/**=prod,staging new/**=prod=namespace-wide -=?",
+                &[
+                    "clusters/prod/** may have scope cluster-wide, not strict",
+                    "new/** may have scope namespace-wide, not strict",
+                ],
+            ),
+        ];
+        for (now, expected) in table {
+            let found = wider_rules(&given(base), &given(now));
+            let found: Vec<String> = found
+                .into_iter()
+                .map(|(code, detail)| format!("{code}: {detail}"))
+                .collect();
+            assert_eq!(found.len(), expected.len(), "{now}: {found:?}");
+            for (line, what) in found.iter().zip(*expected) {
+                assert!(line.contains(what), "{now}: {line}");
+            }
+        }
+    }
 }

@@ -3,6 +3,7 @@
 mod baseline;
 mod config_changes;
 mod elsewhere;
+mod patterns;
 mod staged_config;
 mod stored;
 
@@ -24,7 +25,7 @@ use crate::files;
 use crate::files::tree::{Found, Tree, is_broken_secret, is_manifest};
 use crate::git::repository::{Location, no_repository};
 use crate::identities;
-use crate::recipients::config::{Config, Configs, FILE_NAME, scope_for};
+use crate::recipients::config::{Config, Configs, scope_for};
 use crate::recipients::path_rule::is_wider;
 use crate::recipients::wanted::Wanted;
 use crate::report::{Finding, Scanned, Verdict, print_findings};
@@ -32,7 +33,6 @@ use crate::sealed_text::{ValueId, plain, title, values};
 use crate::sealing::template_file;
 use crate::terminal::{Session, Terminal, safe};
 use baseline::{Baseline, SeenAt};
-use config_changes::new_recipients;
 use elsewhere::Elsewhere;
 use staged_config::{Index, Standing};
 use stored::mark;
@@ -151,14 +151,7 @@ impl Verifier {
         let here = Location::of(Path::new("-"))?;
         let root = here.root.clone().ok_or_else(no_repository)?;
         let base = Baseline::read(revision, &root, self.terminal)?;
-        if root.join(FILE_NAME).exists() {
-            for detail in new_recipients(base.config.as_deref(), &Config::load(&root)?)? {
-                self.find(Path::new(FILE_NAME), None, "NewRecipient", detail);
-            }
-        }
-        for (path, detail) in &base.config_findings {
-            self.find(path, None, "NewRecipient", detail.clone());
-        }
+        self.findings.extend_from_slice(&base.config_findings);
         self.trust(base.config.clone());
         self.standing.plain.clone_from(&base.private_keys);
         self.base = Some((Rc::new(base), root.canonicalize().unwrap_or(root)));

@@ -2,12 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Baseline, config};
-use crate::error::{CommandError, Result};
+use super::Baseline;
+use crate::error::Result;
 use crate::git::history::History;
-use crate::recipients::config::{Config, FILE_NAME};
 use crate::terminal::Terminal;
-use crate::verb::verify::config_changes::new_recipients;
 use crate::verb::verify::stored::Stored;
 
 impl Baseline {
@@ -62,6 +60,7 @@ impl Baseline {
             return Ok(Some("the submodule's clone lacks its new commit"));
         }
         if is_changed {
+            // It chooses recipients for the files in the submodule.
             self.compare_config(&history, before.as_deref(), &folder, path)?;
         }
         let submodules = history.submodules(commit)?;
@@ -74,27 +73,5 @@ impl Baseline {
         });
         self.take_in_submodules(root, path, submodules, terminal)?;
         Ok(None)
-    }
-
-    /// A config in a submodule chooses recipients for the files in it.
-    fn compare_config(
-        &mut self,
-        history: &History,
-        before: Option<&str>,
-        folder: &Path,
-        path: &Path,
-    ) -> Result<()> {
-        if !folder.join(FILE_NAME).exists() {
-            return Ok(());
-        }
-        let files = tempfile::tempdir()
-            .map_err(|_| CommandError::input("a temporary folder cannot be created"))?;
-        let before = before.map(|commit| config(history, commit, folder, files.path()));
-        let before = before.transpose()?.flatten();
-        let new = new_recipients(before.as_ref(), &Config::load(folder)?)?;
-        let config = path.join(FILE_NAME);
-        self.config_findings
-            .extend(new.into_iter().map(|detail| (config.clone(), detail)));
-        Ok(())
     }
 }
