@@ -323,13 +323,24 @@ fn what_cannot_be_compared_is_found() {
     let story = Story::new();
     let desk = &story.desk;
     let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n";
-    desk.write("lfs.sealed.yaml", pointer);
-    let found = story.found();
-    assert!(
-        found.len() == 1 && found[0].contains("lfs.sealed.yaml: Unreadable: Git LFS"),
-        "{found:?}"
-    );
-    std::fs::remove_file(desk.path("lfs.sealed.yaml")).unwrap();
+    for name in ["lfs.sealed.yaml", "lfs.txt", "lfs.patch", "lfs"] {
+        desk.write(name, pointer);
+        let found = story.found();
+        let what = format!("{name}: Unreadable: Git LFS");
+        assert!(found.len() == 1 && found[0].contains(&what), "{found:?}");
+        std::fs::remove_file(desk.path(name)).unwrap();
+    }
+    // A checkout with Git LFS shows what it points to.
+    desk.git(&["checkout", "-q", "-b", "lfs"]);
+    store(desk, "lfs.txt", "", pointer);
+    desk.write("lfs.txt", "large\n");
+    assert_eq!(story.found(), [""; 0]);
+    desk.write("lfs.txt", &story.old);
+    assert!(story.rollback());
+    store(desk, "lfs.txt", "", &format!("{pointer}{}\n", story.old));
+    desk.write("lfs.txt", "large\n");
+    assert!(story.rollback(), "a pointer is no place to hide in");
+    desk.git(&["reset", "-q", "--hard", "main"]);
 
     desk.write(".git/info/attributes", "*.sealed.yaml filter=lfs\n");
     assert_eq!(story.found(), [""; 0], "no file changed");

@@ -62,10 +62,15 @@ impl Elsewhere<'_> {
 
     fn as_stored(&mut self, file: &StoredFile<'_>) {
         let name = &file.place.given;
-        match file.bytes {
-            Some(bytes) => self.file(name, bytes),
-            None => self.large(name),
+        let Some(bytes) = file.bytes else {
+            return self.large(name);
+        };
+        // The work tree shows what a pointer stands for. Of a manifest, others may know the pointer
+        // alone.
+        if bytes.starts_with(LFS_POINTER) && !is_manifest(name) && file.place.real.is_file() {
+            return self.values(name, bytes);
         }
+        self.file(name, bytes);
     }
 
     fn large(&mut self, name: &Path) {
@@ -121,8 +126,9 @@ impl Elsewhere<'_> {
         if self.base.has(name, bytes) {
             return;
         }
-        if is_manifest(name) && bytes.starts_with(LFS_POINTER) {
-            let detail = "Git LFS keeps the file elsewhere, where it cannot be compared";
+        if bytes.starts_with(LFS_POINTER) {
+            let detail =
+                "Git LFS keeps the file elsewhere: only a checkout with it can be compared";
             self.find(name, "Unreadable", detail);
             return;
         }
