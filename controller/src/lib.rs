@@ -25,6 +25,7 @@ pub mod settings;
 pub mod status;
 mod store;
 pub mod telemetry;
+mod utf8;
 mod watch;
 
 /// For tests on real API servers that no custom resource can trigger yet. Not part of the API.

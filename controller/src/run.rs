@@ -57,7 +57,7 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         .map_err(|_| RunError::NoCluster)?;
     // A watch ends by itself before that, and a call has a shorter time of its own.
     config.read_timeout = Some(SILENT_AT_MOST);
-    let client = Client::try_from(config).map_err(|_| RunError::NoCluster)?;
+    let client = crate::utf8::client(config).map_err(|_| RunError::NoCluster)?;
     let metrics = Arc::new(Metrics::new());
     let health = Arc::new(Health::default());
     let probes = telemetry::serve(settings.listen, health.clone(), metrics.clone());
