@@ -672,6 +672,8 @@ fn room_beside(shop: &Namespace, length: usize) -> usize {
 fn metadata_of_others_beside_a_value_does_not_tell_its_length() {
     let plane = Shared::get();
     let shop = plane.namespace("attacks");
-    let long = room_beside(&shop, 58);
-    assert_eq!(long, room_beside(&shop, 10));
+    let (long, short) = (room_beside(&shop, 58), room_beside(&shop, 10));
+    // A second look counts our own entry of managedFields a little differently. A value that counted
+    // would make 48 bytes.
+    assert!(long.abs_diff(short) < 40, "{long} and {short}");
 }

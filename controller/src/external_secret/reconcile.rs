@@ -144,10 +144,9 @@ impl ExternalSecrets {
                 let api: Api<ExternalSecretObject> = Api::namespaced(client, &key.namespace);
                 let read = within(api.get_opt(&key.name)).await?;
                 let read = read.filter(|object| object.uid() == known.uid);
-                let Some(mut object) = read else {
+                let Some(object) = read else {
                     return Ok(None);
                 };
-                object.metadata.managed_fields = None;
                 Arc::new(object)
             }
         };

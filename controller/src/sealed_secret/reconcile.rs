@@ -132,13 +132,10 @@ impl SealedSecrets {
         let client = self.context.client.clone();
         let api: Api<SealedSecretObject> = Api::namespaced(client, &key.namespace);
         let object = within(api.get_opt(&key.name)).await?;
-        Ok(object
-            .filter(|object| object.uid() == uid)
-            .map(|mut object| {
-                object.metadata.managed_fields = None;
-                let large = object.spec_size() > SMALL;
-                (object, large.then_some(place))
-            }))
+        Ok(object.filter(|object| object.uid() == uid).map(|object| {
+            let large = object.spec_size() > SMALL;
+            (object, large.then_some(place))
+        }))
     }
 
     /// Opens the object and writes its Secret.

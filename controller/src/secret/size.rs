@@ -188,6 +188,8 @@ fn rest(existing: &Secret, desired: &Desired) -> usize {
     let mut meta = existing.metadata.clone();
     meta.labels = None;
     meta.annotations = None;
+    // It grows by itself.
+    meta.resource_version = None;
     let managed = meta.managed_fields.take().unwrap_or_default();
     let owners = meta.owner_references.iter_mut();
     owners.for_each(|owners| owners.retain(|owner| !desired.origin.is_lineage_of(owner)));
