@@ -11,8 +11,9 @@ use sealkit_tests::plane::Own;
 use sealkit_tests::wait::{wait_for, wait_within};
 use serde_json::{Value, json};
 
-/// How soon an object of another namespace opens, whatever else is under way.
-const SOON: Duration = Duration::from_secs(1);
+/// How soon an object of another namespace opens, whatever else is under way. On a quiet machine it
+/// takes a tenth of a second; here, other tests run beside.
+const SOON: Duration = Duration::from_secs(3);
 
 /// Another namespace's object opens soon.
 fn is_served(shop: &Namespace, name: &str) {
