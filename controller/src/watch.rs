@@ -42,6 +42,12 @@ impl List {
     pub fn lacks(&self, key: &Key) -> bool {
         self.namespaces.covers(key) && !self.keys.contains(key)
     }
+
+    /// Those of these objects that are gone.
+    pub fn missing<'a>(&self, known: impl IntoIterator<Item = &'a Key>) -> Vec<Key> {
+        let known = known.into_iter();
+        known.filter(|key| self.lacks(key)).cloned().collect()
+    }
 }
 
 /// Objects in one page of a list. Any tenant can make objects with 1.5 MB of metadata each, which

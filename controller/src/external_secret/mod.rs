@@ -128,11 +128,7 @@ impl ExternalSecrets {
                 Change::Seen(object) => self.object_changed(object),
                 Change::Gone(key) => self.object_gone(&key),
                 Change::Listed(list) => {
-                    let gone: Vec<Key> = {
-                        let known = self.known();
-                        let gone = known.keys().filter(|key| list.lacks(key));
-                        gone.cloned().collect()
-                    };
+                    let gone = list.missing(self.known().keys());
                     gone.iter().for_each(|key| self.object_gone(key));
                     self.list_complete(&mut first);
                 }

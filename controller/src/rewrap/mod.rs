@@ -109,8 +109,7 @@ impl RewrapRequests {
                 Change::Seen(request) => self.seen(&request),
                 Change::Gone(key) => self.gone(&key),
                 Change::Listed(list) => {
-                    let gone = |key: &&Key| list.lacks(key);
-                    let gone: Vec<Key> = self.known().known.keys().filter(gone).cloned().collect();
+                    let gone = list.missing(self.known().known.keys());
                     gone.iter().for_each(|key| self.gone(key));
                 }
             }

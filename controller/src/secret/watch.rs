@@ -102,11 +102,7 @@ impl SecretWatch {
                 }
                 Change::Gone(key) => self.gone(&key),
                 Change::Listed(list) => {
-                    let gone: Vec<Key> = {
-                        let current = lock(&self.current);
-                        let gone = current.keys().filter(|key| list.lacks(key));
-                        gone.cloned().collect()
-                    };
+                    let gone = list.missing(lock(&self.current).keys());
                     gone.iter().for_each(|key| self.gone(key));
                     if std::mem::take(&mut first) {
                         self.listed.send_modify(|count| *count += 1);
