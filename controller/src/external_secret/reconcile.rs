@@ -29,7 +29,7 @@ use crate::render::Contents;
 use crate::secret::{Before, Consent, Desired, Last, Op, Ownership, Revision};
 use crate::status::{self, Outcome};
 use crate::store::{Object, Read, StoreError};
-use crate::telemetry::{EventKind, KindOp};
+use crate::telemetry::EventKind;
 
 /// How long the status may tell an older refresh.
 const STATUS_AT_LEAST: Duration = Duration::from_hours(1);
@@ -262,7 +262,7 @@ impl ExternalSecrets {
         if desired.data.is_empty() && policy == DeletionPolicy::Delete {
             return match self.secrets.remove(&desired, ours).await {
                 Ok(op) => {
-                    self.count_write(op);
+                    op.count(KIND, &self.context.metrics);
                     let message =
                         "the store has nothing any more: the Secret is deleted".to_owned();
                     Done::without(Outcome::Ready(Reason::SecretDeleted, message), None)
@@ -286,7 +286,7 @@ impl ExternalSecrets {
         };
         match self.secrets.write(&desired, before).await {
             Ok(written) => {
-                self.count_write(written.1);
+                written.1.count(KIND, &self.context.metrics);
                 let message = "the Secret has what the store holds".to_owned();
                 Done {
                     written: Some(written),
@@ -405,21 +405,10 @@ impl ExternalSecrets {
         };
         let ours = known.own.owned.as_deref();
         if let Ok(op) = self.secrets.remove(&former, ours).await {
-            self.count_write(op);
+            op.count(KIND, &self.context.metrics);
         } else {
             let (namespace, name) = (&plan.origin.namespace, &former.name);
             tracing::warn!(namespace, name, "the Secret of a former target.name stays");
-        }
-    }
-
-    fn count_write(&self, op: Op) {
-        if op != Op::None {
-            let label = KindOp {
-                kind: KIND,
-                op: op.name(),
-            };
-            let writes = &self.context.metrics.target_writes;
-            writes.get_or_create(&label).inc();
         }
     }
 

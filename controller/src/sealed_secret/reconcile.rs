@@ -23,7 +23,7 @@ use crate::queue::{LONGEST_PAUSE, Lane, Place, Work, pause};
 use crate::reconciler::Pool;
 use crate::secret::{Before, Consent, Desired, Last, Op, Ownership, Revision};
 use crate::status::{self, Outcome};
-use crate::telemetry::{EventKind, KindOp, ReasonLabel, kind_label};
+use crate::telemetry::{EventKind, ReasonLabel, kind_label};
 
 /// The result of one reconcile.
 struct Done {
@@ -179,7 +179,7 @@ impl SealedSecrets {
         };
         match self.secrets.write(&desired, before).await {
             Ok(written) => {
-                self.count_write(written.1);
+                written.1.count(KIND, &self.context.metrics);
                 let message = "the Secret is in sync with this resource".to_owned();
                 Done {
                     outcome: Outcome::Ready(Reason::Opened, message),
@@ -210,20 +210,6 @@ impl SealedSecrets {
             Failure::Keyless(_) | Failure::Terminal(..) => grace,
         };
         Done::without(outcome, None, retry)
-    }
-
-    fn count_write(&self, op: Op) {
-        if op != Op::None {
-            let label = KindOp {
-                kind: KIND,
-                op: op.name(),
-            };
-            self.context
-                .metrics
-                .target_writes
-                .get_or_create(&label)
-                .inc();
-        }
     }
 
     /// How much longer a missing key may be expected to arrive.

@@ -24,6 +24,7 @@ use crate::kubernetes::{self, ApiFailure};
 use crate::object::Version;
 use crate::queue::LONGEST_PAUSE;
 use crate::status::Outcome;
+use crate::telemetry::{KindOp, Metrics};
 
 pub use desired::{Consent, Desired, MANAGED_LABEL, Ownership, Revision};
 pub use freeze::Freeze;
@@ -58,6 +59,19 @@ impl Op {
             Self::Merge => "merge",
             Self::Delete => "delete",
             Self::None => "none",
+        }
+    }
+}
+
+impl Op {
+    /// Counts it for this kind of source, if anything was done.
+    pub fn count(self, kind: &'static str, metrics: &Metrics) {
+        if self != Self::None {
+            let label = KindOp {
+                kind,
+                op: self.name(),
+            };
+            metrics.target_writes.get_or_create(&label).inc();
         }
     }
 }
