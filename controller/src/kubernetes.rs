@@ -17,6 +17,12 @@ use crate::object::{Kind, used_metadata};
 /// kubectl's copy of the manifest that it applied.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
+/// The manager of the fields of what the controller writes as a whole: the server takes it from
+/// [`USER_AGENT`].
+pub const FIELD_MANAGER: &str = "seal-controller";
+/// How the controller names itself to the API server.
+pub const USER_AGENT: &str = concat!("seal-controller/", env!("CARGO_PKG_VERSION"));
+
 /// How long one call may take. The API server ends its own after a minute.
 const CALL: Duration = Duration::from_secs(70);
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::{HeaderValue, header};
 use kube::Client;
 use kube_lease_manager::LeaseManagerBuilder;
 use sealkit_core::api::LEASE;
@@ -13,6 +14,7 @@ use tokio::task::JoinSet;
 use crate::external_secret::{self, ExternalSecrets};
 use crate::in_hand::InHand;
 use crate::keys::{KeyReconciler, KeyUsers, KeysReceiver, Leading, NAME as KEYS};
+use crate::kubernetes::USER_AGENT;
 use crate::object::served;
 use crate::reconciler::{Context, Frame, Part, caught};
 use crate::rewrap::RewrapRequests;
@@ -57,6 +59,8 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
         .map_err(|_| RunError::NoCluster)?;
     // A watch ends by itself before that, and a call has a shorter time of its own.
     config.read_timeout = Some(SILENT_AT_MOST);
+    let agent = HeaderValue::from_static(USER_AGENT);
+    config.headers.push((header::USER_AGENT, agent));
     let client = crate::utf8::client(config).map_err(|_| RunError::NoCluster)?;
     let metrics = Arc::new(Metrics::new());
     let health = Arc::new(Health::default());

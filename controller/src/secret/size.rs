@@ -18,8 +18,12 @@ use super::merge::{
     field_manager, is_applied_by, is_source, managed_names, names_of_others, owned_names,
 };
 use super::plan::former_names;
+use crate::kubernetes::FIELD_MANAGER;
 
 const KIB: usize = 1024;
+
+/// Bytes of our own entry in managedFields besides the names in it, at most.
+const OWN_ENTRY: usize = 768;
 
 /// Bytes of the parts of a Secret. The API server takes values of 1 MiB and annotations of 256 KiB,
 /// and etcd 1.5 MiB in all.
@@ -193,16 +197,22 @@ fn rest(existing: &Secret, desired: &Desired) -> usize {
     let managed = meta.managed_fields.take().unwrap_or_default();
     let owners = meta.owner_references.iter_mut();
     owners.for_each(|owners| owners.retain(|owner| !desired.origin.is_lineage_of(owner)));
-    // The names of ours count with what we write.
-    let ours = own(desired).names / 2;
-    let managed = managed
-        .iter()
-        .map(|entry| staying(entry, existing, desired));
-    json_size(&meta) + managed.sum::<usize>().saturating_sub(ours)
+    // The names of ours count with what we write. Whether we wrote before must make no difference.
+    let is_ours = |entry: &&ManagedFieldsEntry| entry.manager.as_deref() == Some(FIELD_MANAGER);
+    let (ours, theirs): (Vec<_>, Vec<_>) = managed.iter().partition(is_ours);
+    let bytes = |entries: Vec<&ManagedFieldsEntry>| -> usize {
+        let staying = entries
+            .into_iter()
+            .map(|entry| staying_bytes(entry, existing, desired));
+        staying.sum()
+    };
+    json_size(&meta)
+        + bytes(theirs)
+        + bytes(ours).saturating_sub(own(desired).names / 2 + OWN_ENTRY)
 }
 
 /// The size of what one manager manages once our write has removed what we remove.
-fn staying(entry: &ManagedFieldsEntry, existing: &Secret, desired: &Desired) -> usize {
+fn staying_bytes(entry: &ManagedFieldsEntry, existing: &Secret, desired: &Desired) -> usize {
     if desired.ownership == Ownership::Merge {
         return if is_applied_by(entry, &field_manager(&desired.origin)) {
             0
