@@ -1,9 +1,11 @@
 //! ExternalSecrets: values of a store become a Secret, which follows the store at an interval.
 
 mod data;
+mod fetch;
 mod login;
 mod reconcile;
 mod schedule;
+mod status;
 mod stores;
 mod template;
 
@@ -26,7 +28,7 @@ use crate::object::{
 use crate::queue::{Lane, Queue, Work};
 use crate::reconciler::{Context, Pool, Reconciler, Retry, SLOW};
 use crate::secret::{SecretListener, SecretWatch, Secrets};
-use crate::status;
+use crate::status::find;
 use crate::telemetry::{KindReady, Metrics};
 use crate::watch::{Change, changes, of_strangers};
 
@@ -290,7 +292,7 @@ fn recall(object: &ExternalSecretObject) -> Known {
     let status = object.status.as_ref();
     let ready = status.is_some_and(|status| {
         status.observed_generation == Some(object.generation())
-            && status::find(&status.conditions, ConditionType::Ready)
+            && find(&status.conditions, ConditionType::Ready)
                 .is_some_and(|ready| ready.status == sealkit_core::api::ConditionStatus::True)
     });
     Known {

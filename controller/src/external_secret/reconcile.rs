@@ -4,22 +4,22 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use jiff::Timestamp;
 use kube::Api;
 use sealkit_core::api::external::{
-    Binding, CreationPolicy, DeletionPolicy, ExternalSecretSpec, ExternalSecretStatus, FORCE_SYNC,
-    MetadataPolicy, RefreshPolicy, RemoteRef, SecretStoreRef, SourceRef,
+    CreationPolicy, DeletionPolicy, ExternalSecretSpec, FORCE_SYNC, MetadataPolicy, RefreshPolicy,
+    SourceRef,
 };
 use sealkit_core::api::{Reason, rules};
 use sealkit_core::names;
 use sealkit_core::sealed::size_class;
 use tokio::time::Instant;
 
+use super::fetch::{not_fetched, stores_of};
+use super::status::status_of;
 use super::stores::StoreName;
 use super::template::{Rendered, rendered};
 use super::{
-    EXTERNAL_SECRET, ExternalSecretObject, ExternalSecrets, KIND, Known, beside, data, lock,
-    schedule,
+    EXTERNAL_SECRET, ExternalSecretObject, ExternalSecrets, KIND, Known, beside, lock, schedule,
 };
 use crate::kubernetes::{ApiFailure, within};
 use crate::object::{Key, Origin, Version, Waiting};
@@ -28,11 +28,7 @@ use crate::reconciler::Pool;
 use crate::render::Contents;
 use crate::secret::{Before, Consent, Desired, Last, Op, Ownership, Revision};
 use crate::status::{self, Outcome};
-use crate::store::{Object, Read, StoreError};
 use crate::telemetry::EventKind;
-
-/// How long the status may tell an older refresh.
-const STATUS_AT_LEAST: Duration = Duration::from_hours(1);
 
 /// Labels and annotations that mark the resource for a tool, which would take a Secret with them for
 /// its own.
@@ -44,15 +40,15 @@ const TRACKING: [&str; 4] = [
 ];
 
 /// The result of one reconcile.
-struct Done {
-    outcome: Outcome,
-    written: Option<(Version, Op)>,
+pub(super) struct Done {
+    pub(super) outcome: Outcome,
+    pub(super) written: Option<(Version, Op)>,
     /// Retry after a growing pause of at most this.
     retry: Option<Duration>,
     /// The next refresh.
     next: Option<Duration>,
     stores: Vec<StoreName>,
-    target: Option<String>,
+    pub(super) target: Option<String>,
 }
 
 /// What to do for one object.
@@ -317,64 +313,6 @@ impl ExternalSecrets {
             .collect()
     }
 
-    /// All values: those of `dataFrom` first, in order; later ones win.
-    async fn fetch(
-        &self,
-        spec: &ExternalSecretSpec,
-        namespace: &str,
-        window: Duration,
-    ) -> Result<Contents, StoreError> {
-        let mut contents = Contents::new();
-        for entry in &spec.data_from {
-            let Some(remote) = &entry.extract else {
-                continue;
-            };
-            let store = store_of(entry.source_ref.as_ref(), spec);
-            let secret = self.read(store, remote, namespace, window).await;
-            if let Some(secret) = unless_missing(secret, spec)? {
-                contents.extend(data::values(&secret.0, remote)?);
-            }
-        }
-        for entry in &spec.data {
-            let remote = &entry.remote_ref;
-            let store = store_of(entry.source_ref.as_ref(), spec);
-            let secret = self.read(store, remote, namespace, window).await;
-            if let Some(secret) = unless_missing(secret, spec)? {
-                contents.insert(entry.secret_key.clone(), data::value(&secret.0, remote)?);
-            }
-        }
-        Ok(contents)
-    }
-
-    /// Reads one secret. A session that is refused is made again once: its token may have been
-    /// replaced.
-    async fn read(
-        &self,
-        store: &SecretStoreRef,
-        remote: &RemoteRef,
-        namespace: &str,
-        window: Duration,
-    ) -> Result<Arc<Object>, StoreError> {
-        let store = StoreName::of(store, namespace);
-        let read = Read {
-            key: remote.key.clone(),
-            version: Some(remote.version.clone()).filter(|version| !version.is_empty()),
-        };
-        let (session, is_new) = self.stores.session(&store, namespace).await?;
-        match session.read(&read, window).await {
-            // A refusal is a matter of policies, unless the server knows the token no more.
-            Err(error @ (StoreError::Denied(_) | StoreError::Expired)) if !is_new => {
-                if matches!(error, StoreError::Denied(_)) && !session.is_refused().await {
-                    return Err(error);
-                }
-                self.stores.end(&session).await;
-                let (session, _) = self.stores.session(&store, namespace).await?;
-                session.read(&read, window).await
-            }
-            result => result,
-        }
-    }
-
     /// Deletes the Secret of a former `target.name`. If that fails, it stays behind, as it would
     /// after a restart.
     async fn remove_former(
@@ -507,40 +445,6 @@ impl ExternalSecrets {
     }
 }
 
-/// What a failure to read means, and the longest pause until the next try.
-fn not_fetched(error: &StoreError) -> (Outcome, Option<Duration>) {
-    let message = error.to_string();
-    let (reason, retry) = match error {
-        StoreError::Config(_) => {
-            return (
-                Outcome::Stalled(Reason::InvalidProviderConfig, message),
-                None,
-            );
-        }
-        StoreError::Absent(_) => (Reason::StoreNotReady, LONGEST_PAUSE),
-        StoreError::Denied(_) => (Reason::AccessDenied, LONGEST_PAUSE),
-        StoreError::Missing(_) | StoreError::NoProperty(_) => (Reason::NotFound, LONGEST_PAUSE),
-        StoreError::Answer(_) => (Reason::ProviderError, LONGEST_PAUSE),
-        StoreError::Expired | StoreError::Unavailable { .. } => {
-            (Reason::ProviderError, Duration::from_secs(30))
-        }
-    };
-    (Outcome::Retrying(reason, message), Some(retry))
-}
-
-/// A secret that the store does not have is no failure if `deletionPolicy` says what to do then.
-fn unless_missing(
-    secret: Result<Arc<Object>, StoreError>,
-    spec: &ExternalSecretSpec,
-) -> Result<Option<Arc<Object>>, StoreError> {
-    match secret {
-        Err(StoreError::Missing(_)) if spec.target.deletion_policy != DeletionPolicy::Retain => {
-            Ok(None)
-        }
-        secret => secret.map(Some),
-    }
-}
-
 /// The first part of the spec that is not served yet. It is never ignored.
 fn unserved(spec: &ExternalSecretSpec) -> Option<&'static str> {
     let target = &spec.target;
@@ -587,66 +491,8 @@ fn unserved(spec: &ExternalSecretSpec) -> Option<&'static str> {
         .find_map(|(what, is_asked)| is_asked.then_some(what))
 }
 
-fn store_of<'a>(source: Option<&'a SourceRef>, spec: &'a ExternalSecretSpec) -> &'a SecretStoreRef {
-    match source {
-        Some(SourceRef::StoreRef(store)) => store,
-        _ => &spec.secret_store_ref,
-    }
-}
-
-fn stores_of(spec: &ExternalSecretSpec, namespace: &str) -> Vec<StoreName> {
-    let sources = (spec.data.iter().map(|entry| entry.source_ref.as_ref()))
-        .chain(spec.data_from.iter().map(|entry| entry.source_ref.as_ref()));
-    let mut stores = Vec::new();
-    for source in sources {
-        let store = StoreName::of(store_of(source, spec), namespace);
-        if !stores.contains(&store) {
-            stores.push(store);
-        }
-    }
-    stores
-}
-
 fn is_for_a_tool(name: &str) -> bool {
     TRACKING.iter().any(|prefix| name.starts_with(prefix)) || name == FORCE_SYNC
-}
-
-fn status_of(
-    object: &ExternalSecretObject,
-    old: &ExternalSecretStatus,
-    had_synced: bool,
-    done: &Done,
-) -> ExternalSecretStatus {
-    let (generation, now) = (object.generation(), Timestamp::now());
-    let conditions =
-        status::external_conditions(&done.outcome, generation, had_synced, &old.conditions, now);
-    let is_same = status::same(&conditions, &old.conditions);
-    let is_old = |then: Timestamp| {
-        Duration::try_from(now.duration_since(then)).is_ok_and(|age| age >= STATUS_AT_LEAST)
-    };
-    let changed = done.written.as_ref().is_some_and(|(_, op)| *op != Op::None);
-    let tells =
-        done.outcome.is_ready() && (changed || !is_same || old.refresh_time.is_none_or(is_old));
-    ExternalSecretStatus {
-        observed_generation: Some(generation),
-        refresh_time: if tells {
-            Some(Timestamp::from_second(now.as_second()).unwrap_or(now))
-        } else {
-            old.refresh_time
-        },
-        synced_resource_version: old.synced_resource_version.clone(),
-        binding: match (&done.written, &done.target) {
-            (Some(_), Some(target)) => Some(Binding {
-                name: target.clone(),
-            }),
-            _ => old.binding.clone(),
-        },
-        conditions: if is_same {
-            old.conditions.clone()
-        } else {
-            conditions
-        },
-    }
 }
 
 #[cfg(test)]

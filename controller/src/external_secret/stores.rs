@@ -5,13 +5,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kube::Client;
 use sealkit_core::api::external::{
-    ClusterSecretStore, ProviderChoice, SecretStore, SecretStoreRef, SecretStoreSpec, StoreKind,
-    VaultProvider,
+    ClusterSecretStore, SecretStore, SecretStoreRef, SecretStoreSpec, StoreKind,
 };
 use sealkit_core::names;
 use serde_json::Value;
 
-use super::login;
+use super::login::Login;
 use crate::object::{Key, Raw};
 use crate::store::{Breaker, Session, StoreError};
 
@@ -148,9 +147,8 @@ impl Stores {
             Err(why) => return Err(StoreError::Config(format!("the store's spec: {why}"))),
         };
         check_conditions(name, spec, namespace)?;
-        let provider = vault_of(spec)?;
-        let auth = login::auth(provider)?;
-        let identity = (name.clone(), login::referent(&auth, name, namespace));
+        let login = Login::of(spec)?;
+        let identity = (name.clone(), login.referent(name, namespace));
         let slot = lock(&self.sessions).entry(identity).or_default().clone();
         let mut slot = slot.lock().await;
         if let Some((of, at, session)) = &slot.made
@@ -160,7 +158,7 @@ impl Stores {
         }
         // During an outage, one login in a while asks whether it is over.
         slot.breaker.admit()?;
-        let made = login::session(&self.client, provider, &auth, name, namespace).await;
+        let made = login.open(&self.client, name, namespace).await;
         slot.breaker.record(made.as_ref().err());
         let session = Arc::new(made?);
         slot.made = Some((uid, generation, session.clone()));
@@ -199,21 +197,6 @@ fn check_conditions(
     }
     let what = format!("the store's conditions do not name the namespace {namespace}");
     Err(StoreError::Absent(what))
-}
-
-fn vault_of(spec: &SecretStoreSpec) -> Result<&VaultProvider, StoreError> {
-    match spec.provider.choice() {
-        Some(ProviderChoice::Vault(vault)) => Ok(vault),
-        Some(ProviderChoice::Aws(_)) => Err(not_served("provider aws")),
-        Some(ProviderChoice::Kubernetes(_)) => Err(not_served("provider kubernetes")),
-        Some(ProviderChoice::Fake(_)) => Err(not_served("provider fake")),
-        Some(ProviderChoice::Unserved(other)) => {
-            Err(not_served(&format!("provider {}", names::printable(other))))
-        }
-        None => Err(StoreError::Config(
-            "the store names no provider, or two".to_owned(),
-        )),
-    }
 }
 
 /// The error for what somebody may ask for, later.

@@ -18,11 +18,14 @@ pub use vault::{Proof, Vault, VaultLogin};
 
 /// What to read from a store.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Read {
-    /// The key, as the provider names secrets.
-    pub key: String,
-    /// A version, as the provider names versions; `None` for the newest.
-    pub version: Option<String>,
+pub enum Read {
+    /// One secret.
+    Secret {
+        /// The key, as the provider names secrets.
+        key: String,
+        /// A version, as the provider names versions; `None` for the newest.
+        version: Option<String>,
+    },
 }
 
 /// A secret of a provider: a JSON object, or another JSON value. Wiped when dropped; no Debug.
@@ -79,16 +82,38 @@ impl StoreError {
     }
 }
 
-/// A provider under one identity.
+/// A provider under one identity. What can be read is decided here, who may read it elsewhere.
+pub enum Provider {
+    /// Vault or OpenBao.
+    Vault(Vault),
+}
+
+impl Provider {
+    /// Reads from the provider, without any regard to earlier reads.
+    async fn read(&self, read: &Read) -> Result<Object, StoreError> {
+        match self {
+            Self::Vault(vault) => vault.read(read).await,
+        }
+    }
+
+    /// Does the provider refuse the identity itself, and not only a key?
+    async fn is_refused(&self) -> bool {
+        match self {
+            Self::Vault(vault) => vault.is_refused().await,
+        }
+    }
+}
+
+/// A provider under one identity, and what was read of late.
 pub struct Session {
-    provider: Vault,
+    provider: Provider,
     reads: Reads,
     breaker: Breaker,
 }
 
 impl Session {
     /// A session in which nothing was read yet.
-    pub fn new(provider: Vault) -> Self {
+    pub fn new(provider: Provider) -> Self {
         Self {
             provider,
             reads: Reads::default(),

@@ -82,7 +82,7 @@ mod tests {
     const WINDOW: Duration = Duration::from_secs(6);
 
     fn read(key: &str) -> Read {
-        Read {
+        Read::Secret {
             key: key.to_owned(),
             version: None,
         }

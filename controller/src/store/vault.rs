@@ -176,11 +176,16 @@ impl Vault {
         answer.is_ok_and(|answer| answer.status() == StatusCode::FORBIDDEN)
     }
 
-    /// Reads one secret.
+    /// Reads from the engine.
     pub async fn read(&self, read: &Read) -> Result<Object, StoreError> {
-        let key = &read.key;
+        match read {
+            Read::Secret { key, version } => self.secret(key, version.as_deref()).await,
+        }
+    }
+
+    async fn secret(&self, key: &str, version: Option<&str>) -> Result<Object, StoreError> {
         let mut url = self.url(key)?;
-        if let Some(version) = &read.version {
+        if let Some(version) = version {
             url.query_pairs_mut().append_pair("version", version);
         }
         let token = self.token().await?;

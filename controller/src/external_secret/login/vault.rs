@@ -1,26 +1,19 @@
-//! From a store's `auth` to a session: which Secrets and ServiceAccounts it may use, and the login.
+//! Logging in to Vault, as `auth` says.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use http::Request;
-use k8s_openapi::api::core::v1::Secret;
-use kube::{Api, Client};
 use sealkit_core::api::external::{
-    SecretKeySelector, ServiceAccountSelector, StoreKind, VaultAuth, VaultProvider, VaultVersion,
+    SecretKeySelector, ServiceAccountSelector, VaultAuth, VaultProvider, VaultVersion,
 };
-use sealkit_core::names;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::stores::{StoreName, not_served};
-use crate::kubernetes::{self, within};
-use crate::store::{Object, Proof, Session, StoreError, Vault, VaultLogin};
-
-/// Seconds that a token of a ServiceAccount is good for: one login.
-const TOKEN_SECONDS: i64 = 600;
+use super::super::stores::not_served;
+use super::Credentials;
+use crate::store::{Object, Proof, StoreError, Vault, VaultLogin};
 
 /// How a store proves who asks.
-pub(super) enum Auth<'a> {
+pub(in super::super) enum Auth<'a> {
     Token(&'a SecretKeySelector),
     /// A login below `auth/`, with fields of its body.
     Login {
@@ -30,7 +23,7 @@ pub(super) enum Auth<'a> {
 }
 
 /// A field of a login.
-pub(super) enum Field<'a> {
+pub(in super::super) enum Field<'a> {
     Text(&'a str),
     /// A key of a Secret, and the key if it names none.
     Secret(&'a SecretKeySelector, &'static str),
@@ -128,29 +121,25 @@ fn methods(auth: &VaultAuth) -> impl Iterator<Item = &'static str> {
         .filter_map(|(method, is_set)| is_set.then_some(method))
 }
 
-/// The namespace whose identity a store of the cluster uses, if its references name none: that of
-/// whoever uses it.
-pub(super) fn referent(auth: &Auth<'_>, store: &StoreName, user: &str) -> Option<String> {
+/// Does it use what is in the namespace of whoever uses the store?
+pub(super) fn is_referent(auth: &Auth<'_>) -> bool {
     let is_open = |field: &Field<'_>| match field {
         Field::Text(_) => false,
         Field::Secret(selector, _) => selector.namespace.is_empty(),
         Field::ServiceAccount(account, _) => account.namespace.is_empty(),
     };
-    let is_referent = match auth {
+    match auth {
         Auth::Token(selector) => selector.namespace.is_empty(),
         Auth::Login { fields, .. } => fields.iter().any(|(_, field)| is_open(field)),
-    };
-    (is_referent && store.kind == StoreKind::ClusterSecretStore).then(|| user.to_owned())
+    }
 }
 
 /// Reads what the store refers to, and logs in.
-pub(super) async fn session(
-    client: &Client,
+pub(super) async fn open(
+    credentials: &Credentials<'_>,
     provider: &VaultProvider,
     auth: &Auth<'_>,
-    store: &StoreName,
-    user: &str,
-) -> Result<Session, StoreError> {
+) -> Result<Vault, StoreError> {
     let unserved = [
         ("caProvider", provider.ca_provider.is_some()),
         (
@@ -172,12 +161,12 @@ pub(super) async fn session(
     let login_namespace = provider.auth.as_ref().map_or("", |auth| &auth.namespace);
     let proof = match auth {
         Auth::Token(selector) => {
-            token = secret_value(client, store, selector, "token", user).await?;
+            token = credentials.secret_value(selector, "token").await?;
             Proof::Token(&token)
         }
         Auth::Login { path, fields } => {
             for (name, field) in fields {
-                let text = field_value(client, store, field, user).await?;
+                let text = field_value(credentials, field).await?;
                 body.0[*name] = Value::from(text.as_str());
             }
             Proof::Login {
@@ -197,7 +186,7 @@ pub(super) async fn session(
         is_v2: provider.version == VaultVersion::V2,
         proof,
     };
-    Ok(Session::new(Vault::open(&login).await?))
+    Vault::open(&login).await
 }
 
 /// An absent text is empty.
@@ -206,142 +195,23 @@ fn given(text: &str) -> Option<&str> {
 }
 
 async fn field_value(
-    client: &Client,
-    store: &StoreName,
+    credentials: &Credentials<'_>,
     field: &Field<'_>,
-    user: &str,
 ) -> Result<Zeroizing<String>, StoreError> {
     match field {
         Field::Text(text) => Ok(Zeroizing::new((*text).to_owned())),
-        Field::Secret(selector, key) => secret_value(client, store, selector, key, user).await,
+        Field::Secret(selector, key) => credentials.secret_value(selector, key).await,
         Field::ServiceAccount(account, audiences) => {
-            let namespace = place(store, &account.namespace, user)?;
-            service_account_token(client, namespace, &account.name, audiences).await
+            credentials.service_account_token(account, audiences).await
         }
-    }
-}
-
-/// One value of a Secret that a store refers to.
-async fn secret_value(
-    client: &Client,
-    store: &StoreName,
-    selector: &SecretKeySelector,
-    default_key: &str,
-    user: &str,
-) -> Result<Zeroizing<String>, StoreError> {
-    let namespace = place(store, &selector.namespace, user)?;
-    let key = if selector.key.is_empty() {
-        default_key
-    } else {
-        &selector.key
-    };
-    let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
-    let secret = within(api.get_opt(&selector.name)).await;
-    let secret = secret.map_err(|failure| {
-        StoreError::unavailable(format!("the store's credentials cannot be read: {failure}"))
-    })?;
-    let title = format!("{namespace}/{}", names::printable(&selector.name));
-    let Some(mut secret) = secret else {
-        return Err(StoreError::Absent(format!(
-            "the store's Secret {title} does not exist"
-        )));
-    };
-    let value = secret.data.as_mut().and_then(|data| data.remove(key));
-    kubernetes::wipe_secret(&mut secret);
-    let value = value.map(|value| Zeroizing::new(value.0));
-    let text = value.and_then(|value| String::from_utf8(value.to_vec()).ok());
-    let text = text.map(Zeroizing::new);
-    let text = text.map(|text| Zeroizing::new(text.trim().to_owned()));
-    text.filter(|text| !text.is_empty()).ok_or_else(|| {
-        let key = names::printable(key);
-        StoreError::Absent(format!(
-            "the store's Secret {title} has no text under {key:?}"
-        ))
-    })
-}
-
-/// A token of a ServiceAccount, for one login.
-async fn service_account_token(
-    client: &Client,
-    namespace: &str,
-    name: &str,
-    audiences: &[String],
-) -> Result<Zeroizing<String>, StoreError> {
-    let title = format!("{namespace}/{}", names::printable(name));
-    let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token");
-    let body = json!({
-        "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
-        "spec": {"audiences": audiences, "expirationSeconds": TOKEN_SECONDS},
-    });
-    let request = Request::post(path)
-        .header("content-type", "application/json")
-        .body(body.to_string().into_bytes())
-        .map_err(|_| {
-            StoreError::Config("the store's ServiceAccount has no valid name".to_owned())
-        })?;
-    let answer = within(client.request::<Value>(request)).await;
-    let answer = answer.map_err(|failure| match failure.code() {
-        403 => StoreError::Absent(format!(
-            "the controller may not create a token of the ServiceAccount {title}: see docs/external-secrets.md"
-        )),
-        404 => StoreError::Absent(format!("the ServiceAccount {title} does not exist")),
-        _ => StoreError::unavailable(format!("no token of the ServiceAccount {title}: {failure}")),
-    })?;
-    let answer = Object(answer);
-    let token = answer.0["status"]["token"].as_str();
-    let token = token.map(|token| Zeroizing::new(token.to_owned()));
-    token.ok_or_else(|| StoreError::unavailable(format!("no token of the ServiceAccount {title}")))
-}
-
-/// The namespace in which a store's reference is. A store of a namespace reaches no other.
-fn place<'a>(store: &'a StoreName, named: &'a str, user: &'a str) -> Result<&'a str, StoreError> {
-    match store.kind {
-        StoreKind::SecretStore if named.is_empty() || named == store.namespace => {
-            Ok(&store.namespace)
-        }
-        StoreKind::SecretStore => Err(StoreError::Config(
-            "a SecretStore may not refer to another namespace".to_owned(),
-        )),
-        // The identity of whoever uses it.
-        StoreKind::ClusterSecretStore if named.is_empty() => Ok(user),
-        StoreKind::ClusterSecretStore => Ok(named),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use sealkit_core::api::external::{SecretStoreRef, VaultAppRole};
+    use sealkit_core::api::external::VaultAppRole;
 
     use super::*;
-
-    fn store(kind: StoreKind) -> StoreName {
-        let reference = SecretStoreRef {
-            name: "vault".to_owned(),
-            kind,
-        };
-        StoreName::of(&reference, "shop")
-    }
-
-    #[test]
-    fn a_store_of_a_namespace_reaches_no_other() {
-        let (own, all) = (
-            store(StoreKind::SecretStore),
-            store(StoreKind::ClusterSecretStore),
-        );
-        let place = |store, named: &str| place(store, named, "shop").map(str::to_owned).ok();
-        assert_eq!(place(&own, ""), Some("shop".to_owned()));
-        assert_eq!(place(&own, "shop"), Some("shop".to_owned()));
-        assert_eq!(place(&own, "bank"), None);
-        assert_eq!(
-            place(&all, ""),
-            Some("shop".to_owned()),
-            "of whoever uses it"
-        );
-        assert_eq!(
-            place(&all, "sealkit-stores"),
-            Some("sealkit-stores".to_owned())
-        );
-    }
 
     #[test]
     fn a_store_names_one_way_to_prove_who_asks() {
@@ -368,12 +238,7 @@ mod tests {
         provider.auth.as_mut().unwrap().token_secret_ref = None;
         let chosen = auth(&provider).ok().unwrap();
         assert!(matches!(&chosen, Auth::Login { path, .. } if path == "auth/approle/login"));
-        let all = store(StoreKind::ClusterSecretStore);
-        assert_eq!(referent(&chosen, &all, "shop").as_deref(), Some("shop"));
-        assert_eq!(
-            referent(&chosen, &store(StoreKind::SecretStore), "shop"),
-            None
-        );
+        assert!(is_referent(&chosen));
         provider.auth = Some(VaultAuth {
             iam: Some(json!({})),
             ..VaultAuth::default()

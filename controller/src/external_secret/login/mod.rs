@@ -1,0 +1,66 @@
+//! From a store's provider to a session: which Secrets and ServiceAccounts it may use, and the login.
+//! One file for each provider that needs one.
+
+mod credentials;
+mod vault;
+
+use kube::Client;
+use sealkit_core::api::external::{ProviderChoice, SecretStoreSpec, StoreKind, VaultProvider};
+use sealkit_core::names;
+
+use super::stores::{StoreName, not_served};
+use crate::store::{Provider, Session, StoreError};
+
+use credentials::Credentials;
+
+/// The provider of a store, and how it proves who asks.
+pub(super) enum Login<'a> {
+    Vault(&'a VaultProvider, vault::Auth<'a>),
+}
+
+impl<'a> Login<'a> {
+    /// Decides by the spec alone. Error: [`StoreError::Config`].
+    pub(super) fn of(spec: &'a SecretStoreSpec) -> Result<Self, StoreError> {
+        match spec.provider.choice() {
+            Some(ProviderChoice::Vault(vault)) => Ok(Self::Vault(vault, vault::auth(vault)?)),
+            Some(ProviderChoice::Aws(_)) => Err(not_served("provider aws")),
+            Some(ProviderChoice::Kubernetes(_)) => Err(not_served("provider kubernetes")),
+            Some(ProviderChoice::Fake(_)) => Err(not_served("provider fake")),
+            Some(ProviderChoice::Unserved(other)) => {
+                Err(not_served(&format!("provider {}", names::printable(other))))
+            }
+            None => Err(StoreError::Config(
+                "the store names no provider, or two".to_owned(),
+            )),
+        }
+    }
+
+    /// The namespace whose identity a store of the cluster uses, if its references name none: that of
+    /// whoever uses it.
+    pub(super) fn referent(&self, store: &StoreName, user: &str) -> Option<String> {
+        let is_referent = match self {
+            Self::Vault(_, auth) => vault::is_referent(auth),
+        };
+        (is_referent && store.kind == StoreKind::ClusterSecretStore).then(|| user.to_owned())
+    }
+
+    /// Reads what the store refers to, and logs in.
+    pub(super) async fn open(
+        &self,
+        client: &Client,
+        store: &StoreName,
+        user: &str,
+    ) -> Result<Session, StoreError> {
+        let credentials = Credentials {
+            client,
+            store,
+            user,
+        };
+        let provider = match self {
+            Self::Vault(provider, auth) => {
+                Provider::Vault(vault::open(&credentials, provider, auth).await?)
+            }
+        };
+        Ok(Session::new(provider))
+    }
+}

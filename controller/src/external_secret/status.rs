@@ -1,0 +1,53 @@
+//! The status of an ExternalSecret: decided from what was done; pure.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use sealkit_core::api::external::{Binding, ExternalSecretStatus};
+
+use super::ExternalSecretObject;
+use super::reconcile::Done;
+use crate::secret::Op;
+use crate::status;
+
+/// How long the status may tell an older refresh.
+const STATUS_AT_LEAST: Duration = Duration::from_hours(1);
+
+/// The status that tells what was done. What did not change is as it was.
+pub(super) fn status_of(
+    object: &ExternalSecretObject,
+    old: &ExternalSecretStatus,
+    had_synced: bool,
+    done: &Done,
+) -> ExternalSecretStatus {
+    let (generation, now) = (object.generation(), Timestamp::now());
+    let conditions =
+        status::external_conditions(&done.outcome, generation, had_synced, &old.conditions, now);
+    let is_same = status::same(&conditions, &old.conditions);
+    let is_old = |then: Timestamp| {
+        Duration::try_from(now.duration_since(then)).is_ok_and(|age| age >= STATUS_AT_LEAST)
+    };
+    let changed = done.written.as_ref().is_some_and(|(_, op)| *op != Op::None);
+    let tells =
+        done.outcome.is_ready() && (changed || !is_same || old.refresh_time.is_none_or(is_old));
+    ExternalSecretStatus {
+        observed_generation: Some(generation),
+        refresh_time: if tells {
+            Some(Timestamp::from_second(now.as_second()).unwrap_or(now))
+        } else {
+            old.refresh_time
+        },
+        synced_resource_version: old.synced_resource_version.clone(),
+        binding: match (&done.written, &done.target) {
+            (Some(_), Some(target)) => Some(Binding {
+                name: target.clone(),
+            }),
+            _ => old.binding.clone(),
+        },
+        conditions: if is_same {
+            old.conditions.clone()
+        } else {
+            conditions
+        },
+    }
+}
