@@ -180,6 +180,9 @@ impl Vault {
     pub async fn read(&self, read: &Read) -> Result<Object, StoreError> {
         match read {
             Read::Secret { key, version } => self.secret(key, version.as_deref()).await,
+            Read::Metadata { .. } | Read::Find(_) => Err(StoreError::Config(
+                "metadataPolicy and find are not served by Sealkit in vault".to_owned(),
+            )),
         }
     }
 
