@@ -29,49 +29,40 @@ impl ExternalSecrets {
                 continue;
             };
             let store = store_of(entry.source_ref.as_ref(), spec);
-            let secret = self.read(store, remote, namespace, window).await;
-            if let Some(secret) = unless_missing(secret, spec)? {
-                contents.extend(data::values(&secret.0, remote)?);
+            let found = self.read(store, secret(remote), namespace, window).await;
+            if let Some(found) = unless_missing(found, spec)? {
+                contents.extend(data::values(&found.0, remote)?);
             }
         }
         for entry in &spec.data {
             let remote = &entry.remote_ref;
             let store = store_of(entry.source_ref.as_ref(), spec);
-            let secret = self.read(store, remote, namespace, window).await;
-            if let Some(secret) = unless_missing(secret, spec)? {
-                contents.insert(entry.secret_key.clone(), data::value(&secret.0, remote)?);
+            let found = self.read(store, secret(remote), namespace, window).await;
+            if let Some(found) = unless_missing(found, spec)? {
+                contents.insert(entry.secret_key.clone(), data::value(&found.0, remote)?);
             }
         }
         Ok(contents)
     }
 
-    /// Reads one secret. A session that is refused is made again once: its token may have been
-    /// replaced.
+    /// Reads from one store.
     async fn read(
         &self,
         store: &SecretStoreRef,
-        remote: &RemoteRef,
+        read: Read,
         namespace: &str,
         window: Duration,
     ) -> Result<Arc<Object>, StoreError> {
         let store = StoreName::of(store, namespace);
-        let read = Read::Secret {
-            key: remote.key.clone(),
-            version: Some(remote.version.clone()).filter(|version| !version.is_empty()),
-        };
-        let (session, is_new) = self.stores.session(&store, namespace).await?;
-        match session.read(&read, window).await {
-            // A refusal is a matter of policies, unless the server knows the token no more.
-            Err(error @ (StoreError::Denied(_) | StoreError::Expired)) if !is_new => {
-                if matches!(error, StoreError::Denied(_)) && !session.is_refused().await {
-                    return Err(error);
-                }
-                self.stores.end(&session).await;
-                let (session, _) = self.stores.session(&store, namespace).await?;
-                session.read(&read, window).await
-            }
-            result => result,
-        }
+        self.stores.read(&store, namespace, &read, window).await
+    }
+}
+
+/// The secret that is asked for.
+fn secret(remote: &RemoteRef) -> Read {
+    Read::Secret {
+        key: remote.key.clone(),
+        version: Some(remote.version.clone()).filter(|version| !version.is_empty()),
     }
 }
 

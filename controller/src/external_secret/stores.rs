@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use kube::Client;
 use sealkit_core::api::external::{
@@ -12,7 +13,7 @@ use serde_json::Value;
 
 use super::login::Login;
 use crate::object::{Key, Raw};
-use crate::store::{Breaker, Session, StoreError};
+use crate::store::{Breaker, Object, Read, Session, StoreError};
 
 /// A store by its name. Those of the cluster have no namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -124,7 +125,7 @@ impl Stores {
 
     /// The session of a store for objects of this namespace, and whether it is new. Errors:
     /// [`StoreError::Absent`], [`StoreError::Config`], and those of a login.
-    pub(super) async fn session(
+    async fn session(
         &self,
         name: &StoreName,
         namespace: &str,
@@ -165,8 +166,32 @@ impl Stores {
         Ok((session, true))
     }
 
+    /// Reads from a store, for objects of this namespace. A session that is refused is made again
+    /// once: its token may have been replaced.
+    pub(super) async fn read(
+        &self,
+        name: &StoreName,
+        namespace: &str,
+        read: &Read,
+        window: Duration,
+    ) -> Result<Arc<Object>, StoreError> {
+        let (session, is_new) = self.session(name, namespace).await?;
+        match session.read(read, window).await {
+            // A refusal is a matter of policies, unless the server knows the token no more.
+            Err(error @ (StoreError::Denied(_) | StoreError::Expired)) if !is_new => {
+                if matches!(error, StoreError::Denied(_)) && !session.is_refused().await {
+                    return Err(error);
+                }
+                self.end(&session).await;
+                let (session, _) = self.session(name, namespace).await?;
+                session.read(read, window).await
+            }
+            result => result,
+        }
+    }
+
     /// Ends a session whose identity the provider refuses: its credentials may have been replaced.
-    pub(super) async fn end(&self, session: &Arc<Session>) {
+    async fn end(&self, session: &Arc<Session>) {
         let slots: Vec<_> = lock(&self.sessions).values().cloned().collect();
         for slot in slots {
             let mut slot = slot.lock().await;
