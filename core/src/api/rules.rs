@@ -34,7 +34,7 @@ pub struct Fault {
 }
 
 impl Fault {
-    fn invalid(message: String) -> Self {
+    pub(super) fn invalid(message: String) -> Self {
         Self {
             reason: Reason::InvalidSpec,
             message,

@@ -136,6 +136,9 @@ impl TemplateError {
     }
 }
 
+/// What a text reads that is rendered once for each word: see [`Templates::render_each`].
+const EACH: &str = "value";
+
 /// The texts of `template.data`, parsed.
 pub struct Templates {
     texts: BTreeMap<String, Template>,
@@ -207,8 +210,49 @@ impl Templates {
                 Err(error) => Err(TemplateError::new(key, failure(&error))),
             }
         };
-        self.texts.iter_mut().map(render).collect()
+        let rendered = self.texts.iter_mut().map(render).collect();
+        self.spent += start.elapsed();
+        rendered
     }
+
+    /// Renders the first text once for each of these words, which it reads as `.value` beside
+    /// `values`. Returns what each word became. All words together have the time and the room of
+    /// one render.
+    pub fn render_each<'a>(
+        &mut self,
+        values: &BTreeMap<String, Zeroizing<Vec<u8>>>,
+        words: impl IntoIterator<Item = &'a str>,
+    ) -> Result<BTreeMap<String, Zeroizing<Vec<u8>>>, TemplateError> {
+        let Some(key) = self.texts.keys().next().cloned() else {
+            return Ok(BTreeMap::new());
+        };
+        let mut room = limits::OUTPUT_BYTES;
+        let mut all = BTreeMap::new();
+        for word in words {
+            let values = values
+                .iter()
+                .map(|(key, value)| (key.as_str(), value.as_slice()));
+            let rendered = self
+                .render(values.chain([(EACH, word.as_bytes())]))?
+                .remove(&key);
+            let rendered = rendered.unwrap_or_default();
+            room = room
+                .checked_sub(rendered.len() + word.len())
+                .ok_or_else(|| {
+                    TemplateError::new(
+                        &key,
+                        TemplateErrorKind::TooLarge("makes more than 1 MiB".into()),
+                    )
+                })?;
+            all.insert(word.to_owned(), rendered);
+        }
+        Ok(all)
+    }
+}
+
+/// Is this a regular expression that templates take: in Go's syntax, and within [`limits`]?
+pub fn is_regex(pattern: &str) -> bool {
+    functions::is_regex(pattern)
 }
 
 /// The values that templates may read.

@@ -343,3 +343,51 @@ fn bounds_on_entries_and_values_are_told() {
     let long = render_with("{{ .V }}{{ .V }}{{ .V }}", &[("V", &large[..60_000])]).unwrap();
     assert_eq!(long.len(), 180_000);
 }
+
+#[test]
+fn a_text_is_rendered_once_for_each_word() {
+    let texts = |text: &str| BTreeMap::from([("key".to_owned(), text.to_owned())]);
+    let each = |text: &str, values: &[(&str, &str)], words: &[&str]| {
+        let value = |(key, value): &(&str, &str)| {
+            ((*key).to_owned(), Zeroizing::new(value.as_bytes().to_vec()))
+        };
+        let values = values.iter().map(value).collect();
+        let rendered =
+            Templates::parse(&texts(text))?.render_each(&values, words.iter().copied())?;
+        let text = |(word, rendered): (String, Zeroizing<Vec<u8>>)| {
+            (word, String::from_utf8(rendered.to_vec()).unwrap())
+        };
+        Ok::<Vec<_>, TemplateError>(rendered.into_iter().map(text).collect())
+    };
+    let pair = |word: &str, became: &str| (word.to_owned(), became.to_owned());
+    assert_eq!(
+        each("x-{{ .value | upper }}", &[], &["a", "b"]).unwrap(),
+        [pair("a", "x-A"), pair("b", "x-B")]
+    );
+    // Go reads as many word characters as follow a dollar: `$1x` is a group of that name.
+    let regexp = "{{ regexReplaceAll .source .value .target }}";
+    for (source, target, became) in [
+        ("^team-(.*)$", "$1", "db"),
+        ("^team-(.*)$", "${1}x", "dbx"),
+        ("^team-(.*)$", "$1x", ""),
+        ("^team-(?P<rest>.*)$", "${rest}_$rest", "db_db"),
+        ("-", "$$", "team$db"),
+        ("none", "$1", "team-db"),
+        ("", "_", "_t_e_a_m_-_d_b_"),
+    ] {
+        let values = [("source", source), ("target", target)];
+        let rendered = each(regexp, &values, &["team-db"]).unwrap();
+        assert_eq!(rendered, [pair("team-db", became)], "{source} {target}");
+    }
+    let error = each("{{ .other }}", &[], &["a"]).unwrap_err();
+    assert_eq!(error.cause, TemplateErrorKind::Render);
+    assert!(each("{{ .other }}", &[], &[]).unwrap().is_empty());
+}
+
+#[test]
+fn expressions_that_go_does_not_know_are_none() {
+    assert!(is_regex("^a(b|c)+$") && is_regex(r"\d{1,3}") && is_regex(""));
+    for pattern in ["(", "(?=a)", "a{9999}", "[a&&b]", &"x".repeat(2_000)] {
+        assert!(!is_regex(pattern), "{pattern}");
+    }
+}

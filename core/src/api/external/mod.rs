@@ -6,11 +6,14 @@
 //! the two apart. Durations are texts in Go's format (`1h30m`, `15s`, `0`).
 
 mod aws;
+mod duration;
 mod external_secret;
 mod fake;
+mod hash;
 mod kubernetes;
 mod reference;
 mod remote;
+pub mod rules;
 mod schema;
 mod secret_store;
 mod target;
@@ -25,11 +28,16 @@ pub use aws::{
     AwsAuth, AwsCredentials, AwsJwtAuth, AwsProvider, AwsSecretsManager, AwsService,
     SessionTagsPolicy, Tag,
 };
+pub use duration::duration;
 pub use external_secret::{
     Binding, ExternalSecret, ExternalSecretSpec, ExternalSecretStatus, RefreshPolicy, SyncWindow,
     SyncWindowKind, SyncWindows,
 };
 pub use fake::{FakeProvider, FakeValue};
+pub use hash::{
+    ESO_CREATED_BY_LABEL, ESO_DATA_HASH_ANNOTATION, ESO_MANAGED_LABEL, created_by, data_hash,
+    eso_field_manager, synced_resource_version,
+};
 pub use kubernetes::{
     CertificateAuth, KubernetesAuth, KubernetesProvider, KubernetesServer, TokenAuth,
 };
@@ -63,6 +71,9 @@ pub const VERSION: &str = "v1";
 pub const OLD_VERSION: &str = "v1beta1";
 /// Annotation whose change forces a refresh.
 pub const FORCE_SYNC: &str = "force-sync";
+/// Annotation of a ClusterSecretStore: which keys each namespace may read, as a JSON object of globs
+/// of namespaces with lists of globs of keys. The first namespace that matches counts.
+pub const KEY_POLICY: &str = "sealkit.dev/key-policy";
 
 /// An enum whose variants are words in manifests.
 macro_rules! words {

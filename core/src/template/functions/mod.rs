@@ -68,6 +68,11 @@ pub(super) fn table() -> impl Iterator<Item = (String, Func)> {
         .map(|(name, function)| (name.to_owned(), function))
 }
 
+/// See [`super::is_regex`].
+pub(super) fn is_regex(pattern: &str) -> bool {
+    text::regex(pattern, "").is_ok()
+}
+
 /// Exactly `N` arguments.
 fn exactly<const N: usize>(args: &[Value]) -> Result<&[Value; N]> {
     args.try_into()

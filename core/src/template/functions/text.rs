@@ -1,5 +1,6 @@
 //! Text in templates, including regular expressions.
 
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 
 use gtmpl_ng::Value;
@@ -160,10 +161,26 @@ pub(super) fn regex_replace_all(args: &[Value]) -> Result<Value> {
 /// One search is linear in the text by design; text, pattern and program are bounded here. The
 /// library bounds the program only: a pattern of many classes takes seconds and gigabytes before
 /// there is one.
-fn regex(pattern: &str, text: &str) -> Result<Regex> {
+pub(super) fn regex(pattern: &str, text: &str) -> Result<Regex> {
     if text.len() > limits::REGEX_TEXT || pattern.len() > limits::REGEX_PATTERN {
         return Err(refusal("too large for a regular expression"));
     }
+    LAST_REGEX.with_borrow_mut(|last| {
+        if let Some((_, regex)) = last.as_ref().filter(|(known, _)| known == pattern) {
+            return Ok(regex.clone());
+        }
+        let regex = built(pattern)?;
+        *last = Some((pattern.to_owned(), regex.clone()));
+        Ok(regex)
+    })
+}
+
+thread_local! {
+    /// The pattern of the last call and its program: a loop over keys uses one pattern.
+    static LAST_REGEX: RefCell<Option<(String, Regex)>> = const { RefCell::new(None) };
+}
+
+fn built(pattern: &str) -> Result<Regex> {
     RegexBuilder::new(&as_go_reads(pattern)?)
         .size_limit(limits::REGEX_PROGRAM)
         .dfa_size_limit(8 * limits::REGEX_PROGRAM)
