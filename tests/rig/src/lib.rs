@@ -15,8 +15,8 @@
 //! `tests/rig/k8s` into a cache outside the tree; see [`Assets`]. Other servers and tools join the
 //! same way: [`go_tools`], [`python_venv`], [`node_script`], [`Process`], [`free_port`].
 //!
-//! [`OpenBao`] is a real server of secrets; a [`Proxy`] before it, or before any other server that
-//! speaks plain HTTP, injects faults.
+//! [`OpenBao`] is a real server of secrets, [`Moto`] answers as AWS does; a [`Proxy`] before one of
+//! them, or before any other server that speaks plain HTTP, injects faults.
 //!
 //! Where util-linux's `setpriv` exists, the kernel kills every process as soon as the test process
 //! is gone, however it ended. Elsewhere only `Drop` does.
@@ -31,6 +31,7 @@ mod error;
 mod kept;
 mod kubeconfig;
 mod memory;
+mod moto;
 mod openbao;
 mod ports;
 mod process;
@@ -44,6 +45,7 @@ pub use control_plane::{ControlPlane, Options};
 pub use error::RigError;
 pub use kept::{running_kubeconfig, stop_kept};
 pub use memory::MemoryLimit;
+pub use moto::Moto;
 pub use openbao::{BaoAnswer, BaoCall, BaoClient, OpenBao};
 pub use ports::free_port;
 pub use process::Process;

@@ -23,6 +23,16 @@ pub enum Fault {
     },
     /// This status, such as 500 or 503, with no content; the server sees nothing of it.
     Status(u16),
+    /// A request that contains this text is answered so, and the server sees nothing of it; all
+    /// others pass.
+    Refuse {
+        /// A part of the head or the content of requests.
+        text: &'static str,
+        /// The status of the answer.
+        status: u16,
+        /// Its content.
+        body: &'static str,
+    },
     /// The connection is reset; the server sees nothing of it.
     Reset,
     /// It passes, and the connection ends in the middle of the answer.
@@ -177,6 +187,11 @@ impl Shared {
             Fault::Status(status) => {
                 to_client.write_all(head_without_body(status, "").as_bytes())?;
             }
+            Fault::Refuse { text, status, body } if request.contains(text) => {
+                let length = body.len();
+                let head = format!("HTTP/1.1 {status} Fault\r\nContent-Length: {length}\r\n\r\n");
+                to_client.write_all(format!("{head}{body}").as_bytes())?;
+            }
             Fault::Swallow => {
                 io::copy(&mut to_client, &mut io::sink())?;
                 return Ok(false);
@@ -272,6 +287,10 @@ impl Message {
     /// The head; empty if it is no text.
     fn text(&self) -> &str {
         str::from_utf8(&self.head).unwrap_or_default()
+    }
+
+    fn contains(&self, text: &str) -> bool {
+        String::from_utf8_lossy(&self.bytes()).contains(text)
     }
 
     /// The status of an answer; a request has none.

@@ -1,0 +1,208 @@
+//! A server that answers as AWS does: Secrets Manager, the Parameter Store, STS and IAM, by moto.
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::Value;
+
+use crate::run_dir::RunDir;
+use crate::{Process, RigError, free_port, python_venv};
+
+/// A running moto server, which asks nobody for credentials until [`Moto::enforce`]. Dropping it
+/// kills it.
+pub struct Moto {
+    process: Process, // dropped before its directory
+    dir: RunDir,
+    url: String,
+}
+
+const READY_WITHIN: Duration = Duration::from_mins(1);
+const RECORDING: &str = "recording";
+
+impl Moto {
+    /// The region of all calls of [`Moto::call`]. Each region has its own secrets.
+    pub const REGION: &str = "eu-west-1";
+
+    /// Starts a server of its own, on a free port of 127.0.0.1, and waits until it serves.
+    pub fn start() -> Result<Self, RigError> {
+        let program = Self::program()?;
+        match Self::try_start(&program) {
+            Err(error) if error.is_port_conflict() => Self::try_start(&program),
+            other => other,
+        }
+    }
+
+    /// The one server of this process, started by the first caller. Tests that share it keep to
+    /// names of their own.
+    pub fn shared() -> Result<&'static Self, RigError> {
+        static SHARED: Mutex<Option<&'static Moto>> = Mutex::new(None);
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(running) = *shared {
+            return Ok(running);
+        }
+        let started: &'static Self = Box::leak(Box::new(Self::start()?));
+        *shared = Some(started);
+        Ok(started)
+    }
+
+    /// Path of `moto_server`, installed if needed.
+    pub fn program() -> Result<PathBuf, RigError> {
+        let requirements = Path::new(env!("CARGO_MANIFEST_DIR")).join("moto/requirements.txt");
+        Ok(python_venv(&requirements)?.with_file_name("moto_server"))
+    }
+
+    /// The server's address, `http://127.0.0.1:PORT`: the endpoint of all services.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Calls an operation such as `secretsmanager.CreateSecret` or `AmazonSSM.PutParameter`.
+    pub fn call(&self, operation: &str, content: &Value) -> Result<Value, RigError> {
+        let service = match operation.split('.').next() {
+            Some("AmazonSSM") => "ssm",
+            other => other.unwrap_or_default(),
+        };
+        let headers = format!(
+            "X-Amz-Target: {operation}\r\nContent-Type: application/x-amz-json-1.1\r\n{}",
+            scope(service)
+        );
+        let answer = self.post("/", &headers, &content.to_string())?;
+        serde_json::from_str(&answer)
+            .map_err(|_| RigError::Setup(format!("moto's answer to {operation} is no JSON")))
+    }
+
+    /// Calls an operation of IAM or STS, whose parameters are a form, and returns XML.
+    pub fn query(&self, service: &str, form: &str) -> Result<String, RigError> {
+        let headers = format!(
+            "Content-Type: application/x-www-form-urlencoded\r\n{}",
+            scope(service)
+        );
+        self.post("/", &headers, form)
+    }
+
+    /// From now on signatures and policies of IAM are checked.
+    pub fn enforce(&self) -> Result<(), RigError> {
+        self.post("/moto-api/reset-auth", "", "0").map(drop)
+    }
+
+    /// The operations that were called so far, in order, without those of this rig: such as
+    /// `GetSecretValue`.
+    pub fn operations(&self) -> Result<Vec<String>, RigError> {
+        let path = self.dir.path().join(RECORDING);
+        let text = match fs::read_to_string(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            text => text.map_err(RigError::io(format!("read {}", path.display())))?,
+        };
+        let requests = text
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok());
+        Ok(requests.filter_map(|request| operation(&request)).collect())
+    }
+
+    /// Kills the server (SIGKILL); its port refuses connections.
+    pub fn kill(&mut self) -> Result<(), RigError> {
+        self.process.kill()
+    }
+
+    fn try_start(program: &Path) -> Result<Self, RigError> {
+        let dir = RunDir::scratch()?;
+        let port = free_port()?.to_string();
+        let mut command = Command::new(program);
+        command.args(["-H", "127.0.0.1", "-p", &port]);
+        command.env("MOTO_ENABLE_RECORDING", "true");
+        command.env("MOTO_RECORDER_FILEPATH", dir.path().join(RECORDING));
+        let mut server = Self {
+            process: Process::spawn("moto", command, &dir.logs())?,
+            dir,
+            url: format!("http://127.0.0.1:{port}"),
+        };
+        let address = server.url.clone();
+        let started = server.process.wait_ready(READY_WITHIN, || {
+            exchange(&address, "GET", "/moto-api/config", "", "").is_ok()
+        });
+        if started.is_err() {
+            // The error points to the log.
+            server.dir.keep();
+        }
+        started.map(|()| server)
+    }
+
+    fn post(&self, path: &str, headers: &str, content: &str) -> Result<String, RigError> {
+        let answer = exchange(&self.url, "POST", path, headers, content);
+        let (status, body) =
+            answer.map_err(RigError::io(format!("POST {path} at {}", self.url)))?;
+        if status == 200 {
+            return Ok(body);
+        }
+        Err(RigError::Setup(format!("moto answered {status}: {body}")))
+    }
+}
+
+/// By this moto knows the service. The key is no user's.
+fn scope(service: &str) -> String {
+    format!(
+        "User-Agent: {RIG}\r\nAuthorization: AWS4-HMAC-SHA256 \
+         Credential=AKIARIG/20260101/{}/{service}/aws4_request, SignedHeaders=host, \
+         Signature=0\r\n",
+        Moto::REGION
+    )
+}
+
+const RIG: &str = "sealkit-rig";
+
+/// The operation of a recorded request, unless the rig made it.
+fn operation(request: &Value) -> Option<String> {
+    let headers = request["headers"].as_object()?;
+    let header = |name: &str| {
+        let mut all = headers.iter();
+        let (_, value) = all.find(|(found, _)| found.eq_ignore_ascii_case(name))?;
+        value.as_str()
+    };
+    if header("user-agent") == Some(RIG) {
+        return None;
+    }
+    if let Some(target) = header("x-amz-target") {
+        return target.split('.').next_back().map(str::to_owned);
+    }
+    let body = BASE64_STANDARD.decode(request["body"].as_str()?).ok()?;
+    let body = String::from_utf8(body).ok()?;
+    let action = body
+        .split('&')
+        .find_map(|part| part.strip_prefix("Action="));
+    action.map(str::to_owned)
+}
+
+/// Status and body of the answer.
+fn exchange(
+    url: &str,
+    method: &str,
+    path: &str,
+    headers: &str,
+    content: &str,
+) -> io::Result<(u16, String)> {
+    let host = url.trim_start_matches("http://");
+    let mut stream = TcpStream::connect(host)?;
+    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+    // HTTP/1.0, whose answer ends with the connection and is never chunked.
+    let length = content.len();
+    let request = format!(
+        "{method} {path} HTTP/1.0\r\nHost: {host}\r\n{headers}Content-Length: {length}\r\n\r\n{content}"
+    );
+    stream.write_all(request.as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let malformed = || io::Error::new(io::ErrorKind::InvalidData, "the answer is malformed");
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(malformed)?;
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok());
+    Ok((status.ok_or_else(malformed)?, body.to_owned()))
+}
