@@ -1,10 +1,10 @@
 //! A control plane: etcd, kube-apiserver and kube-controller-manager.
 
-use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rand_core::{OsRng, RngCore};
 
@@ -12,7 +12,7 @@ use crate::certificates::Certificates;
 use crate::kubeconfig::Kubeconfig;
 use crate::process::run;
 use crate::run_dir::{RunDir, write_private};
-use crate::servers::{Ports, apiserver, controller_manager, etcd, is_etcd_healthy};
+use crate::servers::{Ports, accepts, apiserver, controller_manager, etcd, is_etcd_healthy};
 use crate::{Assets, Process, RigError, kept};
 
 /// How to start a control plane. The default is right for most tests.
@@ -113,6 +113,25 @@ impl ControlPlane {
             None,
         )
         .map(drop)
+    }
+
+    /// Applies the CRDs below a folder, on the server's side, and waits until they are served.
+    pub(crate) fn install_crds(&self, folder: &Path) -> Result<(), RigError> {
+        let on_all = |verb: &[&str]| {
+            let mut command = self.kubectl_command();
+            command.args(verb).arg("--recursive").arg("-f").arg(folder);
+            run(&mut command, None)
+        };
+        on_all(&["apply", "--server-side"])?;
+        let deadline = Instant::now() + READY_WITHIN;
+        // It fails, and does not wait, where a status has no conditions yet.
+        while let Err(error) = on_all(&["wait", "--for=condition=Established"]) {
+            if Instant::now() > deadline {
+                return Err(error);
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
+        Ok(())
     }
 
     /// Writes a kubeconfig with a token of this `ServiceAccount`, made by a `TokenRequest` for
@@ -295,8 +314,7 @@ impl ControlPlane {
         };
         // kubectl costs more than a connection: ask it only once somebody listens.
         apiserver.wait_ready(READY_WITHIN, || {
-            TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
-                && run(&mut readyz, None).is_ok()
+            accepts(port) && run(&mut readyz, None).is_ok()
         })
     }
 

@@ -15,6 +15,8 @@
 //! `tests/rig/k8s` into a cache outside the tree; see [`Assets`]. Other servers and tools join the
 //! same way: [`go_tools`], [`python_venv`], [`node_script`], [`Process`], [`free_port`].
 //!
+//! [`Flux`] and [`ArgoCd`] deliver to a control plane what a [`GitServer`] holds.
+//!
 //! [`OpenBao`] is a real server of secrets, [`Moto`] answers as AWS does; a [`Proxy`] before one of
 //! them, or before any other server that speaks plain HTTP, injects faults.
 //!
@@ -23,11 +25,14 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))] // a failed step should end the test right there
 
+mod argocd;
 mod assets;
 mod cache;
 mod certificates;
 mod control_plane;
 mod error;
+mod flux;
+mod git_server;
 mod kept;
 mod kubeconfig;
 mod memory;
@@ -40,9 +45,12 @@ mod run_dir;
 mod servers;
 mod tools;
 
+pub use argocd::ArgoCd;
 pub use assets::Assets;
 pub use control_plane::{ControlPlane, Options};
 pub use error::RigError;
+pub use flux::Flux;
+pub use git_server::{GitRepository, GitServer};
 pub use kept::{running_kubeconfig, stop_kept};
 pub use memory::MemoryLimit;
 pub use moto::Moto;

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use sealkit_rig::{
-    Assets, ControlPlane, OpenBao, Options, RigError, go_tools, python_venv, running_kubeconfig,
-    stop_kept,
+    ArgoCd, Assets, ControlPlane, Flux, OpenBao, Options, RigError, go_tools, python_venv,
+    running_kubeconfig, stop_kept,
 };
 
 /// Runs a local Kubernetes control plane (no containers, no kubelet)
@@ -40,9 +40,9 @@ enum Action {
     BaoPath,
     /// Build the control plane and further tools, unless they are in the cache
     Tools {
-        /// Label, and folder of a Go module or of a requirements.txt with Python packages; the
-        /// label names a Go module in the cache
-        #[arg(value_name = "LABEL=FOLDER")]
+        /// flux, argocd, or a label and the folder of a Go module or of a requirements.txt with
+        /// Python packages; the label names a Go module in the cache
+        #[arg(value_name = "flux|argocd|LABEL=FOLDER")]
         tools: Vec<String>,
     },
 }
@@ -74,18 +74,26 @@ fn main() -> ExitCode {
 fn install(tools: &[String]) -> Result<(), RigError> {
     Assets::find_or_build()?;
     for tool in tools {
-        let (label, folder) = tool
-            .split_once('=')
-            .ok_or_else(|| RigError::Setup(format!("{tool}: must be a label, =, and a folder")))?;
-        let folder = Path::new(folder);
-        let requirements = folder.join("requirements.txt");
-        if requirements.is_file() {
-            python_venv(&requirements)?;
-        } else {
-            go_tools(folder, label)?;
+        match tool.as_str() {
+            "flux" => Flux::programs().map(drop)?,
+            "argocd" => ArgoCd::programs().map(drop)?,
+            labelled => install_labelled(labelled)?,
         }
     }
     Ok(())
+}
+
+fn install_labelled(tool: &str) -> Result<(), RigError> {
+    let (label, folder) = tool
+        .split_once('=')
+        .ok_or_else(|| RigError::Setup(format!("{tool}: must be a label, =, and a folder")))?;
+    let folder = Path::new(folder);
+    let requirements = folder.join("requirements.txt");
+    if requirements.is_file() {
+        python_venv(&requirements).map(drop)
+    } else {
+        go_tools(folder, label).map(drop)
+    }
 }
 
 fn up(dir: &Path) -> Result<(), RigError> {

@@ -3,6 +3,8 @@
 //! It is a complete server with a data folder and not a development server: that one loses its data
 //! with its process, and takes its root token as an argument, which every user of the machine sees.
 
+mod tls;
+
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -16,6 +18,7 @@ use serde_json::{Value, json};
 
 use crate::run_dir::{RunDir, write_private};
 use crate::{Process, RigError, free_port, python_venv};
+pub use tls::Tls;
 
 /// A running, unsealed OpenBao server with a KV v2 engine at `secret/`. Dropping it kills it and
 /// removes its data, except when the thread panics: then the logs stay and their place is printed.
@@ -25,8 +28,18 @@ pub struct OpenBao {
     dir: RunDir,
     program: PathBuf,
     url: String,
+    ports: TlsPorts,
+    tls: Tls,
     root_token: String,
     unseal_key: String,
+}
+
+/// Ports that speak TLS.
+struct TlsPorts {
+    /// For every client.
+    open: u16,
+    /// For clients with a certificate.
+    mutual: u16,
 }
 
 impl OpenBao {
@@ -61,6 +74,21 @@ impl OpenBao {
     /// The server's address, `http://127.0.0.1:PORT`.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The server's address with TLS, `https://localhost:PORT`. Its certificate is for that name alone.
+    pub fn tls_url(&self) -> String {
+        format!("https://{}:{}", tls::NAME, self.ports.open)
+    }
+
+    /// The address at which it takes only clients with a certificate.
+    pub fn mutual_tls_url(&self) -> String {
+        format!("https://{}:{}", tls::NAME, self.ports.mutual)
+    }
+
+    /// The CA of its certificate, and a client's certificate.
+    pub fn tls(&self) -> &Tls {
+        &self.tls
     }
 
     /// The token that may do everything, drawn by this server.
@@ -124,12 +152,22 @@ impl OpenBao {
         let data = dir.path().join(DATA);
         fs::create_dir(&data).map_err(RigError::io(format!("create {}", data.display())))?;
         let url = format!("http://127.0.0.1:{}", free_port()?);
-        write_private(&dir.path().join(CONFIG), &config(dir.path(), &url)?)?;
+        let ports = TlsPorts {
+            open: free_port()?,
+            mutual: free_port()?,
+        };
+        let (tls, files) = Tls::generate(dir.path())?;
+        let mut config = config(dir.path(), &url)?;
+        config += &tls_listener(ports.open, false, &files);
+        config += &tls_listener(ports.mutual, true, &files);
+        write_private(&dir.path().join(CONFIG), &config)?;
         let mut server = Self {
             process: spawn(program, &dir)?,
             dir,
             program: program.to_owned(),
             url,
+            ports,
+            tls,
             root_token: String::new(),
             unseal_key: String::new(),
         };
@@ -363,6 +401,23 @@ audit "file" "calls" {{
         data = data.display(),
         audit = audit.display(),
     ))
+}
+
+fn tls_listener(port: u16, is_mutual: bool, files: &tls::Files) -> String {
+    format!(
+        r#"
+listener "tcp" {{
+  address = "127.0.0.1:{port}"
+  tls_cert_file = "{certificate}"
+  tls_key_file = "{key}"
+  tls_client_ca_file = "{ca}"
+  tls_require_and_verify_client_cert = {is_mutual}
+}}
+"#,
+        certificate = files.certificate.display(),
+        key = files.key.display(),
+        ca = files.ca.display(),
+    )
 }
 
 fn text(value: &Value) -> Option<String> {

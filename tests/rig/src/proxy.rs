@@ -23,6 +23,10 @@ pub enum Fault {
     },
     /// This status, such as 500 or 503, with no content; the server sees nothing of it.
     Status(u16),
+    /// Status 200 with this content; the server sees nothing of it.
+    Body(&'static str),
+    /// Status 307 to the same path at this address; the server sees nothing of it.
+    Redirect(SocketAddr),
     /// A request that contains this text is answered so, and the server sees nothing of it; all
     /// others pass.
     Refuse {
@@ -93,6 +97,11 @@ impl Proxy {
     /// Where clients connect, `http://127.0.0.1:PORT`.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Its address, for [`Fault::Redirect`].
+    pub fn address(&self) -> SocketAddr {
+        self.shared.address
     }
 
     /// What happens to requests from now on, on open connections too. Requests that have begun keep
@@ -186,6 +195,16 @@ impl Shared {
             }
             Fault::Status(status) => {
                 to_client.write_all(head_without_body(status, "").as_bytes())?;
+            }
+            Fault::Body(body) => {
+                let length = body.len();
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n");
+                to_client.write_all(format!("{head}{body}").as_bytes())?;
+            }
+            Fault::Redirect(address) => {
+                let path = request.text().split(' ').nth(1).unwrap_or("/");
+                let header = format!("Location: http://{address}{path}\r\n");
+                to_client.write_all(head_without_body(307, &header).as_bytes())?;
             }
             Fault::Refuse { text, status, body } if request.contains(text) => {
                 let length = body.len();

@@ -48,15 +48,33 @@ pub(crate) fn etcd(assets: &Assets, dir: &RunDir, ports: &Ports, fsync: bool) ->
 }
 
 pub(crate) fn is_etcd_healthy(port: u16) -> bool {
-    let ask = || {
-        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-        stream.write_all(b"GET /health HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        std::io::Result::Ok(answer)
-    };
-    ask().is_ok_and(|answer| answer.contains(r#""health":"true""#))
+    get(port, "/health").is_ok_and(|answer| answer.contains(r#""health":"true""#))
+}
+
+/// Whether somebody listens on this port of 127.0.0.1.
+pub(crate) fn accepts(port: u16) -> bool {
+    TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
+}
+
+/// Whether the server on this port of 127.0.0.1 answers `path` with 200.
+pub(crate) fn answers_ok(port: u16, path: &str) -> bool {
+    get(port, path).is_ok_and(|answer| {
+        let status = answer
+            .lines()
+            .next()
+            .and_then(|line| line.split(' ').nth(1));
+        status == Some("200")
+    })
+}
+
+fn get(port: u16, path: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    let request = format!("GET {path} HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }
 
 pub(crate) fn apiserver(

@@ -98,9 +98,12 @@ impl GoBuild<'_> {
         finish: impl FnOnce(&Path) -> Result<(), RigError>,
     ) -> Result<PathBuf, RigError> {
         let ldflags = format!("-s -w {}", self.ldflags);
-        let mut key = Key::new()
-            .file(&self.module_dir.join("go.mod"))?
-            .file(&self.module_dir.join("go.sum"))?;
+        let mut key = Key::new().file(&self.module_dir.join("go.mod"))?;
+        let sums = self.module_dir.join("go.sum");
+        // A module without dependencies has none.
+        if sums.exists() {
+            key = key.file(&sums)?;
+        }
         for source in self.sources()? {
             key = key.file(&source)?;
         }
@@ -130,4 +133,30 @@ impl GoBuild<'_> {
         sources.sort();
         Ok(sources)
     }
+}
+
+/// Copies the files of a folder in a dependency of the Go module in `module_dir`, such as CRDs, to
+/// the folder `to`.
+pub(crate) fn copy_from_dependency(
+    module_dir: &Path,
+    dependency: &str,
+    folder: &str,
+    to: &Path,
+) -> Result<(), RigError> {
+    let mut go = Command::new("go");
+    go.current_dir(module_dir);
+    let source = run(go.args(["list", "-m", "-f", "{{.Dir}}", dependency]), None)?;
+    let source = Path::new(source.trim()).join(folder);
+    let copy = || {
+        fs::create_dir_all(to)?;
+        for entry in fs::read_dir(&source)? {
+            let path = entry?.path();
+            // Not fs::copy: the module cache is read-only, and the copy may have to go.
+            if let Some(name) = path.file_name() {
+                fs::write(to.join(name), fs::read(&path)?)?;
+            }
+        }
+        Ok(())
+    };
+    copy().map_err(RigError::io(format!("copy {}", source.display())))
 }
