@@ -7,6 +7,7 @@
 
 pub mod api;
 pub mod keys;
+pub mod lint;
 pub mod manifest;
 pub mod names;
 pub mod sealed;

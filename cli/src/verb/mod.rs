@@ -7,6 +7,7 @@ mod edit;
 mod git;
 mod init;
 mod keys;
+mod lint;
 mod man;
 mod open;
 mod reseal;
@@ -29,6 +30,7 @@ use edit::EditArgs;
 use git::{DiffArgs, GitCommand, MergeDriverArgs, TextconvArgs};
 use init::InitArgs;
 use keys::KeysCommand;
+use lint::LintArgs;
 use man::ManArgs;
 use open::OpenArgs;
 use reseal::ResealArgs;
@@ -78,6 +80,8 @@ enum Command {
     Open(OpenArgs),
     /// Check structure, names and recipients; with a private key, also open the values
     Verify(VerifyArgs),
+    /// Find Secrets in plain text, private keys and slips in values; needs no key
+    Lint(LintArgs),
     /// Set values in the file of a SealedSecret; needs no private key
     Set(SetArgs),
     /// Edit values in your editor; needs a private key, or read access to the live Secret
@@ -142,6 +146,7 @@ pub(super) fn run(cli: &Cli, terminal: Terminal) -> Result<Verdict> {
         Command::Init(args) => init::run(args, session)?,
         Command::Open(args) => open::run(args, session)?,
         Command::Verify(args) => return verify::run(args, session),
+        Command::Lint(args) => return lint::run(args, session),
         Command::Set(args) => set::run(args, session)?,
         Command::Edit(args) => edit::run(args, session)?,
         Command::Unset(args) => unset::run(args, session)?,

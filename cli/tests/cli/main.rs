@@ -14,6 +14,7 @@ mod exposure;
 mod git;
 mod init;
 mod keys;
+mod lint;
 mod open;
 mod recipients;
 mod repository;

@@ -4,10 +4,12 @@
 mod document;
 mod edit;
 mod emit;
+mod located;
 pub mod merge;
 mod secret;
 
 pub use document::{Document, INPUT_BYTES, ReadError, read_documents, read_value};
 pub use edit::{Edited, LayoutError, SealedEdit, document_ranges, edit_sealed};
 pub use emit::{to_go_json, to_json, to_yaml, to_yaml_for_people};
+pub use located::{Content, Located, Node, Place, Scalar, read_located};
 pub use secret::{SCOPE_ANNOTATION, SecretManifest, SecretManifestError, wipe};

@@ -1,0 +1,3 @@
+{{- define "chart.fullname" -}}
+{{ .Release.Name }}
+{{- end }}

@@ -1,0 +1,1 @@
+{ {{ if .x }} "kind": "Secret", "data": { {{ .y }} } {{ end }} }
