@@ -7,7 +7,7 @@ use age::secrecy::ExposeSecret as _;
 use clap::Args;
 use sealkit_core::manifest::{INPUT_BYTES, SecretManifest};
 use sealkit_core::names;
-use sealkit_core::sealed::Scope;
+use sealkit_core::sealed::{Pattern, Scope};
 use zeroize::Zeroizing;
 
 use crate::args::RecipientArgs;
@@ -34,7 +34,11 @@ Examples:
 
   # read values from files, or one from stdin
   seal set web.sealed.yaml tls.crt=@web.crt tls.key=@web.key
-  openssl rand -hex 24 | tr -d '\\n' | seal set db.sealed.yaml PASSWORD")]
+  pwgen -s 40 1 | tr -d '\\n' | seal set db.sealed.yaml PASSWORD
+
+  # random values that nobody has to see: 32 letters and digits, or 64 hexadecimal ones
+  seal set db.sealed.yaml PASSWORD --generate
+  seal set db.sealed.yaml COOKIE_KEY --generate=hex:64")]
 pub(super) struct SetArgs {
     /// File that holds the SealedSecret
     #[arg(value_name = "FILE")]
@@ -42,6 +46,10 @@ pub(super) struct SetArgs {
     /// Key to set: KEY prompts for the value or reads it from stdin, KEY=@FILE reads it from FILE
     #[arg(value_name = "KEY[=@FILE]", required = true)]
     pub keys: Vec<String>,
+    /// Give the keys random values: a length, an alphabet (alnum, letters, digits, hex, url,
+    /// printable, bytes) or both; nothing means alnum:32
+    #[arg(long, value_name = "[ALPHABET:]LENGTH", num_args = 0..=1, require_equals = true, default_missing_value = "alnum:32")]
+    pub generate: Option<Pattern>,
     /// Name of the SealedSecret, if the file holds several
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
@@ -78,7 +86,7 @@ pub(super) fn run(args: &SetArgs, session: Session<'_>) -> Result<()> {
     let mut acceptance = Acceptance::new(args.to.accept_recipients, terminal);
     acceptance.compare(&chosen, place.root.as_deref())?;
     let manifest = SecretManifest {
-        values: values(&args.keys, terminal)?,
+        values: values(&args.keys, args.generate, terminal)?,
         ..SecretManifest::default()
     };
     let item = seal_manifest(&manifest, target, &chosen.set, args.render, None)?;
@@ -104,11 +112,16 @@ pub(super) fn run(args: &SetArgs, session: Session<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The values of the keys: each from its file, from stdin or from a person.
+/// The values of the keys: each from its file, from stdin, from a person or from chance.
 fn values(
     arguments: &[String],
+    generate: Option<Pattern>,
     terminal: Terminal,
 ) -> Result<BTreeMap<String, Zeroizing<Vec<u8>>>> {
+    if generate.is_some_and(Pattern::is_weak) {
+        terminal
+            .warning("so few random characters can be guessed by trying: generate a longer value");
+    }
     let mut values = BTreeMap::new();
     let mut from_stdin = None;
     for argument in arguments {
@@ -134,8 +147,10 @@ fn values(
                 }
             },
         };
+        let drawn = generate.filter(|_| source.is_none());
         let value = match path {
             Some(path) => files::read(Path::new(path), INPUT_BYTES)?,
+            None if let Some(pattern) = drawn => pattern.draw(),
             None if source.is_none() && terminal.can_ask() => {
                 let typed = identities::ask(terminal, &format!("value of {shown_key}: "))?;
                 Zeroizing::new(typed.expose_secret().as_bytes().to_vec())
@@ -154,7 +169,7 @@ fn values(
                 .on(shown_key)
                 .hint("for an empty value, give an empty file: KEY=@FILE"));
         }
-        if value.ends_with(b"\n") && path.is_none() {
+        if value.ends_with(b"\n") && path.is_none() && drawn.is_none() {
             terminal.note(format_args!(
                 "the value of {shown_key} ends with a line feed"
             ));

@@ -239,3 +239,48 @@ fn what_cannot_be_set_is_refused_and_nothing_changes() {
     // The value is not asked for before it is known that it can be sealed.
     desk.refused(&["set", FILE, "A", "-R", "none.pub"], "x", 3, "none.pub");
 }
+
+#[test]
+fn generated_values_are_never_shown() {
+    let desk = desk();
+    let set = |more: &[&str]| {
+        let answer = desk
+            .pipe(&[&["set", FILE, "-R", "key.pub"], more].concat(), "")
+            .done();
+        let shown = answer.stdout + &answer.stderr;
+        let values = desk.values("key", FILE);
+        for (_, value) in values.as_object().unwrap() {
+            let value = value.as_str().unwrap();
+            assert!(value.len() < 8 || !shown.contains(value), "{shown}");
+        }
+        (values, shown)
+    };
+    let (values, _) = set(&["A", "--generate"]);
+    let first = values["A"].as_str().unwrap().to_owned();
+    assert!(first.len() == 32 && first.bytes().all(|byte| byte.is_ascii_alphanumeric()));
+    assert_eq!(values["B"], "two", "others stay");
+    let (values, shown) = set(&["A", "C", "--generate=hex:64"]);
+    let both = [&values["A"], &values["C"]].map(|value| value.as_str().unwrap());
+    for value in both {
+        assert!(value.len() == 64 && value.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    }
+    assert!(both[0] != both[1] && !shown.contains("warning"), "{shown}");
+    let (values, shown) = set(&["A", "--generate=digits:6"]);
+    assert_eq!(values["A"].as_str().unwrap().len(), 6);
+    assert!(shown.contains("can be guessed by trying"), "{shown}");
+    // What a file gives is not drawn.
+    desk.write("given", "from-a-file");
+    let (values, _) = set(&["A", "B=@given", "--generate=20"]);
+    assert_eq!(values["B"], "from-a-file");
+    assert_eq!(values["A"].as_str().unwrap().len(), 20);
+    let before = desk.read(FILE);
+    for bad in [
+        "--generate=0",
+        "--generate=words:4",
+        "--generate=5000",
+        "--generate=",
+    ] {
+        desk.refused(&["set", FILE, "A", bad], "", 2, "--generate");
+    }
+    assert_eq!(desk.read(FILE), before);
+}

@@ -7,6 +7,7 @@
 
 mod age_file;
 mod envelope;
+mod generate;
 mod object;
 mod open;
 mod rewrap;
@@ -17,6 +18,7 @@ mod value;
 mod view;
 
 pub use envelope::{Claim, EnvelopeId, SealedEnvelope};
+pub use generate::{Alphabet, Pattern, PatternError};
 pub use object::{SealedObject, compact_size, content_fingerprint, json_size, memory_size};
 pub use open::{Opened, OpenedEnvelope, OpenedValue, Search, open, unwrap, unwrap_envelope};
 pub use rewrap::{RewrapError, Successors, Unwrapped};
