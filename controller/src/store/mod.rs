@@ -3,6 +3,10 @@
 //! allowed the same identity, and by nobody else.
 
 mod breaker;
+mod fake;
+mod find;
+mod http;
+mod kubernetes;
 mod reads;
 mod vault;
 
@@ -14,8 +18,11 @@ use sealkit_core::manifest;
 use serde_json::Value;
 
 pub use breaker::Breaker;
+pub use fake::Fake;
+pub use http::Tls;
+pub use kubernetes::{Kubernetes, KubernetesLogin};
 use reads::Reads;
-pub use vault::{Proof, Vault, VaultLogin};
+pub use vault::{Consistency, Proof, Vault, VaultLogin};
 
 /// What to read from a store.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -37,7 +44,8 @@ pub enum Read {
     Find(Find),
 }
 
-/// Which secrets to find. A name counts more than tags; without either, all below the path match.
+/// Which secrets to find. If both a name and tags are given, the provider decides which counts;
+/// without either, all below the path match.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Find {
     /// Where the search begins, as the provider names secrets; empty for everywhere.
@@ -48,7 +56,8 @@ pub struct Find {
     pub tags: BTreeMap<String, String>,
 }
 
-/// A secret of a provider: a JSON object, or another JSON value. Wiped when dropped; no Debug.
+/// A secret of a provider: a JSON object, or a text, which may be JSON. Wiped when dropped; no
+/// Debug.
 pub struct Object(pub Value);
 
 impl Drop for Object {
@@ -73,7 +82,8 @@ pub enum StoreError {
     /// The provider has no such secret.
     #[error("{0}")]
     Missing(String),
-    /// The secret has no such property.
+    /// The secret has no such property, or nothing can have such a key: a mistake, and not a secret
+    /// that is gone.
     #[error("{0}")]
     NoProperty(String),
     /// The session is over: a new one may do.
@@ -106,6 +116,10 @@ impl StoreError {
 pub enum Provider {
     /// Vault or OpenBao.
     Vault(Vault),
+    /// Secrets of a cluster.
+    Kubernetes(Kubernetes),
+    /// Values in the store itself.
+    Fake(Fake),
 }
 
 impl Provider {
@@ -113,6 +127,8 @@ impl Provider {
     async fn read(&self, read: &Read) -> Result<Object, StoreError> {
         match self {
             Self::Vault(vault) => vault.read(read).await,
+            Self::Kubernetes(kubernetes) => kubernetes.read(read).await,
+            Self::Fake(fake) => fake.read(read).await,
         }
     }
 
@@ -120,6 +136,8 @@ impl Provider {
     async fn is_refused(&self) -> bool {
         match self {
             Self::Vault(vault) => vault.is_refused().await,
+            Self::Kubernetes(kubernetes) => kubernetes.is_refused(),
+            Self::Fake(_) => false,
         }
     }
 }

@@ -1,10 +1,16 @@
 //! What a store refers to: values of Secrets and tokens of ServiceAccounts, each in the one namespace
 //! that the store may reach.
 
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use http::Request;
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, ServiceAccount};
 use kube::{Api, Client};
-use sealkit_core::api::external::{SecretKeySelector, ServiceAccountSelector, StoreKind};
+use sealkit_core::api::external::{
+    CaProvider, CaProviderType, SecretKeySelector, ServiceAccountSelector, StoreKind,
+};
 use sealkit_core::names;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
@@ -14,7 +20,7 @@ use crate::kubernetes::{self, within};
 use crate::store::{Object, StoreError};
 
 /// Seconds that a token of a ServiceAccount is good for: one login.
-const TOKEN_SECONDS: i64 = 600;
+pub(super) const TOKEN_SECONDS: u64 = 600;
 
 /// Reads what a store refers to, for objects of one namespace.
 pub(super) struct Credentials<'a> {
@@ -22,13 +28,15 @@ pub(super) struct Credentials<'a> {
     pub(super) store: &'a StoreName,
     /// The namespace that uses the store.
     pub(super) user: &'a str,
+    /// May stores of the cluster use the controller's own identity?
+    pub(super) lends_identity: bool,
 }
 
-impl<'a> Credentials<'a> {
+impl Credentials<'_> {
     /// One value of a Secret that a store refers to.
     pub(super) async fn secret_value(
         &self,
-        selector: &'a SecretKeySelector,
+        selector: &SecretKeySelector,
         default_key: &str,
     ) -> Result<Zeroizing<String>, StoreError> {
         let namespace = place(self.store, &selector.namespace, self.user)?;
@@ -51,8 +59,7 @@ impl<'a> Credentials<'a> {
         let value = secret.data.as_mut().and_then(|data| data.remove(key));
         kubernetes::wipe_secret(&mut secret);
         let value = value.map(|value| Zeroizing::new(value.0));
-        let text = value.and_then(|value| String::from_utf8(value.to_vec()).ok());
-        let text = text.map(Zeroizing::new);
+        let text = value.as_ref().and_then(|value| str::from_utf8(value).ok());
         let text = text.map(|text| Zeroizing::new(text.trim().to_owned()));
         text.filter(|text| !text.is_empty()).ok_or_else(|| {
             let key = names::printable(key);
@@ -62,10 +69,93 @@ impl<'a> Credentials<'a> {
         })
     }
 
+    /// A client certificate and its private key, one after the other in PEM.
+    pub(super) async fn identity(
+        &self,
+        certificate: &SecretKeySelector,
+        key: &SecretKeySelector,
+    ) -> Result<Zeroizing<String>, StoreError> {
+        let certificate = self.secret_value(certificate, "tls.crt").await?;
+        let key = self.secret_value(key, "tls.key").await?;
+        Ok(Zeroizing::new(format!("{}\n{}\n", *certificate, *key)))
+    }
+
+    /// The CA certificates of a server in PEM, from the store itself or from where it says; `None`
+    /// if it says nothing.
+    pub(super) async fn ca(
+        &self,
+        bundle: &str,
+        provider: Option<&CaProvider>,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        match provider {
+            _ if !bundle.is_empty() => ca_bundle(bundle).map(Some),
+            Some(provider) => {
+                let text = match provider.type_ {
+                    CaProviderType::Secret => {
+                        self.secret_value(&ca_selector(provider), CA_KEY).await?
+                    }
+                    CaProviderType::ConfigMap => self.config_map_value(provider).await?,
+                };
+                Ok(Some(text.as_bytes().to_vec()))
+            }
+            None => Ok(None),
+        }
+    }
+
+    async fn config_map_value(
+        &self,
+        provider: &CaProvider,
+    ) -> Result<Zeroizing<String>, StoreError> {
+        let namespace = place(self.store, &provider.namespace, self.user)?;
+        let name = names::printable(&provider.name);
+        let title = format!("{namespace}/{name}");
+        let key = Some(provider.key.as_str()).filter(|key| !key.is_empty());
+        let key = key.unwrap_or(CA_KEY);
+        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
+        let map = within(api.get_opt(&provider.name)).await;
+        let map = map.map_err(|failure| match failure.code() {
+            403 => StoreError::Absent(format!(
+                "the controller may not read the store's ConfigMap {title}: see docs/external-secrets.md"
+            )),
+            _ => StoreError::unavailable(format!("the store's CA cannot be read: {failure}")),
+        })?;
+        let Some(map) = map else {
+            let what = format!("the store's ConfigMap {title} does not exist");
+            return Err(StoreError::Absent(what));
+        };
+        let text = map.data.and_then(|mut data| data.remove(key));
+        let text = text.ok_or_else(|| {
+            let key = names::printable(key);
+            StoreError::Absent(format!("the store's ConfigMap {title} has no {key:?}"))
+        });
+        text.map(Zeroizing::new)
+    }
+
+    /// The annotations of a ServiceAccount.
+    pub(super) async fn service_account_annotations(
+        &self,
+        account: &ServiceAccountSelector,
+    ) -> Result<BTreeMap<String, String>, StoreError> {
+        let namespace = place(self.store, &account.namespace, self.user)?;
+        let title = format!("{namespace}/{}", names::printable(&account.name));
+        let api: Api<ServiceAccount> = Api::namespaced(self.client.clone(), namespace);
+        let found = within(api.get_metadata(&account.name)).await;
+        let found = found.map_err(|failure| match failure.code() {
+            403 => StoreError::Absent(format!(
+                "the controller may not read the ServiceAccount {title}: see docs/external-secrets-aws.md"
+            )),
+            404 => StoreError::Absent(format!("the ServiceAccount {title} does not exist")),
+            _ => StoreError::unavailable(format!(
+                "the ServiceAccount {title} cannot be read: {failure}"
+            )),
+        })?;
+        Ok(found.metadata.annotations.unwrap_or_default())
+    }
+
     /// A token of a ServiceAccount, for one login.
     pub(super) async fn service_account_token(
         &self,
-        account: &'a ServiceAccountSelector,
+        account: &ServiceAccountSelector,
         audiences: &[String],
     ) -> Result<Zeroizing<String>, StoreError> {
         let namespace = place(self.store, &account.namespace, self.user)?;
@@ -99,6 +189,32 @@ impl<'a> Credentials<'a> {
     }
 }
 
+/// The key of CA certificates where `caProvider` names none: that of `kube-root-ca.crt`.
+const CA_KEY: &str = "ca.crt";
+
+fn ca_selector(provider: &CaProvider) -> SecretKeySelector {
+    SecretKeySelector {
+        name: provider.name.clone(),
+        namespace: provider.namespace.clone(),
+        key: provider.key.clone(),
+    }
+}
+
+/// A `caBundle` in PEM. It is Base64; some tools encode it twice.
+fn ca_bundle(text: &str) -> Result<Vec<u8>, StoreError> {
+    let decoded = |text: &[u8]| {
+        let text: Vec<u8> = text
+            .iter()
+            .copied()
+            .filter(|byte| !byte.is_ascii_whitespace())
+            .collect();
+        BASE64_STANDARD.decode(text).ok()
+    };
+    let once = decoded(text.as_bytes());
+    let once = once.ok_or_else(|| StoreError::Config("caBundle is no Base64".to_owned()))?;
+    Ok(decoded(&once).unwrap_or(once))
+}
+
 /// The namespace in which a store's reference is. A store of a namespace reaches no other.
 fn place<'a>(store: &'a StoreName, named: &'a str, user: &'a str) -> Result<&'a str, StoreError> {
     match store.kind {
@@ -126,6 +242,17 @@ mod tests {
             kind,
         };
         StoreName::of(&reference, "shop")
+    }
+
+    #[test]
+    fn a_ca_bundle_is_base64_once_or_twice() {
+        let pem = "-----BEGIN CERTIFICATE-----\nTUlJ\n-----END CERTIFICATE-----\n";
+        let once = BASE64_STANDARD.encode(pem);
+        let twice = BASE64_STANDARD.encode(&once);
+        for bundle in [once.clone(), format!("{once}\n"), twice] {
+            assert_eq!(ca_bundle(&bundle).unwrap(), pem.as_bytes(), "{bundle}");
+        }
+        assert!(matches!(ca_bundle(pem), Err(StoreError::Config(_))));
     }
 
     #[test]

@@ -2,20 +2,25 @@
 //! One file for each provider that needs one.
 
 mod credentials;
+mod kubernetes;
 mod vault;
 
 use kube::Client;
-use sealkit_core::api::external::{ProviderChoice, SecretStoreSpec, StoreKind, VaultProvider};
+use sealkit_core::api::external::{
+    FakeProvider, KubernetesProvider, ProviderChoice, SecretStoreSpec, StoreKind, VaultProvider,
+};
 use sealkit_core::names;
 
 use super::stores::{StoreName, not_served};
-use crate::store::{Provider, Session, StoreError};
+use crate::store::{Fake, Provider, Session, StoreError};
 
 use credentials::Credentials;
 
 /// The provider of a store, and how it proves who asks.
-pub(super) enum Login<'a> {
+pub(crate) enum Login<'a> {
     Vault(&'a VaultProvider, vault::Auth<'a>),
+    Kubernetes(&'a KubernetesProvider, kubernetes::Auth<'a>),
+    Fake(&'a FakeProvider),
 }
 
 impl<'a> Login<'a> {
@@ -24,8 +29,10 @@ impl<'a> Login<'a> {
         match spec.provider.choice() {
             Some(ProviderChoice::Vault(vault)) => Ok(Self::Vault(vault, vault::auth(vault)?)),
             Some(ProviderChoice::Aws(_)) => Err(not_served("provider aws")),
-            Some(ProviderChoice::Kubernetes(_)) => Err(not_served("provider kubernetes")),
-            Some(ProviderChoice::Fake(_)) => Err(not_served("provider fake")),
+            Some(ProviderChoice::Kubernetes(kubernetes)) => {
+                Ok(Self::Kubernetes(kubernetes, kubernetes::auth(kubernetes)?))
+            }
+            Some(ProviderChoice::Fake(fake)) => Ok(Self::Fake(fake)),
             Some(ProviderChoice::Unserved(other)) => {
                 Err(not_served(&format!("provider {}", names::printable(other))))
             }
@@ -39,7 +46,9 @@ impl<'a> Login<'a> {
     /// whoever uses it.
     pub(super) fn referent(&self, store: &StoreName, user: &str) -> Option<String> {
         let is_referent = match self {
-            Self::Vault(_, auth) => vault::is_referent(auth),
+            Self::Vault(provider, auth) => vault::is_referent(provider, auth),
+            Self::Kubernetes(provider, auth) => kubernetes::is_referent(provider, auth),
+            Self::Fake(_) => false,
         };
         (is_referent && store.kind == StoreKind::ClusterSecretStore).then(|| user.to_owned())
     }
@@ -60,6 +69,10 @@ impl<'a> Login<'a> {
             Self::Vault(provider, auth) => {
                 Provider::Vault(vault::open(&credentials, provider, auth).await?)
             }
+            Self::Kubernetes(provider, auth) => {
+                Provider::Kubernetes(kubernetes::open(&credentials, provider, auth).await?)
+            }
+            Self::Fake(provider) => Provider::Fake(Fake::new(provider)),
         };
         Ok(Session::new(provider))
     }

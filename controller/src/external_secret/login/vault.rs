@@ -1,7 +1,5 @@
 //! Logging in to Vault, as `auth` says.
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use sealkit_core::api::external::{
     SecretKeySelector, ServiceAccountSelector, VaultAuth, VaultProvider, VaultVersion,
 };
@@ -10,11 +8,18 @@ use zeroize::Zeroizing;
 
 use super::super::stores::not_served;
 use super::Credentials;
-use crate::store::{Object, Proof, StoreError, Vault, VaultLogin};
+use crate::store::{Consistency, Object, Proof, StoreError, Tls, Vault, VaultLogin};
 
 /// How a store proves who asks.
-pub(in super::super) enum Auth<'a> {
+pub(crate) enum Auth<'a> {
     Token(&'a SecretKeySelector),
+    /// A login with the client certificate of TLS, and its private key.
+    Certificate {
+        path: String,
+        role: &'a str,
+        certificate: &'a SecretKeySelector,
+        key: &'a SecretKeySelector,
+    },
     /// A login below `auth/`, with fields of its body.
     Login {
         path: String,
@@ -23,7 +28,7 @@ pub(in super::super) enum Auth<'a> {
 }
 
 /// A field of a login.
-pub(in super::super) enum Field<'a> {
+pub(crate) enum Field<'a> {
     Text(&'a str),
     /// A key of a Secret, and the key if it names none.
     Secret(&'a SecretKeySelector, &'static str),
@@ -101,6 +106,17 @@ pub(super) fn auth(provider: &VaultProvider) -> Result<Auth<'_>, StoreError> {
             fields: vec![("role", Field::Text(&jwt.role)), ("jwt", token)],
         });
     }
+    if let Some(cert) = &auth.cert {
+        let (Some(certificate), Some(key)) = (&cert.client_cert, &cert.secret_ref) else {
+            return Err(config("auth.cert needs clientCert and secretRef"));
+        };
+        return Ok(Auth::Certificate {
+            path: path(&cert.path, ""),
+            role: &cert.vault_role,
+            certificate,
+            key,
+        });
+    }
     Err(not_served(&format!("vault auth {method}")))
 }
 
@@ -122,16 +138,25 @@ fn methods(auth: &VaultAuth) -> impl Iterator<Item = &'static str> {
 }
 
 /// Does it use what is in the namespace of whoever uses the store?
-pub(super) fn is_referent(auth: &Auth<'_>) -> bool {
+pub(super) fn is_referent(provider: &VaultProvider, auth: &Auth<'_>) -> bool {
     let is_open = |field: &Field<'_>| match field {
         Field::Text(_) => false,
         Field::Secret(selector, _) => selector.namespace.is_empty(),
         Field::ServiceAccount(account, _) => account.namespace.is_empty(),
     };
-    match auth {
+    let tls = [&provider.tls.cert_secret_ref, &provider.tls.key_secret_ref];
+    let mut tls = tls.into_iter().flatten();
+    let ca = provider.ca_provider.as_ref();
+    let is_open_auth = match auth {
         Auth::Token(selector) => selector.namespace.is_empty(),
+        Auth::Certificate {
+            certificate, key, ..
+        } => certificate.namespace.is_empty() || key.namespace.is_empty(),
         Auth::Login { fields, .. } => fields.iter().any(|(_, field)| is_open(field)),
-    }
+    };
+    is_open_auth
+        || tls.any(|selector| selector.namespace.is_empty())
+        || ca.is_some_and(|ca| ca.namespace.is_empty())
 }
 
 /// Reads what the store refers to, and logs in.
@@ -140,22 +165,9 @@ pub(super) async fn open(
     provider: &VaultProvider,
     auth: &Auth<'_>,
 ) -> Result<Vault, StoreError> {
-    let unserved = [
-        ("caProvider", provider.ca_provider.is_some()),
-        (
-            "tls",
-            provider.tls.cert_secret_ref.is_some() || provider.tls.key_secret_ref.is_some(),
-        ),
-    ];
-    if let Some((field, _)) = unserved.into_iter().find(|(_, is_set)| *is_set) {
-        return Err(not_served(&format!("vault.{field}")));
-    }
-    let ca = if provider.ca_bundle.is_empty() {
-        None
-    } else {
-        let pem = BASE64_STANDARD.decode(&provider.ca_bundle);
-        Some(pem.map_err(|_| StoreError::Config("vault.caBundle is no Base64".to_owned()))?)
-    };
+    let ca = provider.ca_provider.as_ref();
+    let ca = credentials.ca(&provider.ca_bundle, ca).await?;
+    let identity = identity(credentials, provider, auth).await?;
     let token;
     let mut body = Object(json!({}));
     let login_namespace = provider.auth.as_ref().map_or("", |auth| &auth.namespace);
@@ -163,6 +175,16 @@ pub(super) async fn open(
         Auth::Token(selector) => {
             token = credentials.secret_value(selector, "token").await?;
             Proof::Token(&token)
+        }
+        Auth::Certificate { path, role, .. } => {
+            if !role.is_empty() {
+                body.0["name"] = Value::from(*role);
+            }
+            Proof::Login {
+                path,
+                body: &body.0,
+                namespace: given(login_namespace),
+            }
         }
         Auth::Login { path, fields } => {
             for (name, field) in fields {
@@ -179,14 +201,52 @@ pub(super) async fn open(
     let headers: Vec<(String, String)> = provider.headers.clone().into_iter().collect();
     let login = VaultLogin {
         server: &provider.server,
-        ca: ca.as_deref(),
+        tls: Tls {
+            ca: ca.as_deref(),
+            identity: identity.as_ref().map(|identity| identity.as_bytes()),
+        },
         namespace: given(&provider.namespace),
         headers: &headers,
         mount: given(&provider.path),
         is_v2: provider.version == VaultVersion::V2,
+        consistency: consistency(provider),
         proof,
     };
     Vault::open(&login).await
+}
+
+/// The client certificate for TLS: that of the login, or else that of `tls`.
+async fn identity(
+    credentials: &Credentials<'_>,
+    provider: &VaultProvider,
+    auth: &Auth<'_>,
+) -> Result<Option<Zeroizing<String>>, StoreError> {
+    let tls = &provider.tls;
+    let (certificate, key) = match (auth, &tls.cert_secret_ref, &tls.key_secret_ref) {
+        (
+            Auth::Certificate {
+                certificate, key, ..
+            },
+            ..,
+        ) => (*certificate, *key),
+        (_, Some(certificate), Some(key)) => (certificate, key),
+        (_, None, None) => return Ok(None),
+        _ => {
+            return Err(StoreError::Config(
+                "vault.tls needs both certSecretRef and keySecretRef".to_owned(),
+            ));
+        }
+    };
+    credentials.identity(certificate, key).await.map(Some)
+}
+
+/// As External Secrets reads the two fields.
+fn consistency(provider: &VaultProvider) -> Consistency {
+    match (provider.read_your_writes, provider.forward_inconsistent) {
+        (true, true) => Consistency::Forwarded,
+        (false, false) => Consistency::Eventual,
+        _ => Consistency::AfterLogin,
+    }
 }
 
 /// An absent text is empty.
@@ -238,7 +298,7 @@ mod tests {
         provider.auth.as_mut().unwrap().token_secret_ref = None;
         let chosen = auth(&provider).ok().unwrap();
         assert!(matches!(&chosen, Auth::Login { path, .. } if path == "auth/approle/login"));
-        assert!(is_referent(&chosen));
+        assert!(is_referent(&provider, &chosen));
         provider.auth = Some(VaultAuth {
             iam: Some(json!({})),
             ..VaultAuth::default()

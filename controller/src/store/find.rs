@@ -1,0 +1,138 @@
+//! Searches, of which each provider has its own: what bounds all of them, and how a name matches.
+
+use std::time::Duration;
+
+use futures::{StreamExt, TryStreamExt, stream};
+use regex::{Regex, RegexBuilder};
+use serde_json::{Map, Value};
+use tokio::time::timeout;
+
+use super::{Object, StoreError, http};
+
+/// Names that a search may look at.
+pub(super) const NAMES: usize = 10_000;
+/// Secrets that it may read: a Secret of Kubernetes holds 1 MiB in all.
+const SECRETS: usize = 1_000;
+/// Bytes of their names and values.
+const BYTES: usize = http::ANSWER;
+/// Reads under way at the same time.
+pub(super) const AT_ONCE: usize = 8;
+/// How long a search may take.
+const TIME: Duration = Duration::from_secs(60);
+/// Bytes of a compiled regular expression.
+const REGEX: usize = 1024 * 1024;
+
+/// Ends a search that takes too long: it is no outage, and holds up nobody for ever.
+pub(super) async fn within_time<T>(
+    search: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    let found = timeout(TIME, search).await;
+    found.unwrap_or_else(|_| Err(too_large("takes more than a minute")))
+}
+
+/// A regular expression that matches a part of a name. Error: [`StoreError::Config`].
+pub(super) fn pattern(text: &str) -> Result<Regex, StoreError> {
+    let pattern = RegexBuilder::new(text).size_limit(REGEX).build();
+    pattern.map_err(|_| {
+        StoreError::Config("find.name.regexp is no regular expression, or too large".to_owned())
+    })
+}
+
+/// The error for a search that finds too much.
+pub(super) fn too_large(what: &str) -> StoreError {
+    StoreError::Answer(format!("find {what}: narrow it by path or name"))
+}
+
+/// Reads secrets by their names, some at a time. Those that `read` has no secret for are left out.
+/// Errors: those of `read`, [`StoreError::Answer`] if it is too much, [`StoreError::Missing`] if it
+/// is nothing.
+pub(super) async fn read_all<F>(
+    names: Vec<String>,
+    read: impl Fn(String) -> F,
+) -> Result<Object, StoreError>
+where
+    F: Future<Output = Result<Option<Object>, StoreError>>,
+{
+    if names.len() > SECRETS {
+        return Err(too_large(&format!("matches more than {SECRETS} secrets")));
+    }
+    let mut found = Object(Value::Object(Map::new()));
+    let mut bytes = 0;
+    let reads = names.into_iter().map(|name| {
+        let secret = read(name.clone());
+        async move { Ok((name, secret.await?)) }
+    });
+    let mut reads = stream::iter(reads).buffered(AT_ONCE);
+    while let Some((name, secret)) = reads.try_next().await? {
+        let Some(mut secret) = secret else { continue };
+        bytes += name.len() + size(&secret.0);
+        if bytes > BYTES {
+            return Err(too_large(&format!(
+                "gives more than {} MiB",
+                BYTES / 1024 / 1024
+            )));
+        }
+        found.0[name] = secret.0.take();
+    }
+    if found.0.as_object().is_none_or(Map::is_empty) {
+        return Err(StoreError::Missing("find matches no secret".to_owned()));
+    }
+    Ok(found)
+}
+
+/// Bytes of all texts in a value.
+fn size(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text.len(),
+        Value::Array(items) => items.iter().map(size).sum(),
+        Value::Object(members) => members
+            .iter()
+            .map(|(key, value)| key.len() + size(value))
+            .sum(),
+        _ => size_of::<Value>(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_search_is_bounded_and_finds_nothing_or_something() {
+        let names = |count: usize| (0..count).map(|number| number.to_string()).collect();
+        let small = async |name: String| Ok((name != "1").then(|| Object(json!({"a": name}))));
+        let found = read_all(names(3), small).await.ok().unwrap();
+        assert_eq!(found.0, json!({"0": {"a": "0"}, "2": {"a": "2"}}));
+        let large = async |_| Ok(Some(Object(json!("x".repeat(1024 * 1024)))));
+        let rows: [(_, &str); 2] = [
+            (read_all(names(9), large).await, "more than 8 MiB"),
+            (
+                read_all(names(1_001), small).await,
+                "more than 1000 secrets",
+            ),
+        ];
+        for (found, says) in rows {
+            let error = found.err().unwrap();
+            assert!(matches!(error, StoreError::Answer(_)), "{error}");
+            assert!(error.to_string().contains(says), "{error}");
+        }
+        let nothing = read_all(names(0), small).await.err().unwrap();
+        assert!(matches!(nothing, StoreError::Missing(_)), "{nothing}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_search_without_an_end_is_ended() {
+        let search = within_time::<()>(std::future::pending()).await;
+        assert!(matches!(search, Err(StoreError::Answer(_))));
+    }
+
+    #[test]
+    fn a_name_matches_by_a_part_and_a_bad_pattern_is_refused() {
+        assert!(pattern("b/c").unwrap().is_match("a/b/c/d"));
+        for bad in ["(", r"(?<!a)b", r"\pL{900}{900}"] {
+            assert!(matches!(pattern(bad), Err(StoreError::Config(_))), "{bad}");
+        }
+    }
+}

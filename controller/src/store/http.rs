@@ -1,0 +1,235 @@
+//! HTTP to a provider that is a server. Redirects are never followed, since they would carry a token
+//! to another host. Answers are bounded in size and time. Errors name the kind of failure and the
+//! HTTP status, and quote nothing of an answer.
+
+use std::error::Error;
+use std::io;
+use std::time::Duration;
+
+use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::{Certificate, Client, Identity, RequestBuilder, Response, StatusCode, Url, redirect};
+use rustls::CertificateError;
+use zeroize::Zeroizing;
+
+use super::StoreError;
+
+const CONNECT: Duration = Duration::from_secs(5);
+/// The longest time that a call may take, its answer included.
+const CALL: Duration = Duration::from_secs(20);
+/// Bytes of an answer: a Secret holds 1 MiB, and JSON may escape each of them.
+pub(super) const ANSWER: usize = 8 * 1024 * 1024;
+
+/// Whom to trust, and as whom to be known, in TLS.
+#[derive(Clone, Copy, Default)]
+pub struct Tls<'a> {
+    /// Certificates in PEM that the server's must come from; those of the system if absent.
+    pub ca: Option<&'a [u8]>,
+    /// A client certificate and its private key, one after the other in PEM.
+    pub identity: Option<&'a [u8]>,
+}
+
+/// A client for one provider.
+pub(super) struct Http {
+    client: Client,
+    /// The name of the provider in errors.
+    who: &'static str,
+}
+
+impl Http {
+    /// A client that sends these headers with each request. Error: [`StoreError::Config`].
+    pub(super) fn new(
+        who: &'static str,
+        headers: HeaderMap,
+        tls: Tls<'_>,
+    ) -> Result<Self, StoreError> {
+        let config = |what: &str| StoreError::Config(what.to_owned());
+        let mut client = Client::builder()
+            .default_headers(headers)
+            .redirect(redirect::Policy::none())
+            .no_proxy()
+            .connect_timeout(CONNECT)
+            .timeout(CALL);
+        if let Some(pem) = tls.ca {
+            let certificates = Certificate::from_pem_bundle(pem)
+                .ok()
+                .filter(|all| !all.is_empty())
+                .ok_or_else(|| config("the store's CA is no certificate in PEM"))?;
+            client = client.tls_certs_only(certificates);
+        }
+        if let Some(pem) = tls.identity {
+            let identity = Identity::from_pem(pem).map_err(|_| {
+                config("the store's client certificate is no certificate and private key in PEM")
+            })?;
+            client = client.identity(identity);
+        }
+        let client = client.build().map_err(|_| {
+            config("the store's CA or client certificate is not accepted: do the certificate and its key match?")
+        })?;
+        Ok(Self { client, who })
+    }
+
+    /// A `GET`.
+    pub(super) fn get(&self, url: Url) -> RequestBuilder {
+        self.client.get(url)
+    }
+
+    /// A `POST`.
+    pub(super) fn post(&self, url: Url) -> RequestBuilder {
+        self.client.post(url)
+    }
+
+    /// The head of the answer. Error: [`StoreError::Unavailable`].
+    pub(super) async fn send(&self, call: RequestBuilder) -> Result<Response, StoreError> {
+        let answer = call.send().await;
+        answer.map_err(|error| StoreError::unavailable(self.unreached(&error)))
+    }
+
+    /// The body. Errors: [`StoreError::Unavailable`], [`StoreError::Answer`] if it is too large.
+    pub(super) async fn body(
+        &self,
+        mut answer: Response,
+    ) -> Result<Zeroizing<Vec<u8>>, StoreError> {
+        let who = self.who;
+        let mut body = Zeroizing::new(Vec::new());
+        loop {
+            let chunk = answer.chunk().await.map_err(|error| {
+                StoreError::unavailable(if error.is_timeout() {
+                    format!("{who}'s answer did not end in time")
+                } else {
+                    format!("{who}'s answer broke off")
+                })
+            })?;
+            let Some(chunk) = chunk else {
+                return Ok(body);
+            };
+            if body.len() + chunk.len() > ANSWER {
+                let limit = ANSWER / 1024 / 1024;
+                let what = format!("{who}'s answer has more than {limit} MiB");
+                return Err(StoreError::Answer(what));
+            }
+            body.extend_from_slice(&chunk);
+        }
+    }
+
+    /// What a status means that is no success, for the thing that was asked for. `codes` are those
+    /// with a meaning of their own.
+    pub(super) fn failure(
+        &self,
+        subject: &str,
+        answer: &Response,
+        codes: &[(u16, &str)],
+    ) -> StoreError {
+        let (who, status) = (self.who, answer.status());
+        let code = status.as_u16();
+        let known = codes.iter().find(|(known, _)| *known == code);
+        let is_transient = status.is_server_error()
+            || matches!(
+                status,
+                StatusCode::TOO_MANY_REQUESTS | StatusCode::PRECONDITION_FAILED
+            );
+        let what = match (known, code) {
+            (Some((_, meaning)), _) => format!("{who} {meaning} ({code})"),
+            (None, 429) => format!("{who} limits requests (429)"),
+            (None, 300..400) => {
+                format!(
+                    "{who} redirects to another place ({code}), where the controller does not follow"
+                )
+            }
+            (None, _) if is_transient => format!("{who} failed ({code})"),
+            (None, _) => format!("{who} answered {code} for {subject}"),
+        };
+        if is_transient {
+            return StoreError::Unavailable {
+                what,
+                retry_after: retry_after(answer.headers()),
+            };
+        }
+        StoreError::Answer(what)
+    }
+
+    /// Why there is no answer.
+    fn unreached(&self, error: &reqwest::Error) -> String {
+        let who = self.who;
+        if let Some(tls) = causes(error).find_map(|cause| cause.downcast_ref()) {
+            return tls_failure(who, tls);
+        }
+        if error.is_timeout() {
+            return format!("{who} did not answer in time");
+        }
+        let io = causes(error).find_map(|cause| cause.downcast_ref::<io::Error>());
+        match io.map(io::Error::kind) {
+            Some(io::ErrorKind::ConnectionRefused) => {
+                format!("{who} cannot be reached: the connection was refused")
+            }
+            Some(io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) => {
+                format!("{who} reset the connection")
+            }
+            _ if causes(error).any(|cause| cause.to_string() == "dns error") => {
+                format!("{who} cannot be reached: its name is not known to DNS")
+            }
+            _ if error.is_connect() => format!("{who} cannot be reached"),
+            _ => format!("{who} ended the connection without an answer"),
+        }
+    }
+}
+
+/// An error and all that caused it. An error of the system hides the first cause in itself.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    fn cause<'a>(error: &&'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+        let error: &'a (dyn Error + 'static) = *error;
+        let inner = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref);
+        inner.map_or_else(|| error.source(), |inner| Some(inner))
+    }
+    std::iter::successors(Some(error), cause)
+}
+
+fn tls_failure(who: &str, error: &rustls::Error) -> String {
+    use CertificateError as C;
+    let what = match error {
+        rustls::Error::InvalidCertificate(why) => match why {
+            C::NotValidForName | C::NotValidForNameContext { .. } => "is for another name",
+            C::UnknownIssuer => {
+                "is of a CA that the store does not trust: set caBundle or caProvider"
+            }
+            C::Expired | C::ExpiredContext { .. } => "has expired",
+            C::NotValidYet | C::NotValidYetContext { .. } => "is not valid yet",
+            C::Revoked => "is revoked",
+            _ => "is not valid",
+        },
+        rustls::Error::AlertReceived(_) => {
+            return format!("{who} ended TLS: does it want another client certificate?");
+        }
+        rustls::Error::InvalidMessage(_) => return format!("{who} does not speak TLS"),
+        _ => return format!("no TLS connection to {who}"),
+    };
+    format!("the TLS certificate of {who} {what}")
+}
+
+/// The seconds that the provider wants to be left alone.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
+/// The URL of a provider's server. Error: [`StoreError::Config`], which names the field.
+pub(super) fn server(field: &str, text: &str) -> Result<Url, StoreError> {
+    let url: Result<Url, _> = text.parse();
+    let url = url.map_err(|_| StoreError::Config(format!("{field} is no URL")))?;
+    if !matches!(url.scheme(), "http" | "https") || url.cannot_be_a_base() {
+        let what = format!("{field} must begin with http:// or https://");
+        return Err(StoreError::Config(what));
+    }
+    Ok(url)
+}
+
+/// A URL below a server's. Each segment is encoded; none may be `.` or `..`, which would be left out.
+pub(super) fn below<'a>(server: &Url, segments: impl IntoIterator<Item = &'a str>) -> Url {
+    let mut url = server.clone();
+    // A URL that `server` accepts has a path.
+    if let Ok(mut path) = url.path_segments_mut() {
+        path.pop_if_empty().extend(segments);
+    }
+    url
+}
