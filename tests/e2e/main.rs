@@ -11,6 +11,7 @@ mod external;
 mod external_schema;
 mod fairness;
 mod flood;
+mod flux;
 mod image;
 mod keys;
 mod limits;

@@ -11,7 +11,7 @@
 pub mod api;
 pub mod canary;
 pub mod controller;
-
+pub mod delivery;
 pub mod namespace;
 pub mod plane;
 pub mod program;

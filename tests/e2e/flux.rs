@@ -1,0 +1,327 @@
+//! Flux's own controllers, and the gate between secrets and what reads them.
+
+use std::process::Command;
+use std::time::Duration;
+
+use sealkit_core::manifest::read_documents;
+use sealkit_rig::{Flux, OpenBao};
+use sealkit_tests::canary::unique_value;
+use sealkit_tests::delivery::{Delivery, root};
+use sealkit_tests::namespace::{condition, data, ready_condition};
+use sealkit_tests::plane::{Plane, unique};
+use sealkit_tests::wait::{holds_for, wait_for, wait_until};
+use serde_json::{Value, json};
+
+/// Longer than Flux takes between two looks at the health of an object.
+const SEVERAL_LOOKS: Duration = Duration::from_secs(8);
+const KUSTOMIZATIONS: &str =
+    "/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/flux-system/kustomizations";
+const SOURCES: &str = "/apis/source.toolkit.fluxcd.io/v1/namespaces/flux-system/gitrepositories";
+
+/// A delivery by Flux with the Kustomizations of `deploy/integrations/flux`.
+fn start() -> (Delivery, Flux) {
+    let delivery = Delivery::start();
+    let flux = Flux::start(&delivery.plane.servers).unwrap();
+    (delivery, flux)
+}
+
+/// Makes Flux deliver the repository with these Kustomizations.
+fn deliver(delivery: &Delivery, kustomizations: &[Value]) {
+    let api = &delivery.plane.api;
+    let source = json!({
+        "apiVersion": "source.toolkit.fluxcd.io/v1", "kind": "GitRepository",
+        "metadata": {"name": "flux-system"},
+        "spec": {"url": delivery.repository.url(), "ref": {"branch": "main"}, "interval": "1s"},
+    });
+    api.create(SOURCES, &source).unwrap();
+    for kustomization in kustomizations {
+        api.create(KUSTOMIZATIONS, kustomization).unwrap();
+    }
+}
+
+/// The Kustomizations that we ship.
+fn shipped() -> Vec<Value> {
+    let documents = read_documents(include_bytes!(
+        "../../deploy/integrations/flux/kustomizations.yaml"
+    ));
+    let documents = documents.unwrap().into_iter();
+    documents.map(|document| document.object).collect()
+}
+
+fn kustomization(plane: &Plane, name: &str) -> Value {
+    let object = plane.api.get(&format!("{KUSTOMIZATIONS}/{name}"));
+    object.expect("a Kustomization")
+}
+
+/// Waits until Ready is False with a message that contains this.
+fn wait_failed(plane: &Plane, name: &str, part: &str) {
+    wait_until(&format!("{name} fails with {part}"), || {
+        let object = kustomization(plane, name);
+        let ready = ready_condition(&object);
+        ready["status"] == "False" && ready["message"].as_str().unwrap().contains(part)
+    });
+}
+
+#[test]
+fn flux_holds_the_apps_while_a_sealed_secret_is_broken_and_keeps_the_last_good_secret() {
+    let (delivery, _flux) = start();
+    let (first, third) = (unique_value(), unique_value());
+    delivery.commit(&delivery.db(&first).manifest(), "1");
+    deliver(&delivery, &shipped());
+    delivery.wait_app("1", &first);
+
+    // Ciphertext of another object under this name.
+    let mut broken = delivery
+        .shop
+        .draft("other")
+        .value("password", &first)
+        .manifest();
+    broken["metadata"]["name"] = "db".into();
+    delivery.commit(&broken, "2");
+    let named = format!("SealedSecret/{}/db", delivery.shop.name);
+    wait_failed(&delivery.plane, "secrets", &named);
+    wait_failed(
+        &delivery.plane,
+        "apps",
+        "'flux-system/secrets' is not ready",
+    );
+    assert_eq!(
+        condition(&delivery.shop.sealed("db"), "Stalled"),
+        Some("True")
+    );
+    holds_for(
+        SEVERAL_LOOKS,
+        "the apps wait, the Secret is the last good one",
+        || delivery.app().as_deref() == Some("1") && delivery.has_value(&first),
+    );
+
+    delivery.commit(&delivery.db(&third).manifest(), "3");
+    wait_until("the mended commit is delivered", || {
+        let app = delivery.app();
+        assert_ne!(app.as_deref(), Some("2"), "it never comes");
+        app.as_deref() == Some("3")
+    });
+    assert!(delivery.has_value(&third), "the application came first");
+}
+
+#[test]
+fn flux_holds_the_apps_until_the_controller_has_seen_the_generation_of_the_commit() {
+    let (mut delivery, _flux) = start();
+    let (first, second) = (unique_value(), unique_value());
+    delivery.stop_controller();
+    delivery.commit(&delivery.db(&first).manifest(), "1");
+    deliver(&delivery, &shipped());
+    let applied = |delivery: &Delivery, generation: i64| {
+        wait_until("the SealedSecret is applied", || {
+            let path = delivery.shop.sealed_path("db");
+            let object = delivery.plane.api.get(&path);
+            object.is_some_and(|object| object["metadata"]["generation"] == generation)
+        });
+    };
+    applied(&delivery, 1);
+    holds_for(SEVERAL_LOOKS, "the apps wait for a new object", || {
+        delivery.app().is_none()
+    });
+    delivery.start_controller();
+    delivery.wait_app("1", &first);
+
+    delivery.stop_controller();
+    delivery.commit(&delivery.db(&second).manifest(), "2");
+    applied(&delivery, 2);
+    let stale = delivery.shop.sealed("db");
+    assert_eq!(condition(&stale, "Ready"), Some("True"), "of generation 1");
+    holds_for(SEVERAL_LOOKS, "the apps wait for an update", || {
+        delivery.app().as_deref() == Some("1")
+    });
+    delivery.start_controller();
+    delivery.wait_app("2", &second);
+
+    // The way back is a commit like any other: the old ciphertext still opens.
+    delivery.repository.revert().unwrap();
+    delivery.wait_app("1", &first);
+}
+
+#[test]
+fn flux_delivers_sealed_secrets_of_a_tenant_without_rights_on_secrets() {
+    let (delivery, _flux) = start();
+    let shop = &delivery.shop;
+    let manifest = root().join("deploy/integrations/flux/applier.yaml");
+    let apply = ["apply", "--server-side", "-n", &shop.name, "-f"];
+    let servers = &delivery.plane.servers;
+    servers
+        .kubectl(&[&apply[..], &[manifest.to_str().unwrap()]].concat())
+        .unwrap();
+    let value = unique_value();
+    delivery.commit(&delivery.db(&value).manifest(), "1");
+    let [mut secrets, _] = <[Value; 2]>::try_from(shipped()).unwrap();
+    secrets["spec"]["serviceAccountName"] = "applier".into();
+    secrets["spec"]["sourceRef"]["namespace"] = "flux-system".into();
+    secrets["metadata"]["namespace"] = shop.name.as_str().into();
+    deliver(&delivery, &[]);
+    let path = format!(
+        "/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/{}/kustomizations",
+        shop.name
+    );
+    delivery.plane.api.create(&path, &secrets).unwrap();
+    shop.wait_secret("db", "is delivered", |_| true);
+    assert!(delivery.has_value(&value));
+
+    let plain = json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "plain", "namespace": shop.name},
+    });
+    let repository = &delivery.repository;
+    repository
+        .write("secrets/plain.yaml", &plain.to_string())
+        .unwrap();
+    repository.commit("plain").unwrap();
+    wait_until("Flux is refused", || {
+        let object = delivery.plane.api.get(&format!("{path}/secrets")).unwrap();
+        object["status"]["conditions"]
+            .to_string()
+            .contains("forbidden")
+    });
+    assert!(shop.secret("plain").is_none());
+
+    std::fs::remove_dir_all(repository.tree().join("secrets")).unwrap();
+    repository
+        .write("secrets/kustomization.yaml", "resources: []")
+        .unwrap();
+    repository.commit("no secrets").unwrap();
+    wait_until("the Secret is pruned", || shop.secret("db").is_none());
+}
+
+#[test]
+fn flux_waits_for_a_new_external_secret_only_with_our_expression() {
+    let (mut delivery, _flux) = start();
+    let shop = delivery.shop.name.clone();
+    let external = json!({
+        "apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret",
+        "metadata": {"name": "mail", "namespace": shop},
+        "spec": {
+            "refreshInterval": "1h", "secretStoreRef": {"name": "vault"},
+            "data": [{"secretKey": "TOKEN", "remoteRef": {"key": "mail", "property": "token"}}],
+        },
+    });
+    let text = external.to_string();
+    delivery.stop_controller();
+    delivery
+        .repository
+        .write("secrets/mail.yaml", &text)
+        .unwrap();
+    delivery.commit(&delivery.db(&unique_value()).manifest(), "1");
+    std::fs::remove_file(delivery.repository.tree().join("secrets/db.sealed.yaml")).unwrap();
+    delivery
+        .repository
+        .commit("only the ExternalSecret")
+        .unwrap();
+    let [secrets, apps] = <[Value; 2]>::try_from(shipped()).unwrap();
+    let mut unguarded = secrets.clone();
+    unguarded["metadata"]["name"] = "unguarded".into();
+    unguarded["spec"]["healthCheckExprs"].take();
+    deliver(&delivery, &[unguarded]);
+    wait_until("Flux takes an empty status for done", || {
+        let object = kustomization(&delivery.plane, "unguarded");
+        condition(&object, "Ready") == Some("True")
+    });
+    let path = format!("{KUSTOMIZATIONS}/unguarded");
+    delivery.plane.api.delete(&path).unwrap();
+    wait_until("it is pruned", || delivery.plane.api.get(&path).is_none());
+
+    for kustomization in [secrets, apps] {
+        delivery
+            .plane
+            .api
+            .create(KUSTOMIZATIONS, &kustomization)
+            .unwrap();
+    }
+    holds_for(SEVERAL_LOOKS, "the apps wait", || delivery.app().is_none());
+    delivery.start_controller();
+    holds_for(SEVERAL_LOOKS, "the apps wait for the store", || {
+        delivery.app().is_none()
+    });
+    serve(&delivery, "mail", "token");
+    wait_until("the apps follow", || delivery.app().is_some());
+    assert!(
+        delivery.shop.secret("mail").is_some(),
+        "the application came first"
+    );
+}
+
+/// Makes a `SecretStore` `vault` that holds something there.
+fn serve(delivery: &Delivery, key: &str, property: &str) {
+    let bao = OpenBao::shared().unwrap();
+    let mount = unique("flux");
+    bao.root().mount_kv(&mount).unwrap();
+    bao.root()
+        .put(&mount, key, &json!({property: unique_value()}))
+        .unwrap();
+    let (api, shop) = (&delivery.plane.api, &delivery.shop);
+    let token = json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "vault-token"},
+        "stringData": {"token": bao.root_token()},
+    });
+    api.create(&shop.secrets_path(), &token).unwrap();
+    let store = json!({
+        "apiVersion": "external-secrets.io/v1", "kind": "SecretStore",
+        "metadata": {"name": "vault"},
+        "spec": {"provider": {"vault": {
+            "server": bao.url(), "path": mount,
+            "auth": {"tokenSecretRef": {"name": "vault-token", "key": "token"}},
+        }}},
+    });
+    let stores = format!(
+        "/apis/external-secrets.io/v1/namespaces/{}/secretstores",
+        shop.name
+    );
+    api.create(&stores, &store).unwrap();
+}
+
+#[test]
+fn flux_delivers_the_monorepo_example_to_staging() {
+    let (delivery, _flux) = start();
+    delivery.restore(include_str!("../keys/examples/staging.key"));
+    delivery.take("examples/flux-monorepo");
+    // What `flux bootstrap --path clusters/staging` makes.
+    let root = json!({
+        "apiVersion": "kustomize.toolkit.fluxcd.io/v1", "kind": "Kustomization",
+        "metadata": {"name": "flux-system"},
+        "spec": {
+            "sourceRef": {"kind": "GitRepository", "name": "flux-system"},
+            "path": "./clusters/staging", "interval": "10m", "prune": true,
+        },
+    });
+    deliver(&delivery, &[root]);
+    let api = &delivery.plane.api;
+    let shop = wait_for("the Deployment", || {
+        api.get("/apis/apps/v1/namespaces/shop/deployments/shop")
+    });
+    assert_eq!(shop["spec"]["replicas"], 1, "the overlay of staging");
+    let secret = |name: &str| api.get(&format!("/api/v1/namespaces/shop/secrets/{name}"));
+    let expected = [("USER", "shop"), ("PASSWORD", "example-of-staging")];
+    assert_eq!(secret("db").unwrap()["data"], data(&expected));
+    assert_eq!(
+        secret("mail").unwrap()["data"],
+        data(&[("TOKEN", "example-of-mail")])
+    );
+}
+
+#[test]
+fn the_production_overlays_of_the_monorepo_example_build() {
+    let kustomize = Flux::programs().unwrap().join("kustomize");
+    let example = root().join("examples/flux-monorepo");
+    for (folder, kinds) in [
+        (
+            "secrets/production",
+            &["Namespace", "SealedSecret", "SealedSecret"][..],
+        ),
+        ("apps/production", &["Deployment"]),
+    ] {
+        let built = Command::new(&kustomize)
+            .arg("build")
+            .arg(example.join(folder))
+            .output();
+        let built = read_documents(&built.unwrap().stdout).unwrap();
+        let found: Vec<_> = built.iter().map(|document| document.kind()).collect();
+        assert_eq!(found, kinds, "{folder}");
+    }
+}
