@@ -102,7 +102,7 @@ fn argo_cd_waits_where_conditions_are_incomplete() {
 
 #[test]
 fn the_config_map_for_argo_cd_holds_the_tested_scripts() {
-    let config = std::fs::read(tree("deploy/argocd/argocd-cm.yaml")).unwrap();
+    let config = std::fs::read(tree("deploy/integrations/argocd/argocd-cm.yaml")).unwrap();
     let documents = read_documents(&config).unwrap();
     let [config] = documents.as_slice() else {
         panic!("{} documents", documents.len())
@@ -225,7 +225,7 @@ fn argo_health(kind: &str, cases: &[Case]) -> Vec<Value> {
 }
 
 fn script(kind: &str) -> std::path::PathBuf {
-    tree("deploy/argocd/health").join(format!("{}.lua", kind.to_lowercase()))
+    tree("deploy/integrations/argocd/health").join(format!("{}.lua", kind.to_lowercase()))
 }
 
 fn lines(cases: &[Case]) -> String {
