@@ -5,7 +5,7 @@ mod spelling;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use sealkit_core::keys::Identity;
+use sealkit_core::lint::age_keys;
 use sealkit_core::manifest::{Document, read_documents};
 use sealkit_core::sealed::{EnvelopeId, SealedView, age_file_text, envelope_id};
 use sha2::{Digest as _, Sha256};
@@ -106,31 +106,17 @@ impl PrivateKey {
 
 /// All private keys in a file, whatever it is; only what really is one.
 pub(crate) fn private_keys(bytes: &[u8]) -> Vec<PrivateKey> {
-    const MARK: &[u8] = b"AGE-SECRET-KEY-";
-    /// Characters of a classic and of a hybrid one, each 32 bytes in Bech32.
-    const LENGTHS: [usize; 2] = [
-        "AGE-SECRET-KEY-1".len() + 58,
-        "AGE-SECRET-KEY-PQ-1".len() + 58,
-    ];
-    let mut found = Vec::new();
-    for (number, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
-        let mut rest = line;
-        let is_mark = |window: &[u8]| window.eq_ignore_ascii_case(MARK);
-        while let Some(at) = rest.windows(MARK.len()).position(is_mark) {
-            rest = &rest[at..];
-            let keys = LENGTHS.iter().filter_map(|length| {
-                let text = std::str::from_utf8(rest.get(..*length)?).ok()?;
-                text.parse::<Identity>().ok()?;
-                Some(Sha256::digest(text.to_ascii_uppercase()).into())
-            });
-            found.extend(keys.map(|digest| PrivateKey {
-                line: number + 1,
-                digest,
-            }));
-            rest = &rest[MARK.len()..];
+    let mut line = 1;
+    let mut at = 0;
+    let keys = age_keys(bytes).into_iter().map(|key| {
+        line += bytes[at..key.offset].split(|byte| *byte == b'\n').count() - 1;
+        at = key.offset;
+        PrivateKey {
+            line,
+            digest: Sha256::digest(key.text).into(),
         }
-    }
-    found
+    });
+    keys.collect()
 }
 
 /// Tells a plain Secret from others; nothing where it is none, or has no values.
@@ -312,7 +298,7 @@ pub(crate) fn title(document: &Document) -> String {
 mod tests {
     use base64::Engine as _;
     use base64::prelude::BASE64_STANDARD;
-    use sealkit_core::keys::KeyType;
+    use sealkit_core::keys::{Identity, KeyType};
 
     use super::*;
 

@@ -20,25 +20,31 @@ command -v seal > /dev/null || {
   echo 'seal is not on the PATH, so nothing checks this commit; `git commit --no-verify` skips this hook' >&2
   exit 1
 }
-exec seal verify --staged
+seal lint --staged && exec seal verify --staged
 ";
+/// What the hook ended with before there was `seal lint`: such a hook is written again.
+const WITHOUT_LINT: &str = "\nexec seal verify --staged\n";
 /// The command that a foreign hook has to run.
 const CHECK: &str = "seal verify --staged";
+/// The whole of it.
+const CHECKS: &str = "seal lint --staged && seal verify --staged";
 
 /// Git's command for a merge. Names of files may begin with a dash.
 pub(crate) const MERGE_DRIVER: &str = "seal merge-driver -- %O %A %B %P";
 
+/// Settings of Git for the drivers.
+const SETTINGS: [(&str, &str); 4] = [
+    ("merge.sealkit.name", "key-wise merge of SealedSecrets"),
+    ("merge.sealkit.driver", MERGE_DRIVER),
+    ("diff.sealkit.textconv", "seal textconv --"),
+    // A cache in the repository would be written by everybody.
+    ("diff.sealkit.cachetextconv", "false"),
+];
+
 /// Sets Git up for this clone, and `.gitattributes` for everybody.
-pub(crate) fn install(terminal: Terminal) -> Result<()> {
-    let here = std::env::current_dir().map_err(|_| CommandError::input("no working directory"))?;
-    let root = Repository::required(&here)?.root;
-    for (name, value) in [
-        ("merge.sealkit.name", "key-wise merge of SealedSecrets"),
-        ("merge.sealkit.driver", MERGE_DRIVER),
-        ("diff.sealkit.textconv", "seal textconv --"),
-        // A cache in the repository would be written by everybody.
-        ("diff.sealkit.cachetextconv", "false"),
-    ] {
+pub(crate) fn install(with_hook: bool, terminal: Terminal) -> Result<()> {
+    let root = root()?;
+    for (name, value) in SETTINGS {
         let written = git(&root, &["config", "--local", name, value]);
         if !matches!(written, Some((0, _))) {
             return Err(CommandError::input("Git's configuration cannot be written").on(name));
@@ -65,9 +71,54 @@ pub(crate) fn install(terminal: Terminal) -> Result<()> {
             .map_err(|error| error.on(shown(&place.given)))?;
         terminal.done("wrote", Path::new(".gitattributes"));
     }
-    install_hook(&root, terminal)?;
+    if with_hook {
+        install_hook(&root, terminal)?;
+    }
     terminal.note("`git merge` and `git diff` now handle SealedSecrets in this clone; commit .gitattributes, and run this in every clone");
     Ok(())
+}
+
+fn root() -> Result<PathBuf> {
+    let here = std::env::current_dir().map_err(|_| CommandError::input("no working directory"))?;
+    Ok(Repository::required(&here)?.root)
+}
+
+/// Undoes [`install`] for this clone. `.gitattributes` is for everybody and stays.
+pub(crate) fn uninstall(terminal: Terminal) -> Result<()> {
+    let root = root()?;
+    for section in ["merge.sealkit", "diff.sealkit"] {
+        // Without such a section, there is nothing to do.
+        let _ = git(&root, &["config", "--local", "--remove-section", section]);
+    }
+    let Some(hook) = hook(&root) else {
+        return Ok(());
+    };
+    let text = std::fs::read_to_string(&hook.path).unwrap_or_default();
+    if hook.is_own && is_written_by_us(&text) {
+        std::fs::remove_file(&hook.path)
+            .map_err(|error| files::reading(&error).on(shown(&hook.path)))?;
+        terminal.done(
+            "removed",
+            hook.path.strip_prefix(&root).unwrap_or(&hook.path),
+        );
+    } else if hook.is_ours {
+        terminal.note(format_args!(
+            "{} stays unchanged: take `{CHECK}` out of your own hook",
+            shown(&hook.path)
+        ));
+    }
+    terminal.note("Git handles SealedSecrets in this clone like other files now; .gitattributes stays, since it is for every clone");
+    Ok(())
+}
+
+/// Is it the hook of this version, or of one before `seal lint`?
+fn is_written_by_us(text: &str) -> bool {
+    text == HOOK || is_without_lint(text)
+}
+
+fn is_without_lint(text: &str) -> bool {
+    let start = HOOK.split("\nseal lint").next().unwrap_or(HOOK);
+    text.strip_prefix(start) == Some(WITHOUT_LINT)
 }
 
 /// The hook that Git runs before a commit.
@@ -124,12 +175,18 @@ fn is_executable(_: &Path) -> bool {
 fn install_hook(root: &Path, terminal: Terminal) -> Result<()> {
     let unknown = || CommandError::input("Git does not report where its hooks are");
     let hook = hook(root).ok_or_else(unknown)?;
+    let text = std::fs::read_to_string(&hook.path).unwrap_or_default();
+    if hook.is_own && is_without_lint(&text) {
+        files::replace(&hook.path, HOOK.as_bytes())?;
+        terminal.done("wrote", hook.path.strip_prefix(root).unwrap_or(&hook.path));
+        return Ok(());
+    }
     if hook.is_ours {
         return Ok(());
     }
     if !hook.is_own || hook.path.symlink_metadata().is_ok() {
         terminal.note(format_args!(
-            "{} stays unchanged: call `{CHECK}` from your own hook, and make it executable",
+            "{} stays unchanged: call `{CHECKS}` from your own hook, and make it executable",
             shown(&hook.path)
         ));
         return Ok(());

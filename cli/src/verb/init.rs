@@ -126,7 +126,7 @@ pub(super) fn run(args: &InitArgs, session: Session<'_>) -> Result<()> {
     }
     known.save();
     if args.git {
-        setup::install(terminal)?;
+        setup::install(true, terminal)?;
     }
     Ok(())
 }

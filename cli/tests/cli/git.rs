@@ -422,7 +422,7 @@ fn the_hook_stops_plain_secrets_and_private_keys() {
     let (done, said) = committed(desk, &[]);
     assert!(!done && !said.contains("hunter2"), "{said}");
     assert!(
-        said.contains("plain.yaml: shop/db: PlaintextSecret"),
+        said.contains("plain.yaml:4:14: PlaintextSecret: Secret shop/db"),
         "{said}"
     );
     desk.git(&["reset", "-q"]);
@@ -441,7 +441,10 @@ fn the_hook_stops_plain_secrets_and_private_keys() {
     for arguments in [&["-a"][..], &["notes.txt"]] {
         let (done, said) = committed(desk, arguments);
         assert!(!done && !said.contains("AGE-SECRET-KEY"), "{said}");
-        assert!(said.contains("notes.txt: PrivateKey"), "{said}");
+        assert!(
+            said.contains("notes.txt:") && said.contains(": PrivateKey: "),
+            "{said}"
+        );
     }
     let (done, _) = committed(desk, &["-a", "--no-verify"]);
     assert!(done, "whoever knows better goes past it");
@@ -454,7 +457,7 @@ fn the_hook_stops_plain_secrets_and_private_keys() {
     let commit = desk.try_git(&["-C", "../home/tree/below", "commit", "-q", "-m", "next"]);
     let said = String::from_utf8(commit.stderr).unwrap();
     assert!(
-        !commit.status.success() && said.contains("below/plain.yaml: shop/db: PlaintextSecret"),
+        !commit.status.success() && said.contains("below/plain.yaml:4:14: PlaintextSecret"),
         "{said}"
     );
 }
@@ -523,7 +526,7 @@ fn hooks_of_others_stay() {
     assert!(
         answer
             .stderr
-            .contains("call `seal verify --staged` from your own hook")
+            .contains("call `seal lint --staged && seal verify --staged` from your own hook")
     );
     assert_eq!(desk.read(hook), "#!/bin/sh\nexit 0\n");
     // Turned off, or passed over by Git.

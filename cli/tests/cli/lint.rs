@@ -265,3 +265,65 @@ fn programs_get_every_form() {
         finding["fingerprint"]
     );
 }
+
+#[test]
+fn a_comment_allows_a_commit_and_no_request() {
+    let desk = Desk::new();
+    desk.git_init();
+    desk.write("a.yaml", "a: 1\n");
+    desk.commit("first");
+    desk.seal(&["git", "install"]).done();
+    let key = desk.read("key");
+    desk.write("b.yaml", &format!("# seal:allow a demo\n{SECRET}"));
+    desk.write(
+        "keys.txt",
+        &format!("# seal:allow a test\n{}", key.lines().last().unwrap()),
+    );
+    desk.git(&["add", "b.yaml", "keys.txt"]);
+    desk.git(&["commit", "-q", "-m", "allowed"]);
+    desk.seal(&["verify"]).done();
+    let answer = desk.seal(&["verify", "--base", "HEAD~1"]);
+    assert_eq!(answer.code, 1, "{answer:?}");
+    assert!(answer.stdout.contains("PlaintextSecret") && answer.stdout.contains("PrivateKey"));
+    desk.write("c.yaml", &SECRET.replace("hunter2", "changeme"));
+    desk.git(&["add", "c.yaml"]);
+    let commit = desk.try_git(&["commit", "-q", "-m", "x"]);
+    let said = String::from_utf8_lossy(&commit.stderr).into_owned();
+    assert!(
+        !commit.status.success() && said.contains("Placeholder"),
+        "{commit:?}"
+    );
+}
+
+#[test]
+fn the_hook_is_optional_updated_and_removed() {
+    let desk = Desk::new();
+    desk.git_init();
+    let hook = ".git/hooks/pre-commit";
+    desk.seal(&["git", "install", "--no-hook"]).done();
+    assert!(!desk.exists(hook) && desk.exists(".gitattributes"));
+    desk.seal(&["git", "install"]).done();
+    let text = desk.read(hook);
+    assert!(
+        text.ends_with("\nseal lint --staged && exec seal verify --staged\n"),
+        "{text}"
+    );
+    // As it was before there was `seal lint`.
+    let old = text.replace("seal lint --staged && ", "");
+    desk.write(hook, &old);
+    desk.seal(&["git", "install"]).done();
+    assert_eq!(desk.read(hook), text);
+    desk.seal(&["git", "uninstall"]).done();
+    assert!(!desk.exists(hook) && desk.exists(".gitattributes"));
+    assert!(
+        !desk
+            .try_git(&["config", "merge.sealkit.driver"])
+            .status
+            .success()
+    );
+    let own = "#!/bin/sh\nseal verify --staged && other\n";
+    desk.write(hook, own);
+    desk.git(&["update-index", "--refresh"]);
+    desk.seal(&["git", "uninstall"]).done();
+    assert_eq!(desk.read(hook), own);
+}

@@ -10,7 +10,7 @@ const MARK: &str = "seal:allow";
 
 /// The lines that comments allow.
 #[derive(Default)]
-pub(super) struct Allowed {
+pub struct Allowed {
     lines: Vec<Range<usize>>,
     without_reason: Vec<Place>,
 }
@@ -52,7 +52,7 @@ impl Allowed {
         self.lines.iter().any(|lines| lines.contains(&line))
     }
 
-    pub fn without_reason(self) -> impl Iterator<Item = Finding> {
+    pub(super) fn without_reason(self) -> impl Iterator<Item = Finding> {
         self.without_reason.into_iter().map(|place| {
             let message = "seal:allow without a reason allows nothing".to_owned();
             Finding::new(Rule::AllowWithoutReason, place, message, &[])

@@ -62,7 +62,8 @@ pub(super) fn find(text: &str, in_chart: bool, allowed: &Allowed, read: ReadFile
 /// How often a text says `kind: Secret` outside of comments.
 fn kinds(text: &str) -> usize {
     static KIND: LazyLock<Option<Regex>> = LazyLock::new(|| {
-        Regex::new(r#"\bkind["']?\s*:\s*["']?Secret(?:List)?["']?\s*(?:[,}]|$)"#).ok()
+        Regex::new(r#"\bkind["']?\s*:\s*(?:[&!]\S+\s+)*["']?Secret(?:List)?["']?\s*(?:[,}#]|$)"#)
+            .ok()
     });
     let Some(kind) = KIND.as_ref() else { return 0 };
     let lines = text
@@ -145,7 +146,8 @@ impl Walk<'_> {
     /// A manifest in a string: a patch, a `ConfigMap` with manifests, what `kubectl apply` recorded.
     fn string(&mut self, node: &Node) {
         let text = node.text();
-        if self.depth == DEPTH || !text.contains("Secret") || kinds(text) == 0 {
+        let words = ["kind", "Secret", "ata"];
+        if self.depth == DEPTH || !words.iter().all(|word| text.contains(word)) {
             return;
         }
         let outer = self.enter(node);

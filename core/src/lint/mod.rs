@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 
 use crate::manifest::Place;
 use crate::names::printable;
-use allow::Allowed;
+pub use allow::Allowed;
 pub use private_key::{AgeKey, age_keys};
 
 /// What a finding is about. The names are stable: programs and baselines refer to them.
@@ -240,10 +240,10 @@ pub fn lint(bytes: &[u8], kind: FileKind, read: ReadFile<'_>) -> Linted {
     linted
 }
 
-/// Could there be a Secret with values in it, or something that makes one?
+/// Could there be a Secret with values in it, or something that makes one? Escapes hide letters.
 fn names_secret(bytes: &[u8]) -> bool {
     static WORDS: LazyLock<Option<Regex>> = LazyLock::new(|| {
-        Regex::new(r"(?-u)(?:^|[^A-Za-z])Secret(?:List|Generator)?(?:[^A-Za-z]|$)|secretGenerator|/stringData")
+        Regex::new(r"(?-u)(?:^|[^A-Za-z])Secret(?:List|Generator)?(?:[^A-Za-z]|$)|secretGenerator|/stringData|\\(?:x|u00|U000000)[4-7][0-9A-Fa-f]")
             .ok()
     });
     WORDS.as_ref().is_none_or(|words| words.is_match(bytes))

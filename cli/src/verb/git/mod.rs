@@ -3,7 +3,7 @@
 mod merge;
 mod show;
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 
 use crate::error::Result;
 use crate::git::setup;
@@ -17,12 +17,24 @@ pub(super) use show::{DiffArgs, TextconvArgs, diff, textconv};
 pub(super) enum GitCommand {
     /// Set up merge driver, diff driver and pre-commit hook of this clone, and .gitattributes
     #[command(after_help = "Example:\n  seal git install && git add .gitattributes")]
-    Install,
+    Install(InstallArgs),
+    /// Undo `seal git install` in this clone
+    #[command(after_help = "Example:\n  seal git uninstall")]
+    Uninstall,
+}
+
+/// Flags of `seal git install`.
+#[derive(Args, Debug)]
+pub(super) struct InstallArgs {
+    /// Leave the pre-commit hook out
+    #[arg(long)]
+    pub no_hook: bool,
 }
 
 /// Runs one of the verbs.
 pub(super) fn run(command: &GitCommand, terminal: Terminal) -> Result<()> {
     match command {
-        GitCommand::Install => setup::install(terminal),
+        GitCommand::Install(args) => setup::install(!args.no_hook, terminal),
+        GitCommand::Uninstall => setup::uninstall(terminal),
     }
 }

@@ -15,6 +15,7 @@ use clap::Args;
 use sealkit_core::api::rules::{self, Fault};
 use sealkit_core::api::{Reason, SealedSecretSpec, SecretTemplate};
 use sealkit_core::keys::{Fingerprint, KeyRing};
+use sealkit_core::lint::{Allowed, FileKind, Rule, lint};
 use sealkit_core::manifest::{Document, INPUT_BYTES, read_documents, wipe};
 use sealkit_core::names::printable;
 use sealkit_core::sealed::{EnvelopeId, Scope, SealedObject, SealedView, age_file_text};
@@ -302,10 +303,28 @@ impl Verifier {
     /// Private keys in plain text, in any file.
     fn private_keys(&mut self, path: &Path, bytes: &[u8]) {
         let new = self.standing.new_private_keys(bytes);
+        let new = new.filter(|key| !self.is_allowed(bytes, key.line));
         let messages: Vec<String> = new.map(|key| key.message()).collect();
         for detail in messages {
             self.find(path, None, "PrivateKey", detail);
         }
+    }
+
+    /// Does a comment allow what is in a line? A request cannot allow itself anything.
+    fn is_allowed(&self, bytes: &[u8], line: usize) -> bool {
+        self.base.is_none() && Allowed::of(&String::from_utf8_lossy(bytes)).holds(line)
+    }
+
+    /// Does a plain Secret tell anything, and does no comment allow that?
+    fn is_exposed(&self, bytes: &[u8], document: &Document) -> bool {
+        let title = title(document);
+        let title = title.trim_start_matches('/');
+        let findings = lint(bytes, FileKind::Manifest, &|_| None).findings;
+        let mut exposed = findings
+            .iter()
+            .filter(|it| it.rule == Rule::PlaintextSecret);
+        let is_it = |object: Option<&str>| object.unwrap_or_default() == title;
+        self.base.is_some() || exposed.any(|finding| is_it(finding.object.as_deref()))
     }
 
     fn file(&mut self, file: &Found) -> Result<()> {
@@ -337,7 +356,9 @@ impl Verifier {
             if document.is_sealed_secret() {
                 self.scanned.objects += 1;
                 self.sealed_secret(place, document, &objects)?;
-            } else if plain(document).is_some_and(|digest| !self.standing.plain.contains(&digest)) {
+            } else if plain(document).is_some_and(|digest| !self.standing.plain.contains(&digest))
+                && self.is_exposed(bytes, document)
+            {
                 let detail =
                     "a Secret in plain text: anyone who can read the file can read its values";
                 self.find(path, Some(document), "PlaintextSecret", detail.to_owned());
