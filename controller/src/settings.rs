@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use sealkit_core::api::{Algorithm, CONTROLLER_NAMESPACE};
 use sealkit_core::keys::KeyType;
 use sealkit_core::sealed::Scope;
@@ -86,6 +86,32 @@ pub struct Settings {
     )]
     pub external_secrets: bool,
 
+    /// Class of this controller. It leaves stores that name another class, and what uses them, to
+    /// others.
+    #[arg(long, env = "SEALKIT_CONTROLLER_CLASS", default_value = "default")]
+    pub controller_class: String,
+
+    /// Seconds between two checks of a store that does not say so itself.
+    #[arg(long, env = "SEALKIT_STORE_CHECK_SECONDS", default_value_t = 300)]
+    pub store_check_seconds: u64,
+
+    /// What ExternalSecrets may do to Secrets that they did not make: `eso`, as External Secrets has
+    /// it, adopts them, merges into them and takes their keys; `consent` asks for an annotation on
+    /// the Secret, as with SealedSecrets.
+    #[arg(
+        long,
+        env = "SEALKIT_EXTERNAL_SECRETS_OWNERSHIP",
+        value_enum,
+        default_value_t = ExternalOwnership::Eso
+    )]
+    pub external_secrets_ownership: ExternalOwnership,
+
+    /// Let ClusterSecretStores without `auth` use the controller's own identity at their provider: in
+    /// AWS that of its ServiceAccount, pod or node. Whoever may use such a store reads what that
+    /// identity may read.
+    #[arg(long, env = "SEALKIT_ALLOW_CONTROLLER_IDENTITY", default_value_t = false)]
+    pub allow_controller_identity: bool,
+
     /// Folder, kept when the container restarts, for a note of what the controller works on: an
     /// object over which it died waits until others are served.
     #[arg(long, env = "SEALKIT_STATE_DIR")]
@@ -94,6 +120,16 @@ pub struct Settings {
     /// Filter for log lines, in the syntax of tracing's EnvFilter.
     #[arg(long, env = "SEALKIT_LOG", default_value = "info")]
     pub log: String,
+}
+
+/// What ExternalSecrets may do to Secrets that they did not make.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ExternalOwnership {
+    /// As External Secrets has it.
+    #[default]
+    Eso,
+    /// What an annotation on the Secret consents to.
+    Consent,
 }
 
 /// The administrator's rules for objects. They do not change while the controller runs.
@@ -107,6 +143,10 @@ pub struct Rules {
     pub deny_template_metadata: Vec<String>,
     /// Namespaces that consent to adoption and merging as a whole.
     pub adopt_namespaces: Vec<String>,
+    /// What ExternalSecrets may do to Secrets that they did not make.
+    pub external_ownership: ExternalOwnership,
+    /// May stores of the cluster use the controller's own identity?
+    pub allow_controller_identity: bool,
     /// How long an object without a matching key counts as waiting for the key.
     pub key_grace: Duration,
 }
@@ -119,6 +159,8 @@ impl Settings {
             allowed_scopes: self.allowed_scopes.clone(),
             deny_template_metadata: self.deny_template_metadata.clone(),
             adopt_namespaces: self.adopt_namespaces.clone(),
+            external_ownership: self.external_secrets_ownership,
+            allow_controller_identity: self.allow_controller_identity,
             key_grace: Duration::from_secs(self.key_grace_seconds),
         }
     }

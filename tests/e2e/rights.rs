@@ -160,7 +160,7 @@ fn the_controller_may_do_what_its_manifest_says_and_no_more() {
         "escalate",
         "bind",
     ];
-    let granted: [(&str, &str, &[&str]); 24] = [
+    let granted: [(&str, &str, &[&str]); 25] = [
         (
             "sealedsecrets.sealkit.dev",
             "shop",
@@ -209,16 +209,24 @@ fn the_controller_may_do_what_its_manifest_says_and_no_more() {
             "",
             &["get", "list", "watch"],
         ),
-        ("clustersecretstores/status.external-secrets.io", "", &[]),
-        ("configmaps", "shop", &[]),
-        // But for the one that is named.
-        ("configmaps", SYSTEM, &[]),
+        (
+            "secretstores/status.external-secrets.io",
+            "shop",
+            &["update"],
+        ),
+        (
+            "clustersecretstores/status.external-secrets.io",
+            "",
+            &["update"],
+        ),
+        ("configmaps", "shop", &["get"]),
+        ("configmaps", SYSTEM, &["get"]),
         ("pods", "shop", &[]),
         ("serviceaccounts", "shop", &[]),
         ("serviceaccounts/token", "shop", &[]),
         ("clusterroles.rbac.authorization.k8s.io", "", &[]),
         ("customresourcedefinitions.apiextensions.k8s.io", "", &[]),
-        ("namespaces", "", &[]),
+        ("namespaces", "", &["list", "watch"]),
     ];
     for (resource, namespace, verbs) in granted {
         let namespace = if namespace == "shop" {

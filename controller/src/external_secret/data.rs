@@ -1,56 +1,104 @@
 //! From what a store holds to the keys and values of a Secret; pure. The rules are those of External
 //! Secrets: which property a value is, and how it becomes bytes.
 
-use std::collections::BTreeMap;
-
 use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE};
 use sealkit_core::api::external::{
-    ConversionStrategy, DecodingStrategy, NullBytePolicy, RemoteRef,
+    ConversionStrategy, DecodingStrategy, Find, NullBytePolicy, RemoteRef,
 };
 use sealkit_core::{manifest, names};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use crate::store::StoreError;
+use super::text;
+use crate::render::Contents;
+use crate::store::{Object, StoreError};
+
+/// How keys and values of a store are changed if no rewrite does.
+#[derive(Clone, Copy)]
+pub(super) struct Strategies<'a> {
+    /// What holds the values, as errors name it.
+    holder: &'a str,
+    conversion: ConversionStrategy,
+    decoding: DecodingStrategy,
+    nulls: NullBytePolicy,
+}
+
+impl<'a> From<&'a RemoteRef> for Strategies<'a> {
+    fn from(remote: &'a RemoteRef) -> Self {
+        Self {
+            holder: &remote.key,
+            conversion: remote.conversion_strategy,
+            decoding: remote.decoding_strategy,
+            nulls: remote.null_byte_policy,
+        }
+    }
+}
+
+impl<'a> From<&'a Find> for Strategies<'a> {
+    fn from(find: &'a Find) -> Self {
+        Self {
+            holder: "what find found",
+            conversion: find.conversion_strategy,
+            decoding: find.decoding_strategy,
+            nulls: find.null_byte_policy,
+        }
+    }
+}
 
 /// One value, as `data[].remoteRef` asks for it. Error: [`StoreError::NoProperty`], [`StoreError::Answer`] if it cannot be decoded.
 pub(super) fn value(secret: &Value, remote: &RemoteRef) -> Result<Zeroizing<Vec<u8>>, StoreError> {
-    let bytes = if remote.property.is_empty() {
-        json_text(secret)
-    } else {
-        let found = property(secret, &remote.property).ok_or_else(|| missing(remote))?;
-        bytes_of(&found.0)
+    let inexact = |what| of_key(&remote.key, what);
+    let bytes = match (secret, remote.property.as_str()) {
+        (Value::String(_), "") => bytes_of(secret).map_err(inexact)?,
+        (Value::String(text), name) => text::property(text, name).ok_or_else(|| missing(remote))?,
+        (_, "") => json_text(secret).map_err(inexact)?,
+        (_, name) => {
+            let found = property(secret, name).ok_or_else(|| missing(remote))?;
+            bytes_of(&found.0).map_err(inexact)?
+        }
     };
-    decoded(bytes, remote)
+    decoded(bytes, remote.into())
 }
 
-/// All values of an object, as `dataFrom[].extract` asks for them.
-pub(super) fn values(
-    secret: &Value,
-    remote: &RemoteRef,
-) -> Result<BTreeMap<String, Zeroizing<Vec<u8>>>, StoreError> {
-    let found = if remote.property.is_empty() {
-        None
-    } else {
-        let found = property(secret, &remote.property).ok_or_else(|| missing(remote))?;
-        // A property may hold an object as text.
-        let parsed = found
-            .0
-            .as_str()
-            .and_then(|text| serde_json::from_str(text).ok());
-        Some(parsed.map_or(found, crate::store::Object))
+/// The members of an object, as `dataFrom[].extract` asks for them: under their own names, and not
+/// decoded yet.
+pub(super) fn extracted(secret: &Value, remote: &RemoteRef) -> Result<Contents, StoreError> {
+    if let Value::String(text) = secret {
+        let found = match remote.property.as_str() {
+            "" => Zeroizing::new(text.clone().into_bytes()),
+            name => text::property(text, name).ok_or_else(|| missing(remote))?,
+        };
+        return text::members(&found).ok_or_else(|| no_object(&remote.key));
+    }
+    if remote.property.is_empty() {
+        return members(secret, &remote.key);
+    }
+    let found = property(secret, &remote.property).ok_or_else(|| missing(remote))?;
+    // A property may hold an object as text.
+    let parsed = found
+        .0
+        .as_str()
+        .and_then(|text| serde_json::from_str(text).ok());
+    let found = parsed.map_or(found, Object);
+    members(&found.0, &remote.key)
+}
+
+/// The members of an object that was read from `key`.
+pub(super) fn members(object: &Value, key: &str) -> Result<Contents, StoreError> {
+    let members = object.as_object().ok_or_else(|| no_object(key))?;
+    let member = |(name, value): (&String, &Value)| {
+        let bytes = bytes_of(value).map_err(|what| of_key(key, what))?;
+        Ok((name.clone(), bytes))
     };
-    let secret = found.as_ref().map_or(secret, |found| &found.0);
-    let entries = secret.as_object().ok_or_else(|| {
-        let key = names::printable(&remote.key);
-        StoreError::Answer(format!(
-            "{key} is not a JSON object, so that it has no keys"
-        ))
-    })?;
-    let mut values = BTreeMap::new();
-    for (name, value) in entries {
-        let key = converted(name, remote.conversion_strategy);
+    members.into_iter().map(member).collect()
+}
+
+/// Values under keys that a Secret can have, decoded. Empty keys are left out.
+pub(super) fn converted(values: Contents, how: Strategies<'_>) -> Result<Contents, StoreError> {
+    let mut all = Contents::new();
+    for (name, value) in values {
+        let key = converted_key(&name, how.conversion);
         if key.is_empty() {
             continue;
         }
@@ -59,20 +107,28 @@ pub(super) fn values(
             let what = format!("{key:?} is not a key that Kubernetes allows");
             return Err(StoreError::Answer(what));
         }
-        let value = decoded(bytes_of(value), remote)?;
-        if values.insert(key.clone(), value).is_some() {
+        if all.contains_key(&key) {
             let what = format!("two keys become {key:?}: use another conversionStrategy");
             return Err(StoreError::Answer(what));
         }
+        all.insert(key, decoded(value, how)?);
     }
-    Ok(values)
+    Ok(all)
+}
+
+fn no_object(key: &str) -> StoreError {
+    of_key(key, "is not a JSON object, so that it has no keys")
+}
+
+fn of_key(key: &str, what: &str) -> StoreError {
+    StoreError::Answer(format!("{} {what}", names::printable(key)))
 }
 
 /// A member of the object by its whole name, dots included, or what the path of dots leads to.
-fn property(secret: &Value, property: &str) -> Option<crate::store::Object> {
+fn property(secret: &Value, property: &str) -> Option<Object> {
     let member = secret.as_object().and_then(|members| members.get(property));
     if let Some(member) = member {
-        return Some(crate::store::Object(member.clone()));
+        return Some(Object(member.clone()));
     }
     let text = Zeroizing::new(secret.to_string());
     let found = gjson::get(&text, property);
@@ -83,32 +139,63 @@ fn property(secret: &Value, property: &str) -> Option<crate::store::Object> {
         gjson::Kind::String => Value::String(found.str().to_owned()),
         _ => serde_json::from_str(found.json()).ok()?,
     };
-    Some(crate::store::Object(found))
+    Some(Object(found))
 }
 
-/// A text as it is, everything else as JSON; nothing for null.
-fn bytes_of(value: &Value) -> Zeroizing<Vec<u8>> {
+/// A text as it is, everything else as JSON; nothing for null. Errors with what is wrong with a
+/// number.
+pub(super) fn bytes_of(value: &Value) -> Result<Zeroizing<Vec<u8>>, &'static str> {
     match value {
-        Value::Null => Zeroizing::default(),
-        Value::String(text) => Zeroizing::new(text.clone().into_bytes()),
+        Value::Null => Ok(Zeroizing::default()),
+        Value::String(text) => Ok(Zeroizing::new(text.clone().into_bytes())),
         value => json_text(value),
     }
 }
 
 /// JSON as External Secrets writes it.
-fn json_text(value: &Value) -> Zeroizing<Vec<u8>> {
+fn json_text(value: &Value) -> Result<Zeroizing<Vec<u8>>, &'static str> {
+    check_numbers(value)?;
     let mut text = manifest::to_go_json(value);
-    Zeroizing::new(std::mem::take(&mut *text).into_bytes())
+    Ok(Zeroizing::new(std::mem::take(&mut *text).into_bytes()))
+}
+
+/// Refuses whole numbers of which only the first digits were read.
+pub(super) fn check_numbers(value: &Value) -> Result<(), &'static str> {
+    /// From here on, not every whole number is a floating-point number.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    match value {
+        Value::Number(number) => {
+            let is_exact = !number.is_f64() || number.as_f64().is_some_and(|n| n.abs() < EXACT);
+            is_exact
+                .then_some(())
+                .ok_or("has a number of more digits than are kept: make it a text in the store")
+        }
+        Value::Array(items) => items.iter().try_for_each(check_numbers),
+        Value::Object(members) => members.values().try_for_each(check_numbers),
+        _ => Ok(()),
+    }
 }
 
 fn decoded(
     bytes: Zeroizing<Vec<u8>>,
-    remote: &RemoteRef,
+    how: Strategies<'_>,
 ) -> Result<Zeroizing<Vec<u8>>, StoreError> {
     let refuse = |what: &str| {
-        let key = names::printable(&remote.key);
-        StoreError::Answer(format!("a value of {key} {what}"))
+        let holder = names::printable(how.holder);
+        StoreError::Answer(format!("a value of {holder} {what}"))
     };
+    let bytes = decoded_bytes(bytes, how.decoding).map_err(refuse)?;
+    if how.nulls == NullBytePolicy::Fail && bytes.contains(&0) {
+        return Err(refuse("has a NUL byte"));
+    }
+    Ok(bytes)
+}
+
+/// Decodes a value; errors with what it is not.
+pub(super) fn decoded_bytes(
+    bytes: Zeroizing<Vec<u8>>,
+    strategy: DecodingStrategy,
+) -> Result<Zeroizing<Vec<u8>>, &'static str> {
     // As Go's decoder does.
     let text: Zeroizing<Vec<u8>> = Zeroizing::new(
         bytes
@@ -119,20 +206,16 @@ fn decoded(
     );
     let standard = || BASE64_STANDARD.decode(&*text).map(Zeroizing::new);
     let url_safe = || BASE64_URL_SAFE.decode(&*text).map(Zeroizing::new);
-    let bytes = match remote.decoding_strategy {
-        DecodingStrategy::None => bytes,
-        DecodingStrategy::Base64 => standard().map_err(|_| refuse("is no Base64"))?,
-        DecodingStrategy::Base64Url => url_safe().map_err(|_| refuse("is no Base64URL"))?,
-        DecodingStrategy::Auto => standard().or_else(|_| url_safe()).unwrap_or(bytes),
-    };
-    if remote.null_byte_policy == NullBytePolicy::Fail && bytes.contains(&0) {
-        return Err(refuse("has a NUL byte"));
+    match strategy {
+        DecodingStrategy::None => Ok(bytes),
+        DecodingStrategy::Base64 => standard().map_err(|_| "is no Base64"),
+        DecodingStrategy::Base64Url => url_safe().map_err(|_| "is no Base64URL"),
+        DecodingStrategy::Auto => Ok(standard().or_else(|_| url_safe()).unwrap_or(bytes)),
     }
-    Ok(bytes)
 }
 
 /// The key of the Secret for a key of the store.
-fn converted(key: &str, strategy: ConversionStrategy) -> String {
+fn converted_key(key: &str, strategy: ConversionStrategy) -> String {
     let mut converted = String::with_capacity(key.len());
     for letter in key.chars() {
         let allowed = letter.is_alphanumeric() || matches!(letter, '-' | '.' | '_');
@@ -158,6 +241,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    fn values(secret: &Value, remote: &RemoteRef) -> Result<Contents, StoreError> {
+        converted(extracted(secret, remote)?, remote.into())
+    }
 
     fn remote(property: &str) -> RemoteRef {
         RemoteRef {
@@ -214,6 +301,24 @@ mod tests {
         );
         assert!(values(&json!("text"), &remote("")).is_err());
         assert!(values(&json!({"": 1}), &remote("")).unwrap().is_empty());
+    }
+
+    #[test]
+    fn whole_numbers_keep_all_digits_or_are_refused() {
+        let secret: Value = serde_json::from_str(
+            r#"{"id": 18446744073709551615, "long": 184467440737095516150, "in": [{"x": -1e300}]}"#,
+        )
+        .unwrap();
+        let id = value(&secret, &remote("id")).unwrap();
+        assert_eq!(&**id, b"18446744073709551615");
+        for property in ["long", "in", "in.0.x", ""] {
+            let says = value(&secret, &remote(property)).unwrap_err().to_string();
+            assert!(
+                says.starts_with("team/db has a number of more digits"),
+                "{says}"
+            );
+        }
+        assert!(values(&secret, &remote("")).is_err());
     }
 
     #[test]

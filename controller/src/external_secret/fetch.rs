@@ -5,15 +5,20 @@ use std::time::Duration;
 
 use sealkit_core::api::Reason;
 use sealkit_core::api::external::{
-    DeletionPolicy, ExternalSecretSpec, RemoteRef, SecretStoreRef, SourceRef,
+    DataFrom, DeletionPolicy, ExternalSecretSpec, Find, MetadataPolicy, RemoteRef, SecretStoreRef,
+    SourceRef,
 };
 
+use super::rewrite::rewritten;
 use super::stores::StoreName;
 use super::{ExternalSecrets, data};
 use crate::queue::LONGEST_PAUSE;
 use crate::render::Contents;
 use crate::status::Outcome;
-use crate::store::{Object, Read, StoreError};
+use crate::store::{self, Object, Read, StoreError};
+
+/// Why nothing was made, and the longest pause until the next try.
+pub(super) type NotMade = (Outcome, Option<Duration>);
 
 impl ExternalSecrets {
     /// All values: those of `dataFrom` first, in order; later ones win.
@@ -22,24 +27,34 @@ impl ExternalSecrets {
         spec: &ExternalSecretSpec,
         namespace: &str,
         window: Duration,
-    ) -> Result<Contents, StoreError> {
+    ) -> Result<Contents, NotMade> {
+        let failed = |error: StoreError| not_fetched(&error);
         let mut contents = Contents::new();
-        for entry in &spec.data_from {
-            let Some(remote) = &entry.extract else {
+        for (at, entry) in spec.data_from.iter().enumerate() {
+            let Some(read) = asked(entry) else {
                 continue;
             };
             let store = store_of(entry.source_ref.as_ref(), spec);
-            let found = self.read(store, secret(remote), namespace, window).await;
-            if let Some(found) = unless_missing(found, spec)? {
-                contents.extend(data::values(&found.0, remote)?);
+            let found = self.read(store, read, namespace, window).await;
+            if let Some(found) = unless_missing(found, spec).map_err(failed)? {
+                let values = values_of(entry, &found).map_err(failed)?;
+                let values = if entry.rewrite.is_empty() {
+                    values
+                } else {
+                    let renderer = &self.context.renderer;
+                    let place = format!("dataFrom[{at}]");
+                    rewritten(renderer, namespace, &place, &entry.rewrite, values).await?
+                };
+                contents.extend(values);
             }
         }
         for entry in &spec.data {
             let remote = &entry.remote_ref;
             let store = store_of(entry.source_ref.as_ref(), spec);
             let found = self.read(store, secret(remote), namespace, window).await;
-            if let Some(found) = unless_missing(found, spec)? {
-                contents.insert(entry.secret_key.clone(), data::value(&found.0, remote)?);
+            if let Some(found) = unless_missing(found, spec).map_err(failed)? {
+                let value = data::value(&found.0, remote).map_err(failed)?;
+                contents.insert(entry.secret_key.clone(), value);
             }
         }
         Ok(contents)
@@ -58,8 +73,40 @@ impl ExternalSecrets {
     }
 }
 
-/// The secret that is asked for.
+/// What an entry of `dataFrom` asks a store for.
+fn asked(entry: &DataFrom) -> Option<Read> {
+    let find = |find: &Find| {
+        let name = find.name.as_ref().map(|name| name.regexp.clone());
+        Read::Find(store::Find {
+            path: find.path.clone(),
+            name: name.filter(|name| !name.is_empty()),
+            tags: find.tags.clone(),
+        })
+    };
+    let extract = entry.extract.as_ref().map(secret);
+    extract.or_else(|| entry.find.as_ref().map(find))
+}
+
+/// The values that an entry of `dataFrom` gives, under the keys of the store if it rewrites them.
+fn values_of(entry: &DataFrom, found: &Object) -> Result<Contents, StoreError> {
+    let (values, how) = match (&entry.extract, &entry.find) {
+        (Some(remote), _) => (data::extracted(&found.0, remote)?, remote.into()),
+        (None, Some(find)) => (data::members(&found.0, "what find found")?, find.into()),
+        (None, None) => return Ok(Contents::new()),
+    };
+    if entry.rewrite.is_empty() {
+        data::converted(values, how)
+    } else {
+        Ok(values)
+    }
+}
+
+/// The secret that is asked for, or its metadata.
 fn secret(remote: &RemoteRef) -> Read {
+    if remote.metadata_policy == MetadataPolicy::Fetch {
+        let key = remote.key.clone();
+        return Read::Metadata { key };
+    }
     Read::Secret {
         key: remote.key.clone(),
         version: Some(remote.version.clone()).filter(|version| !version.is_empty()),
@@ -67,7 +114,7 @@ fn secret(remote: &RemoteRef) -> Read {
 }
 
 /// What a failure to read means, and the longest pause until the next try.
-pub(super) fn not_fetched(error: &StoreError) -> (Outcome, Option<Duration>) {
+fn not_fetched(error: &StoreError) -> NotMade {
     let message = error.to_string();
     let (reason, retry) = match error {
         StoreError::Config(_) => {
@@ -80,7 +127,7 @@ pub(super) fn not_fetched(error: &StoreError) -> (Outcome, Option<Duration>) {
         StoreError::Denied(_) => (Reason::AccessDenied, LONGEST_PAUSE),
         StoreError::Missing(_) | StoreError::NoProperty(_) => (Reason::NotFound, LONGEST_PAUSE),
         StoreError::Answer(_) => (Reason::ProviderError, LONGEST_PAUSE),
-        StoreError::Expired | StoreError::Unavailable { .. } => {
+        StoreError::Expired | StoreError::Busy | StoreError::Unavailable { .. } => {
             (Reason::ProviderError, Duration::from_secs(30))
         }
     };

@@ -6,27 +6,29 @@ use std::time::{Duration, SystemTime};
 
 use kube::Api;
 use sealkit_core::api::external::{
-    CreationPolicy, DeletionPolicy, ExternalSecretSpec, FORCE_SYNC, MetadataPolicy, RefreshPolicy,
-    SourceRef,
+    CreationPolicy, ExternalSecretSpec, FORCE_SYNC, RefreshPolicy, rules as external_rules,
 };
 use sealkit_core::api::{Reason, rules};
 use sealkit_core::names;
 use sealkit_core::sealed::size_class;
 use tokio::time::Instant;
 
-use super::fetch::{not_fetched, stores_of};
+use super::fate::{self, Fate, fate};
+use super::fetch::{NotMade, stores_of};
 use super::status::status_of;
 use super::stores::StoreName;
 use super::template::{Rendered, rendered};
 use super::{
     EXTERNAL_SECRET, ExternalSecretObject, ExternalSecrets, KIND, Known, beside, lock, schedule,
+    template_from,
 };
 use crate::kubernetes::{ApiFailure, within};
 use crate::object::{Key, Origin, Version, Waiting};
 use crate::queue::{LONGEST_PAUSE, Lane, Work, pause};
 use crate::reconciler::Pool;
 use crate::render::Contents;
-use crate::secret::{Before, Consent, Desired, Last, Op, Ownership, Revision};
+use crate::secret::{Before, Consent, Desired, Last, Op, Ownership, Revision, Rights, WriteError};
+use crate::settings::ExternalOwnership;
 use crate::status::{self, Outcome};
 use crate::telemetry::EventKind;
 
@@ -39,6 +41,10 @@ const TRACKING: [&str; 4] = [
     "kubectl.kubernetes.io/last-applied-configuration",
 ];
 
+/// Longest pause between two looks for a Secret that somebody else has to create: nothing tells of a
+/// Secret without our label.
+const MISSING_PAUSE: Duration = Duration::from_mins(1);
+
 /// The result of one reconcile.
 pub(super) struct Done {
     pub(super) outcome: Outcome,
@@ -49,6 +55,10 @@ pub(super) struct Done {
     next: Option<Duration>,
     stores: Vec<StoreName>,
     pub(super) target: Option<String>,
+    /// Were the values read?
+    pub(super) refreshed: bool,
+    /// Was a Secret written that stays somebody else's?
+    merged: bool,
 }
 
 /// What to do for one object.
@@ -64,9 +74,31 @@ struct Plan {
     window: Duration,
     /// The next refresh, from now.
     next: Option<Duration>,
+    /// What the source may do to Secrets of others.
+    ownership: ExternalOwnership,
 }
 
 impl Plan {
+    fn owner(&self) -> Ownership {
+        match self.spec.target.creation_policy {
+            CreationPolicy::Orphan => Ownership::Orphan,
+            CreationPolicy::Merge => Ownership::Merge,
+            CreationPolicy::CreateOrMerge => Ownership::CreateOrMerge,
+            // It is never asked for a Secret with None.
+            CreationPolicy::Owner | CreationPolicy::None => Ownership::Owner,
+        }
+    }
+
+    /// This source's own Secret of a name, to be deleted.
+    fn own(&self, object: &ExternalSecretObject, name: &str) -> Desired {
+        Desired {
+            name: name.to_owned(),
+            adopt: false,
+            rights: Rights::Lasting,
+            ..self.desired(object, Rendered::default())
+        }
+    }
+
     fn desired(&self, object: &ExternalSecretObject, made: Rendered) -> Desired {
         Desired {
             origin: self.origin.clone(),
@@ -75,13 +107,17 @@ impl Plan {
                 generation: object.generation(),
                 content: self.content.clone(),
             },
-            ownership: match self.spec.target.creation_policy {
-                CreationPolicy::Orphan => Ownership::Orphan,
-                _ => Ownership::Owner,
+            ownership: self.owner(),
+            adopt: true,
+            consent: match self.ownership {
+                ExternalOwnership::Eso => Consent::Given,
+                ExternalOwnership::Consent => Consent::ByAnnotation,
             },
-            adopt: false,
-            consent: Consent::ByAnnotation,
-            secret_type: made.secret_type.unwrap_or_else(|| "Opaque".to_owned()),
+            rights: match self.ownership {
+                ExternalOwnership::Eso => Rights::Wide,
+                ExternalOwnership::Consent => Rights::Lasting,
+            },
+            secret_type: made.secret_type,
             immutable: self.spec.target.immutable,
             labels: made.labels,
             annotations: made.annotations,
@@ -104,7 +140,14 @@ impl Done {
             next: None,
             stores: Vec::new(),
             target: None,
+            refreshed: false,
+            merged: false,
         }
+    }
+
+    fn failed(error: WriteError) -> Self {
+        let (outcome, retry) = error.outcome();
+        Self::without(outcome, Some(retry))
     }
 }
 
@@ -149,40 +192,125 @@ impl ExternalSecrets {
         if object.is_terminating() {
             return Ok(None);
         }
-        if pool == Pool::Fast && object.mentions("\"template\"") {
+        let renders = object.mentions("\"template\"") || object.mentions("\"rewrite\"");
+        if pool == Pool::Fast && renders {
             // Whoever waits for a place to render must hold up nobody who does not.
             let due = Instant::now();
             self.templated.push(work.key, work.lane, due, work.payload);
             return Ok(None);
         }
-        let done = self.act(&object, &known).await;
+        let Some(done) = self.act(&object, &known).await else {
+            return Ok(None);
+        };
         self.conclude(key, &object, &known, done).await.map(Some)
     }
 
     /// Reads the values, makes the Secret of them and writes it. If something fails, the last good
-    /// Secret stays.
-    async fn act(&self, object: &ExternalSecretObject, known: &Known) -> Done {
+    /// Secret stays. `None` if the object belongs to another class of controllers.
+    async fn act(&self, object: &ExternalSecretObject, known: &Known) -> Option<Done> {
         let plan = match self.plan(object, known) {
             Ok(plan) => plan,
-            Err(outcome) => return Done::without(outcome, None),
+            Err(outcome) => return Some(Done::without(outcome, None)),
         };
-        let done = match self.made(object, &plan).await {
-            Ok(made) => {
-                let policy = plan.spec.target.deletion_policy;
-                let done = self.write(plan.desired(object, made), policy, known).await;
-                self.remove_former(object, &plan, known, &done).await;
-                done
-            }
-            Err((outcome, retry)) => Done::without(outcome, retry),
+        if plan
+            .stores
+            .iter()
+            .any(|store| self.stores.is_foreign(store))
+        {
+            self.leave(object, plan.stores);
+            return None;
+        }
+        let done = match self.still_right(&plan, known).await {
+            Some(done) => done,
+            None => self.refresh(object, &plan, known).await,
         };
-        Done {
-            // While a provider does not answer, nothing is due.
-            next: plan
+        // While a provider does not answer, nothing is due.
+        let is_due = done.outcome.reason() != Reason::ProviderError;
+        Some(Done {
+            next: done
                 .next
-                .filter(|_| done.outcome.reason() != Reason::ProviderError),
+                .into_iter()
+                .chain(plan.next)
+                .min()
+                .filter(|_| is_due),
             stores: plan.stores,
-            target: Some(plan.target),
             ..done
+        })
+    }
+
+    /// Leaves an object to another controller, until a store of it changes.
+    fn leave(&self, object: &ExternalSecretObject, stores: Vec<StoreName>) {
+        let key = Key::of(&object.metadata);
+        if let Some(known) = self.known().get_mut(&key) {
+            known.own.stores = stores;
+            known.own.due = None;
+            known.handled = Some(object.asked());
+        }
+    }
+
+    /// The result without a refresh, if the spec wants none and the Secret is there: with
+    /// `CreatedOnce` whenever this resource has made it, without an interval if it was made from this
+    /// spec before this process started.
+    async fn still_right(&self, plan: &Plan, known: &Known) -> Option<Done> {
+        let once = plan.spec.refresh_policy == RefreshPolicy::CreatedOnce;
+        let is_first_look = known.ready && known.own.target.is_none() && !known.own.forced;
+        let makes = plan.spec.target.creation_policy != CreationPolicy::None;
+        if !makes || !once && (plan.next.is_some() || !is_first_look) {
+            return None;
+        }
+        let made = self
+            .secrets
+            .made_from(&plan.origin, &plan.target, plan.owner());
+        match made.await {
+            Ok(made) => {
+                let made = made.filter(|made| once || made.content == plan.content)?;
+                let outcome = Outcome::Ready(Reason::Synced, fate::SYNCED.to_owned());
+                Some(Done {
+                    written: Some((made.version, Op::None)),
+                    target: Some(plan.target.clone()),
+                    merged: plan.owner().merges(),
+                    ..Done::without(outcome, None)
+                })
+            }
+            // A Secret that may exist must not be refreshed.
+            Err(failure) if once => Some(Done::failed(failure.into())),
+            Err(_) => None,
+        }
+    }
+
+    /// Reads the values and does with the Secret what the policies say.
+    async fn refresh(&self, object: &ExternalSecretObject, plan: &Plan, known: &Known) -> Done {
+        let (namespace, target) = (&plan.origin.namespace, &plan.spec.target);
+        let fetched = self.fetch(&plan.spec, namespace, plan.window).await;
+        let data = match fetched {
+            Ok(data) => data,
+            Err((outcome, retry)) => return Done::without(outcome, retry),
+        };
+        let is_empty = data.is_empty();
+        let fate = fate(target.creation_policy, target.deletion_policy, is_empty);
+        let done = match fate {
+            Fate::Stay(outcome) => {
+                return Done {
+                    refreshed: true,
+                    ..Done::without(outcome, None)
+                };
+            }
+            Fate::Delete => self.delete(plan.own(object, &plan.target), known).await,
+            Fate::Write => match self.made(object, plan, data).await {
+                Ok(made) => self.write(plan.desired(object, made), known).await,
+                Err((outcome, retry)) => return Done::without(outcome, retry),
+            },
+        };
+        let done = Done {
+            target: Some(plan.target.clone()),
+            refreshed: true,
+            merged: plan.owner().merges(),
+            ..done
+        };
+        match self.remove_former(object, plan, known, &done).await {
+            Ok(()) => done,
+            // The former name stays on record, so that it is tried again.
+            Err(error) => Done::failed(error),
         }
     }
 
@@ -198,9 +326,9 @@ impl ExternalSecrets {
         let content = names::digest(text.to_string().as_bytes());
         let spec: ExternalSecretSpec = serde_json::from_value(text)
             .map_err(|error| invalid(names::printable(&error.to_string())))?;
-        if let Some(what) = unserved(&spec) {
-            return Err(invalid(format!("{what} is not served by Sealkit")));
-        }
+        let denied = &self.context.rules.deny_template_metadata;
+        external_rules::check(&spec, denied)
+            .map_err(|fault| Outcome::Stalled(fault.reason, fault.message))?;
         let interval = schedule::interval(&spec).map_err(invalid)?;
         let stores = stores_of(&spec, &origin.namespace);
         let first = spec.data.first().map(|entry| entry.remote_ref.key.as_str());
@@ -222,19 +350,18 @@ impl ExternalSecrets {
             next,
             stores,
             origin,
+            ownership: self.context.rules.external_ownership,
         })
     }
 
-    /// What the Secret holds: the values of the stores, through the template. Errors with the
-    /// outcome and the longest pause until the next try.
+    /// What the Secret holds: the values of the stores, through the template.
     async fn made(
         &self,
         object: &ExternalSecretObject,
         plan: &Plan,
-    ) -> Result<Rendered, (Outcome, Option<Duration>)> {
+        data: Contents,
+    ) -> Result<Rendered, NotMade> {
         let namespace = &plan.origin.namespace;
-        let fetched = self.fetch(&plan.spec, namespace, plan.window).await;
-        let data = fetched.map_err(|error| not_fetched(&error))?;
         let Some(template) = &plan.spec.target.template else {
             return Ok(Rendered {
                 data,
@@ -243,35 +370,41 @@ impl ExternalSecrets {
                 secret_type: None,
             });
         };
+        let from = template_from::texts(&self.context.client, namespace, template).await?;
         let denied = &self.context.rules.deny_template_metadata;
-        let made = rendered(&self.context.renderer, namespace, template, data, denied).await;
+        let made = rendered(
+            &self.context.renderer,
+            namespace,
+            template,
+            from,
+            data,
+            denied,
+        )
+        .await;
         made.map_err(|outcome| {
             let retry = matches!(outcome, Outcome::Retrying(..)).then_some(LONGEST_PAUSE);
             (outcome, retry)
         })
     }
 
-    /// Writes the Secret, or deletes it if the store has nothing any more and `deletionPolicy` says
-    /// so.
-    async fn write(&self, desired: Desired, policy: DeletionPolicy, known: &Known) -> Done {
-        let ours = known.own.owned.as_deref();
-        if desired.data.is_empty() && policy == DeletionPolicy::Delete {
-            return match self.secrets.remove(&desired, ours).await {
-                Ok(op) => {
-                    op.count(KIND, &self.context.metrics);
-                    let message =
-                        "the store has nothing any more: the Secret is deleted".to_owned();
-                    Done::without(Outcome::Ready(Reason::SecretDeleted, message), None)
-                }
-                Err(error) => {
-                    let (outcome, retry) = error.outcome();
-                    Done::without(outcome, Some(retry))
-                }
-            };
+    /// Deletes the Secret, since the store has nothing any more.
+    async fn delete(&self, own: Desired, known: &Known) -> Done {
+        match self.secrets.remove(&own, known.own.owned.as_deref()).await {
+            Ok(op) => {
+                op.count(KIND, &self.context.metrics);
+                let message = fate::DELETED.to_owned();
+                Done::without(Outcome::Ready(Reason::SecretDeleted, message), None)
+            }
+            Err(error) => Done::failed(error),
         }
+    }
+
+    /// Writes the Secret.
+    async fn write(&self, desired: Desired, known: &Known) -> Done {
         let before = Before {
             exists: known.target.is_some() || known.ready,
-            ours,
+            // What was only merged into never became ours.
+            ours: (known.own.owned.as_deref()).filter(|_| !desired.ownership.merges()),
             last: match &known.target {
                 Some(target) => Last::Version(target),
                 // In sync when this process started, and not looked at since.
@@ -283,16 +416,21 @@ impl ExternalSecrets {
         match self.secrets.write(&desired, before).await {
             Ok(written) => {
                 written.1.count(KIND, &self.context.metrics);
-                let message = "the Secret has what the store holds".to_owned();
+                let outcome = Outcome::Ready(Reason::Synced, fate::SYNCED.to_owned());
                 Done {
                     written: Some(written),
-                    ..Done::without(Outcome::Ready(Reason::Synced, message), None)
+                    ..Done::without(outcome, None)
                 }
             }
-            Err(error) => {
-                let (outcome, retry) = error.outcome();
-                Done::without(outcome, Some(retry))
+            // As with External Secrets, it is no failure.
+            Err(WriteError::Missing) => {
+                let outcome = Outcome::Ready(Reason::SecretMissing, fate::MISSING.to_owned());
+                Done {
+                    next: Some(MISSING_PAUSE),
+                    ..Done::without(outcome, None)
+                }
             }
+            Err(error) => Done::failed(error),
         }
     }
 
@@ -313,41 +451,34 @@ impl ExternalSecrets {
             .collect()
     }
 
-    /// Deletes the Secret of a former `target.name`. If that fails, it stays behind, as it would
-    /// after a restart.
+    /// Deletes the Secret of a former `target.name`, which this process or the status remembers: a
+    /// status makes no Secret ours, its marks do.
     async fn remove_former(
         &self,
         object: &ExternalSecretObject,
         plan: &Plan,
         known: &Known,
         done: &Done,
-    ) {
-        let former = known
-            .own
-            .target
+    ) -> Result<(), WriteError> {
+        let recorded = object
+            .status
             .as_ref()
-            .filter(|former| **former != plan.target);
+            .and_then(|status| status.binding.as_ref());
+        let recorded = recorded.map(|binding| &binding.name);
+        let former = known.own.target.as_ref().or(recorded);
+        let former = former.filter(|former| **former != plan.target && !former.is_empty());
         let owns = plan.spec.target.creation_policy == CreationPolicy::Owner;
         let Some(former) = former.filter(|_| owns && done.outcome.is_ready()) else {
-            return;
-        };
-        let none = Rendered {
-            data: Contents::new(),
-            labels: BTreeMap::new(),
-            annotations: BTreeMap::new(),
-            secret_type: None,
-        };
-        let former = Desired {
-            name: former.clone(),
-            ..plan.desired(object, none)
+            return Ok(());
         };
         let ours = known.own.owned.as_deref();
-        if let Ok(op) = self.secrets.remove(&former, ours).await {
-            op.count(KIND, &self.context.metrics);
-        } else {
-            let (namespace, name) = (&plan.origin.namespace, &former.name);
-            tracing::warn!(namespace, name, "the Secret of a former target.name stays");
+        match self.secrets.remove(&plan.own(object, former), ours).await {
+            Ok(op) => op.count(KIND, &self.context.metrics),
+            // It is not ours any more.
+            Err(WriteError::Conflict(_)) => {}
+            Err(error) => return Err(error),
         }
+        Ok(())
     }
 
     /// Records the result in memory and in the status, publishes it, and schedules what comes next.
@@ -422,7 +553,7 @@ impl ExternalSecrets {
         }
         if let Some((written, op)) = &done.written {
             entry.target = Some(written.clone());
-            entry.own.owned = Some(written.uid.clone());
+            entry.own.owned = Some(written.uid.clone()).filter(|_| !done.merged);
             if *op != Op::None && known.synced_generation == Some(object.generation()) {
                 entry.healed(now);
             }
@@ -445,99 +576,13 @@ impl ExternalSecrets {
     }
 }
 
-/// The first part of the spec that is not served yet. It is never ignored.
-fn unserved(spec: &ExternalSecretSpec) -> Option<&'static str> {
-    let target = &spec.target;
-    let remotes = spec.data.iter().map(|entry| &entry.remote_ref);
-    let extracts = spec
-        .data_from
-        .iter()
-        .filter_map(|entry| entry.extract.as_ref());
-    let is_generator =
-        |source: Option<&SourceRef>| matches!(source, Some(SourceRef::GeneratorRef(_)));
-    let mut sources = (spec.data.iter().map(|entry| entry.source_ref.as_ref()))
-        .chain(spec.data_from.iter().map(|entry| entry.source_ref.as_ref()));
-    let rows = [
-        ("syncWindows", spec.sync_windows.is_some()),
-        (
-            "refreshPolicy CreatedOnce",
-            spec.refresh_policy == RefreshPolicy::CreatedOnce,
-        ),
-        ("target.manifest", target.manifest.is_some()),
-        (
-            "this target.creationPolicy",
-            !matches!(
-                target.creation_policy,
-                CreationPolicy::Owner | CreationPolicy::Orphan
-            ),
-        ),
-        (
-            "dataFrom[].find",
-            spec.data_from.iter().any(|entry| entry.find.is_some()),
-        ),
-        (
-            "dataFrom[].rewrite",
-            spec.data_from.iter().any(|entry| !entry.rewrite.is_empty()),
-        ),
-        ("a generatorRef", sources.any(is_generator)),
-        (
-            "metadataPolicy Fetch",
-            remotes
-                .chain(extracts)
-                .any(|remote| remote.metadata_policy == MetadataPolicy::Fetch),
-        ),
-    ];
-    rows.into_iter()
-        .find_map(|(what, is_asked)| is_asked.then_some(what))
-}
-
 fn is_for_a_tool(name: &str) -> bool {
     TRACKING.iter().any(|prefix| name.starts_with(prefix)) || name == FORCE_SYNC
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
-
     use super::*;
-
-    fn spec(value: Value) -> ExternalSecretSpec {
-        serde_json::from_value(value).unwrap()
-    }
-
-    #[test]
-    fn what_is_not_served_is_named_and_never_ignored() {
-        let served = json!({"secretStoreRef": {"name": "vault"},
-            "data": [{"secretKey": "a", "remoteRef": {"key": "db", "property": "a"}}]});
-        assert_eq!(unserved(&spec(served.clone())), None);
-        for (part, value, says) in [
-            (
-                "/target",
-                json!({"creationPolicy": "Merge"}),
-                "this target.creationPolicy",
-            ),
-            (
-                "/refreshPolicy",
-                json!("CreatedOnce"),
-                "refreshPolicy CreatedOnce",
-            ),
-            ("/dataFrom", json!([{"find": {}}]), "dataFrom[].find"),
-            (
-                "/dataFrom",
-                json!([{"extract": {"key": "a"}, "rewrite": [{"regexp": {"source": "a", "target": "b"}}]}]),
-                "dataFrom[].rewrite",
-            ),
-            (
-                "/dataFrom",
-                json!([{"extract": {"key": "a", "metadataPolicy": "Fetch"}}]),
-                "metadataPolicy Fetch",
-            ),
-        ] {
-            let mut asked = served.clone();
-            asked[&part[1..]] = value;
-            assert_eq!(unserved(&spec(asked)), Some(says), "{part}");
-        }
-    }
 
     #[test]
     fn marks_of_tools_are_not_copied() {

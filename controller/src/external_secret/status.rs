@@ -28,8 +28,9 @@ pub(super) fn status_of(
         Duration::try_from(now.duration_since(then)).is_ok_and(|age| age >= STATUS_AT_LEAST)
     };
     let changed = done.written.as_ref().is_some_and(|(_, op)| *op != Op::None);
-    let tells =
-        done.outcome.is_ready() && (changed || !is_same || old.refresh_time.is_none_or(is_old));
+    let tells = done.outcome.is_ready()
+        && done.refreshed
+        && (changed || !is_same || old.refresh_time.is_none_or(is_old));
     ExternalSecretStatus {
         observed_generation: Some(generation),
         refresh_time: if tells {

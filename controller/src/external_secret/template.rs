@@ -2,15 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use sealkit_core::api::external::{MergePolicy, Template};
-use sealkit_core::api::{CreationPolicy, Reason, SecretTemplate, TemplateMetadata, rules};
+use sealkit_core::api::external::rules::Makes;
+use sealkit_core::api::external::{DecodingStrategy, MergePolicy, Template};
+use sealkit_core::api::{Reason, rules};
+use sealkit_core::manifest;
 use sealkit_core::names;
 use sealkit_core::template::TemplateErrorKind;
+use serde_json::Value;
+use zeroize::{Zeroize, Zeroizing};
 
+use super::data::decoded_bytes;
 use crate::render::{Contents, RenderError, Renderer};
 use crate::status::Outcome;
 
 /// What a template makes of the values.
+#[derive(Default)]
 pub(super) struct Rendered {
     pub(super) data: Contents,
     pub(super) labels: BTreeMap<String, String>,
@@ -18,138 +24,200 @@ pub(super) struct Rendered {
     pub(super) secret_type: Option<String>,
 }
 
-/// A part of a template that is rendered. The engine knows it by its prefix and a number, since names
-/// of labels are no keys of Secrets.
-struct Part<'a> {
-    prefix: &'static str,
-    path: &'static str,
-    texts: &'a BTreeMap<String, String>,
+/// A text that is rendered, and where its result goes.
+pub(super) struct Part {
+    /// Its place in `target.template`, as errors name it.
+    pub(super) place: String,
+    /// The text.
+    pub(super) text: String,
+    /// What it makes.
+    pub(super) makes: Makes,
+    /// The key of the result; `None` if the result is a YAML map of keys and values.
+    pub(super) key: Option<String>,
+    /// How values that it makes are decoded.
+    pub(super) decoding: DecodingStrategy,
 }
 
-impl Part<'_> {
-    fn name(&self, at: usize) -> String {
-        format!("{}-{at}", self.prefix)
-    }
-}
-
-fn parts(template: &Template) -> [Part<'_>; 3] {
-    let part = |prefix, path, texts| Part {
-        prefix,
-        path,
-        texts,
-    };
-    [
-        part("data", "data", &template.data),
-        part("label", "metadata.labels", &template.metadata.labels),
-        part(
-            "annotation",
+/// The texts in the template itself.
+fn own_parts(template: &Template) -> impl Iterator<Item = Part> {
+    let metadata = &template.metadata;
+    let groups = [
+        ("data", Makes::Data, &template.data),
+        ("metadata.labels", Makes::Labels, &metadata.labels),
+        (
             "metadata.annotations",
-            &template.metadata.annotations,
+            Makes::Annotations,
+            &metadata.annotations,
         ),
-    ]
+    ];
+    groups.into_iter().flat_map(|(place, makes, texts)| {
+        texts.iter().map(move |(key, text)| Part {
+            place: format!("{place}[{}]", names::printable(key)),
+            text: text.clone(),
+            makes,
+            key: Some(key.clone()),
+            decoding: DecodingStrategy::None,
+        })
+    })
 }
 
-/// Renders a template over the values of the store. The outcome says why it cannot: it names places
-/// and limits, and no value.
+/// Renders a template over the values of the store. `from` are the texts of `templateFrom`, over
+/// which those of the template itself take precedence, and later ones over earlier ones. The outcome
+/// says why it cannot: it names places and limits, and no value.
 pub(super) async fn rendered(
     renderer: &Renderer,
     namespace: &str,
     template: &Template,
+    from: Vec<Part>,
     values: Contents,
     denied: &[String],
 ) -> Result<Rendered, Outcome> {
-    check(template, denied)?;
-    let parts = parts(template);
-    let mut texts = BTreeMap::new();
-    for part in &parts {
-        let numbered = part.texts.values().enumerate();
-        texts.extend(numbered.map(|(at, text)| (part.name(at), text.clone())));
+    // Without anything else that fills the Secret, the values themselves do.
+    let keeps_values = template.merge_policy == MergePolicy::Merge
+        || template.data.is_empty() && template.template_from.is_empty();
+    let parts: Vec<Part> = from.into_iter().chain(own_parts(template)).collect();
+    let mut results = results(renderer, namespace, &parts, &values).await?;
+    let mut all = Rendered {
+        data: if keeps_values {
+            values
+        } else {
+            Contents::new()
+        },
+        secret_type: Some(template.type_.clone()).filter(|name| !name.is_empty()),
+        ..Rendered::default()
+    };
+    for (at, part) in parts.iter().enumerate() {
+        let result = results.remove(&engine_name(at)).unwrap_or_default();
+        put(&mut all, part, result).map_err(|what| at_fault(&part.place, &what))?;
     }
+    check_names(&all, denied)?;
+    Ok(all)
+}
+
+/// What the texts become, by [`engine_name`].
+async fn results(
+    renderer: &Renderer,
+    namespace: &str,
+    parts: &[Part],
+    values: &Contents,
+) -> Result<Contents, Outcome> {
+    let texts = parts.iter().enumerate();
+    let mut texts: BTreeMap<String, String> = texts
+        .map(|(at, part)| (engine_name(at), part.text.clone()))
+        .collect();
     let readable: Vec<_> = values
         .iter()
         .map(|(key, value)| (key.as_str(), value.as_slice()))
         .collect();
     let results = renderer.render(namespace, &texts, &readable).await;
-    drop(readable);
-    let mut results = results.map_err(|error| failed(&parts, &error))?;
-    let mut take = |part: &Part<'_>| -> Contents {
-        let keys = part.texts.keys().enumerate();
-        let taken =
-            keys.filter_map(|(at, key)| Some((key.clone(), results.remove(&part.name(at))?)));
-        taken.collect()
-    };
-    let [data, labels, annotations] = parts.each_ref().map(&mut take);
-    // Without anything else that fills the Secret, the values themselves do.
-    let keeps_values = template.data.is_empty() || template.merge_policy == MergePolicy::Merge;
-    let mut all = if keeps_values {
-        values
-    } else {
-        Contents::new()
-    };
-    all.extend(data);
-    Ok(Rendered {
-        data: all,
-        labels: texts_of(labels),
-        annotations: texts_of(annotations),
-        secret_type: Some(template.type_.clone()).filter(|name| !name.is_empty()),
-    })
+    // A Secret may hold them.
+    texts.values_mut().for_each(Zeroize::zeroize);
+    results.map_err(|error| failed(parts, &error))
 }
 
-/// The rules are those of all Secrets that Sealkit makes.
-fn check(template: &Template, denied: &[String]) -> Result<(), Outcome> {
-    let invalid = |what: String| Outcome::Stalled(Reason::InvalidSpec, what);
-    let metadata = &template.metadata;
-    let unserved = [
-        (
-            "target.template.templateFrom",
-            !template.template_from.is_empty(),
-        ),
-        (
-            "target.template.metadata.finalizers",
-            !metadata.finalizers.is_empty(),
-        ),
-    ];
-    if let Some((what, _)) = unserved.into_iter().find(|(_, is_set)| *is_set) {
-        return Err(invalid(format!("{what} is not served by Sealkit")));
-    }
-    if let Some(key) = template.data.keys().find(|key| !names::is_secret_key(key)) {
-        let key = names::printable(key);
-        return Err(invalid(format!(
-            "{key:?} is not a key that Kubernetes allows"
-        )));
-    }
-    let same = SecretTemplate {
-        type_: Some(template.type_.clone()).filter(|name| !name.is_empty()),
-        metadata: Some(TemplateMetadata {
-            labels: metadata.labels.clone(),
-            annotations: metadata.annotations.clone(),
-        }),
-        ..SecretTemplate::default()
-    };
-    rules::check_template(&same, CreationPolicy::Owner, denied)
-        .map_err(|fault| invalid(fault.message))
+/// The engine knows a text by a number, since names of labels are no keys of Secrets.
+fn engine_name(at: usize) -> String {
+    format!("text-{at}")
 }
 
-fn failed(parts: &[Part<'_>], error: &RenderError) -> Outcome {
+/// Puts what a text became where it belongs. Errors with what is wrong with it.
+fn put(all: &mut Rendered, part: &Part, result: Zeroizing<Vec<u8>>) -> Result<(), String> {
+    let entries = match &part.key {
+        Some(key) => Contents::from([(key.clone(), result)]),
+        None => entries_of(&result)?,
+    };
+    for (key, value) in entries {
+        let value = decoded_bytes(value, part.decoding).map_err(|what| {
+            let key = names::printable(&key);
+            format!("the value of {key:?} {what}")
+        })?;
+        match part.makes {
+            Makes::Data if names::is_secret_key(&key) => {
+                all.data.insert(key, value);
+            }
+            Makes::Data => {
+                let key = names::printable(&key);
+                return Err(format!("{key:?} is not a key that Kubernetes allows"));
+            }
+            Makes::Labels => {
+                all.labels.insert(key, text_of(&value));
+            }
+            Makes::Annotations => {
+                all.annotations.insert(key, text_of(&value));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn text_of(value: &[u8]) -> String {
+    String::from_utf8_lossy(value).into_owned()
+}
+
+/// Keys and values of a YAML map of texts. Numbers, booleans and nulls are texts too, as with
+/// External Secrets.
+fn entries_of(text: &[u8]) -> Result<Contents, String> {
+    let text = std::str::from_utf8(text).unwrap_or_default();
+    if text.trim().is_empty() {
+        return Ok(Contents::new());
+    }
+    let no_map = || "what it makes is no YAML map of texts".to_owned();
+    let mut map = manifest::read_value(text).ok_or_else(no_map)?;
+    let members = map.as_object().ok_or_else(no_map);
+    let entry = |(key, value): (&String, &Value)| {
+        let text = match value {
+            Value::String(text) => text.clone(),
+            Value::Null => String::new(),
+            Value::Bool(_) | Value::Number(_) => value.to_string(),
+            Value::Array(_) | Value::Object(_) => return Err(no_map()),
+        };
+        Ok((key.clone(), Zeroizing::new(text.into_bytes())))
+    };
+    let entries = members.and_then(|members| members.into_iter().map(entry).collect());
+    manifest::wipe(&mut map);
+    entries
+}
+
+/// The names of labels and annotations may come from a text: the rules are those of names in the
+/// spec.
+fn check_names(all: &Rendered, denied: &[String]) -> Result<(), Outcome> {
+    let mut names = all.labels.keys().chain(all.annotations.keys());
+    if names.clone().count() > rules::TEMPLATE_NAMES {
+        let count = rules::TEMPLATE_NAMES;
+        let what = format!("makes more than {count} labels and annotations");
+        return Err(at_fault("metadata", &what));
+    }
+    let is_denied = |name: &&String| {
+        rules::is_refused_metadata(name) || denied.iter().any(|prefix| name.starts_with(prefix))
+    };
+    match names.find(is_denied) {
+        Some(name) => {
+            let name = names::printable(name);
+            Err(at_fault(
+                "metadata",
+                &format!("may not set the label or annotation {name}"),
+            ))
+        }
+        None => Ok(()),
+    }
+}
+
+/// The values or the template must change; the next refresh will tell.
+fn at_fault(place: &str, what: &str) -> Outcome {
+    let message = format!("target.template.{place}: {what}");
+    Outcome::Stalled(Reason::TemplateFailed, message)
+}
+
+fn failed(parts: &[Part], error: &RenderError) -> Outcome {
     let RenderError::Template(error) = error else {
         let message = "internal error in the controller, see its log".to_owned();
         return Outcome::Retrying(Reason::ProcessingFailed, message);
     };
-    let named = parts.iter().find_map(|part| {
-        let at = error.key.strip_prefix(part.prefix)?.strip_prefix('-')?;
-        let key = part.texts.keys().nth(at.parse().ok()?)?;
-        Some(format!("{}[{}]", part.path, names::printable(key)))
-    });
-    let cause = match &error.cause {
-        TemplateErrorKind::ValuesTooLarge => {
-            "the values that templates may read have more than 64 KiB together".to_owned()
-        }
-        TemplateErrorKind::Render => "rendering failed: the template uses a value that the store \
-            does not have or that is binary, or a function refused its arguments"
-            .to_owned(),
-        cause => cause.to_string(),
-    };
-    let message = format!("target.template.{}: {cause}", named.unwrap_or_default());
+    let mut names = (0..parts.len()).map(engine_name);
+    let place = names
+        .position(|name| name == error.key)
+        .map_or("", |at| parts[at].place.as_str());
+    let message = format!("target.template.{place}: {}", cause_of(&error.cause));
     if error.may_pass() {
         Outcome::Retrying(Reason::TemplateFailed, message)
     } else {
@@ -157,10 +225,92 @@ fn failed(parts: &[Part<'_>], error: &RenderError) -> Outcome {
     }
 }
 
-/// What is rendered is text.
-fn texts_of(contents: Contents) -> BTreeMap<String, String> {
-    let text = |(key, value): (String, zeroize::Zeroizing<Vec<u8>>)| {
-        (key, String::from_utf8_lossy(&value).into_owned())
-    };
-    contents.into_iter().map(text).collect()
+/// Why a text was not rendered, to somebody whose values come from a store.
+pub(super) fn cause_of(cause: &TemplateErrorKind) -> String {
+    match cause {
+        TemplateErrorKind::ValuesTooLarge => {
+            "the values that templates may read have more than 64 KiB together".to_owned()
+        }
+        TemplateErrorKind::Render => "rendering failed: the template uses a value that the store \
+            does not have or that is binary, or a function refused its arguments"
+            .to_owned(),
+        cause => cause.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(makes: Makes, key: Option<&str>) -> Part {
+        Part {
+            place: String::new(),
+            text: String::new(),
+            makes,
+            key: key.map(str::to_owned),
+            decoding: DecodingStrategy::None,
+        }
+    }
+
+    fn made(part: &Part, result: &str) -> Result<Vec<(String, String)>, String> {
+        let mut all = Rendered::default();
+        put(&mut all, part, Zeroizing::new(result.as_bytes().to_vec()))?;
+        let data = all
+            .data
+            .iter()
+            .map(|(key, value)| (key.clone(), text_of(value)));
+        Ok(data.chain(all.labels).chain(all.annotations).collect())
+    }
+
+    #[test]
+    fn a_map_of_keys_and_values_has_texts_only() {
+        let map = part(Makes::Data, None);
+        let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        let text = "a: x\nb: 1\nc: true\nd:\n\"e\": 'y: z'\n";
+        let expected = [
+            pair("a", "x"),
+            pair("b", "1"),
+            pair("c", "true"),
+            pair("d", ""),
+            pair("e", "y: z"),
+        ];
+        assert_eq!(made(&map, text).unwrap(), expected);
+        assert_eq!(made(&map, " \n"), Ok(vec![]));
+        for wrong in ["a: [1]", "a: {b: c}", "- a", "text", "a: b: c"] {
+            let says = made(&map, wrong).unwrap_err();
+            assert_eq!(says, "what it makes is no YAML map of texts", "{wrong}");
+        }
+        assert!(made(&map, "a/b: c").unwrap_err().contains("is not a key"));
+        let labels = part(Makes::Labels, None);
+        assert_eq!(made(&labels, "a/b: c"), Ok(vec![pair("a/b", "c")]));
+    }
+
+    #[test]
+    fn values_are_decoded_as_asked_and_not_told() {
+        let mut base64 = part(Makes::Data, Some("k"));
+        base64.decoding = DecodingStrategy::Base64;
+        assert_eq!(made(&base64, "aGVsbG8=").unwrap()[0].1, "hello");
+        let says = made(&base64, "hidden!").unwrap_err();
+        assert_eq!(says, "the value of \"k\" is no Base64");
+    }
+
+    #[test]
+    fn names_that_a_text_makes_obey_the_rules_of_names_in_the_spec() {
+        let denied = ["replicator.v1.mittwald.de/".to_owned()];
+        for name in [
+            "sealkit.dev/source",
+            "kubectl.kubernetes.io/x",
+            "replicator.v1.mittwald.de/replicate-to",
+        ] {
+            let mut all = Rendered::default();
+            all.annotations.insert(name.to_owned(), String::new());
+            assert!(check_names(&all, &denied).is_err(), "{name}");
+        }
+        let label = |at| (format!("l{at}"), String::new());
+        let many = Rendered {
+            labels: (0..=100).map(label).collect(),
+            ..Rendered::default()
+        };
+        assert!(check_names(&many, &denied).is_err());
+    }
 }

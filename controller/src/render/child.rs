@@ -75,7 +75,11 @@ fn answer() -> io::Result<()> {
 }
 
 fn rendered(request: &Request) -> Result<Contents, TemplateError> {
+    let mut templates = Templates::parse(&request.texts)?;
+    if !request.words.is_empty() {
+        let words = request.words.iter().map(String::as_str);
+        return templates.render_each(&request.values, words);
+    }
     let values = request.values.iter();
-    Templates::parse(&request.texts)?
-        .render(values.map(|(key, value)| (key.as_str(), value.as_slice())))
+    templates.render(values.map(|(key, value)| (key.as_str(), value.as_slice())))
 }

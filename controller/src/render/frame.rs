@@ -16,18 +16,22 @@ const PANICKED: u8 = 2;
 pub(super) struct Request {
     pub(super) texts: BTreeMap<String, String>,
     pub(super) values: Contents,
+    /// If there are any, the only text is rendered for each of them.
+    pub(super) words: Vec<String>,
 }
 
 /// A request as bytes.
 pub(super) fn request(
     texts: &BTreeMap<String, String>,
     values: &[(&str, &[u8])],
+    words: &[&str],
 ) -> Zeroizing<Vec<u8>> {
     let texts = texts.iter();
     let texts: Vec<_> = texts
         .map(|(key, text)| (key.as_str(), text.as_bytes()))
         .collect();
-    written(&[], &[&texts, values])
+    let words: Vec<_> = words.iter().map(|word| (*word, &[][..])).collect();
+    written(&[], &[&texts, values, &words])
 }
 
 impl Request {
@@ -39,7 +43,13 @@ impl Request {
         };
         let texts = texts.map(text).collect::<Option<_>>()?;
         let values = contents(&mut bytes)?;
-        bytes.is_empty().then_some(Self { texts, values })
+        let words = contents(&mut bytes)?.into_keys().collect();
+        let request = Self {
+            texts,
+            values,
+            words,
+        };
+        bytes.is_empty().then_some(request)
     }
 }
 
@@ -139,11 +149,12 @@ mod tests {
     #[test]
     fn what_is_written_reads_back_and_nothing_else_does() {
         let texts = BTreeMap::from([("a".to_owned(), "{{ .A }}".to_owned())]);
-        let bytes = request(&texts, &[("A", b"1"), ("B", b"")]);
+        let bytes = request(&texts, &[("A", b"1"), ("B", b"")], &["w"]);
         let read = Request::read(&bytes).unwrap();
         assert_eq!(read.texts, texts);
         assert_eq!(*read.values["A"], b"1");
         assert!(read.values["B"].is_empty());
+        assert_eq!(read.words, ["w"]);
         for cut in 0..bytes.len() {
             assert!(Request::read(&bytes[..cut]).is_none(), "{cut}");
         }

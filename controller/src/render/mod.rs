@@ -69,7 +69,28 @@ impl Renderer {
         let _place = self.turns.take(namespace).await;
         render(Path::new(THIS_PROGRAM), MEMORY, texts, values).await
     }
+
+    /// Renders a text of an object in this namespace once for each word, which it reads as `.value`
+    /// beside the values. Returns what each word became.
+    pub async fn render_each(
+        &self,
+        namespace: &str,
+        text: &str,
+        values: &[(&str, &[u8])],
+        words: &[&str],
+    ) -> Result<Contents, RenderError> {
+        if words.is_empty() {
+            return Ok(Contents::new());
+        }
+        let texts = BTreeMap::from([(EACH.to_owned(), text.to_owned())]);
+        let request = frame::request(&texts, values, words);
+        let _place = self.turns.take(namespace).await;
+        answered(Path::new(THIS_PROGRAM), MEMORY, EACH, &request).await
+    }
 }
+
+/// How errors name a text that is rendered for each of many words.
+const EACH: &str = "template";
 
 /// Contents by key.
 pub type Contents = BTreeMap<String, Zeroizing<Vec<u8>>>;
@@ -94,6 +115,16 @@ pub async fn render(
     let Some(first) = texts.keys().next() else {
         return Ok(Contents::new());
     };
+    answered(program, memory, first, &frame::request(texts, values, &[])).await
+}
+
+/// The answer of a child to a request whose first text is named `first`.
+async fn answered(
+    program: &Path,
+    memory: u64,
+    first: &str,
+    request: &[u8],
+) -> Result<Contents, RenderError> {
     let mut child = Command::new(program)
         .args([ARGUMENT, &memory.to_string()])
         .env_clear()
@@ -104,8 +135,7 @@ pub async fn render(
         .kill_on_drop(true)
         .spawn()
         .map_err(|_| RenderError::Process)?;
-    let request = frame::request(texts, values);
-    let Ok(answer) = tokio::time::timeout(WITHIN, ask(&mut child, &request)).await else {
+    let Ok(answer) = tokio::time::timeout(WITHIN, ask(&mut child, request)).await else {
         let _ = child.kill().await;
         return Err(exceeded(first, TemplateErrorKind::TooSlow));
     };

@@ -21,7 +21,7 @@ use crate::kubernetes::{ApiFailure, within};
 use crate::object::{Asked, Key, SEALED_SECRET, Spec, Version, Waiting};
 use crate::queue::{LONGEST_PAUSE, Lane, Place, Work, pause};
 use crate::reconciler::Pool;
-use crate::secret::{Before, Consent, Desired, Last, Op, Ownership, Revision};
+use crate::secret::{Before, Consent, Desired, Last, Op, Ownership, Revision, Rights};
 use crate::status::{self, Outcome};
 use crate::telemetry::{EventKind, ReasonLabel, kind_label};
 
@@ -252,7 +252,8 @@ impl SealedSecrets {
             } else {
                 Consent::ByAnnotation
             },
-            secret_type: secret_type(opened.template.type_),
+            rights: Rights::Own,
+            secret_type: Some(secret_type(opened.template.type_)),
             immutable: opened.template.immutable.unwrap_or_default(),
             labels: metadata.labels,
             annotations: metadata.annotations,

@@ -38,6 +38,9 @@ pub(super) const WRITTEN_ANNOTATION: &str = "sealkit.dev/written";
 /// template drops can be removed.
 pub(super) const TEMPLATE_ANNOTATION: &str = "sealkit.dev/template-metadata";
 
+/// The type of a Secret that says none.
+pub(super) const OPAQUE: &str = "Opaque";
+
 /// Who owns the Secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ownership {
@@ -47,6 +50,15 @@ pub enum Ownership {
     Orphan,
     /// Somebody else: keys are merged into it.
     Merge,
+    /// Nobody: keys are merged into it, and it is created if it does not exist.
+    CreateOrMerge,
+}
+
+impl Ownership {
+    /// Are keys merged into a Secret that may have others?
+    pub const fn merges(self) -> bool {
+        matches!(self, Self::Merge | Self::CreateOrMerge)
+    }
 }
 
 /// Has somebody who may decide it given the source a Secret that is not its own?
@@ -56,6 +68,19 @@ pub enum Consent {
     Given,
     /// If the Secret says so in its annotation `sealkit.dev/allow`.
     ByAnnotation,
+}
+
+/// What a source does to Secrets and keys of others, and to its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rights {
+    /// With consent, it adopts a Secret and adds keys to it. It takes no key of somebody else, and
+    /// makes its immutable Secrets again.
+    Own,
+    /// The same, but it leaves immutable Secrets as they are.
+    Lasting,
+    /// As External Secrets has them: it also takes keys of somebody else. A Secret that another
+    /// source made stays with it all the same.
+    Wide,
 }
 
 /// The state of the source that a Secret is made from.
@@ -96,6 +121,22 @@ pub(super) struct Marks {
     pub(super) content: String,
 }
 
+impl Marks {
+    /// Those of this source.
+    pub(super) fn of(origin: &Origin, ownership: Ownership) -> Self {
+        let (source, suffix) = if ownership.merges() {
+            (MERGED_ANNOTATION, format!("-{}", origin.digest()))
+        } else {
+            (SOURCE_ANNOTATION, String::new())
+        };
+        Self {
+            source: format!("{source}{suffix}"),
+            generation: format!("{GENERATION_ANNOTATION}{suffix}"),
+            content: format!("{CONTENT_ANNOTATION}{suffix}"),
+        }
+    }
+}
+
 /// The Secret as its source wants it. No Debug; values are wiped when dropped.
 pub struct Desired {
     /// The source. The Secret is in its namespace.
@@ -110,8 +151,10 @@ pub struct Desired {
     pub adopt: bool,
     /// May it adopt, or merge into, a Secret that is not its own?
     pub consent: Consent,
-    /// Type of the Secret.
-    pub secret_type: String,
+    /// How far its rights go.
+    pub rights: Rights,
+    /// Type of the Secret. Without one, it keeps the type that it has, and is created as `Opaque`.
+    pub secret_type: Option<String>,
     /// Is it immutable?
     pub immutable: bool,
     /// Labels of the template.
@@ -145,7 +188,7 @@ impl Desired {
                 "annotations": self.all_annotations(None),
                 "ownerReferences": self.owner_references(),
             },
-            "type": self.secret_type,
+            "type": self.secret_type.as_deref().unwrap_or(OPAQUE),
             "immutable": self.immutable.then_some(true),
             "data": self.encoded(),
         })
@@ -182,15 +225,7 @@ impl Desired {
     }
 
     pub(super) fn marks(&self) -> Marks {
-        let (source, suffix) = match self.ownership {
-            Ownership::Owner | Ownership::Orphan => (SOURCE_ANNOTATION, String::new()),
-            Ownership::Merge => (MERGED_ANNOTATION, format!("-{}", self.origin.digest())),
-        };
-        Marks {
-            source: format!("{source}{suffix}"),
-            generation: format!("{GENERATION_ANNOTATION}{suffix}"),
-            content: format!("{CONTENT_ANNOTATION}{suffix}"),
-        }
+        Marks::of(&self.origin, self.ownership)
     }
 
     /// The template's annotations and our marks. The generation is that of `existing` if the
@@ -276,7 +311,8 @@ pub(super) mod tests {
             ownership: Ownership::Owner,
             adopt: false,
             consent: Consent::ByAnnotation,
-            secret_type: "Opaque".into(),
+            rights: Rights::Own,
+            secret_type: Some("Opaque".into()),
             immutable: false,
             labels: BTreeMap::from([("team".into(), "shop".into())]),
             annotations: BTreeMap::new(),

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use serde_json::{Value, json};
 
-use super::desired::{Desired, MERGED_ANNOTATION, Takes};
+use super::desired::{Desired, MERGED_ANNOTATION, OPAQUE, Ownership, Rights, Takes};
 use super::{plan, size};
 use crate::object::{Origin, Version};
 
@@ -52,7 +52,8 @@ pub(super) fn plan_merge(existing: &Secret, desired: &Desired) -> MergePlan {
         return MergePlan::Conflict(why);
     }
     // Somebody else manages something that we want.
-    if let Some(theirs) = taken(existing, desired) {
+    let leaves = desired.rights != Rights::Wide;
+    if let Some(theirs) = leaves.then(|| taken(existing, desired)).flatten() {
         let name = &desired.name;
         return MergePlan::Conflict(format!(
             "{theirs} of the Secret {name} belongs to somebody else: nothing was merged"
@@ -61,6 +62,11 @@ pub(super) fn plan_merge(existing: &Secret, desired: &Desired) -> MergePlan {
     // In sync.
     if is_merged(existing, desired) {
         return MergePlan::InSync(Version::of(&existing.metadata));
+    }
+    if existing.immutable == Some(true) {
+        let name = &desired.name;
+        let why = format!("the Secret {name} is immutable: nothing can be merged into it");
+        return MergePlan::Conflict(why);
     }
     // Only if nobody changed it meanwhile.
     MergePlan::Apply(applied(existing, desired))
@@ -76,6 +82,15 @@ fn refusal(existing: &Secret, desired: &Desired) -> Option<String> {
         return Some(format!(
             "the Secret {name} was made from this resource under another creationPolicy: \
              delete the Secret, or keep that policy"
+        ));
+    }
+    let type_ = existing.type_.as_deref().unwrap_or(OPAQUE);
+    let wanted = desired.secret_type.as_ref();
+    let is_asked = desired.ownership == Ownership::CreateOrMerge;
+    if is_asked && wanted.is_some_and(|wanted| wanted != type_) {
+        let type_ = sealkit_core::names::printable(type_);
+        return Some(format!(
+            "the Secret {name} has type {type_}, which nobody can change"
         ));
     }
     (!desired.is_allowed(existing, Takes::Merge)).then(|| {
@@ -133,12 +148,8 @@ fn is_merged(existing: &Secret, desired: &Desired) -> bool {
             .iter()
             .all(|(name, value)| present.and_then(|all| all.get(name)) == Some(value))
     };
-    let has_value = |(key, wanted): (&String, &zeroize::Zeroizing<Vec<u8>>)| {
-        let value = existing.data.as_ref().and_then(|data| data.get(key));
-        value.is_some_and(|value| value.0 == **wanted)
-    };
     owned_names(existing, desired, &["f:data"]).len() == desired.data.len()
-        && desired.data.iter().all(has_value)
+        && has_values(existing, desired)
         && has(meta.labels.as_ref(), &desired.all_labels())
         && has(
             meta.annotations.as_ref(),
@@ -146,11 +157,34 @@ fn is_merged(existing: &Secret, desired: &Desired) -> bool {
         )
 }
 
+fn has_values(existing: &Secret, desired: &Desired) -> bool {
+    desired.data.iter().all(|(key, wanted)| {
+        let value = existing.data.as_ref().and_then(|data| data.get(key));
+        value.is_some_and(|value| value.0 == **wanted)
+    })
+}
+
+/// A new Secret to apply.
+pub(super) fn created(desired: &Desired) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": desired.name,
+            "namespace": desired.origin.namespace,
+            "labels": desired.all_labels(),
+            "annotations": desired.marked(None),
+        },
+        "type": desired.secret_type.as_deref().unwrap_or(OPAQUE),
+        "data": desired.encoded(),
+    })
+}
+
 /// The whole object to apply. Fields that we applied before and that it lacks are removed.
 fn applied(existing: &Secret, desired: &Desired) -> Value {
     let meta = &existing.metadata;
     let current = Version::of(meta);
-    json!({
+    let mut body = json!({
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": {
@@ -162,7 +196,12 @@ fn applied(existing: &Secret, desired: &Desired) -> Value {
             "annotations": desired.marked(meta.annotations.as_ref()),
         },
         "data": desired.encoded(),
-    })
+    });
+    // Without a type that we applied, the server would set another one.
+    if owned_names(existing, desired, &[]).contains("type") {
+        body["type"] = existing.type_.clone().into();
+    }
+    body
 }
 
 /// All sources once shared one field manager and one marker. If the marker names this source, the
@@ -265,7 +304,7 @@ pub(super) fn managed_names(
 mod tests {
     use k8s_openapi::ByteString;
 
-    use super::super::desired::{ALLOW_ANNOTATION, Consent, Ownership, Revision, tests};
+    use super::super::desired::{ALLOW_ANNOTATION, Consent, Revision, tests};
     use super::*;
 
     fn desired() -> Desired {
@@ -324,6 +363,50 @@ mod tests {
         assert_eq!(
             body["metadata"]["annotations"][source],
             "SealedSecret/shop/db/u1"
+        );
+    }
+
+    #[test]
+    fn wide_rights_take_keys_of_somebody_else() {
+        let wide = Desired {
+            consent: Consent::Given,
+            rights: Rights::Wide,
+            ..desired()
+        };
+        let mut secret = theirs(&[("K", "other")], &[]);
+        let MergePlan::Apply(body) = plan_merge(&secret, &wide) else {
+            panic!()
+        };
+        assert_eq!(body["data"], json!({"K": "dg=="}));
+        // Null would claim it too.
+        assert!(body.get("type").is_none(), "it belongs to somebody else");
+        secret.immutable = Some(true);
+        let plan = plan_merge(&secret, &wide);
+        assert!(matches!(&plan, MergePlan::Conflict(why) if why.contains("immutable")));
+    }
+
+    #[test]
+    fn a_type_that_was_applied_is_applied_again() {
+        let mut secret = theirs(&[], &[]);
+        secret.type_ = Some("example.com/x".into());
+        let managed = &mut secret.metadata.managed_fields.as_mut().unwrap()[1];
+        managed.fields_v1.as_mut().unwrap().0["f:type"] = json!({});
+        let created = Desired {
+            ownership: Ownership::CreateOrMerge,
+            secret_type: Some("example.com/x".into()),
+            ..desired()
+        };
+        let MergePlan::Apply(body) = plan_merge(&secret, &created) else {
+            panic!()
+        };
+        assert_eq!(body["type"], "example.com/x");
+        let other = Desired {
+            secret_type: Some("Opaque".into()),
+            ..created
+        };
+        let plan = plan_merge(&secret, &other);
+        assert!(
+            matches!(&plan, MergePlan::Conflict(why) if why.contains("has type example.com/x"))
         );
     }
 

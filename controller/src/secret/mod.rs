@@ -21,14 +21,15 @@ use sealkit_core::api::Reason;
 use sealkit_core::manifest;
 
 use crate::kubernetes::{self, ApiFailure};
-use crate::object::Version;
+use crate::object::{Origin, Version};
 use crate::queue::LONGEST_PAUSE;
 use crate::status::Outcome;
 use crate::telemetry::{KindOp, Metrics};
 
-pub use desired::{Consent, Desired, MANAGED_LABEL, Ownership, Revision};
+use desired::Marks;
+pub use desired::{Consent, Desired, MANAGED_LABEL, Ownership, Revision, Rights};
 pub use freeze::Freeze;
-use merge::{MergePlan, field_manager, plan_merge};
+use merge::{MergePlan, created, field_manager, plan_merge};
 use plan::{Plan, is_newer, plan};
 pub use watch::{SecretListener, SecretWatch};
 
@@ -83,6 +84,8 @@ pub enum WriteError {
     Conflict(String),
     /// No Secret exists to merge into.
     Missing,
+    /// It is immutable, and holds something else.
+    Immutable,
     /// It would be too large.
     TooLarge(String),
     /// The API server refused or did not answer.
@@ -108,6 +111,11 @@ impl WriteError {
             Self::Missing => {
                 let message = "no Secret of this name exists to merge into".to_owned();
                 (Outcome::Retrying(Reason::NotFound, message), MISSING_PAUSE)
+            }
+            Self::Immutable => {
+                let message = "secret is immutable: delete the Secret to have it made again";
+                let outcome = Outcome::Stalled(Reason::TargetWriteFailed, message.to_owned());
+                (outcome, LONGEST_PAUSE)
             }
             Self::TooLarge(why) => {
                 let message = format!("the Secret would be too large: {why}");
@@ -179,6 +187,15 @@ impl Last<'_> {
     }
 }
 
+/// A Secret as its marks describe it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Made {
+    /// Its version.
+    pub version: Version,
+    /// The fingerprint of the public text that it was made from.
+    pub content: String,
+}
+
 /// Writes Secrets.
 #[derive(Clone)]
 pub struct Secrets {
@@ -202,7 +219,7 @@ impl Secrets {
         if let Some(why) = size::too_large(desired) {
             return Err(WriteError::TooLarge(why));
         }
-        if !before.exists && desired.ownership != Ownership::Merge {
+        if !before.exists && !desired.ownership.merges() {
             match self.create_once(desired).await {
                 Err(failure) if failure.is_already_exists() => {}
                 result => return Ok((result?, Op::Create)),
@@ -271,7 +288,7 @@ impl Secrets {
             kubernetes::wipe_secret(&mut existing);
             return Err(outdated().into());
         }
-        if desired.ownership == Ownership::Merge {
+        if desired.ownership.merges() {
             let plan = plan_merge(&existing, desired);
             kubernetes::wipe_secret(&mut existing);
             return self.merge(desired, plan).await;
@@ -281,6 +298,7 @@ impl Secrets {
         match plan {
             Plan::InSync(written) => Ok((written, Op::None)),
             Plan::Conflict(why) => Err(WriteError::Conflict(why)),
+            Plan::Frozen => Err(WriteError::Immutable),
             Plan::Patch(mut patch) => {
                 let meta = kubernetes::merge_patch(&self.client, &path(desired), &patch).await;
                 manifest::wipe(&mut patch);
@@ -323,11 +341,48 @@ impl Secrets {
             }
             MergePlan::Apply(body) => body,
         };
-        let manager = field_manager(&desired.origin);
-        let path = format!("{}?fieldManager={manager}", path(desired));
-        let meta = kubernetes::apply(&self.client, &path, &body).await;
+        let written = self
+            .apply(desired, &body, desired.rights == Rights::Wide)
+            .await;
         manifest::wipe(&mut body);
-        Ok((Version::of(&meta?.metadata), Op::Merge))
+        Ok((written?, Op::Merge))
+    }
+
+    /// Applies fields under the field manager of the source, with force if it may take fields of
+    /// somebody else.
+    async fn apply(
+        &self,
+        desired: &Desired,
+        body: &serde_json::Value,
+        force: bool,
+    ) -> Result<Version, ApiFailure> {
+        let manager = field_manager(&desired.origin);
+        let path = format!("{}?fieldManager={manager}&force={force}", path(desired));
+        let answer = kubernetes::apply(&self.client, &path, body).await?;
+        Ok(Version::of(&answer.metadata))
+    }
+
+    /// The Secret of this name, if its marks say that this very source made it, or merged into it.
+    /// Whoever may write the Secret can write the marks.
+    pub async fn made_from(
+        &self,
+        origin: &Origin,
+        name: &str,
+        ownership: Ownership,
+    ) -> Result<Option<Made>, ApiFailure> {
+        let path = format!("/api/v1/namespaces/{}/secrets/{name}", origin.namespace);
+        let meta = match kubernetes::read(&self.client, &path).await {
+            Ok(answer) => answer.metadata,
+            Err(ApiFailure::Status { code: 404, .. }) => return Ok(None),
+            Err(failure) => return Err(failure),
+        };
+        let marks = Marks::of(origin, ownership);
+        let annotation = |name: &String| meta.annotations.as_ref()?.get(name);
+        let is_made = annotation(&marks.source) == Some(&origin.marker());
+        Ok(is_made.then(|| Made {
+            version: Version::of(&meta),
+            content: annotation(&marks.content).cloned().unwrap_or_default(),
+        }))
     }
 
     /// Is the source unchanged? A process that lost its lease while it slept wakes with old values,
@@ -358,6 +413,13 @@ impl Secrets {
     }
 
     async fn create(&self, desired: &Desired, path: &str) -> Result<Version, ApiFailure> {
+        if desired.ownership.merges() {
+            // If somebody else creates it meanwhile, no key of theirs is taken.
+            let mut body = created(desired);
+            let written = self.apply(desired, &body, false).await;
+            manifest::wipe(&mut body);
+            return written;
+        }
         let mut body = desired.manifest();
         let meta = kubernetes::create(&self.client, path, &body).await;
         manifest::wipe(&mut body);

@@ -10,7 +10,8 @@ use sealkit_core::names::printable;
 use serde_json::{Map, Value, json};
 
 use super::desired::{
-    Desired, SOURCE_ANNOTATION, TEMPLATE_ANNOTATION, Takes, WRITTEN_ANNOTATION, is_mark_of_a_merge,
+    Desired, OPAQUE, Rights, SOURCE_ANNOTATION, TEMPLATE_ANNOTATION, Takes, WRITTEN_ANNOTATION,
+    is_mark_of_a_merge,
 };
 use super::{Before, size};
 use crate::object::Version;
@@ -31,6 +32,8 @@ pub enum Plan {
     },
     /// Leave it alone: it belongs to somebody else.
     Conflict(String),
+    /// Leave it as it is: it is immutable, and its source does not want another one.
+    Frozen,
 }
 
 /// Decides for the ownerships that cover the whole Secret. [`Before::ours`] is the UID of the Secret
@@ -49,8 +52,14 @@ pub fn plan(existing: &Secret, desired: &Desired, before: Before<'_>) -> Plan {
         return Plan::Conflict(why);
     }
     let current = Version::of(&existing.metadata);
+    let is_of_another_type = is_of_another_type(existing, desired);
+    let lasts = existing.immutable == Some(true) && desired.rights != Rights::Own;
+    // It was to stay as it is.
+    if lasts && (is_of_another_type || !has_data(existing, desired)) {
+        return Plan::Frozen;
+    }
     // Kubernetes lets nobody change the type or an immutable Secret.
-    if is_of_another_type(existing, desired) || is_frozen_wrong(existing, desired, before) {
+    if is_of_another_type || !lasts && is_frozen_wrong(existing, desired, before) {
         return Plan::Replace {
             uid: current.uid,
             resource_version: current.resource_version,
@@ -75,7 +84,11 @@ fn nonce() -> String {
 }
 
 fn is_of_another_type(existing: &Secret, desired: &Desired) -> bool {
-    existing.type_.as_deref().unwrap_or("Opaque") != desired.secret_type
+    let type_ = existing.type_.as_deref().unwrap_or(OPAQUE);
+    desired
+        .secret_type
+        .as_ref()
+        .is_some_and(|wanted| wanted != type_)
 }
 
 /// Is it immutable, and not exactly what is wanted? An immutable Secret is created again for each
@@ -180,6 +193,9 @@ fn foreign(existing: &Secret, desired: &Desired, ours: Option<&str>) -> Option<S
     if is_ours || is_made_from(existing, desired) {
         return None;
     }
+    if desired.rights == Rights::Wide {
+        return not_to_take(existing, desired);
+    }
     if !desired.adopt {
         let why = "already exists, and nothing on it says that it was made from this resource";
         return Some(format!("a Secret {name} {why}: it is left alone"));
@@ -187,6 +203,31 @@ fn foreign(existing: &Secret, desired: &Desired, ours: Option<&str>) -> Option<S
     (!desired.is_allowed(existing, Takes::Adopt)).then(|| {
         let wanted = desired.wanted_consent(Takes::Adopt);
         format!("the Secret {name} does not consent to adoption: annotate it with {wanted}")
+    })
+}
+
+/// Why a source of wide rights leaves a Secret of somebody else alone: another source made it, or it
+/// would have to be deleted.
+fn not_to_take(existing: &Secret, desired: &Desired) -> Option<String> {
+    let name = &desired.name;
+    let marker = existing
+        .metadata
+        .annotations
+        .as_ref()
+        .and_then(|all| all.get(SOURCE_ANNOTATION));
+    // A copy from another namespace was made by nobody here.
+    let is_here = |marker: &&String| marker.split('/').nth(1) == Some(&desired.origin.namespace);
+    if let Some(marker) = marker.filter(is_here) {
+        let (kind, source) = marker.split_once('/').unwrap_or((marker, ""));
+        let source = source.split('/').nth(1).unwrap_or_default();
+        let (kind, source) = (printable(kind), printable(source));
+        return Some(format!(
+            "the Secret {name} was made from {kind} {source}: it is left alone"
+        ));
+    }
+    is_of_another_type(existing, desired).then(|| {
+        let type_ = printable(existing.type_.as_deref().unwrap_or(OPAQUE));
+        format!("the Secret {name} has type {type_}, which nobody can change: it is left alone")
     })
 }
 
@@ -463,7 +504,7 @@ mod tests {
                     let is_written = match plan {
                         Plan::Replace { .. } => immutable && !holds,
                         Plan::Patch(_) => !immutable || holds,
-                        Plan::InSync(_) | Plan::Conflict(_) => false,
+                        Plan::InSync(_) | Plan::Conflict(_) | Plan::Frozen => false,
                     };
                     assert!(is_written, "{last:?} {synced} {immutable} {guess}");
                 }
@@ -491,6 +532,90 @@ mod tests {
         let mut again = desired();
         again.origin.uid = "u2".into();
         assert!(is_newer(&stored(&again), &desired()));
+    }
+
+    /// A Secret on which nothing says whose it is.
+    fn unowned() -> Secret {
+        let mut secret = stored(&desired());
+        secret.metadata.annotations = None;
+        secret.metadata.labels = None;
+        secret.metadata.owner_references = None;
+        secret
+    }
+
+    fn wide() -> Desired {
+        Desired {
+            adopt: true,
+            consent: Consent::Given,
+            rights: Rights::Wide,
+            secret_type: None,
+            ..desired()
+        }
+    }
+
+    #[test]
+    fn wide_rights_take_what_nobody_owns_and_keep_its_type() {
+        let mut tls = unowned();
+        tls.type_ = Some("kubernetes.io/tls".into());
+        let Plan::Patch(patch) = known(&tls, &wide(), None) else {
+            panic!()
+        };
+        assert_eq!(patch["metadata"]["ownerReferences"][0]["name"], "db");
+        let asked = Desired {
+            secret_type: Some("Opaque".into()),
+            ..wide()
+        };
+        let plan = known(&tls, &asked, None);
+        assert!(matches!(&plan, Plan::Conflict(why) if why.contains("has type kubernetes.io/tls")));
+        // Its own Secret is made again.
+        assert!(matches!(
+            known(&tls, &asked, Some("s1")),
+            Plan::Replace { .. }
+        ));
+    }
+
+    #[test]
+    fn wide_rights_take_no_secret_that_another_source_made() {
+        let mut owned = unowned();
+        let mut other = desired().origin;
+        other.name = "other".into();
+        owned.metadata.owner_references = Some(vec![other.owner_reference()]);
+        let mut marked = unowned();
+        let marker = (SOURCE_ANNOTATION.to_owned(), other.marker());
+        marked.metadata.annotations = Some([marker].into());
+        for secret in [owned, marked.clone()] {
+            let plan = known(&secret, &wide(), None);
+            assert!(
+                matches!(&plan, Plan::Conflict(why) if why.contains("other")),
+                "{plan:?}"
+            );
+        }
+        // What was copied from another namespace was made by nobody here.
+        other.namespace = "elsewhere".into();
+        let marker = (SOURCE_ANNOTATION.to_owned(), other.marker());
+        marked.metadata.annotations = Some([marker].into());
+        assert!(matches!(known(&marked, &wide(), None), Plan::Patch(_)));
+    }
+
+    #[test]
+    fn an_immutable_secret_of_external_secrets_keeps_its_values() {
+        let wish = Desired {
+            immutable: true,
+            rights: Rights::Lasting,
+            ..desired()
+        };
+        let mut other = stored(&wish);
+        assert!(matches!(known(&other, &wish, None), Plan::InSync(_)));
+        let mut labelled = wish;
+        labelled.labels = [("team".to_owned(), "other".to_owned())].into();
+        let Plan::Patch(patch) = known(&other, &labelled, None) else {
+            panic!()
+        };
+        assert_eq!(patch["metadata"]["labels"], json!({"team": "other"}));
+        assert!(patch["data"].is_null());
+        let data = other.data.as_mut().unwrap();
+        data.insert("K".into(), ByteString(b"another".to_vec()));
+        assert_eq!(known(&other, &labelled, None), Plan::Frozen);
     }
 
     #[test]
@@ -522,7 +647,7 @@ mod tests {
     #[test]
     fn what_kubernetes_cannot_change_is_replaced() {
         let mut tls = desired();
-        tls.secret_type = "kubernetes.io/tls".into();
+        tls.secret_type = Some("kubernetes.io/tls".into());
         let replace = Plan::Replace {
             uid: "s1".into(),
             resource_version: "9".into(),

@@ -13,7 +13,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use sealkit_core::sealed::size_class;
 use serde::Serialize;
 
-use super::desired::{Desired, Ownership};
+use super::desired::{Desired, OPAQUE};
 use super::merge::{
     field_manager, is_applied_by, is_source, managed_names, names_of_others, owned_names,
 };
@@ -105,9 +105,10 @@ impl Size {
 
 /// Why the Secret would be too large, from the source's public text alone.
 pub(super) fn too_large(desired: &Desired) -> Option<String> {
-    let limit = match desired.ownership {
-        Ownership::Owner | Ownership::Orphan => WHOLE,
-        Ownership::Merge => MERGED,
+    let limit = if desired.ownership.merges() {
+        MERGED
+    } else {
+        WHOLE
     };
     own(desired).over(limit).map(refusal)
 }
@@ -124,14 +125,11 @@ fn refusal((part, limit): (&'static str, usize)) -> String {
 /// we write fits, whatever it is.
 pub(super) fn no_room(existing: &Secret, desired: &Desired) -> Option<String> {
     let name = &desired.name;
-    let (sources, mut theirs, limit) = match desired.ownership {
-        Ownership::Owner | Ownership::Orphan => {
-            (Size::default(), beside(existing, desired), BESIDE)
-        }
-        Ownership::Merge => {
-            let (sources, theirs) = shared(existing, desired);
-            (sources, theirs, THEIRS)
-        }
+    let (sources, mut theirs, limit) = if desired.ownership.merges() {
+        let (sources, theirs) = shared(existing, desired);
+        (sources, theirs, THEIRS)
+    } else {
+        (Size::default(), beside(existing, desired), BESIDE)
     };
     theirs.rest = rest(existing, desired);
     if let Some((part, limit)) = theirs.over(limit) {
@@ -156,7 +154,7 @@ fn own(desired: &Desired) -> Size {
         size.entry(key, 0);
     }
     size.values = desired.public_bytes;
-    size.names += desired.secret_type.len();
+    size.names += desired.secret_type.as_deref().unwrap_or(OPAQUE).len();
     for (name, value) in desired.all_labels() {
         size.label(&name, &value);
     }
@@ -213,7 +211,7 @@ fn rest(existing: &Secret, desired: &Desired) -> usize {
 
 /// The size of what one manager manages once our write has removed what we remove.
 fn staying_bytes(entry: &ManagedFieldsEntry, existing: &Secret, desired: &Desired) -> usize {
-    if desired.ownership == Ownership::Merge {
+    if desired.ownership.merges() {
         return if is_applied_by(entry, &field_manager(&desired.origin)) {
             0
         } else {
@@ -321,7 +319,7 @@ mod tests {
     use k8s_openapi::ByteString;
     use serde_json::json;
 
-    use super::super::desired::tests;
+    use super::super::desired::{Ownership, tests};
     use super::*;
 
     fn merging() -> Desired {
@@ -459,7 +457,7 @@ mod tests {
     #[test]
     fn a_long_type_counts() {
         let typed = Desired {
-            secret_type: "x".repeat(192 * KIB),
+            secret_type: Some("x".repeat(192 * KIB)),
             ..tests::desired()
         };
         assert!(too_large(&typed).unwrap().contains("names"));

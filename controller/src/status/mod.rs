@@ -147,7 +147,9 @@ pub fn external_conditions(
     for condition in &mut all {
         if condition.type_ == ConditionType::Ready.name() {
             let reason = match outcome {
-                Outcome::Ready(Reason::SecretDeleted, _) => "SecretDeleted",
+                Outcome::Ready(reason @ (Reason::SecretDeleted | Reason::SecretMissing), _) => {
+                    reason.name()
+                }
                 Outcome::Ready(..) => "SecretSynced",
                 _ => "SecretSyncedError",
             };

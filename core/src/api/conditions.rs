@@ -62,12 +62,20 @@ reasons! {
     Synced,
     /// The store has nothing any more, and so there is no Secret.
     SecretDeleted,
+    /// No Secret exists to merge into, and none is to be made.
+    SecretMissing,
     /// The store of an ExternalSecret does not exist, or may not be used from its namespace.
     StoreNotReady,
     /// The description of a store is at fault, or asks for what is not served.
     InvalidProviderConfig,
     /// The provider did not answer, or not with a secret.
     ProviderError,
+    /// A store works.
+    Valid,
+    /// Whether a store works shows when it is used.
+    ValidationUnknown,
+    /// A store does not work, or not now.
+    ValidationFailed,
     /// Altered, moved or damaged.
     DecryptFailed,
     /// An envelope's hints are not the recipients that it is sealed to.

@@ -8,8 +8,8 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use sealkit_controller::testing::{
-    Before, Consent, Desired, Freeze, Op, Origin, Ownership, Revision, SEALED_SECRET, Secrets,
-    WriteError,
+    Before, Consent, Desired, Freeze, Op, Origin, Ownership, Revision, Rights, SEALED_SECRET,
+    Secrets, WriteError,
 };
 use sealkit_tests::api::runtime;
 use sealkit_tests::namespace::{Namespace, data};
@@ -36,7 +36,8 @@ fn merge(namespace: &Namespace, source: &str, values: &[(&str, &str)]) -> Result
         ownership: Ownership::Merge,
         adopt: false,
         consent: Consent::ByAnnotation,
-        secret_type: "Opaque".to_owned(),
+        rights: Rights::Own,
+        secret_type: None,
         immutable: false,
         labels: BTreeMap::new(),
         annotations: BTreeMap::new(),
