@@ -21,6 +21,7 @@ mod rewrap;
 pub mod run;
 mod sealed_secret;
 mod secret;
+mod secret_store;
 pub mod settings;
 pub mod status;
 mod store;
@@ -33,6 +34,6 @@ mod watch;
 pub mod testing {
     pub use crate::object::{Kind, Origin, SEALED_SECRET};
     pub use crate::secret::{
-        Before, Consent, Desired, Freeze, Op, Ownership, Revision, Secrets, WriteError,
+        Before, Consent, Desired, Freeze, Op, Ownership, Revision, Rights, Secrets, WriteError,
     };
 }

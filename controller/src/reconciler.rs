@@ -27,6 +27,9 @@ pub trait Reconciler: Send + Sync + 'static {
     /// What triggers carry along.
     type Payload: Send + 'static;
 
+    /// The kind of one object as controller-runtime names controllers.
+    fn controller(key: &Key) -> &'static str;
+
     /// The objects that wait for their turn.
     fn queue(&self) -> &Queue<Key, Self::Payload>;
 
@@ -149,12 +152,19 @@ impl<R: Reconciler> Part for R {
     }
 
     fn scrape(&self, metrics: &Metrics) {
+        let mut all = 0;
         for lane in [Lane::Fresh, Lane::Background] {
             let slow = self.slow_queue().map_or(0, |queue| queue.depth(lane));
             let depth = i64::try_from(self.queue().depth(lane) + slow).unwrap_or(i64::MAX);
             let label = lane_label::<R>(lane);
             metrics.queue_depth.get_or_create(&label).set(depth);
+            all += depth;
         }
+        let somewhere = Key {
+            namespace: "default".to_owned(),
+            name: String::new(),
+        };
+        metrics.external.waiting(R::controller(&somewhere), all);
         self.gauges(metrics);
     }
 }
@@ -184,13 +194,18 @@ async fn work<R: Reconciler>(reconciler: Arc<R>, frame: Frame, pool: Pool) {
         let label = lane_label::<R>(work.lane);
         metrics.queue_wait.get_or_create(&label).observe(waited);
         let start = Instant::now();
+        let controller = R::controller(&key);
+        metrics.external.begun(controller);
         let result = caught(reconciler.reconcile(work, pool)).await;
         drop(held);
+        let seconds = start.elapsed().as_secs_f64();
+        let succeeded = matches!(&result, Some(Ok(_)));
+        metrics.external.ended(controller, succeeded, seconds);
         let duration = metrics
             .reconcile_duration
             .get_or_create(&kind_label(R::KIND))
             .clone();
-        duration.observe(start.elapsed().as_secs_f64());
+        duration.observe(seconds);
         let failure = match &result {
             Some(Ok(_)) => None,
             Some(Err(failure)) => Some(failure),
@@ -269,6 +284,10 @@ mod tests {
     impl Reconciler for Fake {
         const KIND: &'static str = "Fake";
         type Payload = ();
+
+        fn controller(_: &Key) -> &'static str {
+            "fake"
+        }
 
         fn queue(&self) -> &Queue<Key, ()> {
             &self.queue

@@ -20,6 +20,7 @@ use crate::reconciler::{Context, Frame, Part, caught};
 use crate::rewrap::RewrapRequests;
 use crate::sealed_secret::SealedSecrets;
 use crate::secret::{Freeze, SecretWatch, Secrets};
+use crate::secret_store::SecretStores;
 use crate::settings::Settings;
 use crate::telemetry::{self, Events, Health, Metrics};
 
@@ -227,13 +228,16 @@ impl Replica {
         let mut reconcilers: Vec<Arc<dyn Part>> =
             vec![sealed_secrets.clone(), RewrapRequests::new(context.clone())];
         if settings.external_secrets && external_secret::are_served(client).await {
-            let at_once = settings.concurrency;
-            let watch = secret_watch.clone();
+            let every = Duration::from_secs(settings.store_check_seconds);
+            let stores = SecretStores::new(context.clone(), &settings.controller_class, every);
+            reconcilers.push(stores.clone());
+            let (at_once, watch) = (settings.concurrency, secret_watch.clone());
             reconcilers.push(ExternalSecrets::new(
                 context.clone(),
                 at_once,
                 secrets,
                 watch,
+                stores,
             ));
         }
         self.scrape(&reconcilers, keys);

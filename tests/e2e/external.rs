@@ -4,110 +4,13 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use sealkit_rig::{BaoClient, OpenBao};
-use sealkit_tests::api::ApiClient;
+use sealkit_rig::OpenBao;
 use sealkit_tests::canary::unique_value;
-use sealkit_tests::namespace::{Namespace, condition, data, ready_condition};
+use sealkit_tests::external::{Team, WAIT, property};
+use sealkit_tests::namespace::{condition, data, ready_condition};
 use sealkit_tests::plane::{Own, Shared, unique};
 use sealkit_tests::wait::{holds_for, wait_within};
 use serde_json::{Value, json};
-
-const WAIT: Duration = Duration::from_secs(20);
-
-/// A namespace with a KV engine of its own, and a store for it.
-struct Team {
-    namespace: Namespace,
-    vault: BaoClient,
-    mount: String,
-}
-
-impl Team {
-    fn new(plane: &sealkit_tests::plane::Plane, bao: &OpenBao) -> Self {
-        let mount = unique("kv");
-        let vault = bao.root();
-        vault.mount_kv(&mount).unwrap();
-        let team = Self {
-            namespace: plane.namespace("external"),
-            vault,
-            mount,
-        };
-        team.secret("vault-token", &[("token", bao.root_token())]);
-        team.make("secretstores", &team.store("vault", bao.url()));
-        team
-    }
-
-    fn store(&self, name: &str, server: &str) -> Value {
-        json!({
-            "apiVersion": "external-secrets.io/v1", "kind": "SecretStore",
-            "metadata": {"name": name},
-            "spec": {"provider": {"vault": {
-                "server": server, "path": self.mount, "version": "v2",
-                "auth": {"tokenSecretRef": {"name": "vault-token", "key": "token"}},
-            }}},
-        })
-    }
-
-    fn api(&self) -> &ApiClient {
-        &self.namespace.api
-    }
-
-    fn secret(&self, name: &str, values: &[(&str, &str)]) {
-        let secret = json!({
-            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": data(values),
-        });
-        let path = self.namespace.secrets_path();
-        if self.api().get(&self.namespace.secret_path(name)).is_some() {
-            self.api()
-                .merge(&self.namespace.secret_path(name), &secret)
-                .unwrap();
-        } else {
-            self.api().create(&path, &secret).unwrap();
-        }
-    }
-
-    fn path(&self, plural: &str) -> String {
-        let namespace = &self.namespace.name;
-        format!("/apis/external-secrets.io/v1/namespaces/{namespace}/{plural}")
-    }
-
-    fn make(&self, plural: &str, object: &Value) {
-        self.api().create(&self.path(plural), object).unwrap();
-    }
-
-    fn external(&self, name: &str, interval: &str, spec: &Value) -> Value {
-        let mut object = json!({
-            "apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret",
-            "metadata": {"name": name},
-            "spec": {"secretStoreRef": {"name": "vault"}, "refreshInterval": interval},
-        });
-        for (field, value) in spec.as_object().unwrap() {
-            object["spec"][field] = value.clone();
-        }
-        self.make("externalsecrets", &object);
-        object
-    }
-
-    fn look(&self, name: &str) -> Value {
-        let path = format!("{}/{name}", self.path("externalsecrets"));
-        self.api().get(&path).expect("the ExternalSecret")
-    }
-
-    /// Waits for a message that contains this, of an object that is not Ready.
-    fn wait_message(&self, name: &str, part: &str) -> Value {
-        wait_within(WAIT, part, || {
-            let object = self.look(name);
-            let ready = ready_condition(&object);
-            let says = ready["message"]
-                .as_str()
-                .is_some_and(|text| text.contains(part));
-            (says && ready["status"] != "True").then_some(object)
-        })
-    }
-}
-
-fn property(key: &str, remote: &str, property: &str) -> Value {
-    json!({"secretKey": key, "remoteRef": {"key": remote, "property": property}})
-}
 
 #[test]
 fn a_secret_follows_the_store_at_its_interval() {

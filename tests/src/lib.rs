@@ -12,6 +12,7 @@ pub mod api;
 pub mod canary;
 pub mod controller;
 pub mod delivery;
+pub mod external;
 pub mod namespace;
 pub mod plane;
 pub mod program;

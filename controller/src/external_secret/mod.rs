@@ -1,13 +1,17 @@
 //! ExternalSecrets: values of a store become a Secret, which follows the store at an interval.
 
 mod data;
+mod fate;
 mod fetch;
 mod login;
 mod reconcile;
+mod rewrite;
 mod schedule;
 mod status;
 mod stores;
 mod template;
+mod template_from;
+mod text;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,6 +22,7 @@ use futures::StreamExt;
 use kube::Api;
 use sealkit_core::api::ConditionType;
 use sealkit_core::api::external::{ExternalSecret, FORCE_SYNC, StoreKind};
+
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -28,11 +33,12 @@ use crate::object::{
 use crate::queue::{Lane, Queue, Work};
 use crate::reconciler::{Context, Pool, Reconciler, Retry, SLOW};
 use crate::secret::{SecretListener, SecretWatch, Secrets};
+use crate::secret_store::{SecretStores, StoreListener, StoreName, Stores};
 use crate::status::find;
-use crate::telemetry::{KindReady, Metrics};
+use crate::telemetry::{Counts, KindReady, Metrics, ObjectState};
 use crate::watch::{Change, changes, of_strangers};
 
-use stores::{ClusterSecretStoreObject, SecretStoreObject, StoreName, Stores, name_of};
+pub(crate) use login::Login;
 
 const KIND: &str = "ExternalSecret";
 /// ExternalSecrets, as External Secrets names them.
@@ -67,6 +73,8 @@ struct Refresh {
     target: Option<String>,
     /// UID of the Secret that this process wrote for it.
     owned: Option<String>,
+    /// Its reconciles.
+    counts: Counts,
 }
 
 /// Reconciles ExternalSecrets.
@@ -79,7 +87,8 @@ pub struct ExternalSecrets {
     waiting: WaitingRoom,
     secrets: Secrets,
     secret_watch: Arc<SecretWatch>,
-    stores: Stores,
+    stores: Arc<Stores>,
+    secret_stores: Arc<SecretStores>,
     known: Mutex<HashMap<Key, Known>>,
     /// The objects by their Secrets.
     by_secret: Mutex<HashMap<Key, Key>>,
@@ -94,6 +103,7 @@ impl ExternalSecrets {
         at_once: usize,
         secrets: Secrets,
         secret_watch: Arc<SecretWatch>,
+        secret_stores: Arc<SecretStores>,
     ) -> Arc<Self> {
         context.health.expect(KIND);
         let this = Arc::new(Self {
@@ -103,7 +113,8 @@ impl ExternalSecrets {
             waiting: WaitingRoom::new(WAITING_BYTES),
             secrets,
             secret_watch,
-            stores: Stores::new(context.client.clone()),
+            stores: secret_stores.stores(),
+            secret_stores,
             known: Mutex::default(),
             by_secret: Mutex::default(),
             listed: AtomicUsize::new(0),
@@ -111,6 +122,8 @@ impl ExternalSecrets {
         });
         let listener: Weak<dyn SecretListener> = Arc::<Self>::downgrade(&this);
         this.secret_watch.add_listener(listener);
+        let listener: Weak<dyn StoreListener> = Arc::<Self>::downgrade(&this);
+        this.secret_stores.add_listener(listener);
         this
     }
 
@@ -138,58 +151,13 @@ impl ExternalSecrets {
         }
     }
 
-    /// Watches the stores of one kind.
-    async fn watch_stores<S>(self: Arc<Self>, api: Api<S>, namespaces: Namespaces, kind: StoreKind)
-    where
-        S: StoreObject,
-    {
-        let Context {
-            client,
-            health,
-            metrics,
-            ..
-        } = &self.context;
-        let stream = of_strangers(client, api, None).await;
-        let mut changes = changes(stream, kind.name(), namespaces, health.clone(), metrics);
-        let mut first = true;
-        while let Some(change) = changes.next().await {
-            match change {
-                Change::Seen(store) => {
-                    let name = name_of(kind, store.meta());
-                    let (uid, generation, spec) = store.observed();
-                    if self.stores.observe(name.clone(), uid, generation, spec) {
-                        self.store_changed(&name);
-                    }
-                }
-                Change::Gone(key) => self.store_gone(&StoreName::at(kind, key)),
-                Change::Listed(list) => {
-                    let lacks = |name: &StoreName| name.kind == kind && list.lacks(&name.key());
-                    for name in self.stores.missing_from(lacks) {
-                        self.store_gone(&name);
-                    }
-                    self.list_complete(&mut first);
-                }
-            }
-        }
-    }
-
     fn list_complete(&self, first: &mut bool) {
         if std::mem::take(first) {
             let listed = 1 + self.listed.fetch_add(1, Ordering::Relaxed);
-            if listed == self.watches() {
+            if listed == self.context.served.len() {
                 self.context.health.ready(KIND);
             }
         }
-    }
-
-    /// Objects and stores of each served namespace; stores of the cluster.
-    fn watches(&self) -> usize {
-        2 * self.context.served.len() + usize::from(self.serves_cluster())
-    }
-
-    /// A controller that serves some namespaces only has no right on stores of the cluster.
-    fn serves_cluster(&self) -> bool {
-        self.context.served.contains(&Namespaces::All)
     }
 
     fn object_changed(&self, object: ExternalSecretObject) {
@@ -232,18 +200,11 @@ impl ExternalSecrets {
         self.templated.forget(key);
     }
 
-    fn store_gone(&self, name: &StoreName) {
-        self.stores.gone(name);
-        self.store_changed(name);
-    }
-
-    /// Whoever uses the store looks at it again.
-    fn store_changed(&self, name: &StoreName) {
+    /// Those that this is true for look again.
+    fn recheck(&self, concerns: impl Fn(&Key, &Known) -> bool) {
         let users: Vec<Key> = {
             let mut known = self.known();
-            let users = known
-                .iter_mut()
-                .filter(|(_, known)| known.own.stores.contains(name));
+            let users = known.iter_mut().filter(|(key, known)| concerns(key, known));
             users
                 .map(|(key, known)| {
                     known.recheck();
@@ -258,31 +219,6 @@ impl ExternalSecrets {
 
     fn known(&self) -> MutexGuard<'_, HashMap<Key, Known>> {
         lock(&self.known)
-    }
-}
-
-/// A store as a watch shows it.
-trait StoreObject:
-    kube::Resource<DynamicType = ()>
-    + Clone
-    + std::fmt::Debug
-    + Send
-    + serde::de::DeserializeOwned
-    + 'static
-{
-    /// UID, generation and spec.
-    fn observed(&self) -> (&str, i64, serde_json::Value);
-}
-
-impl StoreObject for SecretStoreObject {
-    fn observed(&self) -> (&str, i64, serde_json::Value) {
-        (self.uid(), self.generation(), self.spec().value)
-    }
-}
-
-impl StoreObject for ClusterSecretStoreObject {
-    fn observed(&self) -> (&str, i64, serde_json::Value) {
-        (self.uid(), self.generation(), self.spec().value)
     }
 }
 
@@ -325,6 +261,10 @@ impl Reconciler for ExternalSecrets {
     const KIND: &'static str = KIND;
     type Payload = Waiting<ExternalSecret>;
 
+    fn controller(_: &Key) -> &'static str {
+        "externalsecret"
+    }
+
     fn queue(&self) -> &Queue<Key, Self::Payload> {
         &self.queue
     }
@@ -335,19 +275,12 @@ impl Reconciler for ExternalSecrets {
     }
 
     async fn triggers(self: &Arc<Self>) -> JoinSet<()> {
-        let Context { client, served, .. } = self.context.clone();
+        let Context { served, .. } = self.context.clone();
         let mut watches = JoinSet::new();
         self.secret_watch.listed().await;
+        self.secret_stores.listed().await;
         for namespaces in served {
-            let stores: Api<SecretStoreObject> = api(&client, &namespaces);
-            let kind = StoreKind::SecretStore;
-            watches.spawn(self.clone().watch_stores(stores, namespaces.clone(), kind));
             watches.spawn(self.clone().watch_objects(namespaces));
-        }
-        if self.serves_cluster() {
-            let stores: Api<ClusterSecretStoreObject> = Api::all(client);
-            let kind = StoreKind::ClusterSecretStore;
-            watches.spawn(self.clone().watch_stores(stores, Namespaces::All, kind));
         }
         watches
     }
@@ -361,7 +294,13 @@ impl Reconciler for ExternalSecrets {
         work: Work<Key, Self::Payload>,
         pool: Pool,
     ) -> Result<&'static str, ApiFailure> {
-        let reason = self.reconciled(work, pool).await?;
+        let (start, key) = (Instant::now(), work.key.clone());
+        let result = self.reconciled(work, pool).await;
+        if let Some(known) = self.known().get_mut(&key) {
+            let succeeded = result.is_ok() && known.ready;
+            known.own.counts.count(start.elapsed(), succeeded);
+        }
+        let reason = result?;
         Ok(reason.map_or("Unchanged", sealkit_core::api::Reason::name))
     }
 
@@ -382,6 +321,27 @@ impl Reconciler for ExternalSecrets {
             let label = KindReady { kind: KIND, ready };
             metrics.objects.get_or_create(&label).set(count);
         }
+        let known = self.known();
+        metrics.external.tell(known.iter().map(|(key, known)| ObjectState {
+            kind: Self::controller(key),
+            namespace: key.namespace.clone(),
+            name: key.name.clone(),
+            ready: known.ready,
+            counts: known.own.counts,
+        }));
+    }
+}
+
+impl StoreListener for ExternalSecrets {
+    fn store_changed(&self, name: &StoreName) {
+        self.recheck(|_, known| known.own.stores.contains(name));
+    }
+
+    fn namespace_changed(&self, namespace: &str) {
+        let is_shared = |store: &StoreName| store.kind == StoreKind::ClusterSecretStore;
+        self.recheck(|key, known| {
+            key.namespace == namespace && !known.ready && known.own.stores.iter().any(is_shared)
+        });
     }
 }
 

@@ -3,21 +3,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use jiff::SignedDuration;
-use sealkit_core::api::external::{ExternalSecretSpec, RefreshPolicy};
-
-/// A duration as Go writes it, such as `1h0m0s`, `15s` or `0`. `None` if it is none.
-pub(super) fn duration(text: &str) -> Option<Duration> {
-    if matches!(text, "" | "0") {
-        return Some(Duration::ZERO);
-    }
-    let is_go = |byte: u8| byte.is_ascii_digit() || b".hmsnu".contains(&byte);
-    let duration = text
-        .bytes()
-        .all(is_go)
-        .then(|| text.parse::<SignedDuration>().ok())??;
-    Duration::try_from(duration).ok()
-}
+use sealkit_core::api::external::{ExternalSecretSpec, RefreshPolicy, duration};
 
 /// How often it is refreshed; `None` if only a change of it does.
 pub(super) fn interval(spec: &ExternalSecretSpec) -> Result<Option<Duration>, String> {
@@ -50,30 +36,6 @@ pub(super) fn next(interval: Duration, key: &impl Hash, now: SystemTime) -> Dura
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn durations_are_those_of_go() {
-        let rows = [
-            ("1h0m0s", Some(3600.0)),
-            ("1h30m", Some(5400.0)),
-            ("15s", Some(15.0)),
-            ("300ms", Some(0.3)),
-            ("1.5h", Some(5400.0)),
-            ("0", Some(0.0)),
-            ("0s", Some(0.0)),
-            ("", Some(0.0)),
-            ("1d", None),
-            ("1 h", None),
-            ("P1D", None),
-            ("-1h", None),
-            ("h", None),
-            ("1", None),
-        ];
-        for (text, seconds) in rows {
-            let parsed = duration(text).map(|duration| duration.as_secs_f64());
-            assert_eq!(parsed, seconds, "{text}");
-        }
-    }
 
     #[test]
     fn a_policy_or_an_interval_of_zero_ends_the_refreshes() {

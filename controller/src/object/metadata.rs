@@ -103,6 +103,33 @@ impl<K> std::fmt::Debug for RawMeta<K> {
     }
 }
 
+/// The metadata of an object of the kind `K`, with its labels and annotations. The API server is asked
+/// for metadata only.
+#[derive(Deserialize)]
+#[serde(bound = "")]
+pub struct Labelled<K> {
+    /// The metadata that we use.
+    #[serde(deserialize_with = "used")]
+    pub metadata: ObjectMeta,
+    #[serde(skip)]
+    kind: PhantomData<fn() -> K>,
+}
+
+impl<K> Clone for Labelled<K> {
+    fn clone(&self) -> Self {
+        Self {
+            metadata: self.metadata.clone(),
+            kind: PhantomData,
+        }
+    }
+}
+
+impl<K> std::fmt::Debug for Labelled<K> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Labelled({:?})", self.metadata.name)
+    }
+}
+
 /// Makes a type with a field `metadata` a way to read objects of a kind: all of each object, or
 /// metadata only.
 macro_rules! reads {
@@ -144,6 +171,7 @@ macro_rules! reads {
 pub(crate) use reads;
 
 reads!([<K: Resource<DynamicType = ()>>] RawMeta<K> as K, metadata_only: true);
+reads!([<K: Resource<DynamicType = ()>>] Labelled<K> as K, metadata_only: true);
 
 #[cfg(test)]
 mod tests {

@@ -10,7 +10,7 @@ mod version;
 
 pub use known::{Known, News};
 pub(crate) use metadata::reads;
-pub use metadata::{RawMeta, used as used_metadata};
+pub use metadata::{Labelled, RawMeta, used as used_metadata};
 pub use origin::{Kind, Origin, REWRAP_REQUEST, SEALED_SECRET, SEALING_KEY};
 pub use place::{Key, Namespaces, api, served};
 pub use raw::{Asked, Raw, Spec, Waiting, WaitingRoom};

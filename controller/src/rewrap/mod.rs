@@ -161,6 +161,10 @@ impl Reconciler for RewrapRequests {
     const KIND: &'static str = KIND;
     type Payload = ();
 
+    fn controller(_: &Key) -> &'static str {
+        "rewraprequest"
+    }
+
     fn queue(&self) -> &Queue<Key, ()> {
         &self.queue
     }

@@ -207,6 +207,10 @@ impl Reconciler for SealedSecrets {
     const KIND: &'static str = KIND;
     type Payload = Waiting<SealedSecret>;
 
+    fn controller(_: &Key) -> &'static str {
+        "sealedsecret"
+    }
+
     fn queue(&self) -> &Queue<Key, Self::Payload> {
         &self.queue
     }

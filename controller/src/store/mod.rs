@@ -2,6 +2,7 @@
 //! provider under one identity; the values that were read through it are shared by whoever is
 //! allowed the same identity, and by nobody else.
 
+mod aws;
 mod breaker;
 mod fake;
 mod find;
@@ -12,17 +13,28 @@ mod vault;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sealkit_core::manifest;
 use serde_json::Value;
 
+use tokio::sync::Semaphore;
+
+use crate::telemetry::Metrics;
+
+pub use aws::{Aws, AwsLogin, AwsProof, AwsRole};
 pub use breaker::Breaker;
 pub use fake::Fake;
 pub use http::Tls;
 pub use kubernetes::{Kubernetes, KubernetesLogin};
 use reads::Reads;
 pub use vault::{Consistency, Proof, Vault, VaultLogin};
+
+/// Calls of one session at once. A provider that answers slowly must not keep all workers waiting.
+const CALLS: usize = 8;
+/// How long somebody waits for others before he does something else.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What to read from a store.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -42,6 +54,17 @@ pub enum Read {
     },
     /// All secrets that match, as a JSON object of names and secrets.
     Find(Find),
+}
+
+impl Read {
+    /// The call in metrics, as External Secrets names it.
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Secret { .. } => "ReadSecretData",
+            Self::Metadata { .. } => "ReadSecretMetadata",
+            Self::Find(_) => "ListSecrets",
+        }
+    }
 }
 
 /// Which secrets to find. If both a name and tags are given, the provider decides which counts;
@@ -92,6 +115,9 @@ pub enum StoreError {
     /// The provider answered something that is no secret.
     #[error("{0}")]
     Answer(String),
+    /// Others wait for the provider already: nothing is known yet.
+    #[error("many calls wait for the provider, which answers slowly")]
+    Busy,
     /// The provider did not answer, or not now.
     #[error("{what}")]
     Unavailable {
@@ -120,6 +146,8 @@ pub enum Provider {
     Kubernetes(Kubernetes),
     /// Values in the store itself.
     Fake(Fake),
+    /// Secrets Manager or the Parameter Store of AWS.
+    Aws(Aws),
 }
 
 impl Provider {
@@ -129,6 +157,7 @@ impl Provider {
             Self::Vault(vault) => vault.read(read).await,
             Self::Kubernetes(kubernetes) => kubernetes.read(read).await,
             Self::Fake(fake) => fake.read(read).await,
+            Self::Aws(aws) => aws.read(read).await,
         }
     }
 
@@ -138,6 +167,36 @@ impl Provider {
             Self::Vault(vault) => vault.is_refused().await,
             Self::Kubernetes(kubernetes) => kubernetes.is_refused(),
             Self::Fake(_) => false,
+            Self::Aws(aws) => aws.is_refused(),
+        }
+    }
+
+    /// Does the provider answer, and know the identity?
+    async fn check(&self) -> Result<(), StoreError> {
+        match self {
+            Self::Vault(vault) => vault.check().await,
+            Self::Kubernetes(kubernetes) => kubernetes.check().await,
+            Self::Fake(_) => Ok(()),
+            Self::Aws(aws) => aws.check().await,
+        }
+    }
+
+    /// The provider in metrics, as External Secrets names it.
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Vault(_) => "HashiCorp/Vault",
+            Self::Kubernetes(_) => "Kubernetes",
+            Self::Fake(_) => "Fake",
+            Self::Aws(_) => "AWS",
+        }
+    }
+
+    /// The key without what the provider ignores, so that one secret has one name.
+    fn resolved(&self, key: &str) -> Result<String, StoreError> {
+        match self {
+            Self::Vault(vault) => vault.resolved(key),
+            Self::Kubernetes(_) | Self::Fake(_) => Ok(key.to_owned()),
+            Self::Aws(aws) => Ok(aws.resolved(key)),
         }
     }
 }
@@ -147,32 +206,72 @@ pub struct Session {
     provider: Provider,
     reads: Reads,
     breaker: Breaker,
+    /// Calls that are under way.
+    calls: Semaphore,
+    /// Where calls are counted.
+    metrics: Option<Arc<Metrics>>,
 }
 
 impl Session {
     /// A session in which nothing was read yet.
     pub fn new(provider: Provider) -> Self {
+        let at_once = match &provider {
+            // Many of them go out as one call.
+            Provider::Aws(_) => aws::READS,
+            _ => CALLS,
+        };
         Self {
             provider,
             reads: Reads::default(),
             breaker: Breaker::default(),
+            calls: Semaphore::new(at_once),
+            metrics: None,
+        }
+    }
+
+    /// The session, whose calls are counted from now on. The login was the first one.
+    pub fn counted(mut self, metrics: Arc<Metrics>) -> Self {
+        self.metrics = Some(metrics);
+        self.count("Login", true);
+        self
+    }
+
+    fn count(&self, call: &'static str, succeeded: bool) {
+        if let Some(metrics) = &self.metrics {
+            let provider = self.provider.name();
+            metrics.external.called(provider, call, succeeded);
         }
     }
 
     /// Reads a secret, or shares what somebody read less than `window` ago. While the provider does
     /// not answer, one call in a while finds out whether it does again.
-    pub async fn read(
-        &self,
-        read: &Read,
-        window: Duration,
-    ) -> Result<std::sync::Arc<Object>, StoreError> {
-        let fetch = async || {
-            self.breaker.admit()?;
-            let result = self.provider.read(read).await;
-            self.breaker.record(result.as_ref().err());
-            result
-        };
+    pub async fn read(&self, read: &Read, window: Duration) -> Result<Arc<Object>, StoreError> {
+        let fetch = async || self.call(read.name(), self.provider.read(read)).await;
         self.reads.get(read, window, fetch).await
+    }
+
+    /// Does the provider answer, and know the identity?
+    pub async fn check(&self) -> Result<(), StoreError> {
+        self.call("LookupSelf", self.provider.check()).await
+    }
+
+    /// The key without what the provider ignores, so that one secret has one name.
+    pub fn resolved(&self, key: &str) -> Result<String, StoreError> {
+        self.provider.resolved(key)
+    }
+
+    async fn call<T>(
+        &self,
+        name: &'static str,
+        call: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let turn = tokio::time::timeout(PATIENCE, self.calls.acquire()).await;
+        let _turn = turn.map_err(|_| StoreError::Busy)?;
+        self.breaker.admit()?;
+        let result = call.await;
+        self.breaker.record(result.as_ref().err());
+        self.count(name, result.is_ok());
+        result
     }
 
     /// Does the provider refuse the identity itself, and not only a key?

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Object, Read, StoreError};
+use super::{Object, PATIENCE, Read, StoreError};
 
 /// What was read, and when.
 type Last = Option<(Instant, Result<Arc<Object>, StoreError>)>;
@@ -31,7 +31,8 @@ impl Reads {
     ) -> Result<Arc<Object>, StoreError> {
         let slot = lock(&self.slots).entry(read.clone()).or_default().clone();
         // Who waits here shares the read under way.
-        let mut last = slot.lock().await;
+        let last = tokio::time::timeout(PATIENCE, slot.lock()).await;
+        let mut last = last.map_err(|_| StoreError::Busy)?;
         if let Some((at, result)) = &*last {
             let window = if result.is_ok() { window } else { FAILURE };
             if at.elapsed() < window {

@@ -10,6 +10,8 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use super::external::ExternalMetrics;
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Kind {
     pub kind: &'static str,
@@ -49,7 +51,8 @@ pub struct KeyLabel {
     pub fingerprint: String,
 }
 
-/// All metrics, prefix `sealkit_`. Labels are small enums and fingerprints of public keys.
+/// All metrics. Ours have the prefix `sealkit_`, and small enums and fingerprints of public keys as
+/// labels.
 pub struct Metrics {
     registry: Registry,
     pub(crate) reconcile_duration: Family<Kind, Histogram, fn() -> Histogram>,
@@ -64,6 +67,8 @@ pub struct Metrics {
     pub(crate) needing_reseal: Gauge,
     pub(crate) watch_errors: Family<Kind, Counter>,
     pub(crate) leader: Gauge,
+    /// Those under the names of the peers.
+    pub(crate) external: ExternalMetrics,
 }
 
 impl Metrics {
@@ -84,6 +89,7 @@ impl Metrics {
             needing_reseal: Gauge::default(),
             watch_errors: Family::default(),
             leader: Gauge::default(),
+            external: ExternalMetrics::new(),
         };
         let mut registry = Registry::with_prefix("sealkit");
         registry.register(
@@ -157,7 +163,9 @@ impl Metrics {
     pub fn encode(&self) -> String {
         let mut text = String::new();
         // Writing into a String cannot fail.
-        let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
+        let _ = prometheus_client::encoding::text::encode_registry(&mut text, &self.registry);
+        self.external.encode(&mut text);
+        let _ = prometheus_client::encoding::text::encode_eof(&mut text);
         text
     }
 }

@@ -1,7 +1,8 @@
 //! Logs, metrics, events and health: what people and machines see of the controller. None of them
-//! contains a value, and no metric contains the name of an object.
+//! contains a value. Only the metrics that External Secrets has name objects.
 
 mod events;
+mod external;
 mod health;
 mod metrics;
 mod server;
@@ -12,6 +13,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 pub use events::{EventKind, Events};
+pub use external::{Counts, ObjectState};
 pub use health::Health;
 pub use metrics::Metrics;
 pub(crate) use metrics::{KeyLabel, Kind, KindLane, KindOp, KindReady, KindResult, ReasonLabel};
@@ -43,7 +45,9 @@ pub fn quiet_panics() {
     }));
 }
 
-const BODY_LOGGERS: [&str; 8] = [
+/// Beginnings of targets.
+const BODY_LOGGERS: [&str; 9] = [
+    "aws_",
     "hyper",
     "hyper_util",
     "h2",

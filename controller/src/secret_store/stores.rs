@@ -1,0 +1,389 @@
+//! The stores of the cluster as they were last observed, and a session for each identity under which
+//! one is used.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use kube::Client;
+use sealkit_core::api::external::{SecretStoreRef, SecretStoreSpec, StoreKind};
+use sealkit_core::names;
+use serde_json::Value;
+
+use super::usage::{Conditions, KeyPolicy, Labels};
+use crate::external_secret::Login;
+use crate::object::Key;
+use crate::store::{Breaker, Object, Read, Session, StoreError};
+use crate::telemetry::Metrics;
+
+/// How long somebody waits for a session that is being made, before he does something else.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A store by its name. Those of the cluster have no namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct StoreName {
+    /// Its kind.
+    pub kind: StoreKind,
+    /// Its namespace; empty for those of the cluster.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl StoreName {
+    /// The store that an object in this namespace refers to.
+    pub fn of(reference: &SecretStoreRef, namespace: &str) -> Self {
+        let kind = reference.kind;
+        let namespace = match kind {
+            StoreKind::SecretStore => namespace.to_owned(),
+            StoreKind::ClusterSecretStore => String::new(),
+        };
+        Self {
+            kind,
+            namespace,
+            name: reference.name.clone(),
+        }
+    }
+
+    /// The store at this place: only those of the cluster have no namespace.
+    pub fn at(key: &Key) -> Self {
+        let kind = if key.namespace.is_empty() {
+            StoreKind::ClusterSecretStore
+        } else {
+            StoreKind::SecretStore
+        };
+        Self {
+            kind,
+            namespace: key.namespace.clone(),
+            name: key.name.clone(),
+        }
+    }
+
+    /// Its place.
+    pub(super) fn key(&self) -> Key {
+        Key {
+            namespace: self.namespace.clone(),
+            name: self.name.clone(),
+        }
+    }
+}
+
+/// A store as it was last observed.
+#[derive(Clone)]
+pub(super) struct KnownStore {
+    pub(super) uid: String,
+    pub(super) generation: i64,
+    /// Text of the annotation with the key policy.
+    policy_text: Option<String>,
+    /// What it says, or what is wrong with it.
+    pub(super) described: Arc<Result<Described, String>>,
+    /// Is it that of another class of controllers?
+    pub(super) is_foreign: bool,
+}
+
+/// The description of a store.
+pub(super) struct Described {
+    pub(super) spec: SecretStoreSpec,
+    conditions: Conditions,
+    policy: Option<KeyPolicy>,
+}
+
+impl Described {
+    fn parse(name: &StoreName, spec: Value, policy: Option<&str>) -> Result<Self, String> {
+        // The place of a fault in public text.
+        let spec: SecretStoreSpec = serde_json::from_value(spec).map_err(|error| {
+            format!("the store's spec: {}", names::printable(&error.to_string()))
+        })?;
+        let is_shared = name.kind == StoreKind::ClusterSecretStore;
+        let (conditions, policy) = if is_shared {
+            (
+                Conditions::parse(&spec.conditions)?,
+                policy.map(KeyPolicy::parse).transpose()?,
+            )
+        } else {
+            (Conditions::parse(&[])?, None)
+        };
+        Ok(Self {
+            spec,
+            conditions,
+            policy,
+        })
+    }
+}
+
+/// A store under one identity: that of the store itself, or of the namespace that uses it.
+type Identity = (StoreName, Option<String>);
+
+/// The session of an identity. Whoever needs one waits while it is made.
+#[derive(Default)]
+struct Slot {
+    /// UID and generation of the store that it was made from.
+    made: Option<(String, i64, Arc<Session>)>,
+    breaker: Breaker,
+}
+
+/// See the module's documentation.
+pub struct Stores {
+    client: Client,
+    metrics: Arc<Metrics>,
+    /// The class of controllers that this one is of.
+    class: String,
+    /// May stores of the cluster use the controller's own identity?
+    lends_identity: bool,
+    known: Mutex<HashMap<StoreName, KnownStore>>,
+    sessions: Mutex<HashMap<Identity, Arc<tokio::sync::Mutex<Slot>>>>,
+    /// The labels of all namespaces, if they are watched.
+    labels: Mutex<HashMap<String, Labels>>,
+}
+
+impl Stores {
+    pub(super) fn new(
+        client: Client,
+        metrics: Arc<Metrics>,
+        class: &str,
+        lends_identity: bool,
+    ) -> Self {
+        Self {
+            client,
+            metrics,
+            class: class.to_owned(),
+            lends_identity,
+            known: Mutex::default(),
+            sessions: Mutex::default(),
+            labels: Mutex::default(),
+        }
+    }
+
+    /// Observes a store. Has its description changed?
+    pub(super) fn observe(
+        &self,
+        name: &StoreName,
+        uid: &str,
+        generation: i64,
+        spec: Value,
+        policy: Option<&String>,
+    ) -> bool {
+        let mut known = lock(&self.known);
+        let is_same = |store: &KnownStore| {
+            (store.uid.as_str(), store.generation) == (uid, generation)
+                && store.policy_text.as_ref() == policy
+        };
+        if known.get(name).is_some_and(is_same) {
+            return false;
+        }
+        let class = spec["controller"].as_str().unwrap_or_default();
+        let store = KnownStore {
+            uid: uid.to_owned(),
+            generation,
+            policy_text: policy.cloned(),
+            is_foreign: !class.is_empty() && class != self.class,
+            described: Arc::new(Described::parse(name, spec, policy.map(String::as_str))),
+        };
+        known.insert(name.clone(), store);
+        true
+    }
+
+    /// Forgets a store.
+    pub(super) fn gone(&self, name: &StoreName) {
+        lock(&self.known).remove(name);
+        lock(&self.sessions).retain(|(store, _), _| store != name);
+    }
+
+    /// The stores that a list lacks.
+    pub(super) fn missing_from(&self, lacks: impl Fn(&StoreName) -> bool) -> Vec<StoreName> {
+        let known = lock(&self.known);
+        known.keys().filter(|name| lacks(name)).cloned().collect()
+    }
+
+    /// The store as it was last observed.
+    pub(super) fn known(&self, name: &StoreName) -> Option<KnownStore> {
+        lock(&self.known).get(name).cloned()
+    }
+
+    /// Is it a store of another class of controllers? Then what uses it is theirs too.
+    pub fn is_foreign(&self, name: &StoreName) -> bool {
+        lock(&self.known)
+            .get(name)
+            .is_some_and(|store| store.is_foreign)
+    }
+
+    /// Observes the labels of a namespace, `None` if it is gone. Have they changed?
+    pub(super) fn observe_namespace(&self, namespace: &str, labels: Option<Labels>) -> bool {
+        let mut all = lock(&self.labels);
+        if all.get(namespace) == labels.as_ref() {
+            return false;
+        }
+        match labels {
+            Some(labels) => all.insert(namespace.to_owned(), labels),
+            None => all.remove(namespace),
+        };
+        true
+    }
+
+    /// The namespaces that a list lacks.
+    pub(super) fn namespaces_missing_from(&self, lacks: impl Fn(&str) -> bool) -> Vec<String> {
+        let all = lock(&self.labels);
+        all.keys().filter(|name| lacks(name)).cloned().collect()
+    }
+
+    /// The store, if the namespace may use it. Errors: [`StoreError::Absent`],
+    /// [`StoreError::Config`].
+    fn usable(&self, name: &StoreName, namespace: &str) -> Result<KnownStore, StoreError> {
+        let store = self.known(name).ok_or_else(|| {
+            StoreError::Absent(format!(
+                "{} {} does not exist",
+                name.kind.name(),
+                names::printable(&name.name)
+            ))
+        })?;
+        if let Ok(described) = &*store.described
+            && !described
+                .conditions
+                .allow(namespace, lock(&self.labels).get(namespace))
+        {
+            let what = format!("the store's conditions do not name the namespace {namespace}");
+            return Err(StoreError::Absent(what));
+        }
+        Ok(store)
+    }
+
+    /// The session of a store under the identity of whoever uses it, and whether it is new. Errors:
+    /// [`StoreError::Config`], [`StoreError::Busy`], and those of a login.
+    async fn session(
+        &self,
+        name: &StoreName,
+        store: &KnownStore,
+        namespace: &str,
+    ) -> Result<(Arc<Session>, bool), StoreError> {
+        let described = store.described.as_ref().as_ref();
+        let described = described.map_err(|why| StoreError::Config(why.clone()))?;
+        let login = Login::of(&described.spec)?;
+        let identity = (name.clone(), login.referent(name, namespace));
+        let slot = lock(&self.sessions).entry(identity).or_default().clone();
+        let slot = tokio::time::timeout(PATIENCE, slot.lock_owned()).await;
+        let mut slot = slot.map_err(|_| StoreError::Busy)?;
+        if let Some((of, at, session)) = &slot.made
+            && (of.as_str(), *at) == (store.uid.as_str(), store.generation)
+        {
+            return Ok((session.clone(), false));
+        }
+        // During an outage, one login in a while asks whether it is over.
+        slot.breaker.admit()?;
+        let lends = self.lends_identity;
+        let made = login.open(&self.client, name, namespace, lends).await;
+        slot.breaker.record(made.as_ref().err());
+        let session = Arc::new(made?.counted(self.metrics.clone()));
+        slot.made = Some((store.uid.clone(), store.generation, session.clone()));
+        Ok((session, true))
+    }
+
+    /// Does the store work under its own identity? `None` if it has none: each namespace that uses it
+    /// brings its own.
+    pub(super) async fn check(&self, name: &StoreName) -> Option<Result<(), StoreError>> {
+        let store = self.known(name)?;
+        let described = match &*store.described {
+            Ok(described) => described,
+            Err(why) => return Some(Err(StoreError::Config(why.clone()))),
+        };
+        match Login::of(&described.spec) {
+            Ok(login) if login.referent(name, "").is_some() => return None,
+            Ok(_) => {}
+            Err(error) => return Some(Err(error)),
+        }
+        let check = async {
+            let (session, is_new) = self.session(name, &store, &name.namespace).await?;
+            match session.check().await {
+                Err(StoreError::Denied(_) | StoreError::Expired) if !is_new => {
+                    self.end(&session).await;
+                    let (session, _) = self.session(name, &store, &name.namespace).await?;
+                    session.check().await
+                }
+                result => result,
+            }
+        };
+        Some(check.await)
+    }
+
+    /// Reads from a store, for objects of this namespace. A session that is refused is made again
+    /// once: its token may have been replaced.
+    pub async fn read(
+        &self,
+        name: &StoreName,
+        namespace: &str,
+        read: &Read,
+        window: Duration,
+    ) -> Result<Arc<Object>, StoreError> {
+        let store = self.usable(name, namespace)?;
+        let (session, is_new) = self.session(name, &store, namespace).await?;
+        check_policy(&store, &session, namespace, read)?;
+        match session.read(read, window).await {
+            // A refusal is a matter of policies, unless the server knows the token no more.
+            Err(error @ (StoreError::Denied(_) | StoreError::Expired)) if !is_new => {
+                if matches!(error, StoreError::Denied(_)) && !session.is_refused().await {
+                    return Err(error);
+                }
+                self.end(&session).await;
+                let (session, _) = self.session(name, &store, namespace).await?;
+                session.read(read, window).await
+            }
+            result => result,
+        }
+    }
+
+    /// Ends a session whose identity the provider refuses: its credentials may have been replaced.
+    async fn end(&self, session: &Arc<Session>) {
+        let slots: Vec<_> = lock(&self.sessions).values().cloned().collect();
+        for slot in slots {
+            let mut slot = slot.lock().await;
+            if slot
+                .made
+                .as_ref()
+                .is_some_and(|(_, _, made)| Arc::ptr_eq(made, session))
+            {
+                slot.made = None;
+            }
+        }
+    }
+}
+
+/// A key policy holds before anything is read, for the key as the provider resolves it.
+fn check_policy(
+    store: &KnownStore,
+    session: &Session,
+    namespace: &str,
+    read: &Read,
+) -> Result<(), StoreError> {
+    let Ok(Described {
+        policy: Some(policy),
+        ..
+    }) = &*store.described
+    else {
+        return Ok(());
+    };
+    let refused = |what: String| {
+        Err(StoreError::Denied(format!(
+            "the store's key policy does not allow the namespace {namespace} to read {what}"
+        )))
+    };
+    match read {
+        Read::Secret { key, .. } | Read::Metadata { key } => {
+            let resolved = session.resolved(key)?;
+            if policy.allows(namespace, &resolved) {
+                return Ok(());
+            }
+            refused(format!("{:?}", names::printable(&resolved)))
+        }
+        Read::Find(_) if policy.allows_all(namespace) => Ok(()),
+        Read::Find(_) => refused("all keys, which find needs".to_owned()),
+    }
+}
+
+/// The error for what somebody may ask for, later.
+pub fn not_served(what: &str) -> StoreError {
+    StoreError::Config(format!("{what} is not served by Sealkit"))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // No code that can panic runs under these locks.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
