@@ -25,6 +25,8 @@ pub struct Flags {
     pub log: &'static str,
     /// More flags.
     pub more: Vec<String>,
+    /// More variables of its environment.
+    pub environment: Vec<(&'static str, String)>,
 }
 
 impl Default for Flags {
@@ -34,6 +36,7 @@ impl Default for Flags {
             lease_seconds: 2,
             log: "debug",
             more: Vec::new(),
+            environment: Vec::new(),
         }
     }
 }
@@ -73,6 +76,7 @@ impl Controller {
         command.arg(format!("--lease-seconds={}", flags.lease_seconds));
         command.arg("--key-grace-seconds=3");
         command.args(&flags.more);
+        command.envs(flags.environment.iter().map(|(name, value)| (*name, value)));
         let memory = MemoryLimit::new(memory_limit());
         if let Some(memory) = &memory {
             command = memory.around(&command);

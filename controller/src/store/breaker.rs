@@ -19,6 +19,8 @@ pub struct Breaker(Mutex<State>);
 #[derive(Default)]
 struct State {
     failures: u32,
+    /// What happened, which those hear who are not let through.
+    what: String,
     /// No call before then.
     until: Option<Instant>,
 }
@@ -30,7 +32,7 @@ impl Breaker {
         let now = Instant::now();
         match state.until {
             Some(until) if until > now => Err(StoreError::Unavailable {
-                what: "the provider did not answer the last call".to_owned(),
+                what: state.what.clone(),
                 retry_after: Some(until - now),
             }),
             Some(_) => {
@@ -44,11 +46,12 @@ impl Breaker {
     /// Records how a call ended.
     pub fn record(&self, error: Option<&StoreError>) {
         let mut state = self.lock();
-        let Some(StoreError::Unavailable { retry_after, .. }) = error else {
+        let Some(StoreError::Unavailable { what, retry_after }) = error else {
             *state = State::default();
             return;
         };
         state.failures = state.failures.saturating_add(1);
+        state.what.clone_from(what);
         let wait = retry_after.unwrap_or_else(|| pause(state.failures));
         state.until = Some(Instant::now() + wait.min(LONGEST));
     }
@@ -82,7 +85,11 @@ mod tests {
         assert!((10..25).contains(&calls), "{calls}");
         tokio::time::advance(LONGEST).await;
         assert!(breaker.admit().is_ok());
-        assert!(breaker.admit().is_err(), "one at a time");
+        assert_eq!(
+            breaker.admit().unwrap_err().to_string(),
+            "gone",
+            "one at a time"
+        );
         breaker.record(Some(&StoreError::Missing(String::new())));
         assert!(breaker.admit().is_ok() && breaker.admit().is_ok());
     }

@@ -53,7 +53,7 @@ pub use flux::Flux;
 pub use git_server::{GitRepository, GitServer};
 pub use kept::{running_kubeconfig, stop_kept};
 pub use memory::MemoryLimit;
-pub use moto::Moto;
+pub use moto::{Moto, MotoCall};
 pub use openbao::{BaoAnswer, BaoCall, BaoClient, OpenBao};
 pub use ports::free_port;
 pub use process::Process;

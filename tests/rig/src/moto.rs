@@ -92,18 +92,21 @@ impl Moto {
         self.post("/moto-api/reset-auth", "", "0").map(drop)
     }
 
-    /// The operations that were called so far, in order, without those of this rig: such as
-    /// `GetSecretValue`.
-    pub fn operations(&self) -> Result<Vec<String>, RigError> {
+    /// The calls so far, in order, without those of this rig.
+    pub fn calls(&self) -> Result<Vec<MotoCall>, RigError> {
         let path = self.dir.path().join(RECORDING);
         let text = match fs::read_to_string(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             text => text.map_err(RigError::io(format!("read {}", path.display())))?,
         };
-        let requests = text
+        // The last line may still be growing.
+        let complete = text.rsplit_once('\n').map_or("", |(lines, _)| lines);
+        let requests = complete
             .lines()
             .filter_map(|line| serde_json::from_str(line).ok());
-        Ok(requests.filter_map(|request| operation(&request)).collect())
+        Ok(requests
+            .filter_map(|request| MotoCall::from_request(&request))
+            .collect())
     }
 
     /// Kills the server (SIGKILL); its port refuses connections.
@@ -157,26 +160,52 @@ fn scope(service: &str) -> String {
 
 const RIG: &str = "sealkit-rig";
 
-/// The operation of a recorded request, unless the rig made it.
-fn operation(request: &Value) -> Option<String> {
-    let headers = request["headers"].as_object()?;
-    let header = |name: &str| {
-        let mut all = headers.iter();
-        let (_, value) = all.find(|(found, _)| found.eq_ignore_ascii_case(name))?;
-        value.as_str()
-    };
-    if header("user-agent") == Some(RIG) {
-        return None;
+/// A call that moto answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MotoCall {
+    /// Such as `GetSecretValue`.
+    pub operation: String,
+    /// The access key that signed it, if it is signed.
+    pub access_key: Option<String>,
+    /// The session token that came with it.
+    pub session_token: Option<String>,
+    /// The content: JSON or a form.
+    pub content: String,
+}
+
+impl MotoCall {
+    fn from_request(request: &Value) -> Option<Self> {
+        let headers = request["headers"].as_object()?;
+        let header = |name: &str| {
+            let mut all = headers.iter();
+            let (_, value) = all.find(|(found, _)| found.eq_ignore_ascii_case(name))?;
+            value.as_str()
+        };
+        if header("user-agent") == Some(RIG) {
+            return None;
+        }
+        let content = BASE64_STANDARD.decode(request["body"].as_str()?).ok()?;
+        let content = String::from_utf8(content).ok()?;
+        let target = header("x-amz-target").and_then(|target| target.split('.').next_back());
+        let action = || {
+            content
+                .split('&')
+                .find_map(|part| part.strip_prefix("Action="))
+        };
+        let (_, signed) = header("authorization")
+            .and_then(|header| header.split_once("Credential="))
+            .unwrap_or_default();
+        Some(Self {
+            operation: target.or_else(action)?.to_owned(),
+            access_key: signed
+                .split('/')
+                .next()
+                .filter(|key| !key.is_empty())
+                .map(str::to_owned),
+            session_token: header("x-amz-security-token").map(str::to_owned),
+            content,
+        })
     }
-    if let Some(target) = header("x-amz-target") {
-        return target.split('.').next_back().map(str::to_owned);
-    }
-    let body = BASE64_STANDARD.decode(request["body"].as_str()?).ok()?;
-    let body = String::from_utf8(body).ok()?;
-    let action = body
-        .split('&')
-        .find_map(|part| part.strip_prefix("Action="));
-    action.map(str::to_owned)
 }
 
 /// Status and body of the answer.

@@ -1,0 +1,280 @@
+//! The Parameter Store of Systems Manager.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use aws_sdk_ssm::Client;
+use aws_sdk_ssm::config::Config;
+use aws_sdk_ssm::types::{Parameter, ParameterStringFilter, ResourceTypeForTagging};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use futures::stream::{self, StreamExt};
+use serde_json::{Map, Value};
+
+use super::endpoint::Service;
+use super::failure::{Coded, Failure};
+use super::gather::Wanted;
+use super::identity::Identity;
+use super::{Calls, transport};
+use crate::store::find::{AT_ONCE, NAMES, too_large};
+use crate::store::{Find, Object, StoreError};
+
+/// Parameters that one call reads.
+pub(super) const BATCH: usize = 10;
+
+/// The Parameter Store under one identity.
+pub(super) struct ParameterStore {
+    client: Client,
+    /// AWS refuses the credentials themselves.
+    is_refused: AtomicBool,
+    /// The identity may read single parameters, and not many with one call.
+    is_batch_denied: AtomicBool,
+}
+
+/// What a search found.
+pub(super) enum Found {
+    /// Names, whose values are still to be read.
+    Names(Vec<String>),
+    /// A JSON object of names and values.
+    Values(Object),
+}
+
+impl ParameterStore {
+    pub(super) fn new(identity: &Identity, calls: &Calls) -> Result<Self, StoreError> {
+        let mut config = Config::builder()
+            .behavior_version(calls.behavior())
+            .region(calls.region.clone())
+            .http_client(transport::client()?)
+            .retry_config(calls.retries.clone())
+            .timeout_config(Calls::timeouts())
+            .credentials_provider(identity.credentials.clone());
+        config.set_endpoint_url(Service::ParameterStore.endpoint()?);
+        Ok(Self {
+            client: Client::from_conf(config.build()),
+            is_refused: AtomicBool::new(false),
+            is_batch_denied: AtomicBool::new(false),
+        })
+    }
+
+    pub(super) fn is_refused(&self) -> bool {
+        self.is_refused.load(Ordering::Relaxed)
+    }
+
+    fn failure<E: Coded>(&self, error: &SdkError<E, HttpResponse>) -> Failure {
+        let failure = Failure::of(error);
+        if failure.is_of_identity() {
+            self.is_refused.store(true, Ordering::Relaxed);
+        }
+        failure
+    }
+
+    /// Reads what a group wants, with one call if that is possible.
+    pub(super) async fn serve(self: Arc<Self>, group: Vec<Wanted>) {
+        let mut is_denied = false;
+        let rest = if group.len() > 1 && !self.is_batch_denied.load(Ordering::Relaxed) {
+            self.batch(group, &mut is_denied).await
+        } else {
+            group
+        };
+        let one = async |wanted: Wanted| {
+            let result = self.parameter(&wanted.id).await;
+            let is_read = result.is_ok();
+            wanted.answer(result);
+            is_read
+        };
+        let reads = stream::iter(rest).map(one).buffer_unordered(AT_ONCE);
+        let all_read = reads.all(async |is_read| is_read).await;
+        // A call for many is refused if one of its names is. Here none was.
+        if is_denied && all_read {
+            self.is_batch_denied.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Reads many parameters with one call. Returns those who have no answer yet.
+    async fn batch(&self, group: Vec<Wanted>, is_denied: &mut bool) -> Vec<Wanted> {
+        let names = group.iter().map(|wanted| wanted.id.clone()).collect();
+        let call = self.client.get_parameters().set_names(Some(names));
+        let answer = match call.with_decryption(true).send().await {
+            Ok(answer) => answer,
+            Err(error) => {
+                let failure = self.failure(&error);
+                *is_denied = failure.is_denied();
+                if failure.is_of_one_key() {
+                    return group;
+                }
+                for wanted in group {
+                    let error = failure.while_reading("GetParameters", &wanted.id);
+                    wanted.answer(Err(error));
+                }
+                return Vec::new();
+            }
+        };
+        let mut values = answer.parameters.unwrap_or_default();
+        let mut rest = Vec::new();
+        for wanted in group {
+            let place = values
+                .iter()
+                .position(|parameter| is_named(&wanted.id, parameter));
+            match place.map(|place| values.swap_remove(place)) {
+                Some(parameter) => wanted.answer(object(Some(parameter))),
+                // Its own call says why.
+                None => rest.push(wanted),
+            }
+        }
+        rest
+    }
+
+    /// One parameter, by its name or ARN, with a colon and a version or a label if one is wanted.
+    async fn parameter(&self, id: &str) -> Result<Object, StoreError> {
+        let call = self.client.get_parameter().name(id).with_decryption(true);
+        let answer = call.send().await;
+        let answer =
+            answer.map_err(|error| self.failure(&error).while_reading("GetParameter", id))?;
+        object(answer.parameter)
+    }
+
+    /// The tags of a parameter.
+    pub(super) async fn tags(&self, name: &str) -> Result<Object, StoreError> {
+        let call = self.client.list_tags_for_resource().resource_id(name);
+        let answer = call
+            .resource_type(ResourceTypeForTagging::Parameter)
+            .send()
+            .await;
+        let answer = answer.map_err(|error| {
+            self.failure(&error)
+                .while_reading("ListTagsForResource", name)
+        })?;
+        let tags = answer.tag_list.unwrap_or_default().into_iter();
+        let tags = tags.map(|tag| (tag.key, Value::from(tag.value)));
+        Ok(Object(Value::Object(tags.collect())))
+    }
+
+    /// Finds parameters. By names with their values, if the identity may read a whole path.
+    pub(super) async fn find(
+        &self,
+        find: &Find,
+        matches: impl Fn(&str) -> bool,
+    ) -> Result<Found, StoreError> {
+        if find.name.is_none() && !find.tags.is_empty() {
+            return self.names(find, |_| true).await.map(Found::Names);
+        }
+        match self.below(&find.path, &matches).await {
+            Ok(values) => Ok(Found::Values(values)),
+            Err(failure) if failure.is_denied() => {
+                self.names(find, matches).await.map(Found::Names)
+            }
+            Err(failure) => Err(failure.while_reading("GetParametersByPath", &find.path)),
+        }
+    }
+
+    async fn below(&self, path: &str, matches: impl Fn(&str) -> bool) -> Result<Object, Failure> {
+        let path = if path.is_empty() { "/" } else { path };
+        let call = self.client.get_parameters_by_path().path(path);
+        let mut pages = call
+            .recursive(true)
+            .with_decryption(true)
+            .into_paginator()
+            .send();
+        let mut found = Object(Value::Object(Map::new()));
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| self.failure(&error))?;
+            for parameter in page.parameters.unwrap_or_default() {
+                if let (Some(name), Some(value)) = (parameter.name, parameter.value)
+                    && matches(&name)
+                {
+                    found.0[name] = Value::String(value);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    async fn names(
+        &self,
+        find: &Find,
+        matches: impl Fn(&str) -> bool,
+    ) -> Result<Vec<String>, StoreError> {
+        let call = self.client.describe_parameters();
+        let filters = filters(find)?;
+        let mut pages = call
+            .set_parameter_filters(Some(filters).filter(|filters| !filters.is_empty()))
+            .into_paginator()
+            .page_size(50)
+            .send();
+        let mut names = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| {
+                self.failure(&error)
+                    .while_reading("DescribeParameters", &find.path)
+            })?;
+            let found = page.parameters.unwrap_or_default().into_iter();
+            names.extend(
+                found
+                    .filter_map(|one| one.name)
+                    .filter(|name| matches(name)),
+            );
+            if names.len() > NAMES {
+                return Err(too_large(&format!("matches more than {NAMES} names")));
+            }
+        }
+        Ok(names)
+    }
+}
+
+fn filters(find: &Find) -> Result<Vec<ParameterStringFilter>, StoreError> {
+    let filter = |key: String, option: &str, value: &str| {
+        let filter = ParameterStringFilter::builder().key(key).option(option);
+        let filter = filter.values(value).build();
+        filter.map_err(|_| StoreError::Config("find has no filter".to_owned()))
+    };
+    let tags = find.tags.iter().filter(|_| find.name.is_none());
+    let tags = tags.map(|(key, value)| filter(format!("tag:{key}"), "Equals", value));
+    let path = Some(find.path.as_str()).filter(|path| !path.is_empty());
+    let path = path.map(|path| filter("Path".to_owned(), "Recursive", path));
+    tags.chain(path).collect()
+}
+
+/// Is this parameter the one of an ID, its version or label included?
+fn is_named(id: &str, parameter: &Parameter) -> bool {
+    let selector = parameter.selector().unwrap_or_default();
+    let version = format!(":{}", parameter.version());
+    let is = |name: &str| {
+        let rest = id.strip_prefix(name);
+        rest.is_some_and(|rest| rest == selector || rest == version)
+    };
+    parameter.name().is_some_and(is) || parameter.arn().is_some_and(is)
+}
+
+fn object(parameter: Option<Parameter>) -> Result<Object, StoreError> {
+    let value = parameter.and_then(|parameter| parameter.value);
+    let value = value.ok_or_else(|| StoreError::Answer("AWS's answer has no value".to_owned()))?;
+    Ok(Object(Value::String(value)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parameter_is_known_by_its_name_or_arn_and_its_version() {
+        let parameter = |selector: Option<&str>| {
+            Parameter::builder()
+                .name("/team/db")
+                .arn("arn:aws:ssm:eu-west-1:1:parameter/team/db")
+                .version(3)
+                .set_selector(selector.map(str::to_owned))
+                .build()
+        };
+        let plain = parameter(None);
+        assert!(is_named("/team/db", &plain));
+        assert!(is_named(
+            "arn:aws:ssm:eu-west-1:1:parameter/team/db",
+            &plain
+        ));
+        assert!(!is_named("/team/db:2", &plain) && !is_named("/team/d", &plain));
+        let third = parameter(Some(":3"));
+        assert!(is_named("/team/db:3", &third) && !is_named("/team/db", &third));
+        let live = parameter(Some(":live"));
+        assert!(is_named("/team/db:live", &live) && is_named("/team/db:3", &live));
+    }
+}

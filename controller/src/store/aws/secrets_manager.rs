@@ -1,0 +1,271 @@
+//! Secrets Manager: which secret a key is, and how many calls it takes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use aws_sdk_secretsmanager::config::Config;
+use aws_sdk_secretsmanager::types::{Filter, FilterNameStringType, SecretListEntry};
+use aws_sdk_secretsmanager::{Client, primitives::Blob};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use futures::stream::{self, StreamExt};
+use serde_json::Value;
+
+use super::endpoint::Service;
+use super::failure::{Coded, Failure};
+use super::gather::Wanted;
+use super::identity::Identity;
+use super::{Calls, transport};
+use crate::store::find::{AT_ONCE, NAMES, too_large};
+use crate::store::{Find, Object, StoreError};
+
+/// Secrets that one call reads.
+pub(super) const BATCH: usize = 20;
+/// The version that is read when none is named.
+pub(super) const CURRENT: &str = "AWSCURRENT";
+/// Filters that one call may have.
+const FILTERS: usize = 10;
+
+/// Secrets Manager under one identity.
+pub(super) struct SecretsManager {
+    client: Client,
+    /// AWS refuses the credentials themselves.
+    is_refused: AtomicBool,
+    /// The identity may read single secrets, and not many with one call.
+    is_batch_denied: AtomicBool,
+}
+
+impl SecretsManager {
+    pub(super) fn new(identity: &Identity, calls: &Calls) -> Result<Self, StoreError> {
+        let mut config = Config::builder()
+            .behavior_version(calls.behavior())
+            .region(calls.region.clone())
+            .http_client(transport::client()?)
+            .retry_config(calls.retries.clone())
+            .timeout_config(Calls::timeouts())
+            .credentials_provider(identity.credentials.clone());
+        config.set_endpoint_url(Service::SecretsManager.endpoint()?);
+        Ok(Self {
+            client: Client::from_conf(config.build()),
+            is_refused: AtomicBool::new(false),
+            is_batch_denied: AtomicBool::new(false),
+        })
+    }
+
+    pub(super) fn is_refused(&self) -> bool {
+        self.is_refused.load(Ordering::Relaxed)
+    }
+
+    fn failure<E: Coded>(&self, error: &SdkError<E, HttpResponse>) -> Failure {
+        let failure = Failure::of(error);
+        if failure.is_of_identity() {
+            self.is_refused.store(true, Ordering::Relaxed);
+        }
+        failure
+    }
+
+    /// Reads what a group wants, with one call if that is possible.
+    pub(super) async fn serve(self: Arc<Self>, group: Vec<Wanted>) {
+        let rest = if group.len() > 1 && !self.is_batch_denied.load(Ordering::Relaxed) {
+            self.batch(group).await
+        } else {
+            group
+        };
+        let one = async |wanted: Wanted| {
+            let result = self.secret(&wanted.id, CURRENT).await;
+            wanted.answer(result);
+        };
+        stream::iter(rest).for_each_concurrent(AT_ONCE, one).await;
+    }
+
+    /// Reads many secrets with one call. Returns those who have no answer yet.
+    async fn batch(&self, group: Vec<Wanted>) -> Vec<Wanted> {
+        let ids = group.iter().map(|wanted| wanted.id.clone()).collect();
+        let call = self.client.batch_get_secret_value();
+        let answer = match call.set_secret_id_list(Some(ids)).send().await {
+            Ok(answer) => answer,
+            Err(error) => {
+                let failure = self.failure(&error);
+                if failure.is_denied() {
+                    self.is_batch_denied.store(true, Ordering::Relaxed);
+                }
+                if failure.is_of_one_key() {
+                    return group;
+                }
+                for wanted in group {
+                    let error = failure.while_reading("BatchGetSecretValue", &wanted.id);
+                    wanted.answer(Err(error));
+                }
+                return Vec::new();
+            }
+        };
+        let mut values = answer.secret_values.unwrap_or_default();
+        let errors = answer.errors.unwrap_or_default();
+        let mut rest = Vec::new();
+        for wanted in group {
+            let id = wanted.id.as_str();
+            let place = values
+                .iter()
+                .position(|value| is_named(id, value.name(), value.arn()));
+            if let Some(place) = place {
+                let value = values.swap_remove(place);
+                let object = object(value.secret_string, value.secret_binary);
+                wanted.answer(object);
+                continue;
+            }
+            let error = errors.iter().find(|error| error.secret_id() == Some(id));
+            let failure =
+                error.map(|error| Failure::of_code(error.error_code(), error.message(), 400));
+            match failure {
+                Some(failure) if failure.is_missing() || failure.is_denied() => {
+                    let error = failure.while_reading("GetSecretValue", id);
+                    wanted.answer(Err(error));
+                }
+                // Its own call says what it is.
+                _ => rest.push(wanted),
+            }
+        }
+        rest
+    }
+
+    /// One secret. A version is `uuid/` and its ID, or the label of a stage.
+    pub(super) async fn secret(&self, id: &str, version: &str) -> Result<Object, StoreError> {
+        let call = self.client.get_secret_value().secret_id(id);
+        let call = match version.strip_prefix("uuid/") {
+            Some(version) => call.version_id(version),
+            None => call.version_stage(version),
+        };
+        let answer = call.send().await;
+        let answer =
+            answer.map_err(|error| self.failure(&error).while_reading("GetSecretValue", id))?;
+        object(answer.secret_string, answer.secret_binary)
+    }
+
+    /// The tags of a secret.
+    pub(super) async fn tags(&self, id: &str) -> Result<Object, StoreError> {
+        let answer = self.client.describe_secret().secret_id(id).send().await;
+        let answer =
+            answer.map_err(|error| self.failure(&error).while_reading("DescribeSecret", id))?;
+        let tags = answer.tags.unwrap_or_default().into_iter();
+        let tags =
+            tags.filter_map(|tag| Some((tag.key?, Value::from(tag.value.unwrap_or_default()))));
+        Ok(Object(Value::Object(tags.collect())))
+    }
+
+    /// The names of secrets that match, each once.
+    pub(super) async fn names(
+        &self,
+        find: &Find,
+        matches: impl Fn(&str) -> bool,
+    ) -> Result<Vec<String>, StoreError> {
+        let call = self.client.list_secrets();
+        let filters = filters(find);
+        let mut pages = call
+            .set_filters(Some(filters).filter(|filters| !filters.is_empty()))
+            .into_paginator()
+            .page_size(100)
+            .send();
+        let mut names = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| {
+                self.failure(&error)
+                    .while_reading("ListSecrets", &find.path)
+            })?;
+            let secrets = page.secret_list.unwrap_or_default().into_iter();
+            let found = secrets.filter(|secret| has_tags(secret, &find.tags));
+            let found = found.filter_map(|secret| secret.name);
+            names.extend(found.filter(|name| name.starts_with(&find.path) && matches(name)));
+            if names.len() > NAMES {
+                return Err(too_large(&format!("matches more than {NAMES} names")));
+            }
+        }
+        Ok(names)
+    }
+}
+
+/// What AWS narrows its list by: by beginnings of words, and tags not in pairs. What it lists is
+/// looked at again.
+fn filters(find: &Find) -> Vec<Filter> {
+    let filter = |key, value: &String| Filter::builder().key(key).values(value).build();
+    // An exclamation mark would turn the filter into its opposite.
+    let path = Some(&find.path).filter(|path| !path.is_empty() && !path.starts_with('!'));
+    let path = path.map(|path| filter(FilterNameStringType::Name, path));
+    let keys = find.tags.keys().filter(|key| !key.starts_with('!'));
+    let keys = keys.map(|key| filter(FilterNameStringType::TagKey, key));
+    path.into_iter().chain(keys).take(FILTERS).collect()
+}
+
+fn has_tags(secret: &SecretListEntry, tags: &BTreeMap<String, String>) -> bool {
+    tags.iter().all(|(key, value)| {
+        let mut held = secret.tags().iter();
+        held.any(|tag| tag.key() == Some(key) && tag.value() == Some(value))
+    })
+}
+
+/// Is this secret the one of an ID: a name, an ARN, or an ARN without its random end?
+fn is_named(id: &str, name: Option<&str>, arn: Option<&str>) -> bool {
+    let is_random_end = |end: &str| end.is_empty() || (end.len() == 7 && end.starts_with('-'));
+    let is_arn =
+        |arn: &str| id.starts_with("arn:") && arn.strip_prefix(id).is_some_and(is_random_end);
+    name == Some(id) || arn.is_some_and(is_arn)
+}
+
+/// A text, or the bytes of a binary secret.
+fn object(text: Option<String>, binary: Option<Blob>) -> Result<Object, StoreError> {
+    if let Some(text) = text {
+        return Ok(Object(Value::String(text)));
+    }
+    let bytes = binary.ok_or_else(|| StoreError::Answer("AWS's answer has no value".to_owned()))?;
+    let text = String::from_utf8(bytes.into_inner());
+    let text = text.map_err(|_| StoreError::Answer("the secret is binary".to_owned()))?;
+    Ok(Object(Value::String(text)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_known_by_its_name_or_arn() {
+        let arn = "arn:aws:secretsmanager:eu-west-1:1:secret:team/db-AbC123";
+        let is = |id: &str| is_named(id, Some("team/db"), Some(arn));
+        assert!(is("team/db"));
+        assert!(is(arn));
+        assert!(is("arn:aws:secretsmanager:eu-west-1:1:secret:team/db"));
+        for other in [
+            "team/d",
+            "team/db-AbC123",
+            "arn:aws:secretsmanager:eu-west-1:1:secret:team/d",
+            "",
+            "arn:",
+        ] {
+            assert!(!is(other), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn aws_narrows_the_list_without_turning_a_filter_around() {
+        let find = |path: &str, tags: &[&str]| Find {
+            path: path.to_owned(),
+            name: None,
+            tags: tags
+                .iter()
+                .map(|key| ((*key).to_owned(), String::new()))
+                .collect(),
+        };
+        let keys = |find: &Find| -> Vec<String> {
+            let all = filters(find).into_iter();
+            all.map(|filter| format!("{}={}", filter.key().unwrap().as_str(), filter.values()[0]))
+                .collect()
+        };
+        assert_eq!(
+            keys(&find("team/", &["env"])),
+            ["name=team/", "tag-key=env"]
+        );
+        assert!(keys(&find("!team", &["!env"])).is_empty());
+        let many: Vec<String> = (0..40).map(|number| number.to_string()).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert_eq!(keys(&find("a", &many)).len(), FILTERS);
+    }
+}
