@@ -1,13 +1,15 @@
 //! From a store's provider to a session: which Secrets and ServiceAccounts it may use, and the login.
 //! One file for each provider that needs one.
 
+mod aws;
 mod credentials;
 mod kubernetes;
 mod vault;
 
 use kube::Client;
 use sealkit_core::api::external::{
-    FakeProvider, KubernetesProvider, ProviderChoice, SecretStoreSpec, StoreKind, VaultProvider,
+    AwsProvider, FakeProvider, KubernetesProvider, ProviderChoice, RetrySettings, SecretStoreSpec,
+    StoreKind, VaultProvider,
 };
 use sealkit_core::names;
 
@@ -19,16 +21,21 @@ use credentials::Credentials;
 /// The provider of a store, and how it proves who asks.
 pub(crate) enum Login<'a> {
     Vault(&'a VaultProvider, vault::Auth<'a>),
+    Aws(&'a AwsProvider, aws::Auth<'a>, Option<&'a RetrySettings>),
     Kubernetes(&'a KubernetesProvider, kubernetes::Auth<'a>),
     Fake(&'a FakeProvider),
 }
 
 impl<'a> Login<'a> {
     /// Decides by the spec alone. Error: [`StoreError::Config`].
-    pub(super) fn of(spec: &'a SecretStoreSpec) -> Result<Self, StoreError> {
+    pub(crate) fn of(spec: &'a SecretStoreSpec) -> Result<Self, StoreError> {
         match spec.provider.choice() {
             Some(ProviderChoice::Vault(vault)) => Ok(Self::Vault(vault, vault::auth(vault)?)),
-            Some(ProviderChoice::Aws(_)) => Err(not_served("provider aws")),
+            Some(ProviderChoice::Aws(aws)) => Ok(Self::Aws(
+                aws,
+                aws::auth(aws)?,
+                spec.retry_settings.as_ref(),
+            )),
             Some(ProviderChoice::Kubernetes(kubernetes)) => {
                 Ok(Self::Kubernetes(kubernetes, kubernetes::auth(kubernetes)?))
             }
@@ -44,30 +51,37 @@ impl<'a> Login<'a> {
 
     /// The namespace whose identity a store of the cluster uses, if its references name none: that of
     /// whoever uses it.
-    pub(super) fn referent(&self, store: &StoreName, user: &str) -> Option<String> {
+    pub(crate) fn referent(&self, store: &StoreName, user: &str) -> Option<String> {
         let is_referent = match self {
             Self::Vault(provider, auth) => vault::is_referent(provider, auth),
+            Self::Aws(provider, auth, _) => aws::is_referent(provider, auth),
             Self::Kubernetes(provider, auth) => kubernetes::is_referent(provider, auth),
             Self::Fake(_) => false,
         };
         (is_referent && store.kind == StoreKind::ClusterSecretStore).then(|| user.to_owned())
     }
 
-    /// Reads what the store refers to, and logs in.
-    pub(super) async fn open(
+    /// Reads what the store refers to, and logs in. With `lends_identity`, the controller's own
+    /// identity may serve stores of the cluster.
+    pub(crate) async fn open(
         &self,
         client: &Client,
         store: &StoreName,
         user: &str,
+        lends_identity: bool,
     ) -> Result<Session, StoreError> {
         let credentials = Credentials {
             client,
             store,
             user,
+            lends_identity,
         };
         let provider = match self {
             Self::Vault(provider, auth) => {
                 Provider::Vault(vault::open(&credentials, provider, auth).await?)
+            }
+            Self::Aws(provider, auth, retry) => {
+                Provider::Aws(aws::open(&credentials, provider, auth, *retry).await?)
             }
             Self::Kubernetes(provider, auth) => {
                 Provider::Kubernetes(kubernetes::open(&credentials, provider, auth).await?)
