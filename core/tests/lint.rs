@@ -97,7 +97,7 @@ fn secret(random: &mut Random) -> Block {
             "long".repeat(random.below(30) + 1)
         )
     }));
-    let mut parts = vec![
+    let mut parts = [
         vec!["apiVersion: v1".to_owned()],
         vec![format!("kind: {kind}")],
         annotations,

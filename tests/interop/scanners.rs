@@ -90,6 +90,25 @@ fn gitleaks_flags_envelopes_in_a_field_that_is_called_a_key() {
     assert!(flagged.len() > CHANCE, "{flagged:?}");
 }
 
+/// GitHub refuses a log that the schema refuses.
+#[test]
+fn the_sarif_of_seal_lint_is_valid() {
+    let mut lint = Command::new(program("seal"));
+    lint.current_dir(tree("cli/tests/corpus/lint"));
+    lint.args(["lint", "--format", "sarif", "."]);
+    let log = outcome(&mut lint, b"");
+    assert_eq!(log.status.code(), Some(1), "{log:?}");
+    let faults = |log: &[u8]| run(&mut go("sarif", "sarif"), log);
+    assert_eq!(String::from_utf8_lossy(&faults(&log.stdout)), "");
+    let text = String::from_utf8(log.stdout).unwrap();
+    let wrong = text.replace("\"level\": \"error\"", "\"level\": \"bad\"");
+    assert_ne!(
+        faults(wrong.as_bytes()),
+        b"",
+        "this shows that the schema works"
+    );
+}
+
 /// A repository as `seal init` makes it, also after a cluster's key was rotated.
 fn repository() -> TempDir {
     let folder = tempfile::tempdir().unwrap();

@@ -327,3 +327,106 @@ fn the_hook_is_optional_updated_and_removed() {
     desk.seal(&["git", "uninstall"]).done();
     assert_eq!(desk.read(hook), own);
 }
+
+/// What the pipelines run, as GitHub and GitLab would, on a repository with a finding.
+#[test]
+fn the_pipelines_report_findings_and_write_their_files() {
+    let read = |path: &str| -> Value {
+        let text = std::fs::read(root().join(path)).unwrap();
+        sealkit_core::manifest::read_documents(&text).unwrap()[0]
+            .object
+            .clone()
+    };
+    let desk = Desk::new();
+    desk.git_init();
+    desk.write("a.yaml", SECRET);
+    let run = |shell: &[&str], script: &str, variables: &[(&str, &str)]| {
+        let bin = Path::new(env!("CARGO_BIN_EXE_seal")).parent().unwrap();
+        let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+        let output = Command::new(shell[0])
+            .args(&shell[1..])
+            .arg(script)
+            .current_dir(desk.work())
+            .env("PATH", path)
+            .envs(variables.iter().copied())
+            .output()
+            .unwrap();
+        (
+            output.status.code(),
+            String::from_utf8(output.stdout).unwrap(),
+        )
+    };
+
+    let action = read("deploy/ci/github/action.yml");
+    let script = |step: usize| action["runs"]["steps"][step]["run"].as_str().unwrap();
+    let bash = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c"];
+    assert_eq!(run(&bash, script(0), &[]).0, Some(0));
+    let variables = [
+        ("SEAL_PATHS", "."),
+        ("SEAL_BASELINE", ""),
+        ("SEAL_SARIF", "out.sarif"),
+    ];
+    let (code, said) = run(&bash, script(1), &variables);
+    assert!(
+        code == Some(1) && said.starts_with("::error file=a.yaml,line=4"),
+        "{said}"
+    );
+    assert!(desk.read("out.sarif").contains("\"2.1.0\""));
+    desk.seal(&["lint", "--write-baseline", "base.yaml"]).done();
+    let accepted = [
+        ("SEAL_PATHS", "a.yaml"),
+        ("SEAL_BASELINE", "base.yaml"),
+        ("SEAL_SARIF", ""),
+    ];
+    assert_eq!(run(&bash, script(1), &accepted), (Some(0), String::new()));
+    let hostile = [
+        ("SEAL_PATHS", "$(touch x) ;touch"),
+        ("SEAL_BASELINE", ""),
+        ("SEAL_SARIF", ""),
+    ];
+    assert_eq!(run(&bash, script(1), &hostile).0, Some(3));
+    assert!(!desk.exists("x"));
+    // Whatever the steps use is an input.
+    for name in ["paths", "baseline", "sarif"] {
+        assert!(action["inputs"][name]["default"].is_string(), "{name}");
+        assert!(
+            action["runs"]["steps"][1]["env"]
+                .to_string()
+                .contains(&format!("inputs.{name} "))
+        );
+    }
+
+    let job = read("deploy/ci/gitlab.yml")["seal-lint"].clone();
+    let lines = [&job["before_script"], &job["script"]];
+    let lines = lines.iter().flat_map(|lines| lines.as_array().unwrap());
+    let script: Vec<&str> = lines.map(|line| line.as_str().unwrap()).collect();
+    let (code, said) = run(
+        &["sh", "-ec"],
+        &script.join("\n"),
+        &[("SEAL_LINT_ARGUMENTS", "")],
+    );
+    assert!(
+        code == Some(1) && said.contains("a.yaml:4:14: PlaintextSecret"),
+        "{said}"
+    );
+    let report = job["artifacts"]["reports"]["codequality"].as_str().unwrap();
+    let report: Value = serde_json::from_str(&desk.read(report)).unwrap();
+    assert_eq!(report[0]["check_name"], "PlaintextSecret");
+
+    let hooks = sealkit_core::manifest::read_value(
+        &std::fs::read_to_string(root().join(".pre-commit-hooks.yaml")).unwrap(),
+    );
+    for hook in hooks.unwrap().as_array().unwrap() {
+        for field in ["id", "name", "entry", "language"] {
+            assert!(hook[field].is_string(), "{hook}");
+        }
+        let mut words = hook["entry"]
+            .as_str()
+            .unwrap()
+            .split(' ')
+            .skip(1)
+            .collect::<Vec<_>>();
+        words.push("--help");
+        desk.seal(&words).done();
+    }
+}

@@ -2,6 +2,7 @@
 //! same files; and `seal set` in a long one.
 
 mod exposure;
+mod lint;
 mod peers;
 mod through_cluster;
 
@@ -38,6 +39,7 @@ pub fn run(files: usize, runs: usize, ours: &Binaries, peers: &Peers) -> Result<
     let mut figures = offline(files, runs, ours, peers)?;
     figures.extend(peers::run(files.div_ceil(10), ours, peers)?);
     figures.extend(exposure::run(files, files.div_ceil(10), ours)?);
+    figures.extend(lint::run(files, runs, ours)?);
     Ok(figures)
 }
 
