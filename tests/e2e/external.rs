@@ -143,18 +143,12 @@ fn what_is_wrong_is_told_and_the_last_good_secret_stays() {
     team.external("no-property", "1s", &one("vault", "db", "b"));
     team.external("no-store", "1s", &one("other", "db", "a"));
     team.external("leaves", "1s", &one("vault", "../sys/policies", "a"));
-    team.external(
-        "find",
-        "1s",
-        &json!({"dataFrom": [{"find": {"name": {"regexp": ".*"}}}]}),
-    );
     team.external("soon", "soon", &one("vault", "db", "a"));
     for (name, says) in [
         ("no-key", "Vault has no secret \"nothing/here\""),
         ("no-property", "db has no property \"b\""),
         ("no-store", "SecretStore other does not exist"),
         ("leaves", "is no key"),
-        ("find", "dataFrom[].find is not served by Sealkit"),
         ("soon", "refreshInterval is not a duration"),
     ] {
         team.wait_message(name, says);
@@ -219,38 +213,77 @@ fn a_store_reaches_no_other_namespace_and_lends_no_identity() {
     }
 }
 
+/// What changed while no controller ran is found; nothing else costs a call or a write.
 #[test]
-fn a_restart_keeps_secrets_and_a_forced_refresh_reads_anew() {
+fn a_start_reads_only_what_is_due_and_finds_what_changed_meanwhile() {
     let plane = Own::take();
-    let bao = OpenBao::shared().unwrap();
+    let bao = OpenBao::start().unwrap();
     let controller = plane.leading_controller();
-    let team = Team::new(&plane, bao);
+    let team = Team::new(&plane, &bao);
     let (first, second) = (unique_value(), unique_value());
-    team.vault
-        .put(&team.mount, "db", &json!({"a": first}))
-        .unwrap();
-    team.external("db", "1h", &json!({"data": [property("a", "db", "a")]}));
-    let has = |value: &str| {
+    let put = |value: &str| {
+        let secret = json!({"a": value});
+        team.vault.put(&team.mount, "db", &secret).unwrap();
+    };
+    put(&first);
+    let spec = json!({"data": [property("a", "db", "a")]});
+    let names = ["db", "once", "drifts", "changes", "forced"];
+    for name in names {
+        team.external(name, if name == "once" { "0" } else { "1h" }, &spec);
+    }
+    let has = |name: &str, value: &str| {
         let expected = data(&[("a", value)]);
         team.namespace
-            .wait_secret("db", "it follows", |secret| secret["data"] == expected)
+            .wait_secret(name, "it follows", |secret| secret["data"] == expected)
     };
-    let before = has(&first);
+    let before = names.map(|name| has(name, &first));
+    let statuses = || names.map(|name| team.look(name)["status"].clone());
+    let told = wait_within(WAIT, "all are Ready", || {
+        let ready = |status: &Value| status["target"]["resourceVersion"].is_string();
+        Some(statuses()).filter(|all| all.iter().all(ready))
+    });
+    let reads = || {
+        let path = format!("{}/data/db", team.mount);
+        let calls = bao.calls().unwrap();
+        calls
+            .iter()
+            .filter(|call| call.path == path && call.operation == "read")
+            .count()
+    };
+    let seen = reads();
     drop(controller);
-    let _controller = plane.leading_controller();
+    let again = plane.leading_controller();
     std::thread::sleep(Duration::from_secs(12));
-    assert_eq!(
-        team.namespace.secret("db").unwrap(),
-        before,
-        "a start writes nothing"
-    );
-    team.vault
-        .put(&team.mount, "db", &json!({"a": second}))
+    assert_eq!(reads(), seen, "a start reads nothing before it is due");
+    for (name, before) in names.into_iter().zip(&before) {
+        assert_eq!(team.namespace.secret(name).as_ref(), Some(before), "{name}");
+    }
+    assert_eq!(statuses(), told, "nor does it write");
+
+    drop(again);
+    put(&second);
+    let drift = json!({"data": {"a": "eA=="}});
+    team.api()
+        .merge(&team.namespace.secret_path("drifts"), &drift)
         .unwrap();
-    let path = format!("{}/db", team.path("externalsecrets"));
+    let object = |name: &str| format!("{}/{name}", team.path("externalsecrets"));
+    let change = json!({"spec": {"target": {"immutable": false}, "refreshInterval": "2h"}});
+    team.api().merge(&object("changes"), &change).unwrap();
     let force = json!({"metadata": {"annotations": {"force-sync": "1"}}});
-    team.api().merge(&path, &force).unwrap();
-    has(&second);
+    team.api().merge(&object("forced"), &force).unwrap();
+    let _controller = plane.leading_controller();
+    for name in ["drifts", "changes", "forced"] {
+        has(name, &second);
+    }
+    for name in ["db", "once"] {
+        assert_eq!(
+            team.namespace.secret(name).unwrap()["data"],
+            before[0]["data"]
+        );
+    }
+    // The annotation forces a refresh of a running controller too.
+    team.api().merge(&object("once"), &force).unwrap();
+    has("once", &second);
 }
 
 #[test]
@@ -310,11 +343,6 @@ fn a_template_makes_the_secret_of_the_values() {
             "replicated",
             json!({"metadata": {"annotations": {"reflector.v1.k8s.emberstack.com/reflection-allowed": "true"}}}),
             "may not set the label or annotation",
-        ),
-        (
-            "from",
-            json!({"templateFrom": [{"literal": "a: b"}]}),
-            "templateFrom is not served",
         ),
     ] {
         team.external(name, "1s", &with(template));
@@ -400,7 +428,12 @@ fn what_the_store_loses_is_kept_deleted_or_left_out_as_the_policy_says() {
         team.namespace.secret("delete").is_none().then_some(())
     });
     // A Secret of somebody else is neither taken over nor deleted.
-    team.secret("theirs", &[("x", "y")]);
+    team.vault
+        .put(&team.mount, "kept", &json!({"x": "y"}))
+        .unwrap();
+    let owner = json!({"data": [property("x", "kept", "x")], "target": {"name": "theirs"}});
+    team.external("owner", "1s", &owner);
+    has("theirs", &data(&[("x", "y")]));
     team.external("theirs", "1s", &with("Delete"));
     team.wait_message("theirs", "theirs");
     lose("one");

@@ -127,7 +127,8 @@ fn not_fetched(error: &StoreError) -> NotMade {
         StoreError::Denied(_) => (Reason::AccessDenied, LONGEST_PAUSE),
         StoreError::Missing(_) | StoreError::NoProperty(_) => (Reason::NotFound, LONGEST_PAUSE),
         StoreError::Answer(_) => (Reason::ProviderError, LONGEST_PAUSE),
-        StoreError::Expired | StoreError::Busy | StoreError::Unavailable { .. } => {
+        StoreError::Busy => (Reason::ProgressingWithRetry, LONGEST_PAUSE),
+        StoreError::Expired | StoreError::Unavailable { .. } => {
             (Reason::ProviderError, Duration::from_secs(30))
         }
     };

@@ -4,6 +4,7 @@ mod data;
 mod fate;
 mod fetch;
 mod login;
+mod recall;
 mod reconcile;
 mod rewrite;
 mod schedule;
@@ -16,11 +17,10 @@ mod text;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures::StreamExt;
 use kube::Api;
-use sealkit_core::api::ConditionType;
 use sealkit_core::api::external::{ExternalSecret, FORCE_SYNC, StoreKind};
 
 use tokio::task::JoinSet;
@@ -34,11 +34,11 @@ use crate::queue::{Lane, Queue, Work};
 use crate::reconciler::{Context, Pool, Reconciler, Retry, SLOW};
 use crate::secret::{SecretListener, SecretWatch, Secrets};
 use crate::secret_store::{SecretStores, StoreListener, StoreName, Stores};
-use crate::status::find;
 use crate::telemetry::{Counts, KindReady, Metrics, ObjectState};
 use crate::watch::{Change, changes, of_strangers};
 
 pub(crate) use login::Login;
+use recall::recall;
 
 const KIND: &str = "ExternalSecret";
 /// ExternalSecrets, as External Secrets names them.
@@ -67,7 +67,7 @@ struct Refresh {
     forced: bool,
     /// The annotation that asks for it, as it was last observed.
     force_sync: Option<String>,
-    /// The store that it names first.
+    /// The stores that it names.
     stores: Vec<StoreName>,
     /// Name of its Secret.
     target: Option<String>,
@@ -167,21 +167,27 @@ impl ExternalSecrets {
         let (lane, due) = {
             let mut known = self.known();
             let known = known.entry(key.clone()).or_default();
-            let news = known.observe(&object, recall);
+            let news = known.observe(&object, |object| recall(object, SystemTime::now()));
             let was_ready = news == News::New && known.ready;
             if news != News::New && known.own.force_sync != force_sync {
                 known.own.forced = true;
                 known.recheck();
             }
             known.own.force_sync = force_sync;
-            let secret = known.own.target.as_ref();
-            let secret = secret.and_then(|name| self.secret_watch.current(&beside(&key, name)));
+            let secret = known.own.target.as_ref().map(|name| beside(&key, name));
+            if let Some(secret) = secret.clone().filter(|_| news == News::New) {
+                lock(&self.by_secret).insert(secret, key.clone());
+            }
+            let secret = secret.and_then(|secret| self.secret_watch.current(&secret));
             if !known.has_work(secret.as_ref()) {
+                if let Some(due) = known.own.due.filter(|_| news == News::New) {
+                    self.queue.push(key.clone(), Lane::Background, due, None);
+                }
                 return;
             }
             if was_ready {
                 // What it holds is not older than the last process.
-                let wait = schedule::next(START_WITHIN, &key, std::time::SystemTime::now());
+                let wait = schedule::next(START_WITHIN, &key, SystemTime::now());
                 (Lane::Background, Instant::now() + wait)
             } else {
                 (Lane::Fresh, Instant::now())
@@ -219,23 +225,6 @@ impl ExternalSecrets {
 
     fn known(&self) -> MutexGuard<'_, HashMap<Key, Known>> {
         lock(&self.known)
-    }
-}
-
-/// What the status of an object says that this process did not see before. The version of the
-/// Secret is not in it, so that each start refreshes once.
-fn recall(object: &ExternalSecretObject) -> Known {
-    let status = object.status.as_ref();
-    let ready = status.is_some_and(|status| {
-        status.observed_generation == Some(object.generation())
-            && find(&status.conditions, ConditionType::Ready)
-                .is_some_and(|ready| ready.status == sealkit_core::api::ConditionStatus::True)
-    });
-    Known {
-        uid: object.uid().to_owned(),
-        synced_generation: ready.then(|| object.generation()),
-        ready,
-        ..Known::default()
     }
 }
 
@@ -322,13 +311,15 @@ impl Reconciler for ExternalSecrets {
             metrics.objects.get_or_create(&label).set(count);
         }
         let known = self.known();
-        metrics.external.tell(known.iter().map(|(key, known)| ObjectState {
-            kind: Self::controller(key),
-            namespace: key.namespace.clone(),
-            name: key.name.clone(),
-            ready: known.ready,
-            counts: known.own.counts,
-        }));
+        metrics
+            .external
+            .tell(known.iter().map(|(key, known)| ObjectState {
+                kind: Self::controller(key),
+                namespace: key.namespace.clone(),
+                name: key.name.clone(),
+                ready: known.ready,
+                counts: known.own.counts,
+            }));
     }
 }
 

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::fate::{self, Fate, fate};
 use super::fetch::{NotMade, stores_of};
+use super::recall::slot;
 use super::status::status_of;
 use super::stores::StoreName;
 use super::template::{Rendered, rendered};
@@ -45,6 +46,9 @@ const TRACKING: [&str; 4] = [
 /// Secret without our label.
 const MISSING_PAUSE: Duration = Duration::from_mins(1);
 
+/// Pause before an object takes its turn again if a provider has its hands full.
+const BUSY_PAUSE: Duration = Duration::from_secs(1);
+
 /// The result of one reconcile.
 pub(super) struct Done {
     pub(super) outcome: Outcome,
@@ -58,7 +62,7 @@ pub(super) struct Done {
     /// Were the values read?
     pub(super) refreshed: bool,
     /// Was a Secret written that stays somebody else's?
-    merged: bool,
+    pub(super) merged: bool,
 }
 
 /// What to do for one object.
@@ -331,9 +335,8 @@ impl ExternalSecrets {
             .map_err(|fault| Outcome::Stalled(fault.reason, fault.message))?;
         let interval = schedule::interval(&spec).map_err(invalid)?;
         let stores = stores_of(&spec, &origin.namespace);
-        let first = spec.data.first().map(|entry| entry.remote_ref.key.as_str());
         let next = interval
-            .map(|interval| schedule::next(interval, &(stores.first(), first), SystemTime::now()));
+            .map(|interval| schedule::next(interval, &slot(&spec, &stores), SystemTime::now()));
         Ok(Plan {
             target: if spec.target.name.is_empty() {
                 origin.name.clone()
@@ -490,6 +493,12 @@ impl ExternalSecrets {
         done: Done,
     ) -> Result<Reason, ApiFailure> {
         let reason = done.outcome.reason();
+        if reason == Reason::ProgressingWithRetry {
+            // Others wait for the same: nothing is known yet, and the status stays as it is.
+            let due = Instant::now() + BUSY_PAUSE;
+            self.queue.push(key.clone(), Lane::Background, due, None);
+            return Ok(reason);
+        }
         let old = object.status.clone().unwrap_or_default();
         let had_synced = known.synced_generation == Some(object.generation());
         let new = status_of(object, &old, had_synced, &done);

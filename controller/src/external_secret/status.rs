@@ -1,9 +1,11 @@
 //! The status of an ExternalSecret: decided from what was done; pure.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use sealkit_core::api::external::{Binding, ExternalSecretStatus};
+use sealkit_core::api::TargetStatus;
+use sealkit_core::api::external::{Binding, ExternalSecretStatus, synced_resource_version};
 
 use super::ExternalSecretObject;
 use super::reconcile::Done;
@@ -11,7 +13,7 @@ use crate::secret::Op;
 use crate::status;
 
 /// How long the status may tell an older refresh.
-const STATUS_AT_LEAST: Duration = Duration::from_hours(1);
+const STATUS_AT_LEAST: Duration = Duration::from_mins(55);
 
 /// The status that tells what was done. What did not change is as it was.
 pub(super) fn status_of(
@@ -38,12 +40,26 @@ pub(super) fn status_of(
         } else {
             old.refresh_time
         },
-        synced_resource_version: old.synced_resource_version.clone(),
+        synced_resource_version: if tells {
+            version_of(object)
+        } else {
+            old.synced_resource_version.clone()
+        },
         binding: match (&done.written, &done.target) {
             (Some(_), Some(target)) => Some(Binding {
                 name: target.clone(),
             }),
             _ => old.binding.clone(),
+        },
+        target: match (&done.written, &done.target) {
+            (Some((version, _)), Some(target)) => Some(TargetStatus {
+                name: target.clone(),
+                uid: version.uid.clone(),
+                resource_version: version.resource_version.clone(),
+                merged: done.merged,
+            }),
+            _ if done.outcome.is_ready() => None,
+            _ => old.target.clone(),
         },
         conditions: if is_same {
             old.conditions.clone()
@@ -51,4 +67,14 @@ pub(super) fn status_of(
             conditions
         },
     }
+}
+
+/// What External Secrets calls the version of a resource: its generation, labels and annotations.
+pub(super) fn version_of(object: &ExternalSecretObject) -> String {
+    let (none, meta) = (BTreeMap::new(), &object.metadata);
+    synced_resource_version(
+        object.generation(),
+        meta.annotations.as_ref().unwrap_or(&none),
+        meta.labels.as_ref().unwrap_or(&none),
+    )
 }

@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Data, DataFrom, SecretStoreRef, Target, schema, words};
-use crate::api::Condition;
+use crate::api::{Condition, TargetStatus};
 
 /// A Secret that the controller makes of values in a store, and refreshes.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -166,6 +166,10 @@ pub struct ExternalSecretStatus {
     /// The Secret, for the Service Binding specification.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub binding: Option<Binding>,
+    /// The Secret as it was last written or found right. Only Sealkit has this field: a controller
+    /// that starts refreshes nothing before it is due.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<TargetStatus>,
     /// Ready, or Deleted.
     #[serde(
         default,

@@ -1,0 +1,130 @@
+//! What the status of an object says that this process did not see before. An object in sync that is
+//! not due needs no reconcile at a start, and its store no call.
+
+use std::hash::Hash;
+use std::time::{Duration, SystemTime};
+
+use sealkit_core::api::external::{ExternalSecretSpec, ExternalSecretStatus};
+use sealkit_core::api::{ConditionStatus, ConditionType};
+use tokio::time::Instant;
+
+use super::fetch::stores_of;
+use super::status::version_of;
+use super::stores::StoreName;
+use super::{ExternalSecretObject, Known, Refresh, schedule};
+use crate::object::Version;
+use crate::status;
+
+/// Remembers an object from its status. A status makes no Secret ours: its marks do.
+pub(super) fn recall(object: &ExternalSecretObject, now: SystemTime) -> Known {
+    let known = Known {
+        uid: object.uid().to_owned(),
+        ..Known::default()
+    };
+    let Some(status) = object
+        .status
+        .as_ref()
+        .filter(|status| is_ready(object, status))
+    else {
+        return known;
+    };
+    let known = Known {
+        synced_generation: Some(object.generation()),
+        ready: true,
+        ..known
+    };
+    let is_unchanged = status.synced_resource_version == version_of(object);
+    let spec: Option<ExternalSecretSpec> = serde_json::from_value(object.spec().value).ok();
+    let (Some(target), Some(spec), true) = (&status.target, spec, is_unchanged) else {
+        return known;
+    };
+    let stores = stores_of(
+        &spec,
+        object.metadata.namespace.as_deref().unwrap_or_default(),
+    );
+    let Some(due) = due(&spec, &stores, status, now) else {
+        return known;
+    };
+    Known {
+        handled: Some(object.asked()),
+        target: Some(Version {
+            uid: target.uid.clone(),
+            resource_version: target.resource_version.clone(),
+        }),
+        own: Refresh {
+            due: due.map(|wait| Instant::now() + wait),
+            stores,
+            target: Some(target.name.clone()),
+            ..Refresh::default()
+        },
+        ..known
+    }
+}
+
+fn is_ready(object: &ExternalSecretObject, status: &ExternalSecretStatus) -> bool {
+    status.observed_generation == Some(object.generation())
+        && status::find(&status.conditions, ConditionType::Ready)
+            .is_some_and(|ready| ready.status == ConditionStatus::True)
+}
+
+/// How long until the next refresh: `Some(None)` if only a change needs one, `None` if one was missed
+/// or the status does not tell.
+fn due(
+    spec: &ExternalSecretSpec,
+    stores: &[StoreName],
+    status: &ExternalSecretStatus,
+    now: SystemTime,
+) -> Option<Option<Duration>> {
+    let Some(interval) = schedule::interval(spec).ok()? else {
+        return Some(None);
+    };
+    let refreshed = SystemTime::from(status.refresh_time?);
+    let due = refreshed + schedule::next(interval, &slot(spec, stores), refreshed);
+    // A clock that went back proves nothing.
+    let left = due
+        .duration_since(now)
+        .ok()
+        .filter(|left| *left <= interval)?;
+    Some(Some(left))
+}
+
+/// Who shares a refresh: those that read the same key of a store.
+pub(super) fn slot(spec: &ExternalSecretSpec, stores: &[StoreName]) -> impl Hash {
+    let first = spec.data.first().map(|entry| entry.remote_ref.key.clone());
+    (stores.first().cloned(), first)
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use sealkit_core::api::external::RefreshPolicy;
+
+    use super::*;
+
+    #[test]
+    fn a_start_refreshes_only_what_is_due() {
+        let spec = |interval: &str, policy| ExternalSecretSpec {
+            refresh_interval: interval.to_owned(),
+            refresh_policy: policy,
+            ..ExternalSecretSpec::default()
+        };
+        let at = |second: i64| Timestamp::from_second(1_800_000_000 + second).unwrap();
+        let left = |interval: &str, policy, refreshed: Option<i64>, now: i64| {
+            let status = ExternalSecretStatus {
+                refresh_time: refreshed.map(at),
+                ..ExternalSecretStatus::default()
+            };
+            due(&spec(interval, policy), &[], &status, at(now).into())
+        };
+        let hour = |refreshed, now| left("1h", RefreshPolicy::Periodic, refreshed, now);
+        let first = hour(Some(0), 0).unwrap().unwrap();
+        assert!(!first.is_zero() && first <= Duration::from_hours(1));
+        let second = i64::try_from(first.as_secs()).unwrap();
+        assert!(hour(Some(0), second - 1).is_some());
+        assert_eq!(hour(Some(0), second + 1), None, "a refresh was missed");
+        assert_eq!(hour(Some(10_000), 0), None, "from the future");
+        assert_eq!(hour(None, 0), None);
+        assert_eq!(left("0", RefreshPolicy::Periodic, None, 0), Some(None));
+        assert_eq!(left("1h", RefreshPolicy::OnChange, None, 0), Some(None));
+    }
+}
