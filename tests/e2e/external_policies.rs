@@ -454,6 +454,19 @@ fn secrets_are_found_by_name_and_metadata_is_fetched() {
     for key in ["shop/db", "shop/mail", "web/db"] {
         put(&team, key, &json!({"k": key}));
     }
+    let path = format!("{}/metadata/shop/db", team.mount);
+    let metadata = json!({"custom_metadata": {"owner": "team-a", "stage": "prod"}});
+    team.vault.write(&path, &metadata).unwrap();
+    let fetch =
+        |property: &str| json!({"key": "shop/db", "metadataPolicy": "Fetch", "property": property});
+    let owner = json!({"data": [{"secretKey": "owner", "remoteRef": fetch("owner")}]});
+    team.external("owner", "1s", &owner);
+    wait_held(&team, "owner", Some(&[("owner", "team-a")]));
+    team.external("all", "1s", &json!({"dataFrom": [{"extract": fetch("")}]}));
+    team.namespace.wait_secret("all", "all metadata", |secret| {
+        secret["data"]["stage"] == data(&[("stage", "prod")])["stage"]
+    });
+
     let found =
         |find: Value, rewrite: Value| json!({"dataFrom": [{"find": find, "rewrite": rewrite}]});
     let all = json!({"path": "shop", "name": {"regexp": ".*"}});

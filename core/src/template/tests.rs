@@ -391,3 +391,24 @@ fn expressions_that_go_does_not_know_are_none() {
         assert!(!is_regex(pattern), "{pattern}");
     }
 }
+
+/// What docs/templates.md promises to users of External Secrets.
+#[test]
+fn every_promised_function_exists_and_another_is_named() {
+    let promised = "toString index b64enc b64dec toJson fromJson toYaml fromYaml printf print quote \
+        squote upper lower title trim trimAll trimPrefix trimSuffix trunc replace contains hasPrefix \
+        hasSuffix default empty coalesce ternary urlquery join split splitList first last list dict \
+        get keys values has dig indent nindent int int64 float64 add sub mul div mod sha256sum \
+        regexMatch regexReplaceAll filterPEM filterCertChain and or not len slice html js println eq \
+        ne lt le gt ge";
+    for name in promised.split_whitespace() {
+        // Whatever its arguments are: an unknown name does not parse.
+        let texts = BTreeMap::from([("k".to_owned(), format!("{{{{ {name} .V }}}}"))]);
+        assert!(Templates::parse(&texts).is_ok(), "{name}");
+    }
+    for name in ["snakecase", "genPrivateKey", "now", "env", "pkcs12key"] {
+        let texts = BTreeMap::from([("k".to_owned(), format!("{{{{ {name} .V }}}}"))]);
+        let error = Templates::parse(&texts).err().unwrap().to_string();
+        assert!(error.contains(name), "{error}");
+    }
+}
