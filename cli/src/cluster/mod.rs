@@ -1,9 +1,13 @@
 //! The cluster, for the few verbs that need one: a connection, and errors in words.
 
+mod apply;
 mod choose;
 mod keys;
+mod kinds;
 pub(crate) mod kubeconfig;
+pub(crate) mod manifests;
 mod objects;
+pub(crate) mod ready;
 mod rewrap;
 mod trusted;
 mod wait;
@@ -13,15 +17,17 @@ use std::io;
 use std::time::Duration;
 
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
-use kube::config::KubeConfigOptions;
+use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 
 use crate::args::GlobalArgs;
 use crate::error::{CommandError, Result};
 use crate::terminal::safe;
 
+pub(crate) use apply::{Applied, Apply, Refusal};
 pub(crate) use choose::{connect, connect_to_write};
 pub(crate) use keys::{NewestKey, age_in_days, is_ready};
+pub(crate) use kinds::{KINDS, ObjectKey, SecretsKind, Served, Stage};
 pub(crate) use objects::{Grant, Leader, ObjectState};
 pub(crate) use rewrap::{Answer, Ask, Refused};
 pub(crate) use trusted::{TrustedMap, manifest};
@@ -33,66 +39,58 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) struct Cluster {
     runtime: tokio::runtime::Runtime,
     client: Client,
+    config: Config,
     context: String,
     server: String,
     namespace: String,
 }
 
 impl Cluster {
-    /// Reads the kubeconfig; nothing is sent yet. `context` beats the flag and the file.
+    /// Reads the kubeconfig; nothing is sent yet. `context` beats the flag and the file. In a pod
+    /// without a kubeconfig, it is the pod's own cluster and ServiceAccount.
     pub fn connect(global: &GlobalArgs, context: Option<&str>) -> Result<Self> {
-        let kubeconfig = kubeconfig::read(global)?.ok_or_else(|| {
-            CommandError::cluster("no kubeconfig found")
-                .hint("set KUBECONFIG, or pass --kubeconfig FILE")
-        })?;
-        let context = context
-            .or(global.context.as_deref())
-            .or(kubeconfig.current_context.as_deref())
-            .filter(|context| !context.is_empty())
-            .ok_or_else(|| {
-                CommandError::cluster("the kubeconfig has no current context")
-                    .hint("choose one with --context NAME")
-            })?
-            .to_owned();
-        let options = KubeConfigOptions {
-            context: Some(context.clone()),
-            ..Default::default()
-        };
         // Fails only when something installed a provider before, which then serves as well.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|_| CommandError::bug("the runtime does not start"))?;
-        let place = || format!("context {}", safe(&context));
-        let (client, server, namespace) = runtime.block_on(async {
-            let mut config = Config::from_custom_kubeconfig(kubeconfig, &options)
-                .await
-                .map_err(|error| kubeconfig::refusal(&error).on(place()))?;
-            config.connect_timeout = Some(TIMEOUT);
-            config.read_timeout = Some(TIMEOUT);
-            config.write_timeout = Some(TIMEOUT);
-            config.default_retry = false;
-            // Host and port only: a URL may hold credentials.
-            let server = config
-                .cluster_url
-                .host()
-                .map(str::to_owned)
-                .unwrap_or_default();
-            let port = config.cluster_url.port_u16().map(|port| format!(":{port}"));
-            let server = server + &port.unwrap_or_default();
-            let namespace = config.default_namespace.clone();
-            let client =
-                Client::try_from(config).map_err(|error| answer_error(&error).on(place()))?;
-            Ok::<_, CommandError>((client, server, namespace))
-        })?;
+        let context = context.or(global.context.as_deref());
+        let (context, mut config) = match kubeconfig::read(global)? {
+            Some(kubeconfig) => runtime.block_on(from_kubeconfig(kubeconfig, context))?,
+            None => (IN_CLUSTER.to_owned(), from_pod(context)?),
+        };
+        config.connect_timeout = Some(TIMEOUT);
+        config.read_timeout = Some(TIMEOUT);
+        config.write_timeout = Some(TIMEOUT);
+        config.default_retry = false;
+        // Host and port only: a URL may hold credentials.
+        let server = config
+            .cluster_url
+            .host()
+            .map(str::to_owned)
+            .unwrap_or_default();
+        let port = config.cluster_url.port_u16().map(|port| format!(":{port}"));
+        let server = server + &port.unwrap_or_default();
+        let namespace = config.default_namespace.clone();
+        let client = runtime
+            .block_on(async { Client::try_from(config.clone()) })
+            .map_err(|error| answer_error(&error).on(format!("context {}", safe(&context))))?;
         Ok(Self {
             runtime,
             client,
+            config,
             context,
             server,
             namespace,
         })
+    }
+
+    /// A client for answers that may be silent for long: whoever watches has a limit of its own.
+    fn watching_client(&self) -> Result<Client> {
+        let mut config = self.config.clone();
+        config.read_timeout = None;
+        Client::try_from(config).map_err(|error| answer_error(&error).on(self.title()))
     }
 
     /// Context and server, for people.
@@ -150,6 +148,44 @@ impl Cluster {
         )?;
         Ok(object.metadata.uid.unwrap_or_default())
     }
+}
+
+/// What the cluster around this pod is called.
+const IN_CLUSTER: &str = "of this pod";
+
+async fn from_kubeconfig(
+    kubeconfig: Kubeconfig,
+    context: Option<&str>,
+) -> Result<(String, Config)> {
+    let context = context
+        .or(kubeconfig.current_context.as_deref())
+        .filter(|context| !context.is_empty())
+        .ok_or_else(|| {
+            CommandError::cluster("the kubeconfig has no current context")
+                .hint("choose one with --context NAME")
+        })?
+        .to_owned();
+    let options = KubeConfigOptions {
+        context: Some(context.clone()),
+        ..Default::default()
+    };
+    let config = Config::from_custom_kubeconfig(kubeconfig, &options)
+        .await
+        .map_err(|error| kubeconfig::refusal(&error).on(format!("context {}", safe(&context))))?;
+    Ok((context, config))
+}
+
+/// The cluster of the pod that this runs in.
+fn from_pod(context: Option<&str>) -> Result<Config> {
+    let is_pod = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
+    if context.is_some() || !is_pod {
+        return Err(CommandError::cluster("no kubeconfig found")
+            .hint("set KUBECONFIG, or pass --kubeconfig FILE"));
+    }
+    Config::incluster().map_err(|_| {
+        CommandError::cluster("the pod's ServiceAccount token cannot be read")
+            .hint("does the pod set automountServiceAccountToken: false?")
+    })
 }
 
 fn timed_out() -> CommandError {

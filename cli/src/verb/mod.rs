@@ -10,6 +10,7 @@ mod keys;
 mod lint;
 mod man;
 mod open;
+mod preapply;
 mod reseal;
 mod seal;
 mod set;
@@ -17,6 +18,7 @@ mod status;
 mod unset;
 mod verify;
 mod version;
+mod wait;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
@@ -33,12 +35,14 @@ use keys::KeysCommand;
 use lint::LintArgs;
 use man::ManArgs;
 use open::OpenArgs;
+use preapply::PreapplyArgs;
 use reseal::ResealArgs;
 use seal::SealArgs;
 use set::SetArgs;
 use status::StatusArgs;
 use unset::UnsetArgs;
 use verify::VerifyArgs;
+use wait::WaitArgs;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -95,6 +99,10 @@ enum Command {
     Keys(KeysCommand),
     /// Show the sealing keys and SealedSecrets of a cluster
     Status(StatusArgs),
+    /// Apply the SealedSecrets, stores and ExternalSecrets of a tree, and wait until they are ready
+    Preapply(PreapplyArgs),
+    /// Wait until SealedSecrets, ExternalSecrets and stores are ready for their newest generation
+    Wait(WaitArgs),
     /// Find problems in this repository and its clusters, and show how to fix them
     Doctor(DoctorArgs),
     /// Compare two files key by key; needs no private key
@@ -152,6 +160,8 @@ pub(super) fn run(cli: &Cli, terminal: Terminal) -> Result<Verdict> {
         Command::Unset(args) => unset::run(args, session)?,
         Command::Reseal(args) => return reseal::run(args, session),
         Command::Status(args) => status::run(args, session)?,
+        Command::Preapply(args) => return preapply::run(args, session, verify::findings),
+        Command::Wait(args) => return wait::run(args, session),
         Command::Doctor(args) => return doctor::run(args, session),
         Command::Diff(args) => return git::diff(args),
         Command::Git(command) => git::run(command, terminal)?,

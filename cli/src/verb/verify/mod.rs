@@ -74,19 +74,7 @@ pub(super) fn run(args: &VerifyArgs, session: Session<'_>) -> Result<Verdict> {
     } else {
         identities::ring(session)?
     };
-    let mut verifier = Verifier {
-        ring,
-        terminal,
-        wanted: Wanted::default(),
-        trusted: Trusted::Files,
-        configs: Configs::default(),
-        next: Wanted::default(),
-        base: None,
-        compared: HashSet::new(),
-        standing: Standing::default(),
-        findings: Vec::new(),
-        scanned: Scanned::default(),
-    };
+    let mut verifier = Verifier::new(ring, terminal);
     if let Some(revision) = &args.base {
         verifier.compare_with(revision)?;
     }
@@ -120,6 +108,30 @@ pub(super) fn run(args: &VerifyArgs, session: Session<'_>) -> Result<Verdict> {
     Ok(Verdict::clean_if(findings.is_empty()))
 }
 
+/// What is wrong with files and folders, and with a stream of built manifests. A stream has no path
+/// and so no rule; plain Secrets in it are not in any file for that.
+pub(super) fn findings(
+    paths: &[PathBuf],
+    stream: Option<&[u8]>,
+    session: Session<'_>,
+) -> Result<Vec<Finding>> {
+    let mut verifier = Verifier::new(identities::ring(session)?, session.terminal);
+    if let Some(text) = stream {
+        verifier.trust(None);
+        verifier.content(&Location::of(Path::new("-"))?, true, text)?;
+        let is_of_files = |finding: &Finding| finding.code == "PlaintextSecret";
+        verifier.findings.retain(|finding| !is_of_files(finding));
+        verifier.wanted = Wanted::default();
+        verifier.trusted = Trusted::Files;
+    }
+    if !paths.is_empty() {
+        for file in Tree::below(paths)?.files {
+            verifier.file(&file)?;
+        }
+    }
+    Ok(verifier.findings)
+}
+
 struct Verifier {
     ring: KeyRing,
     terminal: Terminal,
@@ -147,6 +159,22 @@ enum Trusted {
 }
 
 impl Verifier {
+    fn new(ring: KeyRing, terminal: Terminal) -> Self {
+        Self {
+            ring,
+            terminal,
+            wanted: Wanted::default(),
+            trusted: Trusted::Files,
+            configs: Configs::default(),
+            next: Wanted::default(),
+            base: None,
+            compared: HashSet::new(),
+            standing: Standing::default(),
+            findings: Vec::new(),
+            scanned: Scanned::default(),
+        }
+    }
+
     /// Takes the trusted recipients from another revision. New ones in the config are findings.
     fn compare_with(&mut self, revision: &str) -> Result<()> {
         let here = Location::of(Path::new("-"))?;
