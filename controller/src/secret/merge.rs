@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use serde_json::{Value, json};
 
-use super::desired::{Desired, MERGED_ANNOTATION, OPAQUE, Ownership, Rights, Takes};
+use super::desired::{Desired, MANAGED_LABEL, MERGED_ANNOTATION, OPAQUE, Ownership, Rights, Takes};
 use super::{plan, size};
 use crate::object::{Origin, Version};
 
@@ -52,8 +52,11 @@ pub(super) fn plan_merge(existing: &Secret, desired: &Desired) -> MergePlan {
         return MergePlan::Conflict(why);
     }
     // Somebody else manages something that we want.
-    let leaves = desired.rights != Rights::Wide;
-    if let Some(theirs) = leaves.then(|| taken(existing, desired)).flatten() {
+    let theirs = match desired.rights {
+        Rights::Wide => taken_by_source(existing, desired),
+        Rights::Own | Rights::Lasting => taken(existing, desired),
+    };
+    if let Some(theirs) = theirs {
         let name = &desired.name;
         return MergePlan::Conflict(format!(
             "{theirs} of the Secret {name} belongs to somebody else: nothing was merged"
@@ -97,6 +100,36 @@ fn refusal(existing: &Secret, desired: &Desired) -> Option<String> {
         let wanted = desired.wanted_consent(Takes::Merge);
         format!("the Secret {name} does not consent to a merge: annotate it with {wanted}")
     })
+}
+
+/// The first key that we want and that another source merged. If both took it, they would write
+/// without end.
+fn taken_by_source(existing: &Secret, desired: &Desired) -> Option<String> {
+    let theirs = names_of_sources(existing, desired, &["f:data"]);
+    let key = desired.data.keys().find(|key| theirs.contains(*key))?;
+    Some(format!("key {key}"))
+}
+
+/// The labels or annotations of `wanted` that no other source set: with several of the same name,
+/// the first one stays.
+fn unless_of_sources(
+    existing: &Secret,
+    desired: &Desired,
+    field: &str,
+    mut wanted: BTreeMap<String, String>,
+) -> BTreeMap<String, String> {
+    let theirs = names_of_sources(existing, desired, &["f:metadata", field]);
+    wanted.retain(|name, _| name == MANAGED_LABEL || !theirs.contains(name));
+    wanted
+}
+
+fn wanted_labels(existing: &Secret, desired: &Desired) -> BTreeMap<String, String> {
+    unless_of_sources(existing, desired, "f:labels", desired.all_labels())
+}
+
+fn wanted_annotations(existing: &Secret, desired: &Desired) -> BTreeMap<String, String> {
+    let marked = desired.marked(existing.metadata.annotations.as_ref());
+    unless_of_sources(existing, desired, "f:annotations", marked)
 }
 
 /// The first key, label or annotation that we want and that we do not manage alone.
@@ -150,10 +183,10 @@ fn is_merged(existing: &Secret, desired: &Desired) -> bool {
     };
     owned_names(existing, desired, &["f:data"]).len() == desired.data.len()
         && has_values(existing, desired)
-        && has(meta.labels.as_ref(), &desired.all_labels())
+        && has(meta.labels.as_ref(), &wanted_labels(existing, desired))
         && has(
             meta.annotations.as_ref(),
-            &desired.marked(meta.annotations.as_ref()),
+            &wanted_annotations(existing, desired),
         )
 }
 
@@ -192,8 +225,8 @@ fn applied(existing: &Secret, desired: &Desired) -> Value {
             "namespace": desired.origin.namespace,
             "uid": current.uid,
             "resourceVersion": current.resource_version,
-            "labels": desired.all_labels(),
-            "annotations": desired.marked(meta.annotations.as_ref()),
+            "labels": wanted_labels(existing, desired),
+            "annotations": wanted_annotations(existing, desired),
         },
         "data": desired.encoded(),
     });
@@ -278,6 +311,14 @@ pub(super) fn names_of_others(
 ) -> BTreeSet<String> {
     let manager = field_manager(&desired.origin);
     managed_names(existing, path, |entry| !is_applied_by(entry, &manager))
+}
+
+/// The names under a path of fields that other sources applied.
+fn names_of_sources(existing: &Secret, desired: &Desired, path: &[&str]) -> BTreeSet<String> {
+    let manager = field_manager(&desired.origin);
+    managed_names(existing, path, |entry| {
+        is_source(entry) && !is_applied_by(entry, &manager)
+    })
 }
 
 /// The names under a path of fields whose manager `by` accepts.
@@ -383,6 +424,57 @@ mod tests {
         secret.immutable = Some(true);
         let plan = plan_merge(&secret, &wide);
         assert!(matches!(&plan, MergePlan::Conflict(why) if why.contains("immutable")));
+    }
+
+    #[test]
+    fn two_sources_of_wide_rights_never_write_in_turns() {
+        let wide = Desired {
+            consent: Consent::Given,
+            rights: Rights::Wide,
+            labels: [("team".into(), "shop".into())].into(),
+            ..desired()
+        };
+        let mut secret = theirs(&[("K", "other")], &[]);
+        secret.metadata.labels = Some([("team".into(), "web".into())].into());
+        let other = |fields: Value| -> ManagedFieldsEntry {
+            let manager = format!("{FORMER_FIELD_MANAGER}-{}", "0".repeat(32));
+            let entry = json!({"manager": manager, "operation": "Apply", "fieldsV1": fields});
+            serde_json::from_value(entry).unwrap()
+        };
+        let labels = json!({"f:labels": {"f:team": {}, format!("f:{MANAGED_LABEL}"): {}}});
+        let entries = secret.metadata.managed_fields.as_mut().unwrap();
+        entries.push(other(json!({"f:metadata": labels})));
+        let MergePlan::Apply(body) = plan_merge(&secret, &wide) else {
+            panic!()
+        };
+        assert_eq!(body["metadata"]["labels"], json!({MANAGED_LABEL: "true"}));
+        let entries = secret.metadata.managed_fields.as_mut().unwrap();
+        entries.push(other(json!({"f:data": {"f:K": {}}})));
+        let plan = plan_merge(&secret, &wide);
+        assert!(matches!(&plan, MergePlan::Conflict(why) if why.contains("key K")));
+    }
+
+    #[test]
+    fn wide_rights_merge_into_secrets_of_controllers_but_of_no_source() {
+        let wide = Desired {
+            consent: Consent::Given,
+            rights: Rights::Wide,
+            ..desired()
+        };
+        let plan = |api_version: &str, kind: &str| {
+            let mut secret = theirs(&[], &[]);
+            let owner = json!({
+                "apiVersion": api_version, "kind": kind, "name": "x", "uid": "u", "controller": true,
+            });
+            secret.metadata.owner_references = Some(vec![serde_json::from_value(owner).unwrap()]);
+            plan_merge(&secret, &wide)
+        };
+        assert!(matches!(
+            plan("argoproj.io/v1beta1", "ArgoCD"),
+            MergePlan::Apply(_)
+        ));
+        let sealed = plan("sealkit.dev/v1beta1", "SealedSecret");
+        assert!(matches!(sealed, MergePlan::Conflict(_)));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use rand_core::{OsRng, RngCore};
+use sealkit_core::api::GROUP;
 use sealkit_core::api::rules::is_refused_type;
 use sealkit_core::names::printable;
 use serde_json::{Map, Value, json};
@@ -236,7 +237,15 @@ fn not_to_take(existing: &Secret, desired: &Desired) -> Option<String> {
 pub(super) fn never_a_target(existing: &Secret, desired: &Desired) -> Option<String> {
     let name = &desired.name;
     let owners = existing.metadata.owner_references.iter().flatten();
-    let mut controllers = owners.filter(|owner| owner.controller == Some(true));
+    // External Secrets merges into Secrets of other controllers, but not into those of its own kind.
+    let adds = desired.rights == Rights::Wide && desired.ownership.merges();
+    let is_served = |owner: &OwnerReference| {
+        let group = owner.api_version.split('/').next();
+        group == Some(GROUP) || group == Some(desired.origin.kind.group)
+    };
+    let is_in_the_way =
+        |owner: &&OwnerReference| owner.controller == Some(true) && (!adds || is_served(owner));
+    let mut controllers = owners.filter(is_in_the_way);
     if let Some(other) = controllers.find(|owner| !desired.origin.is_lineage_of(owner)) {
         // The API server takes any text there.
         let (kind, owner) = (printable(&other.kind), printable(&other.name));
