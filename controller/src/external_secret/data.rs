@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::text;
 use crate::render::Contents;
-use crate::store::{Object, StoreError};
+use crate::store::{self, Object, StoreError};
 
 /// How keys and values of a store are changed if no rewrite does.
 #[derive(Clone, Copy)]
@@ -53,10 +53,10 @@ pub(super) fn value(secret: &Value, remote: &RemoteRef) -> Result<Zeroizing<Vec<
         (Value::String(_), "") => bytes_of(secret).map_err(inexact)?,
         (Value::String(text), name) => text::property(text, name).ok_or_else(|| missing(remote))?,
         (_, "") => json_text(secret).map_err(inexact)?,
-        (_, name) => {
-            let found = property(secret, name).ok_or_else(|| missing(remote))?;
-            bytes_of(&found.0).map_err(inexact)?
-        }
+        (_, name) => match property(secret, name) {
+            Some(found) => bytes_of(&found.0).map_err(inexact)?,
+            None => in_text(secret, name).ok_or_else(|| missing(remote))?,
+        },
     };
     decoded(bytes, remote.into())
 }
@@ -142,12 +142,19 @@ fn property(secret: &Value, property: &str) -> Option<Object> {
     Some(Object(found))
 }
 
+/// What a path leads to in a member that is JSON in a text, as Secrets of Kubernetes hold it.
+fn in_text(secret: &Value, path: &str) -> Option<Zeroizing<Vec<u8>>> {
+    let (member, rest) = path.split_once('.')?;
+    let text = secret.get(member)?.as_str()?;
+    text::property(text, rest)
+}
+
 /// A text as it is, everything else as JSON; nothing for null. Errors with what is wrong with a
 /// number.
 pub(super) fn bytes_of(value: &Value) -> Result<Zeroizing<Vec<u8>>, &'static str> {
     match value {
         Value::Null => Ok(Zeroizing::default()),
-        Value::String(text) => Ok(Zeroizing::new(text.clone().into_bytes())),
+        Value::String(text) => Ok(store::bytes(text)),
         value => json_text(value),
     }
 }
@@ -159,7 +166,7 @@ fn json_text(value: &Value) -> Result<Zeroizing<Vec<u8>>, &'static str> {
     Ok(Zeroizing::new(std::mem::take(&mut *text).into_bytes()))
 }
 
-/// Refuses whole numbers of which only the first digits were read.
+/// Refuses whole numbers of which only the first digits were read, and bytes that are no text.
 pub(super) fn check_numbers(value: &Value) -> Result<(), &'static str> {
     /// From here on, not every whole number is a floating-point number.
     const EXACT: f64 = 9_007_199_254_740_992.0;
@@ -169,6 +176,9 @@ pub(super) fn check_numbers(value: &Value) -> Result<(), &'static str> {
             is_exact
                 .then_some(())
                 .ok_or("has a number of more digits than are kept: make it a text in the store")
+        }
+        Value::String(text) if store::is_binary(text) => {
+            Err("has a value that is no text, which JSON cannot hold: ask for it by its property")
         }
         Value::Array(items) => items.iter().try_for_each(check_numbers),
         Value::Object(members) => members.values().try_for_each(check_numbers),
@@ -274,6 +284,9 @@ mod tests {
             let value = value(&secret, &remote(property)).unwrap();
             assert_eq!(String::from_utf8_lossy(&value), expected, "{property}");
         }
+        let nested = json!({"cfg": r#"{"db": {"port": 5432}}"#});
+        let port = value(&nested, &remote("cfg.db.port")).unwrap();
+        assert_eq!(&**port, b"5432");
         for absent in ["users", "a.c", "user.x"] {
             let error = value(&secret, &remote(absent)).unwrap_err();
             assert!(matches!(error, StoreError::NoProperty(_)), "{error}");

@@ -3,6 +3,7 @@
 //! allowed the same identity, and by nobody else.
 
 mod aws;
+mod binary;
 mod breaker;
 mod fake;
 mod find;
@@ -24,6 +25,7 @@ use tokio::sync::Semaphore;
 use crate::telemetry::Metrics;
 
 pub use aws::{Aws, AwsLogin, AwsProof, AwsRole};
+pub use binary::bytes;
 pub use breaker::Breaker;
 pub use fake::Fake;
 pub use http::Tls;
@@ -182,12 +184,20 @@ impl Provider {
     }
 
     /// The provider in metrics, as External Secrets names it.
-    const fn name(&self) -> &'static str {
+    fn name(&self) -> &'static str {
         match self {
             Self::Vault(_) => "HashiCorp/Vault",
             Self::Kubernetes(_) => "Kubernetes",
             Self::Fake(_) => "Fake",
-            Self::Aws(_) => "AWS",
+            Self::Aws(aws) => aws.name(),
+        }
+    }
+
+    /// The call of a read in metrics, as External Secrets names it.
+    fn call_of(&self, read: &Read) -> &'static str {
+        match self {
+            Self::Aws(aws) => aws.call_of(read),
+            _ => read.name(),
         }
     }
 
@@ -246,7 +256,10 @@ impl Session {
     /// Reads a secret, or shares what somebody read less than `window` ago. While the provider does
     /// not answer, one call in a while finds out whether it does again.
     pub async fn read(&self, read: &Read, window: Duration) -> Result<Arc<Object>, StoreError> {
-        let fetch = async || self.call(read.name(), self.provider.read(read)).await;
+        let fetch = async || {
+            self.call(self.provider.call_of(read), self.provider.read(read))
+                .await
+        };
         self.reads.get(read, window, fetch).await
     }
 

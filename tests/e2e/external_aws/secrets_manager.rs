@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use sealkit_rig::Fault;
 use sealkit_tests::canary::unique_value;
 use sealkit_tests::wait::{holds_for, wait_for};
@@ -129,6 +131,29 @@ fn versions_prefixes_tags_and_texts_are_those_of_the_store() {
         ]),
     );
     world.assert_quiet(&[&old, &new]);
+}
+
+#[test]
+fn binary_secrets_keep_all_bytes() {
+    let world = World::start();
+    let bytes: Vec<u8> = (0..=255).collect();
+    let binary = BASE64_STANDARD.encode(&bytes);
+    let secret = json!({"Name": "keystore", "SecretBinary": binary});
+    world
+        .moto
+        .call("secretsmanager.CreateSecret", &secret)
+        .unwrap();
+    let find = json!({"find": {"name": {"regexp": "^keystore$"}}});
+    world.external(
+        "store",
+        &json!({
+            "dataFrom": [find], "data": [entry("a", &json!({"key": "keystore"}))],
+        }),
+    );
+    world.wait_data("store", &json!({"a": binary, "keystore": binary}));
+    let property = entry("a", &json!({"key": "keystore", "property": "b"}));
+    world.external("property", &json!({"data": [property]}));
+    world.wait_message("property", "keystore has no property");
 }
 
 #[test]

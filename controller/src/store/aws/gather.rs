@@ -17,12 +17,12 @@ struct Patience {
 
 /// Somebody who comes alone is served at once.
 const IDLE: Patience = Patience {
-    quiet: Duration::from_millis(30),
+    quiet: Duration::from_millis(50),
     longest: Duration::from_millis(200),
 };
 /// While many come, the last of them matters: full groups serve him sooner.
 const BUSY: Patience = Patience {
-    quiet: Duration::from_millis(250),
+    quiet: Duration::from_millis(400),
     longest: Duration::from_secs(1),
 };
 /// So long after a group of several, more may come.

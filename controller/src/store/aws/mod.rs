@@ -134,6 +134,27 @@ impl Aws {
         })
     }
 
+    /// The service in metrics, as External Secrets names it.
+    pub fn name(&self) -> &'static str {
+        match &self.service {
+            Service::SecretsManager(_) => "AWS/SecretsManager",
+            Service::ParameterStore(_) => "AWS/ParameterStore",
+        }
+    }
+
+    /// The call of a read in metrics, as External Secrets names it: one for each read, also where
+    /// many go out together.
+    pub fn call_of(&self, read: &Read) -> &'static str {
+        match (&self.service, read) {
+            (Service::SecretsManager(_), Read::Secret { .. }) => "GetSecretValue",
+            (Service::SecretsManager(_), Read::Metadata { .. }) => "DescribeSecret",
+            (Service::SecretsManager(_), Read::Find(_)) => "ListSecrets",
+            (Service::ParameterStore(_), Read::Secret { .. }) => "GetParameter",
+            (Service::ParameterStore(_), Read::Metadata { .. }) => "ListTagsForResource",
+            (Service::ParameterStore(_), Read::Find(_)) => "GetParametersByPath",
+        }
+    }
+
     /// Does AWS refuse the credentials themselves? If not, a refusal is a matter of policies.
     pub fn is_refused(&self) -> bool {
         match &self.service {

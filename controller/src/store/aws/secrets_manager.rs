@@ -17,6 +17,7 @@ use super::failure::{Coded, Failure};
 use super::gather::Wanted;
 use super::identity::Identity;
 use super::{Calls, transport};
+use crate::store::binary;
 use crate::store::find::{AT_ONCE, NAMES, too_large};
 use crate::store::{Find, Object, StoreError};
 
@@ -217,9 +218,7 @@ fn object(text: Option<String>, binary: Option<Blob>) -> Result<Object, StoreErr
         return Ok(Object(Value::String(text)));
     }
     let bytes = binary.ok_or_else(|| StoreError::Answer("AWS's answer has no value".to_owned()))?;
-    let text = String::from_utf8(bytes.into_inner());
-    let text = text.map_err(|_| StoreError::Answer("the secret is binary".to_owned()))?;
-    Ok(Object(Value::String(text)))
+    Ok(Object(binary::value(bytes.into_inner())))
 }
 
 #[cfg(test)]

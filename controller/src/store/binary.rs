@@ -1,0 +1,65 @@
+//! Bytes that are no text, in the JSON values of a store: a text of a form that no text of a store has,
+//! with one letter for each byte.
+
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+/// In front of such a text: Unicode keeps it free for use within a program.
+const MARK: char = '\u{fdd0}';
+
+/// The bytes as a value: as text if they are text.
+pub(super) fn value(bytes: Vec<u8>) -> Value {
+    let bytes = match String::from_utf8(bytes) {
+        Ok(text) if !is_binary(&text) => return Value::String(text),
+        Ok(text) => Zeroizing::new(text.into_bytes()),
+        Err(error) => Zeroizing::new(error.into_bytes()),
+    };
+    let mut text = String::with_capacity(MARK.len_utf8() + 2 * bytes.len());
+    text.push(MARK);
+    text.extend(bytes.iter().copied().map(char::from));
+    Value::String(text)
+}
+
+/// Does a text stand for bytes that are none?
+pub fn is_binary(text: &str) -> bool {
+    text.starts_with(MARK)
+}
+
+/// The bytes of a text.
+pub fn bytes(text: &str) -> Zeroizing<Vec<u8>> {
+    let binary = text.strip_prefix(MARK).and_then(|letters| {
+        let mut bytes = Zeroizing::new(Vec::with_capacity(letters.len()));
+        for letter in letters.chars() {
+            bytes.push(u8::try_from(letter).ok()?);
+        }
+        Some(bytes)
+    });
+    binary.unwrap_or_else(|| Zeroizing::new(text.as_bytes().to_vec()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_bytes_come_back() {
+        let all: Vec<u8> = (0..=255).collect();
+        for original in [
+            &b""[..],
+            b"text",
+            "tёxt".as_bytes(),
+            &all,
+            b"\xff",
+            b"\0\xc3\x28",
+            "\u{fdd0}a".as_bytes(),
+        ] {
+            let Value::String(text) = value(original.to_vec()) else {
+                panic!("no text");
+            };
+            assert_eq!(&**bytes(&text), original);
+        }
+        for text in ["\u{fdd0}\u{100}", "a\u{fdd0}"] {
+            assert_eq!(&**bytes(text), text.as_bytes(), "as it is");
+        }
+    }
+}
