@@ -25,7 +25,7 @@ use tokio::sync::Semaphore;
 use crate::telemetry::Metrics;
 
 pub use aws::{Aws, AwsLogin, AwsProof, AwsRole};
-pub use binary::bytes;
+pub use binary::{bytes, is_binary};
 pub use breaker::Breaker;
 pub use fake::Fake;
 pub use http::Tls;
