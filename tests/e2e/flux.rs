@@ -3,12 +3,12 @@
 use std::process::Command;
 use std::time::Duration;
 
-use sealkit_core::manifest::read_documents;
-use sealkit_rig::{Flux, OpenBao};
+use sealkit_core::manifest::{Document, read_documents};
+use sealkit_rig::Flux;
 use sealkit_tests::canary::unique_value;
 use sealkit_tests::delivery::{Delivery, root};
 use sealkit_tests::namespace::{condition, data, ready_condition};
-use sealkit_tests::plane::{Plane, unique};
+use sealkit_tests::plane::Plane;
 use sealkit_tests::wait::{holds_for, wait_for, wait_until};
 use serde_json::{Value, json};
 
@@ -70,14 +70,7 @@ fn flux_holds_the_apps_while_a_sealed_secret_is_broken_and_keeps_the_last_good_s
     deliver(&delivery, &shipped());
     delivery.wait_app("1", &first);
 
-    // Ciphertext of another object under this name.
-    let mut broken = delivery
-        .shop
-        .draft("other")
-        .value("password", &first)
-        .manifest();
-    broken["metadata"]["name"] = "db".into();
-    delivery.commit(&broken, "2");
+    delivery.commit(&delivery.broken(&first), "2");
     let named = format!("SealedSecret/{}/db", delivery.shop.name);
     wait_failed(&delivery.plane, "secrets", &named);
     wait_failed(
@@ -96,12 +89,7 @@ fn flux_holds_the_apps_while_a_sealed_secret_is_broken_and_keeps_the_last_good_s
     );
 
     delivery.commit(&delivery.db(&third).manifest(), "3");
-    wait_until("the mended commit is delivered", || {
-        let app = delivery.app();
-        assert_ne!(app.as_deref(), Some("2"), "it never comes");
-        app.as_deref() == Some("3")
-    });
-    assert!(delivery.has_value(&third), "the application came first");
+    delivery.wait_instead("2", "3", &third);
 }
 
 #[test]
@@ -111,14 +99,7 @@ fn flux_holds_the_apps_until_the_controller_has_seen_the_generation_of_the_commi
     delivery.stop_controller();
     delivery.commit(&delivery.db(&first).manifest(), "1");
     deliver(&delivery, &shipped());
-    let applied = |delivery: &Delivery, generation: i64| {
-        wait_until("the SealedSecret is applied", || {
-            let path = delivery.shop.sealed_path("db");
-            let object = delivery.plane.api.get(&path);
-            object.is_some_and(|object| object["metadata"]["generation"] == generation)
-        });
-    };
-    applied(&delivery, 1);
+    delivery.wait_generation(1);
     holds_for(SEVERAL_LOOKS, "the apps wait for a new object", || {
         delivery.app().is_none()
     });
@@ -127,7 +108,7 @@ fn flux_holds_the_apps_until_the_controller_has_seen_the_generation_of_the_commi
 
     delivery.stop_controller();
     delivery.commit(&delivery.db(&second).manifest(), "2");
-    applied(&delivery, 2);
+    delivery.wait_generation(2);
     let stale = delivery.shop.sealed("db");
     assert_eq!(condition(&stale, "Ready"), Some("True"), "of generation 1");
     holds_for(SEVERAL_LOOKS, "the apps wait for an update", || {
@@ -193,22 +174,14 @@ fn flux_delivers_sealed_secrets_of_a_tenant_without_rights_on_secrets() {
 #[test]
 fn flux_waits_for_a_new_external_secret_only_with_our_expression() {
     let (mut delivery, _flux) = start();
-    let shop = delivery.shop.name.clone();
-    let external = json!({
-        "apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret",
-        "metadata": {"name": "mail", "namespace": shop},
-        "spec": {
-            "refreshInterval": "1h", "secretStoreRef": {"name": "vault"},
-            "data": [{"secretKey": "TOKEN", "remoteRef": {"key": "mail", "property": "token"}}],
-        },
-    });
-    let text = external.to_string();
     delivery.stop_controller();
+    let mail = delivery.external("mail").to_string();
     delivery
         .repository
-        .write("secrets/mail.yaml", &text)
+        .write("secrets/mail.yaml", &mail)
         .unwrap();
     delivery.commit(&delivery.db(&unique_value()).manifest(), "1");
+    // Alone: nothing else is to wait for.
     std::fs::remove_file(delivery.repository.tree().join("secrets/db.sealed.yaml")).unwrap();
     delivery
         .repository
@@ -239,41 +212,12 @@ fn flux_waits_for_a_new_external_secret_only_with_our_expression() {
     holds_for(SEVERAL_LOOKS, "the apps wait for the store", || {
         delivery.app().is_none()
     });
-    serve(&delivery, "mail", "token");
+    delivery.serve(&["mail"]);
     wait_until("the apps follow", || delivery.app().is_some());
     assert!(
         delivery.shop.secret("mail").is_some(),
         "the application came first"
     );
-}
-
-/// Makes a `SecretStore` `vault` that holds something there.
-fn serve(delivery: &Delivery, key: &str, property: &str) {
-    let bao = OpenBao::shared().unwrap();
-    let mount = unique("flux");
-    bao.root().mount_kv(&mount).unwrap();
-    bao.root()
-        .put(&mount, key, &json!({property: unique_value()}))
-        .unwrap();
-    let (api, shop) = (&delivery.plane.api, &delivery.shop);
-    let token = json!({
-        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "vault-token"},
-        "stringData": {"token": bao.root_token()},
-    });
-    api.create(&shop.secrets_path(), &token).unwrap();
-    let store = json!({
-        "apiVersion": "external-secrets.io/v1", "kind": "SecretStore",
-        "metadata": {"name": "vault"},
-        "spec": {"provider": {"vault": {
-            "server": bao.url(), "path": mount,
-            "auth": {"tokenSecretRef": {"name": "vault-token", "key": "token"}},
-        }}},
-    });
-    let stores = format!(
-        "/apis/external-secrets.io/v1/namespaces/{}/secretstores",
-        shop.name
-    );
-    api.create(&stores, &store).unwrap();
 }
 
 #[test]
@@ -321,7 +265,7 @@ fn the_production_overlays_of_the_monorepo_example_build() {
             .arg(example.join(folder))
             .output();
         let built = read_documents(&built.unwrap().stdout).unwrap();
-        let found: Vec<_> = built.iter().map(|document| document.kind()).collect();
+        let found: Vec<_> = built.iter().map(Document::kind).collect();
         assert_eq!(found, kinds, "{folder}");
     }
 }

@@ -3,14 +3,15 @@
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
-use sealkit_controller::status::{Outcome, conditions};
+use sealkit_controller::status::{Outcome, conditions, external_conditions};
 use sealkit_core::api::{Reason, custom_resource_definitions};
 use sealkit_core::manifest::read_documents;
 use serde_json::{Value, json};
 
 use crate::peers::{go, text, tree};
 
-const KINDS: [&str; 2] = ["SealedSecret", "SealingKey"];
+const KINDS: [&str; 3] = ["SealedSecret", "SealingKey", EXTERNAL];
+const EXTERNAL: &str = "ExternalSecret";
 const GENERATION: i64 = 7;
 
 /// One object, and what readers must make of it.
@@ -79,7 +80,7 @@ fn argo_cd_waits_where_conditions_are_incomplete() {
     let table = [
         (json!({}), "Progressing"),
         (json!({"observedGeneration": GENERATION}), "Progressing"),
-        (json!({"conditions": [ready]}), "Progressing"),
+        (json!({"conditions": []}), "Progressing"),
         (with(json!([])), "Progressing"),
         (with(json!([ready])), "Healthy"),
         (with(json!([stalled, ready])), "Healthy"),
@@ -101,6 +102,26 @@ fn argo_cd_waits_where_conditions_are_incomplete() {
 }
 
 #[test]
+fn argo_cd_asks_for_the_generation_unless_the_original_controller_wrote_the_status() {
+    let said = |status| json!({"conditions": [{"type": "Ready", "status": status}]});
+    for kind in KINDS {
+        let expected = if kind == EXTERNAL {
+            ["Healthy", "Progressing", "Degraded"]
+        } else {
+            ["Progressing"; 3]
+        };
+        let cases: Vec<_> = ["True", "Unknown", "False"]
+            .into_iter()
+            .zip(expected)
+            .map(|(status, argo)| case(status, object(kind, GENERATION, &said(status)), "-", argo))
+            .collect();
+        for (case, health) in cases.iter().zip(argo_health(kind, &cases)) {
+            assert_eq!(health["status"], case.argo, "{kind}: {}", case.what);
+        }
+    }
+}
+
+#[test]
 fn the_config_map_for_argo_cd_holds_the_tested_scripts() {
     let config = std::fs::read(tree("deploy/integrations/argocd/argocd-cm.yaml")).unwrap();
     let documents = read_documents(&config).unwrap();
@@ -115,7 +136,12 @@ fn the_config_map_for_argo_cd_holds_the_tested_scripts() {
     assert_eq!(data.len(), KINDS.len());
     for kind in KINDS {
         let script = std::fs::read_to_string(script(kind)).unwrap();
-        let key = format!("resource.customizations.health.sealkit.dev_{kind}");
+        let group = if kind == EXTERNAL {
+            "external-secrets.io"
+        } else {
+            "sealkit.dev"
+        };
+        let key = format!("resource.customizations.health.{group}_{kind}");
         assert_eq!(data[&key], script, "{kind}");
     }
 }
@@ -153,13 +179,18 @@ fn cases(kind: &str) -> Vec<Case> {
     outcomes
         .extend(terminal.map(|reason| (Outcome::Stalled(reason, text()), "Failed", "Degraded")));
 
-    let default = object(kind, GENERATION, &default_status(kind));
-    let mut cases = vec![case(
-        "nobody has looked yet",
-        default,
-        "InProgress",
-        "Progressing",
-    )];
+    let mut cases = Vec::new();
+    // The resources of External Secrets have no default.
+    if kind != EXTERNAL {
+        let default = object(kind, GENERATION, &default_status(kind));
+        let what = "nobody has looked yet";
+        cases.push(case(what, default, "InProgress", "Progressing"));
+    }
+    let conditions = if kind == EXTERNAL {
+        external_conditions
+    } else {
+        conditions
+    };
     for (outcome, kstatus, argo) in outcomes {
         for had_synced in [false, true] {
             let now = Timestamp::from_second(1_700_000_000).unwrap();

@@ -2,14 +2,17 @@
 //! what must not come before its Secret.
 
 use std::path::Path;
+use std::process::Command;
 use std::thread;
 
-use sealkit_rig::{GitRepository, GitServer};
+use sealkit_rig::{GitRepository, GitServer, OpenBao};
 use serde_json::{Value, json};
 
+use crate::canary::unique_value;
 use crate::controller::{Controller, Flags};
 use crate::namespace::{Namespace, data};
-use crate::plane::{Plane, SYSTEM_SECRETS, judge};
+use crate::plane::{Plane, SYSTEM_SECRETS, judge, unique};
+use crate::program::program;
 use crate::repository::tree;
 use crate::sealing::Draft;
 use crate::wait::wait_until;
@@ -70,6 +73,14 @@ impl Delivery {
         self.shop.draft("db").value("password", value)
     }
 
+    /// The `SealedSecret` `db`, with a value that was sealed for another object.
+    pub fn broken(&self, value: &str) -> Value {
+        let draft = self.shop.draft("other").value("password", value);
+        let mut broken = draft.manifest();
+        broken["metadata"]["name"] = "db".into();
+        broken
+    }
+
     /// Puts the `SealedSecret` and an application of this version into the repository, and pushes the
     /// commit.
     pub fn commit(&self, db: &Value, version: &str) {
@@ -87,14 +98,62 @@ impl Delivery {
         self.repository.commit(version).unwrap();
     }
 
-    /// Puts a folder of our repository into this one, with its own address where it says so, and
-    /// pushes the commit.
+    /// The `ExternalSecret` `mail` with the token at this key of [`Delivery::serve`]'s store.
+    pub fn external(&self, key: &str) -> Value {
+        json!({
+            "apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret",
+            "metadata": {
+                "name": "mail", "namespace": self.shop.name,
+                "annotations": {"argocd.argoproj.io/sync-wave": "-1"},
+            },
+            "spec": {
+                "refreshInterval": "1h", "secretStoreRef": {"name": "vault"},
+                "data": [{"secretKey": "TOKEN", "remoteRef": {"key": key, "property": "token"}}],
+            },
+        })
+    }
+
+    /// Makes a `SecretStore` `vault` with a token at each of these keys.
+    pub fn serve(&self, keys: &[&str]) {
+        let bao = OpenBao::shared().unwrap();
+        let mount = unique("delivery");
+        bao.root().mount_kv(&mount).unwrap();
+        for key in keys {
+            let token = json!({"token": unique_value()});
+            bao.root().put(&mount, key, &token).unwrap();
+        }
+        let token = json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "vault-token"},
+            "stringData": {"token": bao.root_token()},
+        });
+        self.plane
+            .api
+            .create(&self.shop.secrets_path(), &token)
+            .unwrap();
+        let store = json!({
+            "apiVersion": "external-secrets.io/v1", "kind": "SecretStore",
+            "metadata": {"name": "vault"},
+            "spec": {"provider": {"vault": {
+                "server": bao.url(), "path": mount,
+                "auth": {"tokenSecretRef": {"name": "vault-token", "key": "token"}},
+            }}},
+        });
+        let namespace = &self.shop.name;
+        let path = format!("/apis/external-secrets.io/v1/namespaces/{namespace}/secretstores");
+        self.plane.api.create(&path, &store).unwrap();
+    }
+
+    /// Puts a folder of our repository into this one, with its own address where it says so, verifies
+    /// it and pushes the commit.
     pub fn take(&self, folder: &str) {
         for (path, text) in tree(&root().join(folder)) {
             let path = path.rsplit_once(&format!("{folder}/")).unwrap().1;
             let text = text.replace(EXAMPLE_URL, self.repository.url());
             self.repository.write(path, &text).unwrap();
         }
+        let mut verify = Command::new(program("seal"));
+        verify.arg("verify").current_dir(self.repository.tree());
+        assert!(verify.status().unwrap().success(), "{folder}");
         self.repository.commit(folder).unwrap();
     }
 
@@ -127,6 +186,24 @@ impl Delivery {
             self.app().as_deref() == Some(version)
         });
         assert!(self.has_value(value), "the application came first");
+    }
+
+    /// The same, of a version that comes instead of another, which must never come.
+    pub fn wait_instead(&self, never: &str, version: &str, value: &str) {
+        wait_until(&format!("version {version} of the application"), || {
+            let app = self.app();
+            assert_ne!(app.as_deref(), Some(never), "it never comes");
+            app.as_deref() == Some(version)
+        });
+        assert!(self.has_value(value), "the application came first");
+    }
+
+    /// Waits until the `SealedSecret` in the cluster has this generation.
+    pub fn wait_generation(&self, generation: i64) {
+        wait_until(&format!("generation {generation}"), || {
+            let object = self.plane.api.get(&self.shop.sealed_path("db"));
+            object.is_some_and(|object| object["metadata"]["generation"] == generation)
+        });
     }
 }
 

@@ -170,7 +170,9 @@ impl Start<'_> {
         let metrics = free_port()?;
         let name = "argocd-application-controller";
         let mut command = self.controller(name);
-        command.env("ARGOCD_SYNC_WAVE_DELAY", "0");
+        // The default, whatever the environment says. Without a delay it judges the object that it
+        // has just replaced: its watch has not told it of the new one yet.
+        command.env_remove("ARGOCD_SYNC_WAVE_DELAY");
         command.arg(format!("--repo-server={repositories}"));
         command.arg(format!("--redis={}", self.store));
         command.arg(format!("--metrics-port={metrics}"));
