@@ -25,6 +25,7 @@ mod namespaced;
 mod opening;
 mod operations;
 mod outage;
+mod overview;
 mod policy;
 mod preapply;
 mod probes;

@@ -41,7 +41,8 @@ pub(crate) enum Stage {
 }
 
 const SEALKIT: &str = sealkit_core::api::GROUP;
-const EXTERNAL: &str = sealkit_core::api::external::GROUP;
+/// The group of External Secrets.
+pub(super) const EXTERNAL: &str = sealkit_core::api::external::GROUP;
 const BITNAMI: &str = "bitnami.com";
 
 /// All of them. A word that several share means the first.

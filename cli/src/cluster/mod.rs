@@ -2,6 +2,7 @@
 
 mod apply;
 mod choose;
+mod external;
 mod keys;
 mod kinds;
 pub(crate) mod kubeconfig;
@@ -26,6 +27,7 @@ use crate::terminal::safe;
 
 pub(crate) use apply::{Applied, Apply, Refusal};
 pub(crate) use choose::{connect, connect_to_write};
+pub(crate) use external::{External, ExternalState, StoreState};
 pub(crate) use keys::{NewestKey, age_in_days, is_ready};
 pub(crate) use kinds::{KINDS, ObjectKey, SecretsKind, Served, Stage};
 pub(crate) use objects::{Grant, Leader, ObjectState};

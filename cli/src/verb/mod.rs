@@ -97,7 +97,7 @@ enum Command {
     /// Manage keys: make, list, fetch, rotate, back up, revoke
     #[command(subcommand)]
     Keys(KeysCommand),
-    /// Show the sealing keys and SealedSecrets of a cluster
+    /// Show the sealing keys, SealedSecrets, stores and ExternalSecrets of a cluster
     Status(StatusArgs),
     /// Apply the SealedSecrets, stores and ExternalSecrets of a tree, and wait until they are ready
     Preapply(PreapplyArgs),

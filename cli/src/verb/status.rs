@@ -1,5 +1,7 @@
 //! `seal status`: the keys and objects of a cluster at a glance.
 
+mod external;
+
 use std::collections::BTreeMap;
 
 use clap::Args;
@@ -12,7 +14,7 @@ use crate::args::ClusterArgs;
 use crate::cluster::{ObjectState, age_in_days, connect, is_ready};
 use crate::error::Result;
 use crate::report::{structured, table};
-use crate::terminal::{Session, print, safe};
+use crate::terminal::{Session, Terminal, print, safe};
 
 /// Flags of `seal status`.
 #[derive(Args, Debug)]
@@ -31,24 +33,35 @@ pub(super) struct StatusArgs {
 /// Objects that are not ready and are shown one by one.
 const SHOWN: usize = 20;
 
-/// Prints which key seals what, how old keys are, and what is not ready.
+/// Prints which key seals what, how old keys are, what is not ready, and what stores and
+/// ExternalSecrets do.
 pub(super) fn run(args: &StatusArgs, session: Session<'_>) -> Result<()> {
     let Session { global, terminal } = session;
     let cluster = connect(&args.cluster, global)?;
     let keys = cluster.sealing_keys()?;
     let mut objects = cluster.objects(global.namespace.as_deref())?;
     objects.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+    let external = cluster.external(global.namespace.as_deref())?;
     if let Some(form) = global.output {
-        return print(structured(&as_json(&keys, &objects), form)?);
+        let mut whole = as_json(&keys, &objects);
+        external::add_json(&mut whole, external.as_ref());
+        return print(structured(&whole, form)?);
     }
     terminal.note(cluster.title());
     print(shown_keys(&keys, &objects))?;
+    show_sealed(&objects, terminal)?;
+    external
+        .as_ref()
+        .map_or(Ok(()), |external| external::show(external, terminal))
+}
+
+fn show_sealed(objects: &[ObjectState], terminal: Terminal) -> Result<()> {
     if objects.is_empty() {
         terminal.note("no SealedSecrets");
         return Ok(());
     }
     print("\n")?;
-    print(shown_namespaces(&objects))?;
+    print(shown_namespaces(objects))?;
     let waiting: Vec<&ObjectState> = objects.iter().filter(|object| !object.ready).collect();
     if !waiting.is_empty() {
         print("\n")?;

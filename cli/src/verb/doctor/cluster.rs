@@ -56,17 +56,19 @@ pub(crate) fn observe(
     doctor.controller(report);
     doctor.keys(report, &keys, named);
     doctor.objects(report, &keys, global);
+    doctor.external(report, global.namespace.as_deref());
     if let Some((name, config)) = named {
         doctor.trusted(report, name, config);
     }
     doctor.rights(report);
 }
 
-struct Doctor<'a> {
-    place: &'a str,
-    context: String,
-    system: &'a str,
-    cluster: &'a Cluster,
+/// Who looks at a cluster.
+pub(super) struct Doctor<'a> {
+    pub(super) place: &'a str,
+    pub(super) context: String,
+    pub(super) system: &'a str,
+    pub(super) cluster: &'a Cluster,
 }
 
 impl Doctor<'_> {

@@ -1,6 +1,7 @@
 //! `seal doctor`: what is wrong with a set-up, and how to fix it. It changes nothing.
 
 mod cluster;
+mod external;
 mod repository;
 
 use clap::Args;
