@@ -10,5 +10,6 @@ pub mod keys;
 pub mod lint;
 pub mod manifest;
 pub mod names;
+pub mod references;
 pub mod sealed;
 pub mod template;

@@ -31,6 +31,7 @@ pub(crate) struct Config {
     recovery: Vec<PathBuf>,
     rules: Vec<Rule>,
     default_scope: Option<Scope>,
+    external: Vec<String>,
 }
 
 /// What says that the config and its key files may choose recipients.
@@ -71,6 +72,8 @@ struct File {
     rules: Vec<RuleEntry>,
     #[serde(default)]
     defaults: Defaults,
+    #[serde(default)]
+    external: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -202,6 +205,7 @@ impl Config {
             recovery,
             rules,
             default_scope,
+            external: file.external,
         })
     }
 
@@ -214,6 +218,12 @@ impl Config {
     /// Folder of the config: globs and key files are relative to it.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Secrets that something outside of the repository makes: `name` or `namespace/name`, each with
+    /// `*` for any text.
+    pub fn external(&self) -> &[String] {
+        &self.external
     }
 
     /// The first rule that matches a path.

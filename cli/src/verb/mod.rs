@@ -5,6 +5,7 @@ mod completions;
 mod doctor;
 mod edit;
 mod git;
+mod impact;
 mod init;
 mod keys;
 mod lint;
@@ -30,6 +31,7 @@ use completions::CompletionsArgs;
 use doctor::DoctorArgs;
 use edit::EditArgs;
 use git::{DiffArgs, GitCommand, MergeDriverArgs, TextconvArgs};
+use impact::ImpactArgs;
 use init::InitArgs;
 use keys::KeysCommand;
 use lint::LintArgs;
@@ -84,6 +86,8 @@ enum Command {
     Open(OpenArgs),
     /// Check structure, names and recipients; with a private key, also open the values
     Verify(VerifyArgs),
+    /// Show what makes a Secret and what uses it, or what a workload needs
+    Impact(ImpactArgs),
     /// Find Secrets in plain text, private keys and slips in values; needs no key
     Lint(LintArgs),
     /// Set values in the file of a SealedSecret; needs no private key
@@ -154,6 +158,7 @@ pub(super) fn run(cli: &Cli, terminal: Terminal) -> Result<Verdict> {
         Command::Init(args) => init::run(args, session)?,
         Command::Open(args) => open::run(args, session)?,
         Command::Verify(args) => return verify::run(args, session),
+        Command::Impact(args) => return impact::run(args, session),
         Command::Lint(args) => return lint::run(args, session),
         Command::Set(args) => set::run(args, session)?,
         Command::Edit(args) => edit::run(args, session)?,

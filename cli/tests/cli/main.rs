@@ -12,6 +12,7 @@ mod edit;
 mod examples;
 mod exposure;
 mod git;
+mod impact;
 mod init;
 mod keys;
 mod lint;

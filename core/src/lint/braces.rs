@@ -2,10 +2,10 @@
 //! the rest is read.
 
 /// Stands for each character of an action, so that lines and columns stay as they were.
-pub(super) const HOLE: char = '\u{e000}';
+pub(crate) const HOLE: char = '\u{e000}';
 
 /// The text with a hole instead of every `{{ action }}`. Lines of nothing else become empty.
-pub(super) fn without_actions(text: &str) -> String {
+pub(crate) fn without_actions(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(start) = rest.find("{{") {

@@ -27,7 +27,9 @@ pub(super) struct Found {
 pub(super) fn find(text: &str, in_chart: bool, allowed: &Allowed, read: ReadFile<'_>) -> Found {
     let has_braces = text.contains("{{");
     let mut located = read_located(text);
-    let in_chart = has_braces && (in_chart || located.broken.is_some());
+    let is_code =
+        in_chart || located.broken.is_some() || located.documents.iter().any(has_map_as_key);
+    let in_chart = has_braces && is_code;
     if in_chart {
         located = read_located(&without_actions(text));
     }
@@ -57,6 +59,17 @@ pub(super) fn find(text: &str, in_chart: bool, allowed: &Allowed, read: ReadFile
         walk.found.findings.push(finding);
     }
     walk.found
+}
+
+/// Code in braces may happen to be YAML: a map whose key is a map.
+fn has_map_as_key(node: &Node) -> bool {
+    match &node.content {
+        Content::Scalar(_) => false,
+        Content::List(items) => items.iter().any(has_map_as_key),
+        Content::Map(entries) => entries
+            .iter()
+            .any(|(key, value)| key.scalar().is_none() || has_map_as_key(value)),
+    }
 }
 
 /// How often a text says `kind: Secret` outside of comments.

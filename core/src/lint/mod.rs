@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 use crate::manifest::Place;
 use crate::names::printable;
 pub use allow::Allowed;
+pub(crate) use braces::{HOLE, without_actions};
 pub use private_key::{AgeKey, age_keys};
 
 /// What a finding is about. The names are stable: programs and baselines refer to them.

@@ -110,6 +110,7 @@ fn what_is_no_plain_secret_is_quiet() {
         "apiVersion: v1\nkind: Secret\nstringData: {a: '${PASSWORD}', b: '{{ .Values.b }}'}\n",
         "# kind: Secret\na: [\n",
         "kind: Secret\ndata:\n{{ toYaml .x }}\n",
+        "kind: Secret\ndata: {{ toYaml .x }}\n",
     ] {
         assert_eq!(found(text), [""; 0], "{text}");
     }

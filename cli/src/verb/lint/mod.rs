@@ -2,6 +2,7 @@
 
 mod baseline;
 mod output;
+mod references;
 mod staged;
 mod targets;
 
@@ -16,6 +17,7 @@ use sealkit_core::manifest::INPUT_BYTES;
 use crate::error::{CommandError, Result};
 use crate::files;
 use crate::files::parallel;
+use crate::recipients::config::Config;
 use crate::report::Verdict;
 use crate::terminal::Session;
 use baseline::Baseline;
@@ -37,6 +39,9 @@ Examples:
   # in a pipeline
   seal lint --format github
   seal lint --format sarif > lint.sarif
+
+  # what workloads need and nothing here makes
+  seal lint --references
 
   # an old repository: accept what is there, report what is new
   seal lint --write-baseline .sealkit-baseline.yaml
@@ -60,6 +65,9 @@ pub(super) struct LintArgs {
     /// Write all findings to this file, for --baseline
     #[arg(long, value_name = "FILE", conflicts_with = "baseline")]
     pub write_baseline: Option<PathBuf>,
+    /// Also report Secrets and keys that workloads need and nothing below the paths makes
+    #[arg(long, conflicts_with_all = ["staged", "stdin"])]
+    pub references: bool,
     /// Files and folders [default: the working directory]
     #[arg(value_name = "PATH")]
     pub paths: Vec<PathBuf>,
@@ -125,7 +133,7 @@ pub(super) fn run(args: &LintArgs, session: Session<'_>) -> Result<Verdict> {
     } else if args.stdin {
         stdin()?
     } else {
-        tree(&args.paths)?
+        tree(&args.paths, args.references)?
     };
     let is_skipped = |rule: Rule| args.skip.iter().any(|name| name == rule.name());
     findings
@@ -167,7 +175,7 @@ fn stdin() -> Result<Findings> {
     Ok(findings)
 }
 
-fn tree(paths: &[PathBuf]) -> Result<Findings> {
+fn tree(paths: &[PathBuf], with_references: bool) -> Result<Findings> {
     let targets = Targets::below(paths)?;
     let mut findings = Findings::default();
     let mut work = |target: &Target, linted: Result<Option<Linted>>| -> Result<()> {
@@ -177,6 +185,11 @@ fn tree(paths: &[PathBuf]) -> Result<Findings> {
         Ok(())
     };
     parallel::for_each(&targets.all, |target| look(target, &targets), &mut work)?;
+    if with_references {
+        let (_, config) = Config::here()?;
+        let external = config.as_ref().map(Config::external).unwrap_or_default();
+        references::add(&mut findings, &targets, external)?;
+    }
     Ok(findings)
 }
 
