@@ -168,6 +168,22 @@ fn nothing_is_applied_where_a_file_or_a_dry_run_fails() {
         "{said}"
     );
     nothing();
+    // Nor does a private key, in whatever object.
+    let pem = |part: &str| format!("-----{part} PRIVATE KEY-----");
+    let key = format!(
+        "{}\n{}\n{}\n",
+        pem("BEGIN"),
+        "MC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC",
+        pem("END")
+    );
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "p"}, "data": {"tls.key": key}});
+    seal.write("tree/bad.yaml", &map.to_string());
+    let said = seal.ends(1, &run);
+    assert!(
+        said.contains("PrivateKey") && said.contains("line 1"),
+        "{said}"
+    );
+    nothing();
     // The server finds it.
     seal.write(
         "tree/bad.yaml",

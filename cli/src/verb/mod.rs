@@ -21,11 +21,13 @@ mod verify;
 mod version;
 mod wait;
 
+use std::path::PathBuf;
+
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::args::GlobalArgs;
 use crate::error::{CommandError, Result};
-use crate::report::Verdict;
+use crate::report::{Finding, Verdict};
 use crate::terminal::{Session, Terminal};
 use completions::CompletionsArgs;
 use doctor::DoctorArgs;
@@ -165,7 +167,7 @@ pub(super) fn run(cli: &Cli, terminal: Terminal) -> Result<Verdict> {
         Command::Unset(args) => unset::run(args, session)?,
         Command::Reseal(args) => return reseal::run(args, session),
         Command::Status(args) => status::run(args, session)?,
-        Command::Preapply(args) => return preapply::run(args, session, verify::findings),
+        Command::Preapply(args) => return preapply::run(args, session, checked),
         Command::Wait(args) => return wait::run(args, session),
         Command::Doctor(args) => return doctor::run(args, session),
         Command::Diff(args) => return git::diff(args),
@@ -178,4 +180,20 @@ pub(super) fn run(cli: &Cli, terminal: Terminal) -> Result<Verdict> {
         Command::Version => version::run(global.output)?,
     }
     Ok(Verdict::Clean)
+}
+
+/// What `seal verify` and `seal lint` find in files and folders, and the first in a stream. Where both
+/// find the same in a file, it is told once.
+fn checked(paths: &[PathBuf], stream: Option<&[u8]>, session: Session<'_>) -> Result<Vec<Finding>> {
+    let mut findings = verify::findings(paths, stream, session)?;
+    if paths.is_empty() {
+        return Ok(findings);
+    }
+    let mut more = lint::findings(paths)?;
+    more.retain(|new| {
+        let is_same = |old: &Finding| old.path == new.path && old.code == new.code;
+        !findings.iter().any(is_same)
+    });
+    findings.append(&mut more);
+    Ok(findings)
 }

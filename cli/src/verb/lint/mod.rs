@@ -193,6 +193,20 @@ fn tree(paths: &[PathBuf], with_references: bool) -> Result<Findings> {
     Ok(findings)
 }
 
+/// What is wrong with files and folders, in the form that other verbs report.
+pub(super) fn findings(paths: &[PathBuf]) -> Result<Vec<crate::report::Finding>> {
+    let located = tree(paths, false)?.all.into_iter();
+    let findings = located.map(|Located { shown, finding, .. }| {
+        let detail = format!("line {}: {}", finding.place.line, finding.message);
+        let object = finding.object;
+        crate::report::Finding {
+            object,
+            ..crate::report::Finding::new(&shown, None, finding.rule.name(), detail)
+        }
+    });
+    Ok(findings.collect())
+}
+
 /// Looks at one file; nothing where it is gone or binary.
 fn look(target: &Target, targets: &Targets) -> Result<Option<Linted>> {
     let content = targets::read(target)?;
