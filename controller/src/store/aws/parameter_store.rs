@@ -16,6 +16,7 @@ use super::failure::{Coded, Failure};
 use super::gather::Wanted;
 use super::identity::Identity;
 use super::{Calls, transport};
+use crate::store::binary;
 use crate::store::find::{AT_ONCE, NAMES, too_large};
 use crate::store::{Find, Object, StoreError};
 
@@ -182,7 +183,7 @@ impl ParameterStore {
                 if let (Some(name), Some(value)) = (parameter.name, parameter.value)
                     && matches(&name)
                 {
-                    found.0[name] = Value::String(value);
+                    found.0[name] = binary::value(value.into_bytes());
                 }
             }
         }
@@ -248,7 +249,7 @@ fn is_named(id: &str, parameter: &Parameter) -> bool {
 fn object(parameter: Option<Parameter>) -> Result<Object, StoreError> {
     let value = parameter.and_then(|parameter| parameter.value);
     let value = value.ok_or_else(|| StoreError::Answer("AWS's answer has no value".to_owned()))?;
-    Ok(Object(Value::String(value)))
+    Ok(Object(binary::value(value.into_bytes())))
 }
 
 #[cfg(test)]

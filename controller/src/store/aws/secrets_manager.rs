@@ -215,7 +215,7 @@ fn is_named(id: &str, name: Option<&str>, arn: Option<&str>) -> bool {
 /// A text, or the bytes of a binary secret.
 fn object(text: Option<String>, binary: Option<Blob>) -> Result<Object, StoreError> {
     if let Some(text) = text {
-        return Ok(Object(Value::String(text)));
+        return Ok(Object(binary::value(text.into_bytes())));
     }
     let bytes = binary.ok_or_else(|| StoreError::Answer("AWS's answer has no value".to_owned()))?;
     Ok(Object(binary::value(bytes.into_inner())))
