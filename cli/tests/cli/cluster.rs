@@ -279,3 +279,15 @@ fn a_key_that_changed_in_the_cluster_is_noticed() {
     desk.pipe(&["-w", "web.yaml", "--accept-recipients"], SECRET)
         .done();
 }
+
+#[test]
+fn in_a_pod_without_a_kubeconfig_its_own_cluster_is_meant() {
+    let mut desk = Desk::new();
+    desk.refused(&["keys", "list"], "", 5, "no kubeconfig found");
+    desk.set("KUBERNETES_SERVICE_HOST", "127.0.0.1");
+    desk.set("KUBERNETES_SERVICE_PORT", "1");
+    let message = "the pod's ServiceAccount token cannot be read";
+    desk.refused(&["keys", "list"], "", 5, message);
+    let named = ["keys", "list", "--context", "prod"];
+    desk.refused(&named, "", 5, "no kubeconfig found");
+}

@@ -76,17 +76,14 @@ pub(super) fn run(args: &PreapplyArgs, session: Session<'_>, check: Check) -> Re
     }
     let mut steps = Steps::new(&cluster, read, args, session.terminal);
     steps.rehearse()?;
-    let outcome = if args.dry_run {
-        None
-    } else {
-        Some(steps.perform(until)?)
-    };
+    if args.dry_run {
+        return steps.report_rehearsal(session);
+    }
+    let outcome = steps.perform(until);
     if session.global.output.is_none() {
         print(steps.changes())?;
     }
-    let Some(outcome) = outcome else {
-        return steps.report_rehearsal(session);
-    };
+    let outcome = outcome?;
     let whole = steps.whole(outcome);
     let verdict = report(outcome, &steps.board, &whole, session)?;
     if outcome != Outcome::Ready {
