@@ -2,10 +2,14 @@
 //! tenant writes.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
+use sealkit_rig::OpenBao;
 use sealkit_tests::canary::unique_value;
 use sealkit_tests::controller::{Controller, Flags};
+use sealkit_tests::external::{Team, property};
 use sealkit_tests::namespace::{Namespace, condition, ready_condition, says};
 use sealkit_tests::plane::Own;
 use sealkit_tests::wait::{wait_for, wait_within};
@@ -126,4 +130,113 @@ fn what_was_in_hand_at_death_waits_until_others_are_served() {
         text.starts_with("end\n"),
         "nothing is suspected any more: {text}"
     );
+}
+
+/// A server that a tenant runs as his Vault: the last part of the path says what it answers.
+fn hostile_vault() -> String {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            std::thread::spawn(move || answer_as_vault(stream));
+        }
+    });
+    format!("http://{address}")
+}
+
+/// Answers calls on one connection until it ends.
+fn answer_as_vault(mut stream: TcpStream) {
+    const MIB: usize = 1024 * 1024;
+    let Ok(reading) = stream.try_clone() else {
+        return;
+    };
+    let mut lines = BufReader::new(reading).lines().map_while(Result::ok);
+    while let Some(request) = lines.next() {
+        while lines.next().is_some_and(|line| !line.is_empty()) {}
+        let data = if request.contains("/zeros-") {
+            format!("[0{}]", ",0".repeat(3 * MIB))
+        } else if request.contains("/nested-") {
+            format!("{}{}", "[".repeat(2 * MIB), "]".repeat(2 * MIB))
+        } else if request.contains("/long-") {
+            format!("\"{}\"", "x".repeat(7 * MIB))
+        } else if request.contains("/whole-") {
+            format!("\"{}\"", "x".repeat(MIB - 1000))
+        } else {
+            "\"small\"".to_owned()
+        };
+        if request.contains("/slow-") {
+            std::thread::sleep(Duration::from_secs(15));
+        }
+        let body = format!(r#"{{"data": {{"data": {{"a": {data}}}}}}}"#);
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+        let sent = stream
+            .write_all(head.as_bytes())
+            .and_then(|()| stream.write_all(body.as_bytes()));
+        if sent.is_err() {
+            return;
+        }
+    }
+}
+
+/// Answers of 8 MiB to many objects at once, some of which take a hundred times as much once they
+/// are read; others come so late that all workers would wait for them.
+#[test]
+fn stores_that_answer_much_or_late_end_no_controller_and_hold_up_no_others() {
+    let plane = Own::take();
+    let bao = OpenBao::shared().unwrap();
+    let mut controller = plane.leading_controller();
+    let (evil, shop) = (Team::new(&plane, bao), Team::new(&plane, bao));
+    let server = hostile_vault();
+    for name in ["evil", "late"] {
+        evil.make("secretstores", &evil.store(name, &server));
+    }
+    let value = unique_value();
+    let secret = json!({"a": value});
+    shop.vault.put(&shop.mount, "db", &secret).unwrap();
+    let one = |store: &str, key: &str| json!({"secretStoreRef": {"name": store}, "data": [property("a", key, "a")]});
+    let is_synced = |name: &str| {
+        shop.external(name, "1h", &one("vault", "db"));
+        let start = Instant::now();
+        let made = || shop.namespace.secret(name).map(|_| ());
+        // The server takes its part of the processors too.
+        wait_within(4 * SOON, "another namespace's Secret", made);
+        println!("{name}: {:?}", start.elapsed());
+    };
+    let kinds = ["zeros", "nested", "long", "whole", "slow"];
+    for number in 0..16 {
+        for kind in kinds {
+            let name = format!("{kind}-{number}");
+            let store = if kind == "slow" { "late" } else { "evil" };
+            evil.external(&name, "5s", &one(store, &name));
+        }
+        if number % 5 == 0 {
+            is_synced(&format!("good-{number}"));
+        }
+    }
+    // One that wants them all.
+    let all: Vec<_> = (0..16)
+        .map(|number| property(&format!("a{number}"), &format!("whole-{number}"), "a"))
+        .collect();
+    evil.external(
+        "all",
+        "5s",
+        &json!({"secretStoreRef": {"name": "evil"}, "data": all}),
+    );
+    wait_within(Duration::from_secs(120), "what wants all is told", || {
+        let told = ready_condition(&evil.look("all"))["message"].to_string();
+        told.contains("more than 2 MiB together").then_some(())
+    });
+    for name in ["zeros-0", "nested-0", "long-0"] {
+        let told = wait_within(Duration::from_secs(60), name, || {
+            let ready = ready_condition(&evil.look(name)).clone();
+            (ready["reason"] == "SecretSyncedError").then_some(ready)
+        });
+        println!("{told}");
+    }
+    wait_within(Duration::from_secs(120), "the large ones are made", || {
+        let made = |number: u32| evil.namespace.secret(&format!("whole-{number}")).is_some();
+        (0..16).all(made).then_some(())
+    });
+    is_synced("good-last");
+    controller.assert_lives_within_its_memory();
 }

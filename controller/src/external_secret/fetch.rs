@@ -15,7 +15,15 @@ use super::{ExternalSecrets, data};
 use crate::queue::LONGEST_PAUSE;
 use crate::render::Contents;
 use crate::status::Outcome;
-use crate::store::{self, Object, Read, StoreError};
+use crate::store::{self, Held, Object, Read, StoreError};
+
+/// What the stores have.
+pub(super) struct Fetched {
+    /// The values by the keys of the Secret.
+    pub(super) data: Contents,
+    /// What they lack and the policy leaves out, as they say it.
+    pub(super) missing: Vec<String>,
+}
 
 /// Why nothing was made, and the longest pause until the next try.
 pub(super) type NotMade = (Outcome, Option<Duration>);
@@ -27,16 +35,18 @@ impl ExternalSecrets {
         spec: &ExternalSecretSpec,
         namespace: &str,
         window: Duration,
-    ) -> Result<Contents, NotMade> {
+    ) -> Result<Fetched, NotMade> {
         let failed = |error: StoreError| not_fetched(&error);
         let mut contents = Contents::new();
+        let mut missing = Vec::new();
+        let mut bytes = 0;
         for (at, entry) in spec.data_from.iter().enumerate() {
             let Some(read) = asked(entry) else {
                 continue;
             };
             let store = store_of(entry.source_ref.as_ref(), spec);
             let found = self.read(store, read, namespace, window).await;
-            if let Some(found) = unless_missing(found, spec).map_err(failed)? {
+            if let Some(found) = unless_missing(found, spec, &mut missing).map_err(failed)? {
                 let values = values_of(entry, &found).map_err(failed)?;
                 let values = if entry.rewrite.is_empty() {
                     values
@@ -45,19 +55,26 @@ impl ExternalSecrets {
                     let place = format!("dataFrom[{at}]");
                     rewritten(renderer, namespace, &place, &entry.rewrite, values).await?
                 };
+                bytes += values.values().map(|value| value.len()).sum::<usize>();
                 contents.extend(values);
+                check_size(bytes)?;
             }
         }
         for entry in &spec.data {
             let remote = &entry.remote_ref;
             let store = store_of(entry.source_ref.as_ref(), spec);
             let found = self.read(store, secret(remote), namespace, window).await;
-            if let Some(found) = unless_missing(found, spec).map_err(failed)? {
+            if let Some(found) = unless_missing(found, spec, &mut missing).map_err(failed)? {
                 let value = data::value(&found.0, remote).map_err(failed)?;
+                bytes += value.len();
                 contents.insert(entry.secret_key.clone(), value);
+                check_size(bytes)?;
             }
         }
-        Ok(contents)
+        Ok(Fetched {
+            data: contents,
+            missing,
+        })
     }
 
     /// Reads from one store.
@@ -67,10 +84,24 @@ impl ExternalSecrets {
         read: Read,
         namespace: &str,
         window: Duration,
-    ) -> Result<Arc<Object>, StoreError> {
+    ) -> Result<Arc<Held>, StoreError> {
         let store = StoreName::of(store, namespace);
         self.stores.read(&store, namespace, &read, window).await
     }
+}
+
+/// What no Secret can hold is not gathered first.
+fn check_size(bytes: usize) -> Result<(), NotMade> {
+    /// A Secret holds 1 MiB. Later entries may replace earlier ones.
+    const MOST: usize = 2 * 1024 * 1024;
+    if bytes <= MOST {
+        return Ok(());
+    }
+    let what = "the values have more than 2 MiB together, which no Secret can hold".to_owned();
+    Err((
+        Outcome::Retrying(Reason::TargetWriteFailed, what),
+        Some(LONGEST_PAUSE),
+    ))
 }
 
 /// What an entry of `dataFrom` asks a store for.
@@ -137,11 +168,13 @@ fn not_fetched(error: &StoreError) -> NotMade {
 
 /// A secret that the store does not have is no failure if `deletionPolicy` says what to do then.
 fn unless_missing(
-    secret: Result<Arc<Object>, StoreError>,
+    secret: Result<Arc<Held>, StoreError>,
     spec: &ExternalSecretSpec,
-) -> Result<Option<Arc<Object>>, StoreError> {
+    missing: &mut Vec<String>,
+) -> Result<Option<Arc<Held>>, StoreError> {
     match secret {
-        Err(StoreError::Missing(_)) if spec.target.deletion_policy != DeletionPolicy::Retain => {
+        Err(StoreError::Missing(what)) if spec.target.deletion_policy != DeletionPolicy::Retain => {
+            missing.push(what);
             Ok(None)
         }
         secret => secret.map(Some),

@@ -4,6 +4,7 @@ mod data;
 mod fate;
 mod fetch;
 mod login;
+mod plan;
 mod recall;
 mod reconcile;
 mod rewrite;
@@ -30,7 +31,7 @@ use crate::kubernetes::{ApiFailure, is_served};
 use crate::object::{
     Key, Kind, Known as KnownObject, Namespaces, News, Raw, Version, Waiting, WaitingRoom, api,
 };
-use crate::queue::{Lane, Queue, Work};
+use crate::queue::{Lane, Queue, Turns, Work};
 use crate::reconciler::{Context, Pool, Reconciler, Retry, SLOW};
 use crate::secret::{SecretListener, SecretWatch, Secrets};
 use crate::secret_store::{SecretStores, StoreListener, StoreName, Stores};
@@ -51,6 +52,8 @@ const EXTERNAL_SECRET: Kind = Kind {
 
 /// Bytes of objects that may be in memory while they wait for their turn or have it.
 const WAITING_BYTES: usize = 16 * 1024 * 1024;
+/// Objects with many bytes of values that are made at once.
+const HEAVY_AT_ONCE: usize = 8;
 /// At a start, objects in sync are refreshed within this time.
 const START_WITHIN: Duration = Duration::from_secs(10);
 
@@ -85,6 +88,8 @@ pub struct ExternalSecrets {
     /// The objects with templates.
     templated: Queue<Key, Waiting<ExternalSecret>>,
     waiting: WaitingRoom,
+    /// Turns of objects with many bytes of values.
+    heavy: Arc<Turns>,
     secrets: Secrets,
     secret_watch: Arc<SecretWatch>,
     stores: Arc<Stores>,
@@ -111,6 +116,7 @@ impl ExternalSecrets {
             queue: Queue::new(at_once),
             templated: Queue::new(SLOW / 2),
             waiting: WaitingRoom::new(WAITING_BYTES),
+            heavy: Turns::new(HEAVY_AT_ONCE, HEAVY_AT_ONCE / 2),
             secrets,
             secret_watch,
             stores: secret_stores.stores(),

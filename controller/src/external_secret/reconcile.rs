@@ -1,50 +1,38 @@
 //! Observe, decide, act: the values from the stores, the Secret, the status, then events.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use kube::Api;
-use sealkit_core::api::external::{
-    CreationPolicy, ExternalSecretSpec, FORCE_SYNC, RefreshPolicy, rules as external_rules,
-};
-use sealkit_core::api::{Reason, rules};
-use sealkit_core::names;
-use sealkit_core::sealed::size_class;
+use sealkit_core::api::Reason;
+use sealkit_core::api::external::{CreationPolicy, RefreshPolicy};
 use tokio::time::Instant;
 
 use super::fate::{self, Fate, fate};
-use super::fetch::{NotMade, stores_of};
-use super::recall::slot;
+use super::fetch::{Fetched, NotMade};
+use super::plan::Plan;
 use super::status::status_of;
 use super::stores::StoreName;
 use super::template::{Rendered, rendered};
 use super::{
-    EXTERNAL_SECRET, ExternalSecretObject, ExternalSecrets, KIND, Known, beside, lock, schedule,
+    EXTERNAL_SECRET, ExternalSecretObject, ExternalSecrets, KIND, Known, beside, lock,
     template_from,
 };
 use crate::kubernetes::{ApiFailure, within};
-use crate::object::{Key, Origin, Version, Waiting};
+use crate::object::{Key, Version, Waiting};
 use crate::queue::{LONGEST_PAUSE, Lane, Work, pause};
 use crate::reconciler::Pool;
 use crate::render::Contents;
-use crate::secret::{Before, Consent, Desired, Last, Op, Ownership, Revision, Rights, WriteError};
-use crate::settings::ExternalOwnership;
+use crate::secret::{Before, Desired, Last, Op, WriteError};
 use crate::status::{self, Outcome};
 use crate::telemetry::EventKind;
-
-/// Labels and annotations that mark the resource for a tool, which would take a Secret with them for
-/// its own.
-const TRACKING: [&str; 4] = [
-    "argocd.argoproj.io/",
-    "app.kubernetes.io/instance",
-    "kustomize.toolkit.fluxcd.io/",
-    "kubectl.kubernetes.io/last-applied-configuration",
-];
 
 /// Longest pause between two looks for a Secret that somebody else has to create: nothing tells of a
 /// Secret without our label.
 const MISSING_PAUSE: Duration = Duration::from_mins(1);
+
+/// Bytes of values from which on an object waits for a place.
+const HEAVY: usize = 128 * 1024;
 
 /// Pause before an object takes its turn again if a provider has its hands full.
 const BUSY_PAUSE: Duration = Duration::from_secs(1);
@@ -65,76 +53,6 @@ pub(super) struct Done {
     pub(super) merged: bool,
 }
 
-/// What to do for one object.
-struct Plan {
-    origin: Origin,
-    spec: ExternalSecretSpec,
-    /// Fingerprint of the spec.
-    content: String,
-    /// Name of the Secret.
-    target: String,
-    stores: Vec<StoreName>,
-    /// How long a read may be shared.
-    window: Duration,
-    /// The next refresh, from now.
-    next: Option<Duration>,
-    /// What the source may do to Secrets of others.
-    ownership: ExternalOwnership,
-}
-
-impl Plan {
-    fn owner(&self) -> Ownership {
-        match self.spec.target.creation_policy {
-            CreationPolicy::Orphan => Ownership::Orphan,
-            CreationPolicy::Merge => Ownership::Merge,
-            CreationPolicy::CreateOrMerge => Ownership::CreateOrMerge,
-            // It is never asked for a Secret with None.
-            CreationPolicy::Owner | CreationPolicy::None => Ownership::Owner,
-        }
-    }
-
-    /// This source's own Secret of a name, to be deleted.
-    fn own(&self, object: &ExternalSecretObject, name: &str) -> Desired {
-        Desired {
-            name: name.to_owned(),
-            adopt: false,
-            rights: Rights::Lasting,
-            ..self.desired(object, Rendered::default())
-        }
-    }
-
-    fn desired(&self, object: &ExternalSecretObject, made: Rendered) -> Desired {
-        Desired {
-            origin: self.origin.clone(),
-            name: self.target.clone(),
-            revision: Revision {
-                generation: object.generation(),
-                content: self.content.clone(),
-            },
-            ownership: self.owner(),
-            adopt: true,
-            consent: match self.ownership {
-                ExternalOwnership::Eso => Consent::Given,
-                ExternalOwnership::Consent => Consent::ByAnnotation,
-            },
-            rights: match self.ownership {
-                ExternalOwnership::Eso => Rights::Wide,
-                ExternalOwnership::Consent => Rights::Lasting,
-            },
-            secret_type: made.secret_type,
-            immutable: self.spec.target.immutable,
-            labels: made.labels,
-            annotations: made.annotations,
-            public_bytes: made
-                .data
-                .values()
-                .map(|value| size_class(value.len()))
-                .sum(),
-            data: made.data,
-        }
-    }
-}
-
 impl Done {
     fn without(outcome: Outcome, retry: Option<Duration>) -> Self {
         Self {
@@ -147,6 +65,17 @@ impl Done {
             refreshed: false,
             merged: false,
         }
+    }
+
+    /// Tells what was left out, which deletionPolicy Retain would have refused.
+    fn without_some(mut self, missing: &[String]) -> Self {
+        if let (Outcome::Ready(_, message), Some(first)) = (&mut self.outcome, missing.first()) {
+            *message += &format!(", without what the store lacks: {first}");
+            if let more @ 1.. = missing.len() - 1 {
+                *message += &format!(", and {more} more");
+            }
+        }
+        self
     }
 
     fn failed(error: WriteError) -> Self {
@@ -286,9 +215,16 @@ impl ExternalSecrets {
     async fn refresh(&self, object: &ExternalSecretObject, plan: &Plan, known: &Known) -> Done {
         let (namespace, target) = (&plan.origin.namespace, &plan.spec.target);
         let fetched = self.fetch(&plan.spec, namespace, plan.window).await;
-        let data = match fetched {
-            Ok(data) => data,
+        let Fetched { data, missing } = match fetched {
+            Ok(fetched) => fetched,
             Err((outcome, retry)) => return Done::without(outcome, retry),
+        };
+        // What is made of many bytes takes several times as many.
+        let bytes: usize = data.values().map(|value| value.len()).sum();
+        let _turn = if bytes > HEAVY {
+            Some(self.heavy.take(namespace).await)
+        } else {
+            None
         };
         let is_empty = data.is_empty();
         let fate = fate(target.creation_policy, target.deletion_policy, is_empty);
@@ -301,7 +237,10 @@ impl ExternalSecrets {
             }
             Fate::Delete => self.delete(plan.own(object, &plan.target), known).await,
             Fate::Write => match self.made(object, plan, data).await {
-                Ok(made) => self.write(plan.desired(object, made), known).await,
+                Ok(made) => self
+                    .write(plan.desired(object, made), known)
+                    .await
+                    .without_some(&missing),
                 Err((outcome, retry)) => return Done::without(outcome, retry),
             },
         };
@@ -316,45 +255,6 @@ impl ExternalSecrets {
             // The former name stays on record, so that it is tried again.
             Err(error) => Done::failed(error),
         }
-    }
-
-    /// Decides what to do, by the spec alone.
-    fn plan(&self, object: &ExternalSecretObject, known: &Known) -> Result<Plan, Outcome> {
-        let invalid = |what: String| Outcome::Stalled(Reason::InvalidSpec, what);
-        let origin = object.origin(EXTERNAL_SECRET);
-        if origin.namespace == self.context.rules.namespace {
-            let what = "ExternalSecrets are not allowed in the controller's own namespace";
-            return Err(invalid(what.to_owned()));
-        }
-        let text = object.spec().value;
-        let content = names::digest(text.to_string().as_bytes());
-        let spec: ExternalSecretSpec = serde_json::from_value(text)
-            .map_err(|error| invalid(names::printable(&error.to_string())))?;
-        let denied = &self.context.rules.deny_template_metadata;
-        external_rules::check(&spec, denied)
-            .map_err(|fault| Outcome::Stalled(fault.reason, fault.message))?;
-        let interval = schedule::interval(&spec).map_err(invalid)?;
-        let stores = stores_of(&spec, &origin.namespace);
-        let next = interval
-            .map(|interval| schedule::next(interval, &slot(&spec, &stores), SystemTime::now()));
-        Ok(Plan {
-            target: if spec.target.name.is_empty() {
-                origin.name.clone()
-            } else {
-                spec.target.name.clone()
-            },
-            window: if known.own.forced {
-                Duration::ZERO
-            } else {
-                schedule::window(interval)
-            },
-            spec,
-            content,
-            next,
-            stores,
-            origin,
-            ownership: self.context.rules.external_ownership,
-        })
     }
 
     /// What the Secret holds: the values of the stores, through the template.
@@ -435,23 +335,6 @@ impl ExternalSecrets {
             }
             Err(error) => Done::failed(error),
         }
-    }
-
-    /// Labels or annotations of the resource that go to the Secret if it has no template, as with
-    /// External Secrets. Those that a template may not set stay where they are.
-    fn copied(&self, all: Option<&BTreeMap<String, String>>) -> BTreeMap<String, String> {
-        let denied = &self.context.rules.deny_template_metadata;
-        let is_denied = |name: &str| {
-            is_for_a_tool(name)
-                || rules::is_refused_metadata(name)
-                || denied.iter().any(|prefix| name.starts_with(prefix))
-        };
-        let kept = all
-            .into_iter()
-            .flatten()
-            .filter(|(name, _)| !is_denied(name));
-        kept.map(|(name, value)| (name.clone(), value.clone()))
-            .collect()
     }
 
     /// Deletes the Secret of a former `target.name`, which this process or the status remembers: a
@@ -582,26 +465,5 @@ impl ExternalSecrets {
             None => 0,
         };
         Some(entry.failures)
-    }
-}
-
-fn is_for_a_tool(name: &str) -> bool {
-    TRACKING.iter().any(|prefix| name.starts_with(prefix)) || name == FORCE_SYNC
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn marks_of_tools_are_not_copied() {
-        for name in [
-            "argocd.argoproj.io/tracking-id",
-            "app.kubernetes.io/instance",
-            "force-sync",
-        ] {
-            assert!(is_for_a_tool(name), "{name}");
-        }
-        assert!(!is_for_a_tool("app.kubernetes.io/name"));
     }
 }

@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::usage::{Conditions, KeyPolicy, Labels};
 use crate::external_secret::Login;
 use crate::object::Key;
-use crate::store::{Breaker, Object, Read, Session, StoreError};
+use crate::store::{Breaker, Held, Read, Session, StoreError};
 use crate::telemetry::Metrics;
 
 /// How long somebody waits for a session that is being made, before he does something else.
@@ -312,7 +312,7 @@ impl Stores {
         namespace: &str,
         read: &Read,
         window: Duration,
-    ) -> Result<Arc<Object>, StoreError> {
+    ) -> Result<Arc<Held>, StoreError> {
         let store = self.usable(name, namespace)?;
         let (session, is_new) = self.session(name, &store, namespace).await?;
         check_policy(&store, &session, namespace, read)?;

@@ -12,6 +12,7 @@ use rustls::CertificateError;
 use zeroize::Zeroizing;
 
 use super::StoreError;
+use super::memory::{SMALL_BODY, body_place, is_too_large};
 
 const CONNECT: Duration = Duration::from_secs(5);
 /// The longest time that a call may take, its answer included.
@@ -90,7 +91,9 @@ impl Http {
         mut answer: Response,
     ) -> Result<Zeroizing<Vec<u8>>, StoreError> {
         let who = self.who;
-        let mut body = Zeroizing::new(Vec::new());
+        // It never grows in place, which would leave parts of a value behind.
+        let mut body = Zeroizing::new(Vec::with_capacity(SMALL_BODY));
+        let mut place = None;
         loop {
             let chunk = answer.chunk().await.map_err(|error| {
                 StoreError::unavailable(if error.is_timeout() {
@@ -100,12 +103,23 @@ impl Http {
                 })
             })?;
             let Some(chunk) = chunk else {
+                if is_too_large(&body) {
+                    let what = format!("{who}'s answer has too many parts for a secret");
+                    return Err(StoreError::Answer(what));
+                }
                 return Ok(body);
             };
-            if body.len() + chunk.len() > ANSWER {
+            let size = body.len() + chunk.len();
+            if size > ANSWER {
                 let limit = ANSWER / 1024 / 1024;
                 let what = format!("{who}'s answer has more than {limit} MiB");
                 return Err(StoreError::Answer(what));
+            }
+            if size > SMALL_BODY && place.is_none() {
+                place = Some(body_place().await?);
+                let mut larger = Zeroizing::new(Vec::with_capacity(ANSWER));
+                larger.extend_from_slice(&body);
+                body = larger;
             }
             body.extend_from_slice(&chunk);
         }

@@ -9,6 +9,7 @@ mod fake;
 mod find;
 mod http;
 mod kubernetes;
+mod memory;
 mod reads;
 mod vault;
 
@@ -25,11 +26,12 @@ use tokio::sync::Semaphore;
 use crate::telemetry::Metrics;
 
 pub use aws::{Aws, AwsLogin, AwsProof, AwsRole};
-pub use binary::{bytes, is_binary};
+pub use binary::{as_text, bytes};
 pub use breaker::Breaker;
 pub use fake::Fake;
 pub use http::Tls;
 pub use kubernetes::{Kubernetes, KubernetesLogin};
+pub use memory::Held;
 use reads::Reads;
 pub use vault::{Consistency, Proof, Vault, VaultLogin};
 
@@ -255,7 +257,7 @@ impl Session {
 
     /// Reads a secret, or shares what somebody read less than `window` ago. While the provider does
     /// not answer, one call in a while finds out whether it does again.
-    pub async fn read(&self, read: &Read, window: Duration) -> Result<Arc<Object>, StoreError> {
+    pub async fn read(&self, read: &Read, window: Duration) -> Result<Arc<Held>, StoreError> {
         let fetch = async || {
             self.call(self.provider.call_of(read), self.provider.read(read))
                 .await

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Object, PATIENCE, Read, StoreError};
+use super::{Held, Object, PATIENCE, Read, StoreError};
 
 /// What was read, and when.
-type Last = Option<(Instant, Result<Arc<Object>, StoreError>)>;
+type Last = Option<(Instant, Result<Arc<Held>, StoreError>)>;
 type Slots = Mutex<HashMap<Read, Arc<tokio::sync::Mutex<Last>>>>;
 
 /// Failures are shared for this long: by those who waited for the same read.
@@ -28,7 +28,7 @@ impl Reads {
         read: &Read,
         window: Duration,
         fetch: impl AsyncFnOnce() -> Result<Object, StoreError>,
-    ) -> Result<Arc<Object>, StoreError> {
+    ) -> Result<Arc<Held>, StoreError> {
         let slot = lock(&self.slots).entry(read.clone()).or_default().clone();
         // Who waits here shares the read under way.
         let last = tokio::time::timeout(PATIENCE, slot.lock()).await;
@@ -39,8 +39,9 @@ impl Reads {
                 return result.clone();
             }
         }
-        let result = fetch().await.map(Arc::new);
-        *last = Some((Instant::now(), result.clone()));
+        let result = fetch().await.and_then(Held::new).map(Arc::new);
+        let may_stay = result.as_ref().map_or(true, |held| held.may_stay());
+        *last = may_stay.then(|| (Instant::now(), result.clone()));
         drop(last);
         self.forget_after(window.max(FAILURE), read.clone());
         result
