@@ -162,11 +162,14 @@ pub(super) fn bytes_of(value: &Value) -> Result<Zeroizing<Vec<u8>>, &'static str
 /// JSON as External Secrets writes it.
 fn json_text(value: &Value) -> Result<Zeroizing<Vec<u8>>, &'static str> {
     check_numbers(value)?;
-    let mut text = manifest::to_go_json(value);
+    let mut text = match store::as_text(value) {
+        Some(replaced) => manifest::to_go_json(&replaced.0),
+        None => manifest::to_go_json(value),
+    };
     Ok(Zeroizing::new(std::mem::take(&mut *text).into_bytes()))
 }
 
-/// Refuses whole numbers of which only the first digits were read, and bytes that are no text.
+/// Refuses whole numbers of which only the first digits were read.
 pub(super) fn check_numbers(value: &Value) -> Result<(), &'static str> {
     /// From here on, not every whole number is a floating-point number.
     const EXACT: f64 = 9_007_199_254_740_992.0;
@@ -176,9 +179,6 @@ pub(super) fn check_numbers(value: &Value) -> Result<(), &'static str> {
             is_exact
                 .then_some(())
                 .ok_or("has a number of more digits than are kept: make it a text in the store")
-        }
-        Value::String(text) if store::is_binary(text) => {
-            Err("has a value that is no text, which JSON cannot hold: ask for it by its property")
         }
         Value::Array(items) => items.iter().try_for_each(check_numbers),
         Value::Object(members) => members.values().try_for_each(check_numbers),

@@ -4,6 +4,8 @@
 use serde_json::Value;
 use zeroize::Zeroizing;
 
+use super::Object;
+
 /// In front of such a text: Unicode keeps it free for use within a program.
 const MARK: char = '\u{fdd0}';
 
@@ -21,8 +23,27 @@ pub(super) fn value(bytes: Vec<u8>) -> Value {
 }
 
 /// Does a text stand for bytes that are none?
-pub fn is_binary(text: &str) -> bool {
+fn is_binary(text: &str) -> bool {
     text.starts_with(MARK)
+}
+
+/// The value with the bad bytes of its members replaced, as External Secrets writes them in JSON;
+/// `None` if there are none.
+pub fn as_text(value: &Value) -> Option<Object> {
+    let members = value.as_object()?;
+    let is_binary = |value: &Value| value.as_str().is_some_and(is_binary);
+    if !members.values().any(is_binary) {
+        return None;
+    }
+    let mut copy = Object(value.clone());
+    for member in copy.0.as_object_mut()?.values_mut() {
+        if let Value::String(text) = member
+            && text.starts_with(MARK)
+        {
+            *text = String::from_utf8_lossy(&bytes(text)).into_owned();
+        }
+    }
+    Some(copy)
 }
 
 /// The bytes of a text.
@@ -39,7 +60,19 @@ pub fn bytes(text: &str) -> Zeroizing<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn json_has_text_in_place_of_bytes() {
+        let secret = json!({"a": value(b"a\xff".to_vec()), "b": "c"});
+        assert_eq!(
+            as_text(&secret).unwrap().0,
+            json!({"a": "a\u{fffd}", "b": "c"})
+        );
+        assert!(as_text(&json!({"b": "c"})).is_none());
+    }
 
     #[test]
     fn all_bytes_come_back() {

@@ -179,33 +179,14 @@ fn kubeconfig(text: &str) -> Result<Access, StoreError> {
         &["extensions"],
     )
     .map_err(|field| config(&format!("has {field}, which is not served by Sealkit")))?;
-    let [server, ca] = server.as_slice() else {
+    let &[server, ca] = server.as_slice() else {
         return Err(config("has no cluster"));
     };
-    let [token, certificate, key] = proof.as_slice() else {
+    let &[token, certificate, key] = proof.as_slice() else {
         return Err(config("has no user"));
     };
-    let pem = |data: &Option<&str>, what: &str| {
-        let data = data.map(|text| BASE64_STANDARD.decode(text.trim()));
-        let data = data.transpose().ok();
-        data.ok_or_else(|| config(&format!("has a {what} that is no Base64")))
-    };
-    let ca = pem(ca, "certificate-authority-data")?;
-    let certificate = pem(certificate, "client-certificate-data")?;
-    let key = pem(key, "client-key-data")?.map(Zeroizing::new);
-    let identity = match (certificate, key) {
-        (Some(certificate), Some(key)) => {
-            let text = |pem: &[u8]| Zeroizing::new(String::from_utf8_lossy(pem).into_owned());
-            let (certificate, key) = (text(&certificate), text(&key));
-            Some(Zeroizing::new(format!("{}\n{}\n", *certificate, *key)))
-        }
-        (None, None) => None,
-        _ => {
-            return Err(config(
-                "has a client certificate without its key, or a key alone",
-            ));
-        }
-    };
+    let ca = decoded(ca, "certificate-authority-data")?;
+    let identity = identity(certificate, key)?;
     if identity.is_none() && token.is_none() {
         return Err(config("has neither a token nor a client certificate"));
     }
@@ -216,6 +197,39 @@ fn kubeconfig(text: &str) -> Result<Access, StoreError> {
         identity,
         token: token.map(|token| Zeroizing::new(token.trim().to_owned())),
         renew_at: None,
+    })
+}
+
+/// A client certificate and its private key, one after the other.
+fn identity(
+    certificate: Option<&str>,
+    key: Option<&str>,
+) -> Result<Option<Zeroizing<String>>, StoreError> {
+    let text = |pem: Vec<u8>| {
+        let pem = Zeroizing::new(pem);
+        Zeroizing::new(String::from_utf8_lossy(&pem).into_owned())
+    };
+    let certificate = decoded(certificate, "client-certificate-data")?.map(text);
+    let key = decoded(key, "client-key-data")?.map(text);
+    match (certificate, key) {
+        (Some(certificate), Some(key)) => Ok(Some(Zeroizing::new(format!(
+            "{}\n{}\n",
+            *certificate, *key
+        )))),
+        (None, None) => Ok(None),
+        _ => Err(StoreError::Config(
+            "the store's kubeconfig has a client certificate without its key, or a key alone"
+                .to_owned(),
+        )),
+    }
+}
+
+fn decoded(data: Option<&str>, what: &str) -> Result<Option<Vec<u8>>, StoreError> {
+    let data = data.map(|text| BASE64_STANDARD.decode(text.trim()));
+    data.transpose().map_err(|_| {
+        StoreError::Config(format!(
+            "the store's kubeconfig has a {what} that is no Base64"
+        ))
     })
 }
 

@@ -3,14 +3,14 @@
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Map, Value, json};
-use zeroize::Zeroizing;
 
 use super::{Object, StoreError};
+use crate::store::binary;
 
 /// kubectl's copy of a manifest holds values, which metadata does not give away.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
-/// The values of a Secret. Bytes that are no text are replaced, as External Secrets does.
+/// The values of a Secret.
 pub(super) fn secret(body: &[u8], name: &str) -> Result<Object, StoreError> {
     let answer = parsed(body, name, "Secret")?;
     let mut secret = Object(Value::Object(Map::new()));
@@ -23,8 +23,7 @@ pub(super) fn secret(body: &[u8], name: &str) -> Result<Object, StoreError> {
                     .and_then(|text| BASE64_STANDARD.decode(text).ok());
                 let bytes =
                     bytes.ok_or_else(|| unexpected(name, "has a value that is no Base64"))?;
-                let bytes = Zeroizing::new(bytes);
-                secret.0[key] = Value::String(String::from_utf8_lossy(&bytes).into_owned());
+                secret.0[key] = binary::value(bytes);
             }
         }
         _ => return Err(unexpected(name, "has data of another shape")),
@@ -103,7 +102,7 @@ mod tests {
     fn a_secret_has_its_values_decoded() {
         let body = json!({"kind": "Secret", "data": {"a": "eA==", "b": "/w==", "c": ""}});
         let found = secret(&bytes(&body), "db").ok().unwrap();
-        assert_eq!(found.0, json!({"a": "x", "b": "\u{fffd}", "c": ""}));
+        assert_eq!(found.0, json!({"a": "x", "b": "\u{fdd0}\u{ff}", "c": ""}));
         for bad in [
             json!({"kind": "ConfigMap", "data": {"a": "x"}}),
             json!({"kind": "Secret", "data": {"a": "?"}}),
