@@ -393,6 +393,7 @@ storage "raft" {{
 listener "tcp" {{
   address = "{address}"
   tls_disable = true
+  max_request_json_strings = 10000
 }}
 audit "file" "calls" {{
   options = {{ file_path = "{audit}", hmac_accessor = "false" }}
