@@ -135,34 +135,43 @@ fn argo_cd_holds_the_next_wave_until_the_controller_has_seen_the_generation_of_t
 }
 
 #[test]
-fn argo_cd_does_not_wait_without_our_health_checks() {
+fn argo_cd_does_not_wait_for_changed_objects_without_our_health_checks() {
     let (mut delivery, _argo) = start(false);
-    delivery.stop_controller();
-    delivery.commit(&delivery.db(&unique_value()).manifest(), "1");
+    let (first, second) = (unique_value(), unique_value());
+    delivery.serve(&["mail", "post"]);
+    commit_with_mail(&delivery, "mail", &delivery.db(&first).manifest(), "1");
     deliver(&delivery);
-    wait_until("the next wave comes", || delivery.app().is_some());
-    assert!(delivery.shop.secret("db").is_none(), "nobody made it");
+    wait_until("version 1", || delivery.app().as_deref() == Some("1"));
+    delivery.shop.wait_ready("db");
+    let mail = delivery.shop.secret("mail").expect("a Secret before it");
+
+    delivery.stop_controller();
+    commit_with_mail(&delivery, "post", &delivery.db(&second).manifest(), "2");
+    wait_until("version 2", || delivery.app().as_deref() == Some("2"));
+    assert!(delivery.has_value(&first), "nobody changed it");
+    assert_eq!(delivery.shop.secret("mail").unwrap(), mail, "nor this one");
+}
+
+/// Commits the application of this version with this `SealedSecret` and an `ExternalSecret`.
+fn commit_with_mail(delivery: &Delivery, key: &str, db: &Value, version: &str) {
+    let mail = delivery.external(key).to_string();
+    let repository = &delivery.repository;
+    repository.write("secrets/mail.yaml", &mail).unwrap();
+    delivery.commit(db, version);
 }
 
 #[test]
 fn argo_cd_holds_the_next_wave_until_an_external_secret_has_its_newest_generation() {
     let (mut delivery, _argo) = start(true);
     delivery.serve(&["mail", "post"]);
-    let commit = |delivery: &Delivery, key: &str, version: &str| {
-        let mail = delivery.external(key).to_string();
-        delivery
-            .repository
-            .write("secrets/mail.yaml", &mail)
-            .unwrap();
-        delivery.commit(&delivery.db("the same").manifest(), version);
-    };
-    commit(&delivery, "mail", "1");
+    let same = delivery.db(&unique_value()).manifest();
+    commit_with_mail(&delivery, "mail", &same, "1");
     deliver(&delivery);
     wait_until("version 1", || delivery.app().as_deref() == Some("1"));
     let first = delivery.shop.secret("mail").expect("a Secret before it");
 
     delivery.stop_controller();
-    commit(&delivery, "post", "2");
+    commit_with_mail(&delivery, "post", &same, "2");
     wait_message(&delivery, "waiting for healthy state");
     holds_for(SEVERAL_LOOKS, "the next wave waits", || {
         delivery.app().as_deref() == Some("1")

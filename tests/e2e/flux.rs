@@ -90,6 +90,14 @@ fn flux_holds_the_apps_while_a_sealed_secret_is_broken_and_keeps_the_last_good_s
 
     delivery.commit(&delivery.db(&third).manifest(), "3");
     delivery.wait_instead("2", "3", &third);
+
+    // An urgent change of the application passes the gate without the dependency.
+    delivery.commit(&delivery.broken(&first), "4");
+    wait_failed(&delivery.plane, "secrets", &named);
+    let path = format!("{KUSTOMIZATIONS}/apps");
+    let urgent = json!({"spec": {"dependsOn": null}});
+    delivery.plane.api.merge(&path, &urgent).unwrap();
+    delivery.wait_app("4", &third);
 }
 
 #[test]
@@ -117,8 +125,17 @@ fn flux_holds_the_apps_until_the_controller_has_seen_the_generation_of_the_commi
     delivery.start_controller();
     delivery.wait_app("2", &second);
 
-    // The way back is a commit like any other: the old ciphertext still opens.
+    // The way back is a commit like any other: the old ciphertext still opens. `flux reconcile source`
+    // sets the annotation, so that nobody waits for the interval.
+    let source = format!("{SOURCES}/flux-system");
+    let patch = |patch| delivery.plane.api.merge(&source, &patch).unwrap();
+    patch(json!({"spec": {"interval": "1h"}}));
+    wait_until("the interval is known", || {
+        let source = delivery.plane.api.get(&source).unwrap();
+        source["status"]["observedGeneration"] == source["metadata"]["generation"]
+    });
     delivery.repository.revert().unwrap();
+    patch(json!({"metadata": {"annotations": {"reconcile.fluxcd.io/requestedAt": "now"}}}));
     delivery.wait_app("1", &first);
 }
 
