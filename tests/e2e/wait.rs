@@ -225,9 +225,9 @@ fn what_is_missing_is_listed_when_time_runs_out() {
         let said = seal.ends(2, arguments);
         assert!(said.contains(says), "{said}");
     }
-    let said = seal.ends(5, &["wait", "clusterexternalsecret/a"]);
+    let said = seal.ends(5, &["wait", "sealedsecrets.bitnami.com/a"]);
     assert!(
-        said.contains("the cluster has no kind ClusterExternalSecret"),
+        said.contains("the cluster has no kind SealedSecret (bitnami.com)"),
         "{said}"
     );
 }
