@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 
+use globset::GlobSet;
 use sealkit_core::keys::Recipient;
 use sealkit_core::manifest::read_documents;
 use sealkit_core::sealed::Scope;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::path_rule::{Rule, RuleEntry, scope};
+use super::path_rule::{Rule, RuleEntry, globs, scope};
 use super::recipient_file::parsed;
 use crate::error::{CommandError, Result};
 use crate::files::{self, SMALL_FILE};
@@ -32,6 +33,7 @@ pub(crate) struct Config {
     rules: Vec<Rule>,
     default_scope: Option<Scope>,
     external: Vec<String>,
+    ignored: Vec<GlobSet>,
 }
 
 /// What says that the config and its key files may choose recipients.
@@ -74,6 +76,8 @@ struct File {
     defaults: Defaults,
     #[serde(default)]
     external: Vec<String>,
+    #[serde(default)]
+    ignore: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -196,6 +200,11 @@ impl Config {
             .collect::<std::result::Result<_, _>>()
             .map_err(refuse)?;
         let default_scope = scope(file.defaults.scope.as_deref()).map_err(refuse)?;
+        let ignored = file.ignore.iter().map(|pattern| {
+            let what = || format!("ignore: {} is not a gitignore-style glob", safe(pattern));
+            globs(pattern).ok_or_else(|| refuse(what()))
+        });
+        let ignored = ignored.collect::<Result<_>>()?;
         let (clusters, recovery) = (file.clusters, file.recovery);
         Ok(Self {
             root: root.to_owned(),
@@ -206,6 +215,7 @@ impl Config {
             rules,
             default_scope,
             external: file.external,
+            ignored,
         })
     }
 
@@ -224,6 +234,11 @@ impl Config {
     /// `*` for any text.
     pub fn external(&self) -> &[String] {
         &self.external
+    }
+
+    /// Does `seal lint` pass over a path, relative to the config?
+    pub fn ignores(&self, path: &Path) -> bool {
+        self.ignored.iter().any(|globs| globs.is_match(path))
     }
 
     /// The first rule that matches a path.

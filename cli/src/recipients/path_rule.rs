@@ -66,7 +66,7 @@ impl Rule {
 
 /// As in `.gitignore`: a slash at the front or inside anchors, a pattern that matches a folder
 /// matches all below.
-fn globs(pattern: &str) -> Option<GlobSet> {
+pub(super) fn globs(pattern: &str) -> Option<GlobSet> {
     let trimmed = pattern.trim_end_matches('/');
     let anchored = trimmed.contains('/');
     let body = trimmed.strip_prefix('/').unwrap_or(trimmed);

@@ -430,3 +430,19 @@ fn the_pipelines_report_findings_and_write_their_files() {
         desk.seal(&words).done();
     }
 }
+
+#[test]
+fn what_the_config_ignores_is_passed_over_unless_it_is_named() {
+    let desk = Desk::new();
+    desk.git_init();
+    desk.write("fixtures/a.yaml", SECRET);
+    desk.write("b.yaml", SECRET);
+    desk.write(".sealkit.yaml", "version: 1\nignore: [fixtures/]\n");
+    assert_eq!(lint(&desk, &[]), ["b.yaml:4:14: PlaintextSecret"]);
+    assert_eq!(lint(&desk, &["fixtures"]), [""; 0]);
+    assert_eq!(lint(&desk, &["fixtures/a.yaml"]).len(), 1);
+    desk.git(&["add", "."]);
+    assert_eq!(lint(&desk, &["--staged"]), ["b.yaml:4:14: PlaintextSecret"]);
+    desk.write(".sealkit.yaml", "version: 1\nignore: ['!x']\n");
+    desk.refused(&["lint"], "", 3, "ignore: !x is not a gitignore-style glob");
+}

@@ -8,6 +8,8 @@
     reason = "a panic is how a property says that it does not hold"
 )]
 
+#[cfg(test)]
+mod answers;
 mod manifests;
 mod sealed;
 mod templates;
@@ -37,6 +39,10 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "emit",
         check: manifests::emit,
+    },
+    Target {
+        name: "lint",
+        check: manifests::lint,
     },
     Target {
         name: "merge",

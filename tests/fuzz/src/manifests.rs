@@ -177,3 +177,24 @@ fn check_edit(before: &Value, after: &Value, edit: &SealedEdit) {
     };
     assert_eq!(rest(before), rest(after));
 }
+
+/// Whatever a file holds, what is said of it points into it and can be printed.
+pub fn lint(bytes: &[u8]) {
+    use sealkit_core::lint::{FileKind, lint};
+    use sealkit_core::references::{Graph, find};
+    let lines = bytes.split(|byte| *byte == b'\n').count() + 1;
+    let read = |_: &str| Some(Zeroizing::new(bytes.to_vec()));
+    for kind in [FileKind::Manifest, FileKind::ChartTemplate, FileKind::Text] {
+        for finding in lint(bytes, kind, &read).findings {
+            assert!(finding.place.line >= 1 && finding.place.column >= 1);
+            // UTF-16 has other line feeds.
+            assert!(finding.place.line <= lines || bytes.contains(&0));
+            is_printable(&finding.message);
+        }
+    }
+    let mut graph = Graph::default();
+    graph.add(find(&String::from_utf8_lossy(bytes), 0, &read));
+    for missing in graph.missing() {
+        is_printable(&missing.message());
+    }
+}

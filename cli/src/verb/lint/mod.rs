@@ -125,6 +125,17 @@ impl Findings {
     }
 }
 
+impl Findings {
+    /// Takes out what the config ignores, unless its file was named.
+    fn leave_out_ignored(&mut self, named: &[PathBuf]) -> Result<()> {
+        if let (_, Some(config)) = Config::here()? {
+            self.all
+                .retain(|located| named.contains(&located.shown) || !config.ignores(&located.path));
+        }
+        Ok(())
+    }
+}
+
 /// Looks at everything that is asked for.
 pub(super) fn run(args: &LintArgs, session: Session<'_>) -> Result<Verdict> {
     let Session { global, terminal } = session;
@@ -135,6 +146,7 @@ pub(super) fn run(args: &LintArgs, session: Session<'_>) -> Result<Verdict> {
     } else {
         tree(&args.paths, args.references)?
     };
+    findings.leave_out_ignored(&args.paths)?;
     let is_skipped = |rule: Rule| args.skip.iter().any(|name| name == rule.name());
     findings
         .all
