@@ -173,7 +173,18 @@ fn every_pair_of_policies_does_what_external_secrets_does() {
 
     fill(json!({"a": "new"}));
     all(&Case::filled);
+    // What is left out is told.
+    put(&team, "kept", &json!({"b": "kept"}));
+    let both = json!({
+        "data": [property("a", "shared", "a"), property("b", "kept", "b")],
+        "target": {"deletionPolicy": "Merge"},
+    });
+    team.external("some", "1s", &both);
+    wait_held(&team, "some", Some(&[("a", "new"), ("b", "kept")]));
     lose(&team, "shared");
+    wait_held(&team, "some", Some(&[("b", "kept")]));
+    let without = "secret synced, without what the store lacks: Vault has no secret \"shared\"";
+    wait_within(WAIT, without, || (said("some") == without).then_some(()));
     wait_reason(&team, "owner-delete-new", "SecretDeleted");
     all(&|case| case.emptied(true));
 }

@@ -1,0 +1,186 @@
+//! Decides what to do for an object by its spec alone, and what the Secret is to be.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use sealkit_core::api::external::{
+    CreationPolicy, ExternalSecretSpec, FORCE_SYNC, rules as external_rules,
+};
+use sealkit_core::api::{Reason, rules};
+use sealkit_core::names;
+use sealkit_core::sealed::size_class;
+
+use super::fetch::stores_of;
+use super::recall::slot;
+use super::stores::StoreName;
+use super::template::Rendered;
+use super::{EXTERNAL_SECRET, ExternalSecretObject, ExternalSecrets, Known, schedule};
+use crate::object::Origin;
+use crate::secret::{Consent, Desired, Ownership, Revision, Rights};
+use crate::settings::ExternalOwnership;
+use crate::status::Outcome;
+
+/// Labels and annotations that mark the resource for a tool, which would take a Secret with them for
+/// its own.
+const TRACKING: [&str; 4] = [
+    "argocd.argoproj.io/",
+    "app.kubernetes.io/instance",
+    "kustomize.toolkit.fluxcd.io/",
+    "kubectl.kubernetes.io/last-applied-configuration",
+];
+
+/// What to do for one object.
+pub(super) struct Plan {
+    pub(super) origin: Origin,
+    pub(super) spec: ExternalSecretSpec,
+    /// Fingerprint of the spec.
+    pub(super) content: String,
+    /// Name of the Secret.
+    pub(super) target: String,
+    pub(super) stores: Vec<StoreName>,
+    /// How long a read may be shared.
+    pub(super) window: Duration,
+    /// The next refresh, from now.
+    pub(super) next: Option<Duration>,
+    /// What the source may do to Secrets of others.
+    pub(super) ownership: ExternalOwnership,
+}
+
+impl Plan {
+    pub(super) fn owner(&self) -> Ownership {
+        match self.spec.target.creation_policy {
+            CreationPolicy::Orphan => Ownership::Orphan,
+            CreationPolicy::Merge => Ownership::Merge,
+            CreationPolicy::CreateOrMerge => Ownership::CreateOrMerge,
+            // It is never asked for a Secret with None.
+            CreationPolicy::Owner | CreationPolicy::None => Ownership::Owner,
+        }
+    }
+
+    /// This source's own Secret of a name, to be deleted.
+    pub(super) fn own(&self, object: &ExternalSecretObject, name: &str) -> Desired {
+        Desired {
+            name: name.to_owned(),
+            adopt: false,
+            rights: Rights::Lasting,
+            ..self.desired(object, Rendered::default())
+        }
+    }
+
+    pub(super) fn desired(&self, object: &ExternalSecretObject, made: Rendered) -> Desired {
+        Desired {
+            origin: self.origin.clone(),
+            name: self.target.clone(),
+            revision: Revision {
+                generation: object.generation(),
+                content: self.content.clone(),
+            },
+            ownership: self.owner(),
+            adopt: true,
+            consent: match self.ownership {
+                ExternalOwnership::Eso => Consent::Given,
+                ExternalOwnership::Consent => Consent::ByAnnotation,
+            },
+            rights: match self.ownership {
+                ExternalOwnership::Eso => Rights::Wide,
+                ExternalOwnership::Consent => Rights::Lasting,
+            },
+            secret_type: made.secret_type,
+            immutable: self.spec.target.immutable,
+            labels: made.labels,
+            annotations: made.annotations,
+            public_bytes: made
+                .data
+                .values()
+                .map(|value| size_class(value.len()))
+                .sum(),
+            data: made.data,
+        }
+    }
+}
+
+impl ExternalSecrets {
+    /// Decides what to do, by the spec alone.
+    pub(super) fn plan(
+        &self,
+        object: &ExternalSecretObject,
+        known: &Known,
+    ) -> Result<Plan, Outcome> {
+        let invalid = |what: String| Outcome::Stalled(Reason::InvalidSpec, what);
+        let origin = object.origin(EXTERNAL_SECRET);
+        if origin.namespace == self.context.rules.namespace {
+            let what = "ExternalSecrets are not allowed in the controller's own namespace";
+            return Err(invalid(what.to_owned()));
+        }
+        let text = object.spec().value;
+        let content = names::digest(text.to_string().as_bytes());
+        let spec: ExternalSecretSpec = serde_json::from_value(text)
+            .map_err(|error| invalid(names::printable(&error.to_string())))?;
+        let denied = &self.context.rules.deny_template_metadata;
+        external_rules::check(&spec, denied)
+            .map_err(|fault| Outcome::Stalled(fault.reason, fault.message))?;
+        let interval = schedule::interval(&spec).map_err(invalid)?;
+        let stores = stores_of(&spec, &origin.namespace);
+        let next = interval
+            .map(|interval| schedule::next(interval, &slot(&spec, &stores), SystemTime::now()));
+        Ok(Plan {
+            target: if spec.target.name.is_empty() {
+                origin.name.clone()
+            } else {
+                spec.target.name.clone()
+            },
+            window: if known.own.forced {
+                Duration::ZERO
+            } else {
+                schedule::window(interval)
+            },
+            spec,
+            content,
+            next,
+            stores,
+            origin,
+            ownership: self.context.rules.external_ownership,
+        })
+    }
+
+    /// Labels or annotations of the resource that go to the Secret if it has no template, as with
+    /// External Secrets. Those that a template may not set stay where they are.
+    pub(super) fn copied(
+        &self,
+        all: Option<&BTreeMap<String, String>>,
+    ) -> BTreeMap<String, String> {
+        let denied = &self.context.rules.deny_template_metadata;
+        let is_denied = |name: &str| {
+            is_for_a_tool(name)
+                || rules::is_refused_metadata(name)
+                || denied.iter().any(|prefix| name.starts_with(prefix))
+        };
+        let kept = all
+            .into_iter()
+            .flatten()
+            .filter(|(name, _)| !is_denied(name));
+        kept.map(|(name, value)| (name.clone(), value.clone()))
+            .collect()
+    }
+}
+
+fn is_for_a_tool(name: &str) -> bool {
+    TRACKING.iter().any(|prefix| name.starts_with(prefix)) || name == FORCE_SYNC
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_of_tools_are_not_copied() {
+        for name in [
+            "argocd.argoproj.io/tracking-id",
+            "app.kubernetes.io/instance",
+            "force-sync",
+        ] {
+            assert!(is_for_a_tool(name), "{name}");
+        }
+        assert!(!is_for_a_tool("app.kubernetes.io/name"));
+    }
+}
