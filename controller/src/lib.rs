@@ -36,4 +36,5 @@ pub mod testing {
     pub use crate::secret::{
         Before, Consent, Desired, Freeze, Op, Ownership, Revision, Rights, Secrets, WriteError,
     };
+    pub use crate::store::parsed_answers;
 }

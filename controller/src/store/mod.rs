@@ -295,6 +295,17 @@ impl Session {
     }
 }
 
+/// What each parser of answers makes of a body that was asked for under this key: texts that the
+/// value holds, or what the error says. For the search for bodies that break one.
+pub fn parsed_answers(body: &[u8], key: &str) -> Vec<Result<String, String>> {
+    let parsed = vault::parsed(body, key).into_iter();
+    let parsed = parsed.chain(kubernetes::parsed(body, key));
+    let text = |object: Object| object.0.to_string();
+    parsed
+        .map(|one| one.map(text).map_err(|error| error.to_string()))
+        .collect()
+}
+
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Session")

@@ -8,6 +8,8 @@
     reason = "a panic is how a property says that it does not hold"
 )]
 
+#[cfg(test)]
+mod answers;
 mod manifests;
 mod sealed;
 mod templates;

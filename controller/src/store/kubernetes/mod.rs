@@ -202,6 +202,16 @@ impl Kubernetes {
     }
 }
 
+/// What each parser makes of a body.
+pub(super) fn parsed(body: &[u8], key: &str) -> Vec<Result<Object, StoreError>> {
+    vec![
+        answer::secret(body, key),
+        answer::metadata(body, key),
+        answer::names(body).map(|(names, _)| Object(names.into())),
+        Err(answer::not_found(body, key)),
+    ]
+}
+
 /// The label selector for tags. Error: [`StoreError::Config`].
 fn selector(find: &Find) -> Result<String, StoreError> {
     let is_plain = |text: &str| {

@@ -230,6 +230,19 @@ impl Vault {
     }
 }
 
+/// What each parser makes of a body.
+pub(super) fn parsed(body: &[u8], key: &str) -> Vec<Result<Object, StoreError>> {
+    let names = |names: Vec<String>| Object(names.into());
+    vec![
+        answer::secret(body, key, true),
+        answer::secret(body, key, false),
+        answer::metadata(body, key),
+        answer::names(body, key).map(names),
+        answer::issued(body).map(|_| Object(Value::Null)),
+        Err(answer::not_found(body, key, true)),
+    ]
+}
+
 const TOKEN: HeaderName = HeaderName::from_static("x-vault-token");
 /// Which state of the servers an answer came from, or a request needs.
 const STATE: HeaderName = HeaderName::from_static("x-vault-index");
