@@ -13,7 +13,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: ## see the main job run on a real control plane
-	tests/build -p sealkit-cli -p sealkit-controller --bins
+	tests/build --tools git_server=tests/rig/git_server --tools flux -p sealkit-cli -p sealkit-controller --bins
 	tests/demo/run
 
 record: ## record a real session for the README, write docs/demo.svg

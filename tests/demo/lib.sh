@@ -7,10 +7,12 @@ work=$(mktemp -d)
 chmod 700 "$work"
 controller=
 vault=
+flux=
 rig=
 cleanup() {
   status=$?
   set +e
+  for process in $flux; do kill "$process" 2> /dev/null; wait "$process" 2> /dev/null; done
   if [ -n "$vault" ]; then kill "$vault" 2> /dev/null; wait "$vault" 2> /dev/null; fi
   if [ -n "$controller" ]; then kill "$controller" 2> /dev/null; wait "$controller" 2> /dev/null; fi
   if [ -n "${DEMO_KUBECONFIG:-}" ]; then kubectl delete namespace demo-shop --wait=false > /dev/null 2>&1; fi
@@ -64,14 +66,42 @@ start_controller() {
   within 60 kubectl wait --for=condition=Ready sealingkey --all --timeout=1s
 }
 
+free_port() {
+  python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+}
+
 # A vault in memory, at a free port: sets BAO_ADDR and BAO_TOKEN, and puts `bao` on the PATH.
 start_vault() {
   ln -s "$("$bin/sealkit-rig" bao-path)" "$work/bin/bao"
-  BAO_ADDR=http://127.0.0.1:$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+  BAO_ADDR=http://127.0.0.1:$(free_port)
   BAO_TOKEN=$(python3 -c 'import secrets; print(secrets.token_hex(16))')
   export BAO_ADDR BAO_TOKEN
   BAO_DEV_ROOT_TOKEN_ID=$BAO_TOKEN bao server -dev -dev-no-store-token \
     -dev-listen-address="${BAO_ADDR#http://}" > "$work/vault.log" 2>&1 &
   vault=$!
   within 30 bao status
+}
+
+# Flux's controllers, and a server of the Git repositories below $work: sets git_url.
+start_flux() {
+  local folder address name more
+  folder=$("$bin/sealkit-rig" flux-path)
+  kubectl apply --server-side --recursive -f "$folder/crds" > /dev/null
+  kubectl create namespace flux-system > /dev/null
+  within 30 kubectl wait --for=condition=Established --recursive -f "$folder/crds"
+  git_url=http://127.0.0.1:$(free_port)
+  "$("$bin/sealkit-rig" git-server-path)" "${git_url#http://}" "$work" > "$work/git-server.log" 2>&1 &
+  flux="$flux $!"
+  mkdir "$work/artifacts"
+  address=127.0.0.1:$(free_port)
+  for name in source-controller kustomize-controller; do
+    case $name in
+      source-controller) more="--storage-path=$work/artifacts --storage-addr=$address --storage-adv-addr=$address" ;;
+      *) more=--feature-gates=CancelHealthCheckOnNewRevision=true ;;
+    esac
+    # shellcheck disable=SC2086 # several flags
+    RUNTIME_NAMESPACE=flux-system TMPDIR=$work "$folder/$name" $more --requeue-dependency=1s \
+      --health-addr="127.0.0.1:$(free_port)" --metrics-addr="127.0.0.1:$(free_port)" > "$work/$name.log" 2>&1 &
+    flux="$flux $!"
+  done
 }

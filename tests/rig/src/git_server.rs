@@ -22,8 +22,7 @@ pub struct GitServer {
 impl GitServer {
     /// Starts a server on a free port of 127.0.0.1 and waits until it serves.
     pub fn start() -> Result<Self, RigError> {
-        let module_dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("git_server");
-        let program = go_tools(&module_dir, "git_server")?.join("git_server");
+        let program = Self::program()?;
         let dir = RunDir::scratch()?;
         let port = free_port()?;
         let address = format!("127.0.0.1:{port}");
@@ -37,6 +36,13 @@ impl GitServer {
             dir,
             url: format!("http://{address}"),
         })
+    }
+
+    /// Path of the server, built if needed. Its arguments are an address and the folder of the
+    /// repositories.
+    pub fn program() -> Result<PathBuf, RigError> {
+        let module_dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("git_server");
+        Ok(go_tools(&module_dir, "git_server")?.join("git_server"))
     }
 
     /// Makes an empty repository, and a working tree that pushes to it.

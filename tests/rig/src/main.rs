@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use sealkit_rig::{
-    ArgoCd, Assets, ControlPlane, Flux, OpenBao, Options, RigError, go_tools, python_venv,
-    running_kubeconfig, stop_kept,
+    ArgoCd, Assets, ControlPlane, Flux, GitServer, OpenBao, Options, RigError, go_tools,
+    python_venv, running_kubeconfig, stop_kept,
 };
 
 /// Runs a local Kubernetes control plane (no containers, no kubelet)
@@ -38,6 +38,10 @@ enum Action {
     KubectlPath,
     /// Print the path of `bao`, the server and client of `OpenBao`, installing it if needed
     BaoPath,
+    /// Print the folder of Flux's controllers and their CRDs, building them if needed
+    FluxPath,
+    /// Print the path of the server of Git repositories, building it if needed
+    GitServerPath,
     /// Build the control plane and further tools, unless they are in the cache
     Tools {
         /// flux, argocd, or a label and the folder of a Go module or of a requirements.txt with
@@ -60,6 +64,10 @@ fn main() -> ExitCode {
             Assets::find_or_build().map(|assets| println!("{}", assets.kubectl.display()))
         }
         Action::BaoPath => OpenBao::program().map(|program| println!("{}", program.display())),
+        Action::FluxPath => Flux::programs().map(|folder| println!("{}", folder.display())),
+        Action::GitServerPath => {
+            GitServer::program().map(|program| println!("{}", program.display()))
+        }
         Action::Tools { tools } => install(&tools),
     };
     match result {
