@@ -53,6 +53,18 @@ pub(super) async fn read_all<F>(
 where
     F: Future<Output = Result<Option<Object>, StoreError>>,
 {
+    read_at_once(AT_ONCE, names, read).await
+}
+
+/// The same with this many reads under way at the same time.
+pub(super) async fn read_at_once<F>(
+    at_once: usize,
+    names: Vec<String>,
+    read: impl Fn(String) -> F,
+) -> Result<Object, StoreError>
+where
+    F: Future<Output = Result<Option<Object>, StoreError>>,
+{
     if names.len() > SECRETS {
         return Err(too_large(&format!("matches more than {SECRETS} secrets")));
     }
@@ -62,7 +74,7 @@ where
         let secret = read(name.clone());
         async move { Ok((name, secret.await?)) }
     });
-    let mut reads = stream::iter(reads).buffered(AT_ONCE);
+    let mut reads = stream::iter(reads).buffered(at_once);
     while let Some((name, secret)) = reads.try_next().await? {
         let Some(mut secret) = secret else { continue };
         bytes += name.len() + size(&secret.0);

@@ -179,12 +179,15 @@ fn a_search_finds_by_name_and_tags_on_all_pages() {
         .each_ref()
         .map(|(key, value)| (key.as_str(), value.as_str()));
     world.wait_data("name", &data(&values));
+    let before = world.calls("BatchGetSecretValue").len();
     let tags = json!({"path": "shop/", "tags": {"env": "prod"}});
     world.external("tags", &find(&tags));
     let made = world
         .namespace
         .wait_secret("tags", "by tag", |secret| secret["data"].is_object());
     assert_eq!(made["data"].as_object().unwrap().len(), 65, "{made}");
+    let batches = world.calls("BatchGetSecretValue").len() - before;
+    assert_eq!(batches, 4, "65 secrets, twenty at a time");
     assert!(world.calls("ListSecrets").len() >= 4, "pages of a hundred");
     world.external("none", &find(&json!({"name": {"regexp": "^nothing"}})));
     world.wait_message("none", "find matches no secret");
@@ -280,6 +283,10 @@ fn failures_are_told_without_what_changes_and_the_last_good_secret_stays() {
     }
     world.proxy.set(Fault::Huge(9 * 1024 * 1024));
     world.wait_message("good", "AWS's answer is malformed or too large");
+    let elsewhere = Proxy::start(world.moto.url()).unwrap();
+    world.proxy.set(Fault::Redirect(elsewhere.address()));
+    world.wait_message("good", "AWS refuses GetSecretValue of \"db\": 307");
+    assert_eq!(elsewhere.requests(), 0, "a redirect is not followed");
     world.proxy.set(Fault::Reset);
     world.wait_message("good", "AWS cannot be reached");
     assert_eq!(world.namespace.secret("good").unwrap()["data"], expected);

@@ -22,7 +22,7 @@ use aws_smithy_types::timeout::TimeoutConfig;
 use aws_types::region::Region;
 use sealkit_core::names;
 
-use super::find::{pattern, read_all, within_time};
+use super::find::{pattern, read_at_once, within_time};
 use super::{Find, Object, Read, StoreError};
 
 use gather::Gatherer;
@@ -237,7 +237,8 @@ impl Aws {
             Err(StoreError::Missing(_)) => Ok(None),
             result => result.map(Some),
         };
-        read_all(names, one).await
+        // As many as fill a few groups.
+        read_at_once(READS, names, one).await
     }
 }
 

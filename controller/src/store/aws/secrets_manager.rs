@@ -154,7 +154,8 @@ impl SecretsManager {
         Ok(Object(Value::Object(tags.collect())))
     }
 
-    /// The names of secrets that match, each once.
+    /// The names of secrets that match, each once. As with External Secrets, a name counts more than
+    /// tags.
     pub(super) async fn names(
         &self,
         find: &Find,
@@ -174,7 +175,8 @@ impl SecretsManager {
                     .while_reading("ListSecrets", &find.path)
             })?;
             let secrets = page.secret_list.unwrap_or_default().into_iter();
-            let found = secrets.filter(|secret| has_tags(secret, &find.tags));
+            let found =
+                secrets.filter(|secret| find.name.is_some() || has_tags(secret, &find.tags));
             let found = found.filter_map(|secret| secret.name);
             names.extend(found.filter(|name| name.starts_with(&find.path) && matches(name)));
             if names.len() > NAMES {
@@ -192,7 +194,10 @@ fn filters(find: &Find) -> Vec<Filter> {
     // An exclamation mark would turn the filter into its opposite.
     let path = Some(&find.path).filter(|path| !path.is_empty() && !path.starts_with('!'));
     let path = path.map(|path| filter(FilterNameStringType::Name, path));
-    let keys = find.tags.keys().filter(|key| !key.starts_with('!'));
+    let keys = find
+        .tags
+        .keys()
+        .filter(|key| find.name.is_none() && !key.starts_with('!'));
     let keys = keys.map(|key| filter(FilterNameStringType::TagKey, key));
     path.into_iter().chain(keys).take(FILTERS).collect()
 }
@@ -263,6 +268,11 @@ mod tests {
             ["name=team/", "tag-key=env"]
         );
         assert!(keys(&find("!team", &["!env"])).is_empty());
+        let named = Find {
+            name: Some("db".to_owned()),
+            ..find("", &["env"])
+        };
+        assert!(keys(&named).is_empty(), "a name counts more");
         let many: Vec<String> = (0..40).map(|number| number.to_string()).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
         assert_eq!(keys(&find("a", &many)).len(), FILTERS);
