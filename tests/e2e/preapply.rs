@@ -1,6 +1,8 @@
 //! `seal preapply` on a real API server: all or nothing, in order, and nothing twice.
 
 use std::path::Path;
+use std::process::Command;
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use sealkit_core::keys::{Identity, KeyType};
@@ -411,6 +413,16 @@ fn five_hundred_objects_of_a_stream_are_applied_once() {
         said.contains("its controller has not reported on this generation yet"),
         "{said}"
     );
+    // Ctrl-C does not wait for that.
+    let child = seal.start(&["preapply", "db.yaml"]);
+    sleep(Duration::from_secs(2));
+    let start = Instant::now();
+    let kill = Command::new("kill")
+        .args(["-s", "INT", &child.id().to_string()])
+        .status();
+    assert!(kill.unwrap().success());
+    assert_eq!(child.wait_with_output().unwrap().status.code(), Some(130));
+    assert!(start.elapsed() < Duration::from_secs(1));
 }
 
 #[test]

@@ -9,6 +9,7 @@ use kube::core::response::StatusCause;
 use sealkit_core::names::printable;
 use serde_json::Value;
 
+use super::interrupt::unless_interrupted;
 use super::kinds::ObjectKey;
 use super::manifests::Manifest;
 use super::ready::{Observed, Sight};
@@ -57,8 +58,8 @@ impl Cluster {
         let calls = manifests
             .iter()
             .map(|manifest| self.apply_one(manifest, how));
-        self.runtime
-            .block_on(stream::iter(calls).buffered(AT_ONCE).collect())
+        let answers = stream::iter(calls).buffered(AT_ONCE).collect();
+        self.runtime.block_on(unless_interrupted(answers, || ()))
     }
 
     async fn apply_one(&self, manifest: &Manifest, how: Apply) -> Answer {
@@ -86,7 +87,8 @@ impl Cluster {
         use kube::api::{ApiResource, GroupVersionKind};
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Namespace"));
         let api: Api<Observed> = Api::all_with(self.client.clone(), &resource);
-        let done = self.runtime.block_on(send(&api, name, object, how));
+        let call = unless_interrupted(send(&api, name, object, how), || ());
+        let done = self.runtime.block_on(call);
         done.map(|_| ()).map_err(|error| {
             let subject = format!("Namespace {}, {}", printable(name), self.title());
             match error {

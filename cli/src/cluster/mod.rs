@@ -3,6 +3,7 @@
 mod apply;
 mod choose;
 mod external;
+mod interrupt;
 mod keys;
 mod kinds;
 pub(crate) mod kubeconfig;

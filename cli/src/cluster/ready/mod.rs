@@ -12,6 +12,7 @@ use futures::stream::select_all;
 use indicatif::{ProgressBar, ProgressStyle};
 use kube::runtime::watcher::{Error as WatchError, Event, Result as WatchResult};
 
+use super::interrupt::unless_interrupted;
 use super::kinds::ObjectKey;
 use super::{Cluster, TIMEOUT, timed_out};
 use crate::error::{CommandError, Result};
@@ -78,7 +79,8 @@ impl Cluster {
             patience,
             began: Instant::now(),
         };
-        let outcome = self.runtime.block_on(watching.run(&bar, terminal));
+        let work = unless_interrupted(watching.run(&bar, terminal), || bar.finish_and_clear());
+        let outcome = self.runtime.block_on(work);
         bar.finish_and_clear();
         outcome
     }
@@ -113,17 +115,11 @@ impl Watching<'_> {
             events.map(move |event| (index, event)).boxed()
         });
         let mut events = select_all(streams);
-        let mut interrupted = std::pin::pin!(interrupted());
         loop {
             if let Some(outcome) = self.outcome() {
                 return Ok(outcome);
             }
             tokio::select! {
-                biased;
-                code = &mut interrupted => {
-                    bar.finish_and_clear();
-                    std::process::exit(code);
-                }
                 event = events.next() => match event {
                     Some((index, event)) => self.take(index, event, terminal)?,
                     // Nothing is watched.
@@ -235,23 +231,6 @@ impl Watching<'_> {
             }
         }
         Ok(Outcome::TimedOut)
-    }
-}
-
-/// The exit code after a signal that asks for the end. The first process of a container would not be
-/// ended by them otherwise.
-async fn interrupted() -> i32 {
-    use tokio::signal::unix::{SignalKind, signal};
-    let ended = async |kind: SignalKind, code| match signal(kind) {
-        Ok(mut signal) => {
-            signal.recv().await;
-            code
-        }
-        Err(_) => std::future::pending().await,
-    };
-    tokio::select! {
-        code = ended(SignalKind::interrupt(), 130) => code,
-        code = ended(SignalKind::terminate(), 143) => code,
     }
 }
 
