@@ -23,26 +23,34 @@ impl Allowed {
             return allowed;
         }
         let lines: Vec<&str> = text.lines().collect();
-        for (at, line) in lines.iter().enumerate() {
-            let Some(reason) = reason(line) else { continue };
-            if reason.is_empty() {
-                let column = line
-                    .chars()
-                    .take_while(|character| character.is_whitespace())
-                    .count()
-                    + 1;
-                let line = at + 1;
-                allowed.without_reason.push(Place { line, column });
+        let mut at = 0;
+        while at < lines.len() {
+            let Some(reason) = reason(lines[at]) else {
+                at += 1;
                 continue;
-            }
-            let passed = |line: &&str| {
+            };
+            // With the other comments up to what it is about: each line is looked at once.
+            let passed = |line: &&&str| {
                 comment(line).is_some() || line.trim().is_empty() || is_separator(line)
             };
-            let start = at + lines[at..].iter().take_while(|line| passed(line)).count();
-            if start < lines.len() {
-                let end = end_of(&lines, start);
-                allowed.lines.push(start + 1..end + 1);
+            let start = at + lines[at..].iter().take_while(passed).count();
+            let mut is_given = !reason.is_empty();
+            for (number, line) in lines.iter().enumerate().take(start).skip(at) {
+                match self::reason(line) {
+                    Some("") => {
+                        let indent = line
+                            .chars()
+                            .take_while(|character| character.is_whitespace());
+                        let (line, column) = (number + 1, indent.count() + 1);
+                        allowed.without_reason.push(Place { line, column });
+                    }
+                    given => is_given |= given.is_some(),
+                }
             }
+            if is_given && start < lines.len() {
+                allowed.lines.push(start + 1..end_of(&lines, start) + 1);
+            }
+            at = start.max(at + 1);
         }
         allowed
     }

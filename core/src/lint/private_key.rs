@@ -64,12 +64,18 @@ pub(super) fn find(text: &str) -> Vec<Finding> {
         return found;
     };
     let mut ages = None;
+    let mut lines = Lines {
+        text,
+        at: 0,
+        line: 1,
+    };
     for mark in marks.find_iter(text) {
         let (start, rest) = (mark.start(), &text[mark.end()..]);
         let kind = match mark.as_str() {
             word if word.starts_with('A') => {
                 let ages = ages.get_or_insert_with(|| age_keys(text.as_bytes()));
-                let key = ages.iter().find(|key| key.offset == start);
+                let key = ages.binary_search_by_key(&start, |key| key.offset);
+                let key = key.ok().map(|at| &ages[at]);
                 key.map(|key| ("of age".to_owned(), &text[start..start + key.text.len()]))
             }
             word if word.starts_with("PuTTY") => rest
@@ -79,7 +85,7 @@ pub(super) fn find(text: &str) -> Vec<Finding> {
             word => has_body(rest).then(|| (kind_of(word), body(rest))),
         };
         if let Some((kind, key)) = kind {
-            let place = place_of(text, start);
+            let place = lines.place(start);
             let message =
                 format!("a private key ({kind}): anyone who can read the file can use it");
             found.push(Finding::new(
@@ -113,8 +119,8 @@ fn kind_of(header: &str) -> String {
 fn body(rest: &str) -> &str {
     const LONGEST: usize = 64 * 1024;
     let rest = &rest[..rest.floor_char_boundary(LONGEST)];
-    let end = rest.find("-----END").or_else(|| rest.find("---- END"));
-    &rest[..end.unwrap_or(rest.len())]
+    // Base64 has no dash: this is its end, or the beginning of another.
+    &rest[..rest.find("----").unwrap_or(rest.len())]
 }
 
 /// Does a key follow its header? A JSON string spells line feeds with a backslash.
@@ -150,12 +156,24 @@ fn encoded(text: &str) -> Option<String> {
     is_key.then(|| format!("{}, in Base64", kind_of(first)))
 }
 
-fn place_of(text: &str, offset: usize) -> Place {
-    let before = &text[..offset];
-    let start = before.rfind('\n').map_or(0, |at| at + 1);
-    Place {
-        line: before.bytes().filter(|byte| *byte == b'\n').count() + 1,
-        column: before[start..].chars().count() + 1,
+/// Counts lines up to one offset after the other.
+struct Lines<'a> {
+    text: &'a str,
+    at: usize,
+    line: usize,
+}
+
+impl Lines<'_> {
+    /// The place of an offset, which is not before the last one.
+    fn place(&mut self, offset: usize) -> Place {
+        let between = &self.text[self.at..offset];
+        self.line += between.split('\n').count() - 1;
+        self.at = offset;
+        let start = self.text[..offset].rfind('\n').map_or(0, |at| at + 1);
+        Place {
+            line: self.line,
+            column: self.text[start..offset].chars().count() + 1,
+        }
     }
 }
 

@@ -226,3 +226,32 @@ fn odd_text_is_survived() {
         }
     }
 }
+
+/// What somebody sends to be looked at must not keep a pipeline busy.
+#[test]
+fn hostile_text_ends_quickly() {
+    let start = std::time::Instant::now();
+    for text in [
+        "# seal:allow x\n".repeat(60_000),
+        "# seal:allow\n\n".repeat(60_000),
+        "-----BEGIN PRIVATE KEY-----\n".repeat(40_000),
+        "AGE-SECRET-KEY-1".repeat(60_000),
+        "{{".repeat(300_000),
+        "kind: Secret\n---\n".repeat(30_000),
+        format!(
+            "kind: Secret\nx: &x {{{}}}\ndata: {{<<: *x}}\n",
+            (0..50_000)
+                .map(|key| format!("k{key}: a,"))
+                .collect::<Vec<_>>()
+                .concat()
+        ),
+        format!("kind: Secret\nstringData: {{a: {}}}\n", "[".repeat(100_000)),
+        format!("a: |\n  kind: Secret data\n{}", "  x: |\n".repeat(50_000)),
+    ] {
+        for kind in [FileKind::Manifest, FileKind::ChartTemplate] {
+            let _ = lint(text.as_bytes(), kind, &nothing);
+        }
+    }
+    let taken = start.elapsed();
+    assert!(taken.as_secs() < 60, "{taken:?}");
+}

@@ -2,7 +2,7 @@
 //! [`super::read_documents`]: equal keys, custom tags, and the other documents of a stream when one
 //! is broken. What it reads is for people; nothing is sealed or applied from it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use granit_parser::{Event, Marker, Options, Parser, ScalarStyle};
 use zeroize::Zeroizing;
@@ -100,16 +100,14 @@ impl Node {
         let (merges, own): (Vec<_>, Vec<_>) = entries.iter().partition(|(key, _)| is_merge(key));
         let mut all: Vec<(&Node, &Node)> =
             own.into_iter().map(|(key, value)| (key, value)).collect();
+        let mut known: HashSet<&str> = all.iter().map(|(key, _)| key.text()).collect();
         for (_, merged) in merges {
             let maps = match &merged.content {
                 Content::List(maps) => maps.as_slice(),
                 _ => std::slice::from_ref(merged),
             };
-            for (key, value) in maps.iter().flat_map(Self::entries) {
-                if !all.iter().any(|(known, _)| known.text() == key.text()) {
-                    all.push((key, value));
-                }
-            }
+            let entries = maps.iter().flat_map(Self::entries);
+            all.extend(entries.filter(|(key, _)| known.insert(key.text())));
         }
         all
     }

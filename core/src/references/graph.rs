@@ -171,7 +171,7 @@ fn matches(pattern: &str, text: &str) -> bool {
 pub fn nearest<'a>(name: &str, others: impl Iterator<Item = &'a str>) -> Option<String> {
     let allowed = (name.len() / 3).clamp(1, 3);
     let near = others
-        .filter(|other| !other.contains('*'))
+        .filter(|other| !other.contains('*') && other.len().abs_diff(name.len()) <= allowed)
         .map(|other| (strsim::damerau_levenshtein(name, other), other))
         .filter(|(distance, _)| (1..=allowed).contains(distance));
     near.min().map(|(_, other)| other.to_owned())
