@@ -42,7 +42,6 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What to read from a store.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[allow(dead_code, reason = "the data pipeline asks for them next")]
 pub enum Read {
     /// One secret.
     Secret {
