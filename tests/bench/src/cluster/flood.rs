@@ -40,7 +40,8 @@ pub async fn delay(contestant: &dyn Contestant, bad: usize) -> Result<Duration> 
     plane.create(&collection.path(FLOODED), objects).await?;
 
     let path = collection.path(FLOODED);
-    let observer = Observer::start(&plane.client, &path, 1, Until::Told).await?;
+    let until = Until::Told(contestant.condition());
+    let observer = Observer::start(&plane.client, &path, 1, until).await?;
     let mut process = contestant.start(&plane)?;
     observer.finish(PATIENCE).await?;
     progress(format_args!("  {name}: a good object"));

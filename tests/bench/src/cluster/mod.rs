@@ -2,6 +2,7 @@
 
 mod bare;
 mod contestant;
+mod external;
 mod flood;
 mod observer;
 mod ours;
@@ -18,6 +19,7 @@ use crate::{Result, Scale, progress};
 
 pub use bare::{BareArguments, run as bare};
 use contestant::Contestant;
+pub use external::run as external;
 pub use ours::{Ours, recipient as newest_recipient};
 pub use peer::{SYSTEM as PEER_SYSTEM, SealedSecrets};
 pub use plane::{METADATA_ONLY, NAMESPACE, Plane};
@@ -123,62 +125,50 @@ fn on_load(
     progress(format_args!("{part}: {load}, Sealed Secrets"));
     let peer = attempt(&SealedSecrets::new(peers), load, true)?;
 
-    let of = |outcomes: &[Outcome], what: fn(&Outcome) -> Duration| -> Duration {
-        median(outcomes.iter().map(what).collect())
-    };
     let wall = |outcome: &Outcome| outcome.wall;
     let cpu = |outcome: &Outcome| outcome.cpu;
     let speed = |wall: Duration| Quantity::PerSecond(f64::from(load.count()) / wall.as_secs_f64());
-    let memory = |outcomes: &[Outcome]| {
-        Quantity::Bytes(
-            outcomes
-                .iter()
-                .map(|outcome| outcome.memory)
-                .max()
-                .unwrap_or_default(),
-        )
-    };
     let limit = |count| Some(Target::AtMost(Quantity::Count(count)));
     let mut figures = vec![
         Figure::against(
             part,
             format!("{load}: CPU, against Sealed Secrets"),
-            of(&controller, cpu).into(),
+            median_of(&controller, cpu).into(),
             peer.cpu.into(),
             Some(Target::TimesLess(times_less)),
         ),
         Figure::against(
             part,
             "objects a second, against the bare client",
-            speed(of(&controller, wall)),
-            speed(of(&bare, wall)),
+            speed(median_of(&controller, wall)),
+            speed(median_of(&bare, wall)),
             Some(Target::AtLeastShare(0.85)),
         ),
         Figure::against(
             part,
             "CPU, against the bare client",
-            of(&controller, cpu).into(),
-            of(&bare, cpu).into(),
+            median_of(&controller, cpu).into(),
+            median_of(&bare, cpu).into(),
             None,
         ),
         Figure::against(
             part,
             "wall, against Sealed Secrets",
-            of(&controller, wall).into(),
+            median_of(&controller, wall).into(),
             peer.wall.into(),
             None,
         ),
         Figure::against(
             part,
             "from start to the first status, against the bare client",
-            of(&controller, |outcome| outcome.first).into(),
-            of(&bare, |outcome| outcome.first).into(),
+            median_of(&controller, |outcome| outcome.first).into(),
+            median_of(&bare, |outcome| outcome.first).into(),
             None,
         ),
         Figure::against(
             part,
             "peak memory, against Sealed Secrets",
-            memory(&controller),
+            Quantity::Bytes(highest(&controller, |outcome| outcome.memory)),
             Quantity::Bytes(peer.memory),
             None,
         ),
@@ -188,13 +178,9 @@ fn on_load(
         .filter_map(|o| o.restart.as_ref())
         .collect();
     if let Some(theirs) = peer.restart {
-        let cpu: Duration = median(restarts.iter().map(|restart| restart.cpu).collect());
-        let wall: Duration = median(restarts.iter().map(|restart| restart.wall).collect());
-        let writes = restarts
-            .iter()
-            .map(|restart| restart.writes)
-            .max()
-            .unwrap_or_default();
+        let cpu = median_of(&restarts, |restart| restart.cpu);
+        let wall = median_of(&restarts, |restart| restart.wall);
+        let writes = highest(&restarts, |restart| restart.writes);
         let at_most = Some(Target::AtMost(RESTART_CPU.into()));
         let what = "restart over objects in sync: CPU, against Sealed Secrets";
         figures.extend([
@@ -296,6 +282,16 @@ fn growth(scale: &Scale, ours: &Binaries, many: &Outcome) -> Result<Vec<Figure>>
             flat,
         ),
     ])
+}
+
+/// The median over rounds.
+fn median_of<T>(rounds: &[T], what: impl Fn(&T) -> Duration) -> Duration {
+    median(rounds.iter().map(what).collect())
+}
+
+/// The most in any round.
+fn highest<T, N: Ord + Default>(rounds: &[T], what: impl Fn(&T) -> N) -> N {
+    rounds.iter().map(what).max().unwrap_or_default()
 }
 
 /// One trial in its own runtime.

@@ -24,10 +24,10 @@ pub struct Observer {
 /// What is waited for in a status.
 #[derive(Clone, Copy, Debug)]
 pub enum Until {
-    /// The object is in sync.
-    Synced,
-    /// Something is said of it, good or bad.
-    Told,
+    /// This condition is true.
+    True(&'static str),
+    /// This condition exists, good or bad.
+    Told(&'static str),
 }
 
 /// What it saw.
@@ -139,15 +139,10 @@ impl Observer {
 
 impl Object {
     fn is(&self, until: Until) -> bool {
-        // Sealkit and Sealed Secrets call it by the same name.
-        let mut synced = self
-            .status
-            .conditions
-            .iter()
-            .filter(|c| c.type_ == "Synced");
+        let mut conditions = self.status.conditions.iter();
         match until {
-            Until::Synced => synced.any(|condition| condition.status == "True"),
-            Until::Told => synced.next().is_some(),
+            Until::True(type_) => conditions.any(|c| c.type_ == type_ && c.status == "True"),
+            Until::Told(type_) => conditions.any(|c| c.type_ == type_),
         }
     }
 }

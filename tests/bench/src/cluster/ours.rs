@@ -28,6 +28,8 @@ const ACCOUNT: &str = "seal-controller";
 pub struct Ours {
     controller: Option<PathBuf>,
     bare: Option<PathBuf>,
+    /// The kind of its objects.
+    kind: &'static str,
     /// Where the controller serves its metrics; 0 before it is started.
     port: AtomicU16,
 }
@@ -39,6 +41,7 @@ impl Ours {
         Self {
             controller,
             bare: None,
+            kind: "SealedSecret",
             port: AtomicU16::new(0),
         }
     }
@@ -49,12 +52,18 @@ impl Ours {
         Ok(Self {
             controller: None,
             bare,
+            kind: "SealedSecret",
             port: AtomicU16::new(0),
         })
     }
 }
 
 impl Ours {
+    /// The same for objects of another kind.
+    pub fn of_kind(self, kind: &'static str) -> Self {
+        Self { kind, ..self }
+    }
+
     /// Installs it, with a key, and starts it.
     pub fn serve(&self, plane: &Plane) -> Result<Process> {
         self.install(plane)?;
@@ -137,7 +146,8 @@ impl Contestant for Ours {
             }
             (None, Some(bare)) => {
                 let mut command = Command::new(bare);
-                command.args(["bare", "--value-size", &VALUE_SIZE.to_string()]);
+                let size = VALUE_SIZE.to_string();
+                command.args(["bare", "--kind", self.kind, "--value-size", &size]);
                 ("bare-client", command)
             }
             (None, None) => return Err("no program to start".into()),
@@ -148,8 +158,8 @@ impl Contestant for Ours {
 
     fn in_sync(&self) -> Option<usize> {
         let port = self.port.load(Ordering::Relaxed);
-        let labels = "kind=\"SealedSecret\",ready=\"true\"";
-        (port != 0).then(|| metric(port, "sealkit_objects", labels).unwrap_or_default())
+        let labels = format!("kind=\"{}\",ready=\"true\"", self.kind);
+        (port != 0).then(|| metric(port, "sealkit_objects", &labels).unwrap_or_default())
     }
 }
 

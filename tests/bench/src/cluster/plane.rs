@@ -45,14 +45,19 @@ impl Plane {
         progress(format_args!("  creating {} objects", objects.len()));
         futures::stream::iter(objects.into_iter().map(Ok))
             .try_for_each_concurrent(AT_ONCE, |object| async move {
-                let request = Request::post(path)
-                    .header("content-type", "application/json")
-                    .header("accept", METADATA_ONLY)
-                    .body(serde_json::to_vec(&object)?)?;
-                self.client.request::<PartialObjectMeta>(request).await?;
-                Ok(())
+                self.create_one(path, &object).await
             })
             .await
+    }
+
+    /// Creates one object in a collection.
+    pub async fn create_one(&self, path: &str, object: &Value) -> Result<()> {
+        let request = Request::post(path)
+            .header("content-type", "application/json")
+            .header("accept", METADATA_ONLY)
+            .body(serde_json::to_vec(object)?)?;
+        self.client.request::<PartialObjectMeta>(request).await?;
+        Ok(())
     }
 
     /// The resourceVersions of a collection by name.

@@ -8,6 +8,7 @@ use sealkit_rig::Process;
 use serde_json::{Value, json};
 
 use super::contestant::Contestant;
+use super::external::Calls;
 use super::observer::{Observer, Until};
 use super::plane::{NAMESPACE, Plane, core};
 use crate::clock::{peak_memory, process_cpu};
@@ -18,7 +19,7 @@ const QUIET: Duration = Duration::from_secs(3);
 /// CPU time in that while that does not count as work: idle timers, leases.
 const IDLE: Duration = Duration::from_millis(30);
 /// How long a program may work on a load.
-const PATIENCE: Duration = Duration::from_secs(3600);
+pub const PATIENCE: Duration = Duration::from_secs(3600);
 
 /// What becomes of the values.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -39,7 +40,7 @@ pub struct Load {
     pub objects: usize,
     /// Values in each, of 32 bytes.
     pub values: usize,
-    /// Recipients of each.
+    /// Recipients of each; none of objects that are not sealed.
     pub recipients: usize,
     /// What becomes of the values.
     pub way: Way,
@@ -76,7 +77,9 @@ impl fmt::Display for Load {
             way,
         } = *self;
         write!(f, "{objects} objects of {values} value{}", plural(values))?;
-        write!(f, " to {recipients} recipient{}", plural(recipients))?;
+        if recipients > 0 {
+            write!(f, " to {recipients} recipient{}", plural(recipients))?;
+        }
         f.write_str(match way {
             Way::Owned => "",
             Way::Templated => ", a template over them",
@@ -111,6 +114,8 @@ pub struct Restart {
     pub memory: u64,
     /// Objects, Secrets and events that are not as they were.
     pub writes: usize,
+    /// What it asked its store for.
+    pub calls: Calls,
 }
 
 impl fmt::Display for Outcome {
@@ -133,6 +138,7 @@ impl fmt::Display for Outcome {
             cpu,
             memory,
             writes,
+            calls,
         }) = restart
         {
             write!(
@@ -141,6 +147,9 @@ impl fmt::Display for Outcome {
                 megabytes(*memory)
             )?;
             write!(f, ", {writes} writes")?;
+            if calls.total() > 0 {
+                write!(f, ", {calls}")?;
+            }
         }
         Ok(())
     }
@@ -162,7 +171,8 @@ pub async fn trial(contestant: &dyn Contestant, load: Load, restart: bool) -> Re
     plane
         .create(&collection, contestant.objects(&plane, load)?)
         .await?;
-    let observer = Observer::start(&plane.client, &collection, load.objects, Until::Synced).await?;
+    let until = Until::True(contestant.condition());
+    let observer = Observer::start(&plane.client, &collection, load.objects, until).await?;
 
     progress(format_args!("  {}: working", contestant.name()));
     let mut process = contestant.start(&plane)?;
@@ -186,6 +196,7 @@ pub async fn trial(contestant: &dyn Contestant, load: Load, restart: bool) -> Re
     };
     if restart {
         progress(format_args!("  {}: restarting", contestant.name()));
+        let calls = contestant.calls()?;
         let mut process = contestant.start(&plane)?;
         let start = Instant::now();
         let told = in_sync(contestant, &mut process, load, start).await?;
@@ -193,12 +204,14 @@ pub async fn trial(contestant: &dyn Contestant, load: Load, restart: bool) -> Re
         let (cpu, memory) = (process_cpu(process.id())?, peak_memory(process.id())?);
         stop(&mut process)?;
         let writes = State::read(&plane, &collection).await?.differences(&before);
+        let calls = contestant.calls()? - calls;
         let wall = told.unwrap_or(last_work);
         outcome.restart = Some(Restart {
             wall,
             cpu,
             memory,
             writes,
+            calls,
         });
     }
     Ok(outcome)
