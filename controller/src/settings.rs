@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
+use sealkit_core::api::external::duration;
 use sealkit_core::api::{Algorithm, CONTROLLER_NAMESPACE};
 use sealkit_core::keys::KeyType;
 use sealkit_core::sealed::Scope;
@@ -109,8 +110,18 @@ pub struct Settings {
     /// Let ClusterSecretStores without `auth` use the controller's own identity at their provider: in
     /// AWS that of its ServiceAccount, pod or node. Whoever may use such a store reads what that
     /// identity may read.
-    #[arg(long, env = "SEALKIT_ALLOW_CONTROLLER_IDENTITY", default_value_t = false)]
+    #[arg(
+        long,
+        env = "SEALKIT_ALLOW_CONTROLLER_IDENTITY",
+        default_value_t = false
+    )]
     pub allow_controller_identity: bool,
+
+    /// How often to look at the versions of secrets in Vault's KV engines of version 2 between
+    /// refreshes, such as 30s: one small read for each key and store. A change is refreshed at once.
+    /// By default, never.
+    #[arg(long, env = "SEALKIT_WATCH_INTERVAL", value_parser = interval)]
+    pub watch_interval: Option<Duration>,
 
     /// Folder, kept when the container restarts, for a note of what the controller works on: an
     /// object over which it died waits until others are served.
@@ -149,6 +160,8 @@ pub struct Rules {
     pub allow_controller_identity: bool,
     /// How long an object without a matching key counts as waiting for the key.
     pub key_grace: Duration,
+    /// How often versions of secrets are looked at between refreshes.
+    pub watch_interval: Option<Duration>,
 }
 
 impl Settings {
@@ -162,8 +175,15 @@ impl Settings {
             external_ownership: self.external_secrets_ownership,
             allow_controller_identity: self.allow_controller_identity,
             key_grace: Duration::from_secs(self.key_grace_seconds),
+            watch_interval: self.watch_interval,
         }
     }
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    duration(text)
+        .filter(|interval| *interval >= Duration::from_secs(1))
+        .ok_or_else(|| "must be a duration of at least a second, such as 30s".to_owned())
 }
 
 fn algorithm(name: &str) -> Result<Algorithm, String> {

@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use sealkit_rig::OpenBao;
 use sealkit_tests::canary::unique_value;
+use sealkit_tests::controller::Flags;
 use sealkit_tests::external::{Team, WAIT, property};
 use sealkit_tests::namespace::{condition, data, ready_condition};
 use sealkit_tests::plane::{Own, Shared, unique};
@@ -670,4 +671,54 @@ fn a_thousand_objects_cost_as_many_reads_as_keys() {
         let plain = BASE64_STANDARD.decode(value).unwrap();
         assert!(!log.contains(value) && !log.contains(std::str::from_utf8(&plain).unwrap()));
     }
+}
+
+/// One small read for each key and store, and nothing more while nothing changes.
+#[test]
+fn a_new_version_is_refreshed_at_once_where_versions_are_watched() {
+    let plane = Own::take();
+    let bao = OpenBao::start().unwrap();
+    let _controller = plane.controller(&Flags {
+        more: vec!["--watch-interval=2s".to_owned()],
+        ..Flags::default()
+    });
+    let team = Team::new(&plane, &bao);
+    let (first, second) = (unique_value(), unique_value());
+    let put = |value: &str| {
+        let secret = json!({"a": value});
+        team.vault.put(&team.mount, "db", &secret).unwrap();
+    };
+    put(&first);
+    let spec = json!({"data": [property("a", "db", "a"), property("b", "db", "a")]});
+    for number in 0..5 {
+        team.external(&format!("db-{number}"), "1h", &spec);
+    }
+    let have = |value: &str| {
+        let expected = data(&[("a", value), ("b", value)]);
+        wait_within(WAIT, "all follow", || {
+            let has = |number: u32| {
+                let secret = team.namespace.secret(&format!("db-{number}"));
+                secret.is_some_and(|secret| secret["data"] == expected)
+            };
+            (0..5).all(has).then_some(())
+        });
+    };
+    have(&first);
+    std::thread::sleep(Duration::from_secs(5));
+    let calls = |section: &str| {
+        let path = format!("{}/{section}/db", team.mount);
+        let calls = bao.calls().unwrap();
+        let reads = calls
+            .iter()
+            .filter(|call| call.operation == "read" && call.path == path);
+        reads.count()
+    };
+    let (reads, looks) = (calls("data"), calls("metadata"));
+    std::thread::sleep(Duration::from_secs(10));
+    assert_eq!(calls("data"), reads, "nothing changed");
+    let more = calls("metadata") - looks;
+    assert!((3..=6).contains(&more), "{more} looks in ten seconds");
+    put(&second);
+    have(&second);
+    assert!(calls("data") <= reads + 2, "they share the read");
 }

@@ -10,10 +10,10 @@ use sealkit_core::api::external::{
 };
 
 use super::rewrite::rewritten;
-use super::stores::StoreName;
 use super::{ExternalSecrets, data};
 use crate::queue::LONGEST_PAUSE;
 use crate::render::Contents;
+use crate::secret_store::StoreName;
 use crate::status::Outcome;
 use crate::store::{self, Held, Object, Read, StoreError};
 
@@ -200,4 +200,23 @@ pub(super) fn stores_of(spec: &ExternalSecretSpec, namespace: &str) -> Vec<Store
         }
     }
     stores
+}
+
+/// The secrets whose newest version the spec names one by one, each once.
+pub(super) fn newest_of(spec: &ExternalSecretSpec, namespace: &str) -> Vec<(StoreName, String)> {
+    let data = spec.data.iter();
+    let data = data.map(|entry| (entry.source_ref.as_ref(), &entry.remote_ref));
+    let from = spec.data_from.iter();
+    let from = from.filter_map(|entry| Some((entry.source_ref.as_ref(), entry.extract.as_ref()?)));
+    let mut newest = Vec::new();
+    for (source, remote) in data.chain(from) {
+        let read = (
+            StoreName::of(store_of(source, spec), namespace),
+            remote.key.clone(),
+        );
+        if remote.version.is_empty() && !newest.contains(&read) {
+            newest.push(read);
+        }
+    }
+    newest
 }

@@ -3,17 +3,16 @@
 mod data;
 mod fate;
 mod fetch;
-mod login;
 mod plan;
 mod recall;
 mod reconcile;
 mod rewrite;
 mod schedule;
 mod status;
-mod stores;
 mod template;
 mod template_from;
 mod text;
+mod versions;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -38,7 +37,6 @@ use crate::secret_store::{SecretStores, StoreListener, StoreName, Stores};
 use crate::telemetry::{Counts, KindReady, Metrics, ObjectState};
 use crate::watch::{Change, changes, of_strangers};
 
-pub(crate) use login::Login;
 use recall::recall;
 
 const KIND: &str = "ExternalSecret";
@@ -72,6 +70,8 @@ struct Refresh {
     force_sync: Option<String>,
     /// The stores that it names.
     stores: Vec<StoreName>,
+    /// The secrets whose newest version it reads.
+    newest: Vec<(StoreName, String)>,
     /// Name of its Secret.
     target: Option<String>,
     /// UID of the Secret that this process wrote for it.
@@ -276,6 +276,9 @@ impl Reconciler for ExternalSecrets {
         self.secret_stores.listed().await;
         for namespaces in served {
             watches.spawn(self.clone().watch_objects(namespaces));
+        }
+        if let Some(every) = self.context.rules.watch_interval {
+            watches.spawn(self.clone().watch_versions(every));
         }
         watches
     }

@@ -12,11 +12,11 @@ use sealkit_core::sealed::size_class;
 
 use super::fetch::stores_of;
 use super::recall::slot;
-use super::stores::StoreName;
 use super::template::Rendered;
 use super::{EXTERNAL_SECRET, ExternalSecretObject, ExternalSecrets, Known, schedule};
 use crate::object::Origin;
 use crate::secret::{Consent, Desired, Ownership, Revision, Rights};
+use crate::secret_store::StoreName;
 use crate::settings::ExternalOwnership;
 use crate::status::Outcome;
 

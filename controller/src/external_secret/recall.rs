@@ -8,11 +8,11 @@ use sealkit_core::api::external::{ExternalSecretSpec, ExternalSecretStatus};
 use sealkit_core::api::{ConditionStatus, ConditionType};
 use tokio::time::Instant;
 
-use super::fetch::stores_of;
+use super::fetch::{newest_of, stores_of};
 use super::status::version_of;
-use super::stores::StoreName;
 use super::{ExternalSecretObject, Known, Refresh, schedule};
 use crate::object::Version;
+use crate::secret_store::StoreName;
 use crate::status;
 
 /// Remembers an object from its status. A status makes no Secret ours: its marks do.
@@ -38,12 +38,12 @@ pub(super) fn recall(object: &ExternalSecretObject, now: SystemTime) -> Known {
     let (Some(target), Some(spec), true) = (&status.target, spec, is_unchanged) else {
         return known;
     };
-    let stores = stores_of(
-        &spec,
-        object.metadata.namespace.as_deref().unwrap_or_default(),
-    );
-    let Some(due) = due(&spec, &stores, status, now) else {
-        return known;
+    let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
+    let stores = stores_of(&spec, namespace);
+    let due = match due(&spec, &stores, status, now) {
+        Due::Never => None,
+        Due::In(wait) => Some(Instant::now() + wait),
+        Due::Now => return known,
     };
     Known {
         handled: Some(object.asked()),
@@ -52,7 +52,8 @@ pub(super) fn recall(object: &ExternalSecretObject, now: SystemTime) -> Known {
             resource_version: target.resource_version.clone(),
         }),
         own: Refresh {
-            due: due.map(|wait| Instant::now() + wait),
+            due,
+            newest: newest_of(&spec, namespace),
             stores,
             target: Some(target.name.clone()),
             ..Refresh::default()
@@ -67,25 +68,36 @@ fn is_ready(object: &ExternalSecretObject, status: &ExternalSecretStatus) -> boo
             .is_some_and(|ready| ready.status == ConditionStatus::True)
 }
 
-/// How long until the next refresh: `Some(None)` if only a change needs one, `None` if one was missed
-/// or the status does not tell.
+/// When the next refresh is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Due {
+    /// Only a change needs one.
+    Never,
+    /// After so long.
+    In(Duration),
+    /// One was missed, or the status does not tell.
+    Now,
+}
+
 fn due(
     spec: &ExternalSecretSpec,
     stores: &[StoreName],
     status: &ExternalSecretStatus,
     now: SystemTime,
-) -> Option<Option<Duration>> {
-    let Some(interval) = schedule::interval(spec).ok()? else {
-        return Some(None);
+) -> Due {
+    let interval = match schedule::interval(spec) {
+        Ok(Some(interval)) => interval,
+        Ok(None) => return Due::Never,
+        Err(_) => return Due::Now,
     };
-    let refreshed = SystemTime::from(status.refresh_time?);
-    let due = refreshed + schedule::next(interval, &slot(spec, stores), refreshed);
-    // A clock that went back proves nothing.
-    let left = due
-        .duration_since(now)
-        .ok()
-        .filter(|left| *left <= interval)?;
-    Some(Some(left))
+    let left = || {
+        let refreshed = SystemTime::from(status.refresh_time?);
+        let due = refreshed + schedule::next(interval, &slot(spec, stores), refreshed);
+        // A clock that went back proves nothing.
+        let left = due.duration_since(now).ok();
+        left.filter(|left| *left <= interval)
+    };
+    left().map_or(Due::Now, Due::In)
 }
 
 /// Who shares a refresh: those that read the same key of a store.
@@ -117,14 +129,16 @@ mod tests {
             due(&spec(interval, policy), &[], &status, at(now).into())
         };
         let hour = |refreshed, now| left("1h", RefreshPolicy::Periodic, refreshed, now);
-        let first = hour(Some(0), 0).unwrap().unwrap();
+        let Due::In(first) = hour(Some(0), 0) else {
+            panic!("it is due within the hour");
+        };
         assert!(!first.is_zero() && first <= Duration::from_hours(1));
         let second = i64::try_from(first.as_secs()).unwrap();
-        assert!(hour(Some(0), second - 1).is_some());
-        assert_eq!(hour(Some(0), second + 1), None, "a refresh was missed");
-        assert_eq!(hour(Some(10_000), 0), None, "from the future");
-        assert_eq!(hour(None, 0), None);
-        assert_eq!(left("0", RefreshPolicy::Periodic, None, 0), Some(None));
-        assert_eq!(left("1h", RefreshPolicy::OnChange, None, 0), Some(None));
+        assert!(matches!(hour(Some(0), second - 1), Due::In(_)));
+        assert_eq!(hour(Some(0), second + 1), Due::Now, "a refresh was missed");
+        assert_eq!(hour(Some(10_000), 0), Due::Now, "from the future");
+        assert_eq!(hour(None, 0), Due::Now);
+        assert_eq!(left("0", RefreshPolicy::Periodic, None, 0), Due::Never);
+        assert_eq!(left("1h", RefreshPolicy::OnChange, None, 0), Due::Never);
     }
 }

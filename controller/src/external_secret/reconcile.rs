@@ -9,10 +9,9 @@ use sealkit_core::api::external::{CreationPolicy, RefreshPolicy};
 use tokio::time::Instant;
 
 use super::fate::{self, Fate, fate};
-use super::fetch::{Fetched, NotMade};
+use super::fetch::{Fetched, NotMade, newest_of};
 use super::plan::Plan;
 use super::status::status_of;
-use super::stores::StoreName;
 use super::template::{Rendered, rendered};
 use super::{
     EXTERNAL_SECRET, ExternalSecretObject, ExternalSecrets, KIND, Known, beside, lock,
@@ -24,6 +23,7 @@ use crate::queue::{LONGEST_PAUSE, Lane, Work, pause};
 use crate::reconciler::Pool;
 use crate::render::Contents;
 use crate::secret::{Before, Desired, Last, Op, WriteError};
+use crate::secret_store::StoreName;
 use crate::status::{self, Outcome};
 use crate::telemetry::EventKind;
 
@@ -46,6 +46,8 @@ pub(super) struct Done {
     /// The next refresh.
     next: Option<Duration>,
     stores: Vec<StoreName>,
+    /// What it reads, if versions of it can be watched.
+    newest: Vec<(StoreName, String)>,
     pub(super) target: Option<String>,
     /// Were the values read?
     pub(super) refreshed: bool,
@@ -61,6 +63,7 @@ impl Done {
             retry,
             next: None,
             stores: Vec::new(),
+            newest: Vec::new(),
             target: None,
             refreshed: false,
             merged: false,
@@ -166,6 +169,7 @@ impl ExternalSecrets {
                 .chain(plan.next)
                 .min()
                 .filter(|_| is_due),
+            newest: newest_of(&plan.spec, &plan.origin.namespace),
             stores: plan.stores,
             ..done
         })
@@ -439,6 +443,7 @@ impl ExternalSecrets {
             by_secret.insert(beside(key, target), key.clone());
         }
         entry.own.stores.clone_from(&done.stores);
+        entry.own.newest.clone_from(&done.newest);
         if done.outcome.reason() == Reason::SecretDeleted {
             entry.target = None;
             entry.own.owned = None;

@@ -1,6 +1,7 @@
 //! SecretStores and ClusterSecretStores: who may use which, whether they work, and a session with the
 //! provider for each identity. What uses a store is told when it changes.
 
+mod login;
 mod reconcile;
 mod stores;
 mod usage;
@@ -27,7 +28,7 @@ use crate::reconciler::{Context, Pool, Reconciler, Retry};
 use crate::telemetry::{Counts, KindReady, Metrics, ObjectState};
 use crate::watch::{Change, changes, of_strangers};
 
-pub use stores::{StoreName, Stores, not_served};
+pub use stores::{StoreName, Stores};
 
 const KIND: &str = "SecretStore";
 /// Stores of one namespace that are checked at once.

@@ -6,12 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use kube::Client;
-use sealkit_core::api::external::{SecretStoreRef, SecretStoreSpec, StoreKind};
+use sealkit_core::api::external::{
+    ProviderChoice, SecretStoreRef, SecretStoreSpec, StoreKind, VaultVersion,
+};
 use sealkit_core::names;
 use serde_json::Value;
 
+use super::login::Login;
 use super::usage::{Conditions, KeyPolicy, Labels};
-use crate::external_secret::Login;
 use crate::object::Key;
 use crate::store::{Breaker, Held, Read, Session, StoreError};
 use crate::telemetry::Metrics;
@@ -327,6 +329,28 @@ impl Stores {
                 session.read(read, window).await
             }
             result => result,
+        }
+    }
+
+    /// Does the provider tell the version of a secret for less than a read of it?
+    pub fn tells_versions(&self, name: &StoreName) -> bool {
+        let known = self.known(name);
+        known.is_some_and(|store| match &*store.described {
+            Ok(described) => matches!(
+                described.spec.provider.choice(),
+                Some(ProviderChoice::Vault(vault)) if vault.version == VaultVersion::V2
+            ),
+            Err(_) => false,
+        })
+    }
+
+    /// Shares no earlier read with those who come from now on.
+    pub async fn forget_read(&self, name: &StoreName, namespace: &str, read: &Read) {
+        let Ok(store) = self.usable(name, namespace) else {
+            return;
+        };
+        if let Ok((session, _)) = self.session(name, &store, namespace).await {
+            session.forget(read);
         }
     }
 

@@ -264,6 +264,11 @@ impl Session {
         self.reads.get(read, window, fetch).await
     }
 
+    /// Shares no earlier read with those who come from now on.
+    pub fn forget(&self, read: &Read) {
+        self.reads.forget(read);
+    }
+
     /// Does the provider answer, and know the identity?
     pub async fn check(&self) -> Result<(), StoreError> {
         self.call("LookupSelf", self.provider.check()).await

@@ -47,6 +47,11 @@ impl Reads {
         result
     }
 
+    /// Shares no earlier read with those who come from now on.
+    pub(super) fn forget(&self, read: &Read) {
+        lock(&self.slots).remove(read);
+    }
+
     /// A value is in memory no longer than it is shared.
     fn forget_after(&self, window: Duration, read: Read) {
         let slots = Arc::downgrade(&self.slots);

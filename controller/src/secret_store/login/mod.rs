@@ -19,7 +19,7 @@ use crate::store::{Fake, Provider, Session, StoreError};
 use credentials::Credentials;
 
 /// The provider of a store, and how it proves who asks.
-pub(crate) enum Login<'a> {
+pub(super) enum Login<'a> {
     Vault(&'a VaultProvider, vault::Auth<'a>),
     Aws(&'a AwsProvider, aws::Auth<'a>, Option<&'a RetrySettings>),
     Kubernetes(&'a KubernetesProvider, kubernetes::Auth<'a>),
@@ -28,7 +28,7 @@ pub(crate) enum Login<'a> {
 
 impl<'a> Login<'a> {
     /// Decides by the spec alone. Error: [`StoreError::Config`].
-    pub(crate) fn of(spec: &'a SecretStoreSpec) -> Result<Self, StoreError> {
+    pub(super) fn of(spec: &'a SecretStoreSpec) -> Result<Self, StoreError> {
         match spec.provider.choice() {
             Some(ProviderChoice::Vault(vault)) => Ok(Self::Vault(vault, vault::auth(vault)?)),
             Some(ProviderChoice::Aws(aws)) => Ok(Self::Aws(
@@ -51,7 +51,7 @@ impl<'a> Login<'a> {
 
     /// The namespace whose identity a store of the cluster uses, if its references name none: that of
     /// whoever uses it.
-    pub(crate) fn referent(&self, store: &StoreName, user: &str) -> Option<String> {
+    pub(super) fn referent(&self, store: &StoreName, user: &str) -> Option<String> {
         let is_referent = match self {
             Self::Vault(provider, auth) => vault::is_referent(provider, auth),
             Self::Aws(provider, auth, _) => aws::is_referent(provider, auth),
@@ -63,7 +63,7 @@ impl<'a> Login<'a> {
 
     /// Reads what the store refers to, and logs in. With `lends_identity`, the controller's own
     /// identity may serve stores of the cluster.
-    pub(crate) async fn open(
+    pub(super) async fn open(
         &self,
         client: &Client,
         store: &StoreName,
