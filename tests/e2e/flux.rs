@@ -189,7 +189,7 @@ fn flux_delivers_sealed_secrets_of_a_tenant_without_rights_on_secrets() {
 }
 
 #[test]
-fn flux_waits_for_a_new_external_secret_only_with_our_expression() {
+fn flux_waits_for_a_new_external_secret_with_and_without_our_expression() {
     let (mut delivery, _flux) = start();
     delivery.stop_controller();
     let mail = delivery.external("mail").to_string();
@@ -209,9 +209,15 @@ fn flux_waits_for_a_new_external_secret_only_with_our_expression() {
     unguarded["metadata"]["name"] = "unguarded".into();
     unguarded["spec"]["healthCheckExprs"].take();
     deliver(&delivery, &[unguarded]);
-    wait_until("Flux takes an empty status for done", || {
+    let namespace = &delivery.shop.name;
+    let applied =
+        format!("/apis/external-secrets.io/v1/namespaces/{namespace}/externalsecrets/mail");
+    wait_until("it is applied", || {
+        delivery.plane.api.get(&applied).is_some()
+    });
+    holds_for(SEVERAL_LOOKS, "no status is not done", || {
         let object = kustomization(&delivery.plane, "unguarded");
-        condition(&object, "Ready") == Some("True")
+        condition(&object, "Ready") != Some("True")
     });
     let path = format!("{KUSTOMIZATIONS}/unguarded");
     delivery.plane.api.delete(&path).unwrap();

@@ -63,7 +63,11 @@ pub(super) fn recall(object: &ExternalSecretObject, now: SystemTime) -> Known {
 }
 
 fn is_ready(object: &ExternalSecretObject, status: &ExternalSecretStatus) -> bool {
-    status.observed_generation == Some(object.generation())
+    let is_observed = match status.observed_generation {
+        Some(observed) => observed == object.generation(),
+        None => status.synced_resource_version == version_of(object),
+    };
+    is_observed
         && status::find(&status.conditions, ConditionType::Ready)
             .is_some_and(|ready| ready.status == ConditionStatus::True)
 }

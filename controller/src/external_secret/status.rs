@@ -23,8 +23,16 @@ pub(super) fn status_of(
     done: &Done,
 ) -> ExternalSecretStatus {
     let (generation, now) = (object.generation(), Timestamp::now());
-    let conditions =
+    let mut conditions =
         status::external_conditions(&done.outcome, generation, had_synced, &old.conditions, now);
+    // Where External Secrets' own definition is installed, the API server drops what only ours has.
+    // Ours begins with a generation.
+    let keeps_ours = old.observed_generation.is_some();
+    if !keeps_ours {
+        conditions
+            .iter_mut()
+            .for_each(|condition| condition.observed_generation = None);
+    }
     let is_same = status::same(&conditions, &old.conditions);
     let is_old = |then: Timestamp| {
         Duration::try_from(now.duration_since(then)).is_ok_and(|age| age >= STATUS_AT_LEAST)
@@ -34,7 +42,7 @@ pub(super) fn status_of(
         && done.refreshed
         && (changed || !is_same || old.refresh_time.is_none_or(is_old));
     ExternalSecretStatus {
-        observed_generation: Some(generation),
+        observed_generation: keeps_ours.then_some(generation),
         refresh_time: if tells {
             Some(Timestamp::from_second(now.as_second()).unwrap_or(now))
         } else {
@@ -52,6 +60,7 @@ pub(super) fn status_of(
             _ => old.binding.clone(),
         },
         target: match (&done.written, &done.target) {
+            _ if !keeps_ours => None,
             (Some((version, _)), Some(target)) => Some(TargetStatus {
                 name: target.clone(),
                 uid: version.uid.clone(),

@@ -48,8 +48,8 @@ pub const OWN_PREFIX: &str = "sealkit.dev/";
 /// All CRDs, as in `deploy/crds`.
 pub fn custom_resource_definitions() -> Vec<CustomResourceDefinition> {
     let mut crds = vec![SealedSecret::crd(), SealingKey::crd(), RewrapRequest::crd()];
-    crds.iter_mut().for_each(default_status);
     crds.extend(external::custom_resource_definitions());
+    crds.iter_mut().for_each(default_status);
     crds
 }
 
