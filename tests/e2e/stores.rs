@@ -113,9 +113,10 @@ fn a_store_of_another_class_and_what_uses_it_are_left_alone() {
     wait_made(&team, "ours", "b");
     holds_for(Duration::from_secs(2), "theirs is left alone", || {
         let store = format!("{}/other", team.path("secretstores"));
-        team.look("theirs").get("status").is_none()
+        let unobserved = json!({"observedGeneration": -1});
+        team.look("theirs")["status"] == unobserved
             && team.namespace.secret("theirs").is_none()
-            && team.api().get(&store).unwrap().get("status").is_none()
+            && team.api().get(&store).unwrap()["status"] == unobserved
     });
 }
 
