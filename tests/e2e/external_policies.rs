@@ -506,31 +506,48 @@ fn secrets_are_found_by_name_and_metadata_is_fetched() {
     wait_reason(&team, "none", "SecretDeleted");
 }
 
+/// What the templates are filled with.
+fn put_shop(team: &Team) {
+    let shop = json!({"user": "shop", "password": "a/b", "tier": "gold"});
+    put(team, "db", &shop);
+}
+
+fn config_maps(team: &Team) -> String {
+    format!("/api/v1/namespaces/{}/configmaps", team.namespace.name)
+}
+
+/// Creates the ConfigMap `texts`.
+fn create_texts(team: &Team, texts: &Value) {
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "texts"}, "data": texts});
+    team.api().create(&config_maps(team), &map).unwrap();
+}
+
+/// Items of a `templateFrom`: keys, and what their texts make.
+fn items(keys: &[(&str, &str)]) -> Value {
+    let item = |(key, as_): &(&str, &str)| json!({"key": key, "templateAs": as_});
+    keys.iter().map(item).collect()
+}
+
+/// A spec whose template is filled with the secret `db`.
+fn templated(template: &Value) -> Value {
+    json!({"dataFrom": [{"extract": {"key": "db"}}], "target": {"template": template}})
+}
+
 #[test]
 fn templates_come_from_config_maps_secrets_and_texts() {
     let team = team();
-    put(
-        &team,
-        "db",
-        &json!({"user": "shop", "password": "a/b", "tier": "gold"}),
-    );
-    let maps = format!("/api/v1/namespaces/{}/configmaps", team.namespace.name);
+    put_shop(&team);
     let texts = json!({
         "url": "db://{{ .user }}:{{ .password | urlquery }}@h",
         "map": "{{ .user }}-key: {{ .password | quote }}\nport: 5432\n",
         "both": "from the ConfigMap",
         "labels": "tier: {{ .tier }}",
     });
-    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "texts"}, "data": texts});
-    team.api().create(&maps, &map).unwrap();
+    create_texts(&team, &texts);
     team.secret(
         "secret-texts",
         &[("hidden", "s-{{ .user }}"), ("both", "from the Secret")],
     );
-    let items = |keys: &[(&str, &str)]| -> Value {
-        let item = |(key, as_): &(&str, &str)| json!({"key": key, "templateAs": as_});
-        keys.iter().map(item).collect()
-    };
     let from = json!([
         {"configMap": {"name": "texts", "items": items(&[("url", "Values"), ("map", "KeysAndValues"), ("both", "Values")])}},
         {"secret": {"name": "secret-texts", "items": items(&[("hidden", "Values"), ("both", "Values")])}},
@@ -539,11 +556,10 @@ fn templates_come_from_config_maps_secrets_and_texts() {
         {"literal": "decoded: aGVsbG8=", "valuesDecodingStrategy": "Base64"},
         {"literal": "port: 1\nown: lost"},
     ]);
-    let with = |template: Value| json!({"dataFrom": [{"extract": {"key": "db"}}], "target": {"template": template}});
     team.external(
         "made",
         "1s",
-        &with(json!({"templateFrom": from, "data": {"own": "{{ .user }}"}})),
+        &templated(&json!({"templateFrom": from, "data": {"own": "{{ .user }}"}})),
     );
     wait_held(
         &team,
@@ -563,12 +579,19 @@ fn templates_come_from_config_maps_secrets_and_texts() {
     assert_eq!(made["metadata"]["annotations"]["example.com/by"], "shop");
     // A change of the ConfigMap arrives with the next refresh.
     let patch = json!({"data": {"url": "changed"}});
-    team.api().merge(&format!("{maps}/texts"), &patch).unwrap();
+    let path = format!("{}/texts", config_maps(&team));
+    team.api().merge(&path, &patch).unwrap();
     team.namespace
         .wait_secret("made", "the new text", |secret| {
             secret["data"]["url"] == data(&[("url", "changed")])["url"]
         });
+}
 
+#[test]
+fn templates_that_are_absent_or_forbidden_make_no_secret() {
+    let team = team();
+    put_shop(&team);
+    create_texts(&team, &json!({}));
     let items = items(&[("absent", "Values")]);
     for (name, template, says) in [
         (
@@ -617,7 +640,7 @@ fn templates_come_from_config_maps_secrets_and_texts() {
             "snakecase",
         ),
     ] {
-        team.external(name, "1s", &with(template));
+        team.external(name, "1s", &templated(&template));
         let object = team.wait_message(name, says);
         assert!(!object["status"].to_string().contains("a/b"), "{name}");
         assert_eq!(held(&team, name), None, "{name}");

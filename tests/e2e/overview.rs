@@ -37,6 +37,73 @@ fn codes(report: &Value) -> Vec<&str> {
         .collect()
 }
 
+/// What `seal doctor` finds about stores and ExternalSecrets.
+const TROUBLES: [&str; 5] = [
+    "StoreWithoutAuth",
+    "StoreNotReady",
+    "StoreMissing",
+    "ExternalSecretNotReady",
+    "TwoControllers",
+];
+
+/// Asserts what the doctor says of the stores `nobody`, `closed` and `nowhere`.
+fn assert_details(report: &Value, namespace: &str) {
+    let detail = |code: &str| {
+        let mut troubles = report["troubles"].as_array().unwrap().iter();
+        let found = troubles.find(|trouble| trouble["code"] == code).unwrap();
+        found["detail"].as_str().unwrap().to_owned()
+    };
+    for (code, says) in [
+        (
+            "StoreWithoutAuth",
+            "SecretStore {}/nobody has no credentials",
+        ),
+        ("StoreNotReady", "SecretStore {}/closed is not Ready"),
+        ("StoreMissing", "SecretStore {}/nowhere does not exist"),
+        ("StoreMissing", "ExternalSecret {}/lost"),
+    ] {
+        let (detail, says) = (detail(code), says.replace("{}", namespace));
+        assert!(detail.contains(&says), "{says}: {detail}");
+    }
+}
+
+/// Asserts what `seal status -o json` says of the store `vault` and of the ExternalSecrets `good` and
+/// `lost`.
+fn assert_status(report: &Value) {
+    let named = |list: &str, name: &str| {
+        let mut objects = report[list].as_array().unwrap().iter();
+        objects
+            .find(|object| object["name"] == name)
+            .unwrap()
+            .clone()
+    };
+    let good = named("externalSecrets", "good");
+    assert!(
+        good["ready"] == true && good["lastRefresh"].is_string() && good["nextRefresh"].is_string(),
+        "{good:#}"
+    );
+    let lost = named("externalSecrets", "lost");
+    assert!(
+        lost["ready"] == false && lost["nextRefresh"].is_null(),
+        "{lost:#}"
+    );
+    let vault = named("stores", "vault");
+    assert_eq!(vault["provider"], "vault");
+    assert_eq!(vault["ready"], true);
+    assert_eq!(vault["externalSecrets"], 1);
+}
+
+/// A Deployment that looks like External Secrets.
+fn external_secrets(shop: &Namespace) -> Value {
+    json!({
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {"name": "external-secrets", "namespace": shop.name,
+            "labels": {"app.kubernetes.io/name": "external-secrets"}},
+        "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": {"metadata": {"labels": {"a": "b"}},
+            "spec": {"containers": [{"name": "c", "image": "example.com/external-secrets"}]}}},
+    })
+}
+
 #[test]
 fn stores_and_external_secrets_are_shown_and_what_is_wrong_with_them_is_found() {
     let (plane, bao) = (Own::take(), OpenBao::shared().unwrap());
@@ -71,15 +138,8 @@ fn stores_and_external_secrets_are_shown_and_what_is_wrong_with_them_is_found() 
         serde_json::from_slice::<Value>(&output.stdout).unwrap()
     };
     let healthy = doctor();
-    let ours = [
-        "StoreWithoutAuth",
-        "StoreNotReady",
-        "StoreMissing",
-        "ExternalSecretNotReady",
-        "TwoControllers",
-    ];
     assert!(
-        codes(&healthy).iter().all(|code| !ours.contains(code)),
+        codes(&healthy).iter().all(|code| !TROUBLES.contains(code)),
         "{healthy:#}"
     );
 
@@ -90,41 +150,19 @@ fn stores_and_external_secrets_are_shown_and_what_is_wrong_with_them_is_found() 
     );
     let bad = store(&shop, "closed", "http://127.0.0.1:1", &mount, &auth);
     make("secretstores", &bad);
-    let deployment = json!({
-        "apiVersion": "apps/v1", "kind": "Deployment",
-        "metadata": {"name": "external-secrets", "namespace": shop.name,
-            "labels": {"app.kubernetes.io/name": "external-secrets"}},
-        "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": {"metadata": {"labels": {"a": "b"}},
-            "spec": {"containers": [{"name": "c", "image": "example.com/external-secrets"}]}}},
-    });
     let deployments = format!("/apis/apps/v1/namespaces/{}/deployments", shop.name);
-    plane.api.create(&deployments, &deployment).unwrap();
+    plane
+        .api
+        .create(&deployments, &external_secrets(&shop))
+        .unwrap();
     let report = wait_within(Duration::from_secs(30), "everything is found", || {
         let report = doctor();
-        ours.iter()
+        TROUBLES
+            .iter()
             .all(|code| codes(&report).contains(code))
             .then_some(report)
     });
-    let detail = |code: &str| {
-        let mut troubles = report["troubles"].as_array().unwrap().iter();
-        let found = troubles.find(|trouble| trouble["code"] == code).unwrap();
-        found["detail"].as_str().unwrap().to_owned()
-    };
-    let name = &shop.name;
-    assert!(
-        detail("StoreWithoutAuth")
-            .contains(&format!("SecretStore {name}/nobody has no credentials"))
-    );
-    assert!(detail("StoreNotReady").contains(&format!("SecretStore {name}/closed is not Ready")));
-    let missing = detail("StoreMissing");
-    assert!(
-        missing.contains(&format!("SecretStore {name}/nowhere does not exist")),
-        "{missing}"
-    );
-    assert!(
-        missing.contains(&format!("ExternalSecret {name}/lost")),
-        "{missing}"
-    );
+    assert_details(&report, &shop.name);
     plane
         .api
         .delete(&format!("{deployments}/external-secrets"))
@@ -134,36 +172,6 @@ fn stores_and_external_secrets_are_shown_and_what_is_wrong_with_them_is_found() 
     for part in ["STORE", "vault", "EXTERNALSECRETS", "NEXT REFRESH", "never"] {
         assert!(text.contains(part), "{part}: {text}");
     }
-    let report = seal.json(0, &[&["status"][..], &scope].concat());
-    let externals = report["externalSecrets"].as_array().unwrap();
-    let good = externals
-        .iter()
-        .find(|object| object["name"] == "good")
-        .unwrap();
-    assert!(
-        good["ready"] == true && good["lastRefresh"].is_string() && good["nextRefresh"].is_string(),
-        "{good:#}"
-    );
-    let lost = externals
-        .iter()
-        .find(|object| object["name"] == "lost")
-        .unwrap();
-    assert!(
-        lost["ready"] == false && lost["nextRefresh"].is_null(),
-        "{lost:#}"
-    );
-    let stores = report["stores"].as_array().unwrap();
-    let vault = stores
-        .iter()
-        .find(|object| object["name"] == "vault")
-        .unwrap();
-    assert_eq!(
-        (
-            &vault["provider"],
-            &vault["ready"],
-            &vault["externalSecrets"]
-        ),
-        (&"vault".into(), &true.into(), &1.into())
-    );
+    assert_status(&seal.json(0, &[&["status"][..], &scope].concat()));
     assert!(!text.contains(bao.root_token()));
 }
