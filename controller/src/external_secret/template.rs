@@ -127,18 +127,18 @@ fn put(all: &mut Rendered, part: &Part, result: Zeroizing<Vec<u8>>) -> Result<()
         None => entries_of(&result)?,
     };
     for (key, value) in entries {
-        let value = decoded_bytes(value, part.decoding).map_err(|what| {
-            let key = names::printable(&key);
-            format!("the value of {key:?} {what}")
-        })?;
+        // A key that the text makes may hold a value, which no message tells.
+        let title = match &part.key {
+            Some(key) => format!("{:?}", names::printable(key)),
+            None => "a key that it makes".to_owned(),
+        };
+        let value = decoded_bytes(value, part.decoding)
+            .map_err(|what| format!("the value of {title} {what}"))?;
         match part.makes {
             Makes::Data if names::is_secret_key(&key) => {
                 all.data.insert(key, value);
             }
-            Makes::Data => {
-                let key = names::printable(&key);
-                return Err(format!("{key:?} is not a key that Kubernetes allows"));
-            }
+            Makes::Data => return Err(format!("{title} is not one that Kubernetes allows")),
             Makes::Labels => {
                 all.labels.insert(key, text_of(&value));
             }
@@ -190,16 +190,12 @@ fn check_names(all: &Rendered, denied: &[String]) -> Result<(), Outcome> {
     let is_denied = |name: &&String| {
         rules::is_refused_metadata(name) || denied.iter().any(|prefix| name.starts_with(prefix))
     };
-    match names.find(is_denied) {
-        Some(name) => {
-            let name = names::printable(name);
-            Err(at_fault(
-                "metadata",
-                &format!("may not set the label or annotation {name}"),
-            ))
-        }
-        None => Ok(()),
+    if names.any(|name| is_denied(&name)) {
+        // Those of the spec were checked before. This one may hold a value.
+        let what = "a text of templateFrom makes a label or annotation that templates may not set";
+        return Err(at_fault("metadata", what));
     }
+    Ok(())
 }
 
 /// The values or the template must change; the next refresh will tell.
@@ -280,7 +276,11 @@ mod tests {
             let says = made(&map, wrong).unwrap_err();
             assert_eq!(says, "what it makes is no YAML map of texts", "{wrong}");
         }
-        assert!(made(&map, "a/b: c").unwrap_err().contains("is not a key"));
+        let says = made(&map, "a/b: c").unwrap_err();
+        assert_eq!(
+            says,
+            "a key that it makes is not one that Kubernetes allows"
+        );
         let labels = part(Makes::Labels, None);
         assert_eq!(made(&labels, "a/b: c"), Ok(vec![pair("a/b", "c")]));
     }
@@ -292,6 +292,23 @@ mod tests {
         assert_eq!(made(&base64, "aGVsbG8=").unwrap()[0].1, "hello");
         let says = made(&base64, "hidden!").unwrap_err();
         assert_eq!(says, "the value of \"k\" is no Base64");
+    }
+
+    #[test]
+    fn no_message_tells_a_name_that_a_text_makes_of_a_value() {
+        let denied = ["denied.example/".to_owned()];
+        let mut map = part(Makes::Data, None);
+        let says = made(&map, "hunter 2: c").unwrap_err();
+        assert!(!says.contains("hunter"), "{says}");
+        map.decoding = DecodingStrategy::Base64;
+        let says = made(&map, "hunter2: \"?\"").unwrap_err();
+        assert!(!says.contains("hunter"), "{says}");
+        for name in ["sealkit.dev/hunter2", "denied.example/hunter2"] {
+            let mut all = Rendered::default();
+            all.labels.insert(name.to_owned(), String::new());
+            let refused = check_names(&all, &denied).unwrap_err();
+            assert!(!refused.message().contains("hunter"), "{refused:?}");
+        }
     }
 
     #[test]
