@@ -16,6 +16,8 @@ const ROLE: &str = "eks.amazonaws.com/role-arn";
 const AUDIENCE: &str = "eks.amazonaws.com/audience";
 /// Whom a token is for, if the ServiceAccount does not say so.
 const STS: &str = "sts.amazonaws.com";
+/// The tags that tell AWS who asks: namespace, name and kind of the store.
+const OWN_TAGS: [&str; 3] = ["esoNamespace", "esoStoreName", "esoStoreKind"];
 
 /// How a store proves who asks.
 pub(crate) enum Auth<'a> {
@@ -166,14 +168,11 @@ fn roles(provider: &AwsProvider, store: &StoreName, user: &str) -> Vec<AwsRole> 
     if provider.session_tags_policy == SessionTagsPolicy::Custom {
         tags.extend(provider.custom_session_tags.clone());
     }
+    // No store says who asks, whatever its policy. AWS ignores the case of tags.
+    tags.retain(|(key, _)| OWN_TAGS.iter().all(|own| !own.eq_ignore_ascii_case(key)));
     if provider.session_tags_policy != SessionTagsPolicy::None {
-        let own = [
-            ("esoNamespace", user),
-            ("esoStoreName", store.name.as_str()),
-            ("esoStoreKind", store.kind.name()),
-        ];
-        // Nobody else says who asks.
-        tags.retain(|(key, _)| own.iter().all(|(name, _)| name != key));
+        let who = [user, store.name.as_str(), store.kind.name()];
+        let own = OWN_TAGS.into_iter().zip(who);
         tags.extend(own.map(|(key, value)| (key.to_owned(), value.to_owned())));
     }
     roles.push(AwsRole {
@@ -289,6 +288,22 @@ mod tests {
         );
         assert_eq!(roles[2].external_id.as_deref(), Some("id"));
         assert_eq!(roles[2].transitive_tags, ["team"]);
+    }
+
+    #[test]
+    fn no_store_says_who_asks() {
+        for policy in ["None", "Simple", "Custom"] {
+            let provider = provider(&json!({
+                "role": "last", "sessionTagsPolicy": policy,
+                "sessionTags": [
+                    {"key": "esoNamespace", "value": "bank"}, {"key": "ESONAMESPACE", "value": "bank"},
+                ],
+                "customSessionTags": {"EsoStoreName": "bank", "esoStoreKind": "bank"},
+            }));
+            let roles = roles(&provider, &store(), "shop");
+            let mut tags = roles[0].tags.iter();
+            assert!(tags.all(|(_, value)| value != "bank"), "{policy}");
+        }
     }
 
     #[test]
