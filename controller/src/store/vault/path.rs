@@ -56,6 +56,10 @@ impl Engine {
             let what = format!("{key:?} is no key: it needs a path without empty parts, . and ..");
             return Err(StoreError::NoProperty(what));
         }
+        if self.mount.is_none() && is_of_vault_itself(&path) {
+            let what = format!("{key:?} is no key: Vault has no engine of secrets there");
+            return Err(StoreError::NoProperty(what));
+        }
         Ok(path)
     }
 
@@ -106,6 +110,15 @@ impl Engine {
             mount.to_owned()
         })
     }
+}
+
+/// Is it a path where no engine can be mounted? Vault answers there too: below `auth/token` with the
+/// token that asks. Servers with namespaces take the name of one in front.
+fn is_of_vault_itself(path: &str) -> bool {
+    let first = path.split('/').next().unwrap_or_default();
+    let first = first.to_ascii_lowercase();
+    let own = ["auth", "sys", "cubbyhole", "identity", "audit"];
+    own.contains(&first.as_str()) || path.to_ascii_lowercase().contains("/auth/token/")
 }
 
 #[cfg(test)]
@@ -176,6 +189,27 @@ mod tests {
         let nowhere = Engine::new(None, true).folder("");
         assert!(matches!(nowhere, Err(StoreError::Config(_))));
         assert!(Engine::new(Some("secret"), true).folder("../sys").is_err());
+    }
+
+    #[test]
+    fn no_key_leads_to_the_token_of_the_store() {
+        for is_v2 in [false, true] {
+            let engine = Engine::new(None, is_v2);
+            for key in [
+                "auth/token/lookup-self",
+                "/Auth/token/lookup-self",
+                "team/auth/token/lookup-self",
+                "sys/mounts",
+                "cubbyhole/a",
+                "identity/entity/id/a",
+            ] {
+                let refused = engine.secret(key);
+                let is_reached = refused.is_ok_and(|path| !path.contains("/data/"));
+                assert!(!is_reached, "{is_v2} {key:?}");
+            }
+        }
+        let named = Engine::new(Some("kv"), false);
+        assert_eq!(named.secret("auth/token/a").unwrap(), "kv/auth/token/a");
     }
 
     #[test]
