@@ -197,6 +197,16 @@ fn nothing_is_applied_where_a_file_or_a_dry_run_fails() {
         "{said}"
     );
     nothing();
+    // A field with a slip in its name, for which the server blames itself.
+    let slip = external("bad", &shop.name, "Periodic").to_string();
+    let slip = seal.pipe(&["preapply", "-"], &slip.replace("remoteRef", "remoteref"));
+    assert_eq!(slip.status.code(), Some(5));
+    assert!(
+        text(&slip).contains("invalid at spec.data[0].remoteref (no such field)"),
+        "{}",
+        text(&slip)
+    );
+    nothing();
     // Two at once are both told.
     seal.write(
         "tree/more.yaml",

@@ -173,6 +173,9 @@ fn refused(status: &Status, resource: &str, namespace: &str) -> Option<CommandEr
             why.unwrap_or_default()
         )));
     }
+    if let Some((_, errors)) = status.message.split_once(NOT_TYPED) {
+        return Some(invalid(&unlike_schema(errors)));
+    }
     match status.code {
         403 => Some(
             CommandError::cluster(format_args!(
@@ -200,18 +203,38 @@ fn refused(status: &Status, resource: &str, namespace: &str) -> Option<CommandEr
         400 | 422 => {
             let fields: Vec<_> = causes().map(|cause| safe(&cause.field)).collect();
             let fields: Vec<_> = fields.into_iter().filter(|field| !field.is_empty()).collect();
-            let place = if fields.is_empty() {
-                String::new()
-            } else {
-                format!(" at {}", fields.join(", "))
-            };
-            Some(
-                CommandError::cluster(format_args!("the API server finds the object invalid{place}"))
-                    .hint("`kubectl apply --server-side --dry-run=server -f FILE` shows its message"),
-            )
+            Some(invalid(&fields))
         }
         _ => None,
     }
+}
+
+fn invalid(fields: &[String]) -> CommandError {
+    let place = if fields.is_empty() {
+        String::new()
+    } else {
+        format!(" at {}", fields.join(", "))
+    };
+    CommandError::cluster(format_args!(
+        "the API server finds the object invalid{place}"
+    ))
+    .hint("`kubectl apply --server-side --dry-run=server -f FILE` shows its message")
+}
+
+/// How the API server begins its message about fields that its schema does not have. Its code is
+/// 500, as if it were at fault.
+const NOT_TYPED: &str = "failed to create typed patch object (";
+
+/// The fields of such a message. What it says of a value quotes it.
+fn unlike_schema(errors: &str) -> Vec<String> {
+    let errors = errors.split_once("): ").map_or("", |(_, errors)| errors);
+    let fields = errors.lines().filter_map(|line| {
+        let (field, why) = line.trim().strip_prefix('.')?.split_once(": ")?;
+        let unknown = why == "field not declared in schema";
+        let note = if unknown { " (no such field)" } else { "" };
+        Some(format!("{}{note}", safe(field)))
+    });
+    fields.take(FIELDS).collect()
 }
 
 const CONFLICT: &str = "FieldManagerConflict";
@@ -284,6 +307,22 @@ mod tests {
         assert_eq!(
             said(invalid),
             "the API server finds the object invalid at spec.scope"
+        );
+        let untyped = |errors: &str| {
+            said(json!({"status": "Failure", "code": 500, "message": format!(
+                "failed to create typed patch object (shop/db; external-secrets.io/v1, \
+                 Kind=ExternalSecret): {errors}")}))
+        };
+        assert_eq!(
+            untyped(".spec.data[0].remoteref: field not declared in schema"),
+            "the API server finds the object invalid at spec.data[0].remoteref (no such field)"
+        );
+        assert_eq!(
+            untyped(
+                "errors:\n  .spec.a: field not declared in schema\n  .spec.refreshInterval: \
+                 expected string, got &value.valueUnstructured{Value:\"canary\"}"
+            ),
+            "the API server finds the object invalid at spec.a (no such field), spec.refreshInterval"
         );
         let webhook = |name: &str| {
             said(
