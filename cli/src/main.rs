@@ -15,8 +15,8 @@ mod verb;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{CommandFactory as _, Parser as _};
 
 use error::CommandError;
 use report::Verdict;
@@ -78,10 +78,23 @@ fn command_of(error: &clap::Error) -> String {
         .take_while(|word| word.bytes().all(|byte| byte.is_ascii_lowercase()))
         .collect();
     if verbs.is_empty() {
-        "seal".to_owned()
+        verb_of_arguments()
     } else {
         verbs.join(" ")
     }
+}
+
+/// The same where the parser shows no usage line, as for a value that it refuses.
+fn verb_of_arguments() -> String {
+    let mut command = &Cli::command();
+    let mut words = vec!["seal"];
+    for argument in std::env::args_os().skip(1) {
+        if let Some(verb) = command.find_subcommand(&argument) {
+            words.push(verb.get_name());
+            command = verb;
+        }
+    }
+    words.join(" ")
 }
 
 /// A command line that cannot be parsed, or a call for help.
@@ -97,12 +110,12 @@ fn refuse(error: &clap::Error) -> ExitCode {
         let _ = error.print();
         return ExitCode::from(2);
     }
-    let mut arguments = std::env::args_os().skip(1);
-    let json = arguments.any(|argument| {
-        ["-ojson", "-o=json", "--output=json", "json"]
-            .iter()
-            .any(|form| argument == *form)
-    });
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    let json = arguments.iter().any(|argument| {
+        argument == "-ojson" || argument == "-o=json" || argument == "--output=json"
+    }) || arguments
+        .windows(2)
+        .any(|pair| (pair[0] == "-o" || pair[0] == "--output") && pair[1] == "json");
     let text = error.render().to_string();
     let first = text
         .lines()

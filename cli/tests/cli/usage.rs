@@ -2,7 +2,13 @@ use serde_json::Value;
 
 use crate::support::{Desk, SECRET};
 
-const VERBS: [&[&str]; 22] = [
+const VERBS: [&[&str]; 28] = [
+    &["lint"],
+    &["impact"],
+    &["preapply"],
+    &["wait"],
+    &["status"],
+    &["doctor"],
     &["keys", "usage"],
     &["edit"],
     &["keys", "exposure"],
@@ -92,6 +98,14 @@ fn the_parser_tells_what_it_knows() {
             "hint: see `seal keys fetch --help`",
         ),
         (&["-z"], "hint: see `seal --help`"),
+        (
+            &["wait", "--all", "--timeout", "2"],
+            "hint: see `seal wait --help`",
+        ),
+        (
+            &["lint", "--format", "json"],
+            "seal: hint: see `seal lint --help`",
+        ),
         (
             &["-r", "key.pub"],
             "hint: pass a file of public keys with -R key.pub",
