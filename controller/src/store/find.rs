@@ -68,28 +68,55 @@ where
     if names.len() > SECRETS {
         return Err(too_large(&format!("matches more than {SECRETS} secrets")));
     }
-    let mut found = Object(Value::Object(Map::new()));
-    let mut bytes = 0;
+    let mut found = Found::default();
     let reads = names.into_iter().map(|name| {
         let secret = read(name.clone());
         async move { Ok((name, secret.await?)) }
     });
     let mut reads = stream::iter(reads).buffered(at_once);
     while let Some((name, secret)) = reads.try_next().await? {
-        let Some(mut secret) = secret else { continue };
-        bytes += name.len() + size(&secret.0);
-        if bytes > BYTES {
-            return Err(too_large(&format!(
-                "gives more than {} MiB",
-                BYTES / 1024 / 1024
-            )));
+        if let Some(secret) = secret {
+            found.add(name, secret)?;
         }
-        found.0[name] = secret.0.take();
     }
-    if found.0.as_object().is_none_or(Map::is_empty) {
-        return Err(StoreError::Missing("find matches no secret".to_owned()));
+    found.all()
+}
+
+/// What a search has found so far. No Debug.
+#[derive(Default)]
+pub(super) struct Found {
+    secrets: Map<String, Value>,
+    bytes: usize,
+}
+
+impl Found {
+    /// Adds a secret. Error: [`StoreError::Answer`] if it is too much.
+    pub(super) fn add(&mut self, name: String, mut secret: Object) -> Result<(), StoreError> {
+        self.bytes += name.len() + size(&secret.0);
+        if self.bytes > BYTES {
+            let limit = BYTES / 1024 / 1024;
+            return Err(too_large(&format!("gives more than {limit} MiB")));
+        }
+        self.secrets.insert(name, secret.0.take());
+        if self.secrets.len() > SECRETS {
+            return Err(too_large(&format!("matches more than {SECRETS} secrets")));
+        }
+        Ok(())
     }
-    Ok(found)
+
+    /// All of it, as a JSON object. Error: [`StoreError::Missing`] if it is nothing.
+    pub(super) fn all(mut self) -> Result<Object, StoreError> {
+        if self.secrets.is_empty() {
+            return Err(StoreError::Missing("find matches no secret".to_owned()));
+        }
+        Ok(Object(Value::Object(std::mem::take(&mut self.secrets))))
+    }
+}
+
+impl Drop for Found {
+    fn drop(&mut self) {
+        drop(Object(Value::Object(std::mem::take(&mut self.secrets))));
+    }
 }
 
 /// Bytes of all texts in a value.
@@ -132,6 +159,28 @@ mod tests {
         }
         let nothing = read_all(names(0), small).await.err().unwrap();
         assert!(matches!(nothing, StoreError::Missing(_)), "{nothing}");
+    }
+
+    #[test]
+    fn what_is_found_on_the_way_is_bounded_too() {
+        let fill = |count: usize, bytes: usize| {
+            let mut found = Found::default();
+            let secret = || Object(json!("x".repeat(bytes)));
+            (0..count).try_for_each(|number| found.add(number.to_string(), secret()))?;
+            found.all()
+        };
+        assert_eq!(
+            fill(2, 1).unwrap_or(Object(json!(null))).0,
+            json!({"0": "x", "1": "x"})
+        );
+        for (count, bytes, says) in [
+            (0, 0, "matches no secret"),
+            (9, 1024 * 1024, "more than 8 MiB"),
+            (1_001, 1, "more than 1000 secrets"),
+        ] {
+            let error = fill(count, bytes).err().unwrap().to_string();
+            assert!(error.contains(says), "{error}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -99,6 +99,9 @@ fn a_search_finds_by_path_and_by_tags_with_and_without_the_right_to_paths() {
         .each_ref()
         .map(|(key, value)| (key.as_str(), value.as_str()));
     world.wait_data("tags", &data(&five));
+    let nothing = json!({"path": "/shop", "name": {"regexp": "^nothing"}});
+    world.external("none", &find(&nothing));
+    world.wait_message("none", "find matches no secret");
 
     world.proxy.set(Fault::Refuse {
         text: "AmazonSSM.GetParametersByPath",

@@ -102,7 +102,7 @@ impl Identity {
 /// A client of STS, with or without credentials.
 fn sts(credentials: Option<Credentials>, calls: &Calls) -> Result<aws_sdk_sts::Client, StoreError> {
     let mut config = aws_sdk_sts::Config::builder()
-        .behavior_version(calls.behavior())
+        .behavior_version(Calls::behavior())
         .region(calls.region.clone())
         .http_client(transport::client()?)
         .retry_config(calls.retries.clone())

@@ -28,7 +28,7 @@ use super::{Find, Object, Read, StoreError};
 use gather::Gatherer;
 use identity::Identity;
 pub use identity::{AwsProof, AwsRole};
-use parameter_store::{Found, ParameterStore};
+use parameter_store::{ParameterStore, Search};
 use secrets_manager::{CURRENT, SecretsManager};
 
 /// Reads of one session at once.
@@ -60,8 +60,7 @@ struct Calls {
 }
 
 impl Calls {
-    #[allow(clippy::unused_self, reason = "read like the other settings")]
-    fn behavior(&self) -> BehaviorVersion {
+    fn behavior() -> BehaviorVersion {
         BehaviorVersion::v2026_01_12()
     }
 
@@ -228,8 +227,8 @@ impl Aws {
         let names = match &self.service {
             Service::SecretsManager(store) => store.names(find, matches).await?,
             Service::ParameterStore(store) => match store.find(find, matches).await? {
-                Found::Values(values) => return Ok(values),
-                Found::Names(names) => names,
+                Search::Values(values) => return Ok(values),
+                Search::Names(names) => names,
             },
         };
         let one = async |name: String| match self.gatherer.read(name).await {

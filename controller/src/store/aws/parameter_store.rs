@@ -9,7 +9,7 @@ use aws_sdk_ssm::types::{Parameter, ParameterStringFilter, ResourceTypeForTaggin
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use futures::stream::{self, StreamExt};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::endpoint::Service;
 use super::failure::{Coded, Failure};
@@ -17,7 +17,7 @@ use super::gather::Wanted;
 use super::identity::Identity;
 use super::{Calls, transport};
 use crate::store::binary;
-use crate::store::find::{AT_ONCE, NAMES, too_large};
+use crate::store::find::{AT_ONCE, Found, NAMES, too_large};
 use crate::store::{Find, Object, StoreError};
 
 /// Parameters that one call reads.
@@ -32,18 +32,26 @@ pub(super) struct ParameterStore {
     is_batch_denied: AtomicBool,
 }
 
-/// What a search found.
-pub(super) enum Found {
+/// What a search comes to.
+pub(super) enum Search {
     /// Names, whose values are still to be read.
     Names(Vec<String>),
     /// A JSON object of names and values.
     Values(Object),
 }
 
+/// Why a path was not read.
+enum Unread {
+    /// AWS refused a call.
+    Refused(Failure),
+    /// There is too much, or nothing.
+    Found(StoreError),
+}
+
 impl ParameterStore {
     pub(super) fn new(identity: &Identity, calls: &Calls) -> Result<Self, StoreError> {
         let mut config = Config::builder()
-            .behavior_version(calls.behavior())
+            .behavior_version(Calls::behavior())
             .region(calls.region.clone())
             .http_client(transport::client()?)
             .retry_config(calls.retries.clone())
@@ -155,20 +163,23 @@ impl ParameterStore {
         &self,
         find: &Find,
         matches: impl Fn(&str) -> bool,
-    ) -> Result<Found, StoreError> {
+    ) -> Result<Search, StoreError> {
         if find.name.is_none() && !find.tags.is_empty() {
-            return self.names(find, |_| true).await.map(Found::Names);
+            return self.names(find, |_| true).await.map(Search::Names);
         }
         match self.below(&find.path, &matches).await {
-            Ok(values) => Ok(Found::Values(values)),
-            Err(failure) if failure.is_denied() => {
-                self.names(find, matches).await.map(Found::Names)
+            Ok(values) => Ok(Search::Values(values)),
+            Err(Unread::Refused(failure)) if failure.is_denied() => {
+                self.names(find, matches).await.map(Search::Names)
             }
-            Err(failure) => Err(failure.while_reading("GetParametersByPath", &find.path)),
+            Err(Unread::Refused(failure)) => {
+                Err(failure.while_reading("GetParametersByPath", &find.path))
+            }
+            Err(Unread::Found(error)) => Err(error),
         }
     }
 
-    async fn below(&self, path: &str, matches: impl Fn(&str) -> bool) -> Result<Object, Failure> {
+    async fn below(&self, path: &str, matches: impl Fn(&str) -> bool) -> Result<Object, Unread> {
         let path = if path.is_empty() { "/" } else { path };
         let call = self.client.get_parameters_by_path().path(path);
         let mut pages = call
@@ -176,18 +187,19 @@ impl ParameterStore {
             .with_decryption(true)
             .into_paginator()
             .send();
-        let mut found = Object(Value::Object(Map::new()));
+        let mut found = Found::default();
         while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| self.failure(&error))?;
+            let page = page.map_err(|error| Unread::Refused(self.failure(&error)))?;
             for parameter in page.parameters.unwrap_or_default() {
                 if let (Some(name), Some(value)) = (parameter.name, parameter.value)
                     && matches(&name)
                 {
-                    found.0[name] = binary::value(value.into_bytes());
+                    let secret = Object(binary::value(value.into_bytes()));
+                    found.add(name, secret).map_err(Unread::Found)?;
                 }
             }
         }
-        Ok(found)
+        found.all().map_err(Unread::Found)
     }
 
     async fn names(

@@ -40,7 +40,7 @@ pub(super) struct SecretsManager {
 impl SecretsManager {
     pub(super) fn new(identity: &Identity, calls: &Calls) -> Result<Self, StoreError> {
         let mut config = Config::builder()
-            .behavior_version(calls.behavior())
+            .behavior_version(Calls::behavior())
             .region(calls.region.clone())
             .http_client(transport::client()?)
             .retry_config(calls.retries.clone())
