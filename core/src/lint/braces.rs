@@ -71,8 +71,8 @@ mod tests {
         for text in ["{{ .x }}", "a${NAME}b", "${name:=x}"] {
             assert!(is_filled_in(text), "{text}");
         }
-        for text in ["{{", "$NAME", "${}", "${a b}", "}}{{"] {
-            assert!(!is_filled_in(text) || text == "}}{{", "{text}");
+        for text in ["{{", "$NAME", "${}", "${a b}"] {
+            assert!(!is_filled_in(text), "{text}");
         }
     }
 }
