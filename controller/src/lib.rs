@@ -1,13 +1,14 @@
-//! The in-cluster controller: opens SealedSecrets, keeps the cluster's sealing keys, and rewraps
-//! envelopes when they rotate.
+//! The in-cluster controller: opens SealedSecrets, makes Secrets of what stores hold, keeps the
+//! cluster's sealing keys, and rewraps envelopes when they rotate.
 //!
-//! One folder per resource or job: `sealed_secret`, `rewrap`, `keys`. Each has `mod.rs` (wiring and
-//! triggers) and `reconcile.rs` (observe, decide, act); decisions are pure functions with table
-//! tests. All of them share `reconciler` (their frame), `in_hand` (what a
-//! process that died worked on), `object` (what every kind has), `queue`
-//! (waiting work), `secret` (the only place that watches and writes Secrets), [`render`] (templates, in a process of
-//! their own), [`status`] (the only
-//! place that writes statuses) and [`telemetry`] (logs, metrics, events, health).
+//! One folder per resource or job: `sealed_secret`, `external_secret`, `secret_store`, `rewrap`,
+//! `keys`. Each has `mod.rs` (wiring and triggers) and `reconcile.rs` (observe, decide, act);
+//! decisions are pure functions with table tests. All of them share `reconciler` (their frame),
+//! `in_hand` (what a process that died worked on), `object` (what every kind has), `queue` (waiting
+//! work), `watch` (watches that never end), `secret` (the only place that watches and writes
+//! Secrets), [`render`] (templates, in a process of their own), [`status`] (the only place that
+//! writes statuses) and [`telemetry`] (logs, metrics, events, health). `store` has the providers of
+//! external secrets.
 
 mod external_secret;
 mod in_hand;
