@@ -20,6 +20,8 @@ use crate::telemetry::Metrics;
 
 /// How long somebody waits for a session that is being made, before he does something else.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a login may take, whatever the store asks for on the way to it.
+const LOGIN: Duration = Duration::from_secs(60);
 
 /// A store by its name. Those of the cluster have no namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -215,10 +217,14 @@ impl Stores {
         if all.get(namespace) == labels.as_ref() {
             return false;
         }
-        match labels {
-            Some(labels) => all.insert(namespace.to_owned(), labels),
-            None => all.remove(namespace),
-        };
+        if let Some(labels) = labels {
+            all.insert(namespace.to_owned(), labels);
+        } else {
+            all.remove(namespace);
+            // The next namespace of this name may be somebody else's, who brings his own credentials.
+            let of = Some(namespace);
+            lock(&self.sessions).retain(|(_, referent), _| referent.as_deref() != of);
+        }
         true
     }
 
@@ -249,6 +255,17 @@ impl Stores {
         Ok(store)
     }
 
+    /// Where the session is kept.
+    fn slot(
+        &self,
+        name: &StoreName,
+        login: &Login<'_>,
+        namespace: &str,
+    ) -> Arc<tokio::sync::Mutex<Slot>> {
+        let identity = (name.clone(), login.referent(name, namespace));
+        lock(&self.sessions).entry(identity).or_default().clone()
+    }
+
     /// The session of a store under the identity of whoever uses it, and whether it is new. Errors:
     /// [`StoreError::Config`], [`StoreError::Busy`], and those of a login.
     async fn session(
@@ -257,11 +274,8 @@ impl Stores {
         store: &KnownStore,
         namespace: &str,
     ) -> Result<(Arc<Session>, bool), StoreError> {
-        let described = store.described.as_ref().as_ref();
-        let described = described.map_err(|why| StoreError::Config(why.clone()))?;
-        let login = Login::of(&described.spec)?;
-        let identity = (name.clone(), login.referent(name, namespace));
-        let slot = lock(&self.sessions).entry(identity).or_default().clone();
+        let login = login_of(store)?;
+        let slot = self.slot(name, &login, namespace);
         let slot = tokio::time::timeout(PATIENCE, slot.lock_owned()).await;
         let mut slot = slot.map_err(|_| StoreError::Busy)?;
         if let Some((of, at, session)) = &slot.made
@@ -272,7 +286,13 @@ impl Stores {
         // During an outage, one login in a while asks whether it is over.
         slot.breaker.admit()?;
         let lends = self.lends_identity;
-        let made = login.open(&self.client, name, namespace, lends).await;
+        let made = login.open(&self.client, name, namespace, lends);
+        let made = tokio::time::timeout(LOGIN, made).await;
+        let made = made.unwrap_or_else(|_| {
+            let limit = LOGIN.as_secs();
+            let what = format!("the login took more than {limit} seconds");
+            Err(StoreError::unavailable(what))
+        });
         slot.breaker.record(made.as_ref().err());
         let session = Arc::new(made?.counted(self.metrics.clone()));
         slot.made = Some((store.uid.clone(), store.generation, session.clone()));
@@ -296,7 +316,7 @@ impl Stores {
             let (session, is_new) = self.session(name, &store, &name.namespace).await?;
             match session.check().await {
                 Err(StoreError::Denied(_) | StoreError::Expired) if !is_new => {
-                    self.end(&session).await;
+                    self.end(name, &store, &name.namespace, &session).await?;
                     let (session, _) = self.session(name, &store, &name.namespace).await?;
                     session.check().await
                 }
@@ -324,7 +344,7 @@ impl Stores {
                 if matches!(error, StoreError::Denied(_)) && !session.is_refused().await {
                     return Err(error);
                 }
-                self.end(&session).await;
+                self.end(name, &store, namespace, &session).await?;
                 let (session, _) = self.session(name, &store, namespace).await?;
                 session.read(read, window).await
             }
@@ -355,19 +375,30 @@ impl Stores {
     }
 
     /// Ends a session whose identity the provider refuses: its credentials may have been replaced.
-    async fn end(&self, session: &Arc<Session>) {
-        let slots: Vec<_> = lock(&self.sessions).values().cloned().collect();
-        for slot in slots {
-            let mut slot = slot.lock().await;
-            if slot
-                .made
-                .as_ref()
-                .is_some_and(|(_, _, made)| Arc::ptr_eq(made, session))
-            {
-                slot.made = None;
-            }
+    /// It waits for nobody who logs in elsewhere.
+    async fn end(
+        &self,
+        name: &StoreName,
+        store: &KnownStore,
+        namespace: &str,
+        session: &Arc<Session>,
+    ) -> Result<(), StoreError> {
+        let slot = self.slot(name, &login_of(store)?, namespace);
+        let slot = tokio::time::timeout(PATIENCE, slot.lock()).await;
+        let mut slot = slot.map_err(|_| StoreError::Busy)?;
+        let is_it = |(_, _, made): &(_, _, _)| Arc::ptr_eq(made, session);
+        if slot.made.as_ref().is_some_and(is_it) {
+            slot.made = None;
         }
+        Ok(())
     }
+}
+
+/// How the store proves who asks. Error: [`StoreError::Config`].
+fn login_of(store: &KnownStore) -> Result<Login<'_>, StoreError> {
+    let described = store.described.as_ref().as_ref();
+    let described = described.map_err(|why| StoreError::Config(why.clone()))?;
+    Login::of(&described.spec)
 }
 
 /// A key policy holds before anything is read, for the key as the provider resolves it.
@@ -410,4 +441,69 @@ pub fn not_served(what: &str) -> StoreError {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // No code that can panic runs under these locks.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use http::{Request, Response};
+    use kube::client::Body;
+    use serde_json::json;
+    use tower::service_fn;
+
+    use super::*;
+
+    /// An API server whose Secrets all hold a token.
+    fn stores() -> Stores {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let answer = async |_: Request<Body>| {
+            let secret = json!({"metadata": {"name": "a"}, "data": {"token": "dA=="}});
+            Ok::<_, Infallible>(Response::new(Body::from(secret.to_string().into_bytes())))
+        };
+        let client = Client::new(service_fn(answer), "default");
+        Stores::new(client, Arc::new(Metrics::new()), "default", false)
+    }
+
+    /// A store of the cluster for which each namespace brings a token of its own.
+    fn shared(stores: &Stores) -> (StoreName, KnownStore) {
+        let name = StoreName {
+            kind: StoreKind::ClusterSecretStore,
+            namespace: String::new(),
+            name: "vault".to_owned(),
+        };
+        let auth = json!({"tokenSecretRef": {"name": "token"}});
+        let vault = json!({"server": "https://vault.example", "path": "kv", "auth": auth});
+        let spec = json!({"provider": {"vault": vault}});
+        assert!(stores.observe(&name, "u1", 1, spec, None));
+        let store = stores.known(&name).unwrap();
+        (name, store)
+    }
+
+    #[tokio::test]
+    async fn a_session_ends_with_its_namespace() {
+        let stores = stores();
+        let (name, store) = shared(&stores);
+        stores.observe_namespace("shop", Some(Labels::new()));
+        let is_new = async |namespace| stores.session(&name, &store, namespace).await.unwrap().1;
+        assert!(is_new("shop").await && is_new("bank").await);
+        assert!(!is_new("shop").await);
+        stores.observe_namespace("shop", None);
+        stores.observe_namespace("shop", Some(Labels::new()));
+        assert!(is_new("shop").await, "somebody else may have made it");
+        assert!(!is_new("bank").await);
+    }
+
+    #[tokio::test]
+    async fn a_login_that_hangs_keeps_no_other_session_from_being_replaced() {
+        let stores = stores();
+        let (name, store) = shared(&stores);
+        let (session, _) = stores.session(&name, &store, "shop").await.unwrap();
+        let slot = stores.slot(&name, &login_of(&store).unwrap(), "bank");
+        let _login = slot.lock().await;
+        let end = stores.end(&name, &store, "shop", &session);
+        let ended = tokio::time::timeout(Duration::from_secs(10), end).await;
+        ended.expect("it waits for nobody").unwrap();
+        assert!(stores.session(&name, &store, "shop").await.unwrap().1);
+    }
 }
