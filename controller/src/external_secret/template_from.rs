@@ -36,6 +36,10 @@ pub(super) async fn texts(
                 "templateFrom[{at}], {kind} {}",
                 names::printable(&source.name)
             );
+            // It becomes a part of a path, and not every definition of the resource says what a name is.
+            if !names::is_dns_subdomain(&source.name) {
+                return Err(absent(&place, "it is no name"));
+            }
             let path = format!("/api/v1/namespaces/{namespace}/{plural}/{}", source.name);
             let read = read_whole(client, &path).await;
             let object = read.map_err(|failure| unread(&place, &failure))?;

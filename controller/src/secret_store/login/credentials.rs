@@ -45,6 +45,7 @@ impl Credentials<'_> {
         } else {
             &selector.key
         };
+        check_name(&selector.name)?;
         let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
         let secret = within(api.get_opt(&selector.name)).await;
         let secret = secret.map_err(|failure| {
@@ -111,6 +112,7 @@ impl Credentials<'_> {
         let title = format!("{namespace}/{name}");
         let key = Some(provider.key.as_str()).filter(|key| !key.is_empty());
         let key = key.unwrap_or(CA_KEY);
+        check_name(&provider.name)?;
         let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
         let map = within(api.get_opt(&provider.name)).await;
         let map = map.map_err(|failure| match failure.code() {
@@ -138,6 +140,7 @@ impl Credentials<'_> {
     ) -> Result<BTreeMap<String, String>, StoreError> {
         let namespace = place(self.store, &account.namespace, self.user)?;
         let title = format!("{namespace}/{}", names::printable(&account.name));
+        check_name(&account.name)?;
         let api: Api<ServiceAccount> = Api::namespaced(self.client.clone(), namespace);
         let found = within(api.get_metadata(&account.name)).await;
         let found = found.map_err(|failure| match failure.code() {
@@ -161,6 +164,7 @@ impl Credentials<'_> {
         let namespace = place(self.store, &account.namespace, self.user)?;
         let name = &account.name;
         let title = format!("{namespace}/{}", names::printable(name));
+        check_name(name)?;
         let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token");
         let body = json!({
             "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
@@ -169,9 +173,7 @@ impl Credentials<'_> {
         let request = Request::post(path)
             .header("content-type", "application/json")
             .body(body.to_string().into_bytes())
-            .map_err(|_| {
-                StoreError::Config("the store's ServiceAccount has no valid name".to_owned())
-            })?;
+            .map_err(|_| not_a_name(name))?;
         let answer = within(self.client.request::<Value>(request)).await;
         let answer = answer.map_err(|failure| match failure.code() {
         403 => StoreError::Absent(format!(
@@ -215,6 +217,18 @@ fn ca_bundle(text: &str) -> Result<Vec<u8>, StoreError> {
     Ok(decoded(&once).unwrap_or(once))
 }
 
+/// A name becomes a part of a path. Not every definition of the resources says what a name is.
+fn check_name(name: &str) -> Result<(), StoreError> {
+    names::is_dns_subdomain(name)
+        .then_some(())
+        .ok_or_else(|| not_a_name(name))
+}
+
+fn not_a_name(name: &str) -> StoreError {
+    let name = names::printable(name);
+    StoreError::Config(format!("the store refers to {name:?}, which is no name"))
+}
+
 /// The namespace in which a store's reference is. A store of a namespace reaches no other.
 fn place<'a>(store: &'a StoreName, named: &'a str, user: &'a str) -> Result<&'a str, StoreError> {
     match store.kind {
@@ -226,7 +240,8 @@ fn place<'a>(store: &'a StoreName, named: &'a str, user: &'a str) -> Result<&'a 
         )),
         // The identity of whoever uses it.
         StoreKind::ClusterSecretStore if named.is_empty() => Ok(user),
-        StoreKind::ClusterSecretStore => Ok(named),
+        StoreKind::ClusterSecretStore if names::is_dns_label(named) => Ok(named),
+        StoreKind::ClusterSecretStore => Err(not_a_name(named)),
     }
 }
 
@@ -253,6 +268,24 @@ mod tests {
             assert_eq!(ca_bundle(&bundle).unwrap(), pem.as_bytes(), "{bundle}");
         }
         assert!(matches!(ca_bundle(pem), Err(StoreError::Config(_))));
+    }
+
+    #[test]
+    fn a_name_leads_nowhere_else() {
+        assert!(check_name("vault-token.v1").is_ok());
+        for name in [
+            "",
+            "..",
+            "../../bank/secrets/db",
+            "a/token",
+            "a?watch=true",
+            "a%2fb",
+        ] {
+            assert!(
+                matches!(check_name(name), Err(StoreError::Config(_))),
+                "{name}"
+            );
+        }
     }
 
     #[test]
