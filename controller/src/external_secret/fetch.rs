@@ -202,21 +202,47 @@ pub(super) fn stores_of(spec: &ExternalSecretSpec, namespace: &str) -> Vec<Store
     stores
 }
 
+/// Bytes of keys that are remembered of one object. Whoever makes objects chooses how many it has and
+/// how long they are; those beyond it wait for the refresh.
+const REMEMBERED: usize = 8 * 1024;
+
 /// The secrets whose newest version the spec names one by one, each once.
 pub(super) fn newest_of(spec: &ExternalSecretSpec, namespace: &str) -> Vec<(StoreName, String)> {
     let data = spec.data.iter();
     let data = data.map(|entry| (entry.source_ref.as_ref(), &entry.remote_ref));
     let from = spec.data_from.iter();
     let from = from.filter_map(|entry| Some((entry.source_ref.as_ref(), entry.extract.as_ref()?)));
-    let mut newest = Vec::new();
+    let (mut newest, mut bytes) = (Vec::new(), 0);
     for (source, remote) in data.chain(from) {
-        let read = (
-            StoreName::of(store_of(source, spec), namespace),
-            remote.key.clone(),
-        );
-        if remote.version.is_empty() && !newest.contains(&read) {
+        let store = store_of(source, spec);
+        let size = store.name.len() + namespace.len() + remote.key.len();
+        if !remote.version.is_empty() || bytes + size > REMEMBERED {
+            continue;
+        }
+        let read = (StoreName::of(store, namespace), remote.key.clone());
+        if !newest.contains(&read) {
             newest.push(read);
+            bytes += size;
         }
     }
     newest
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn little_is_remembered_of_an_object_with_long_keys() {
+        let entry = |key: String| json!({"secretKey": "a", "remoteRef": {"key": key}});
+        let long = (0..2_000).map(|at| entry(format!("{at}{}", "x".repeat(500))));
+        let all: Vec<_> = long.chain([entry("db".to_owned())]).collect();
+        let spec = json!({"secretStoreRef": {"name": "vault"}, "data": all});
+        let spec: ExternalSecretSpec = serde_json::from_value(spec).unwrap();
+        let newest = newest_of(&spec, "shop");
+        let bytes: usize = newest.iter().map(|(_, key)| key.len()).sum();
+        assert!(!newest.is_empty() && bytes <= REMEMBERED, "{bytes}");
+    }
 }
