@@ -21,7 +21,7 @@ use std::time::Duration;
 use sealkit_core::manifest;
 use serde_json::Value;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::telemetry::Metrics;
 
@@ -37,6 +37,9 @@ pub use vault::{Consistency, Proof, Vault, VaultLogin};
 
 /// Calls of one session at once. A provider that answers slowly must not keep all workers waiting.
 const CALLS: usize = 8;
+/// Searches of one session at once. Each makes many calls: whoever searches must not keep all others
+/// who share the session from reading.
+const SEARCHES: usize = 2;
 /// How long somebody waits for others before he does something else.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -219,6 +222,8 @@ pub struct Session {
     breaker: Breaker,
     /// Calls that are under way.
     calls: Semaphore,
+    /// Those of them that search.
+    searches: Semaphore,
     /// Where calls are counted.
     metrics: Option<Arc<Metrics>>,
 }
@@ -236,6 +241,7 @@ impl Session {
             reads: Reads::default(),
             breaker: Breaker::default(),
             calls: Semaphore::new(at_once),
+            searches: Semaphore::new(SEARCHES),
             metrics: None,
         }
     }
@@ -258,6 +264,10 @@ impl Session {
     /// not answer, one call in a while finds out whether it does again.
     pub async fn read(&self, read: &Read, window: Duration) -> Result<Arc<Held>, StoreError> {
         let fetch = async || {
+            let _search = match read {
+                Read::Find(_) => Some(turn(&self.searches).await?),
+                _ => None,
+            };
             self.call(self.provider.call_of(read), self.provider.read(read))
                 .await
         };
@@ -284,8 +294,7 @@ impl Session {
         name: &'static str,
         call: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        let turn = tokio::time::timeout(PATIENCE, self.calls.acquire()).await;
-        let _turn = turn.map_err(|_| StoreError::Busy)?;
+        let _turn = turn(&self.calls).await?;
         self.breaker.admit()?;
         let result = call.await;
         self.breaker.record(result.as_ref().err());
@@ -297,6 +306,12 @@ impl Session {
     pub async fn is_refused(&self) -> bool {
         self.provider.is_refused().await
     }
+}
+
+/// Waits a moment for a turn. Error: [`StoreError::Busy`].
+async fn turn(turns: &Semaphore) -> Result<SemaphorePermit<'_>, StoreError> {
+    let turn = tokio::time::timeout(PATIENCE, turns.acquire()).await;
+    turn.ok().and_then(Result::ok).ok_or(StoreError::Busy)
 }
 
 /// What each parser of answers makes of a body that was asked for under this key: texts that the
@@ -313,5 +328,34 @@ pub fn parsed_answers(body: &[u8], key: &str) -> Vec<Result<String, String>> {
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Session")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sealkit_core::api::external::{FakeProvider, FakeValue};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn searches_that_take_long_leave_room_for_reads() {
+        let value = FakeValue {
+            key: "a".to_owned(),
+            value: "v".to_owned(),
+            version: String::new(),
+        };
+        let provider = FakeProvider {
+            data: vec![value],
+            ..FakeProvider::default()
+        };
+        let session = Session::new(Provider::Fake(Fake::new(&provider)));
+        let window = Duration::ZERO;
+        let _long = (turn(&session.searches).await, turn(&session.searches).await);
+        let search = session.read(&Read::Find(Find::default()), window).await;
+        assert_eq!(search.err(), Some(StoreError::Busy));
+        assert_eq!(session.calls.available_permits(), CALLS, "it waits outside");
+        let (key, version) = ("a".to_owned(), None);
+        let read = session.read(&Read::Secret { key, version }, window).await;
+        assert!(read.is_ok());
     }
 }
