@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Bytes;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -18,7 +20,7 @@ use jiff::Timestamp;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{Health, Metrics};
 
@@ -35,6 +37,9 @@ const REQUEST_TIME: Duration = Duration::from_secs(3);
 const CONNECTION_TIME: Duration = Duration::from_secs(10);
 /// The pause after a failure to accept that closing a connection does not help.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long a text of metrics is shared while somebody still reads it. It has lines for each object:
+/// one for each peer that reads slowly would fill the memory.
+const SHARED: Duration = Duration::from_secs(1);
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -117,8 +122,9 @@ impl Connections {
 struct Answers {
     health: Arc<Health>,
     metrics: Arc<Metrics>,
-    /// One scrape at a time: many at once would keep the threads from everything else.
-    scraping: Mutex<()>,
+    /// One scrape at a time: many at once would keep the threads from everything else. The last
+    /// one, and when it was made.
+    scraping: Mutex<Option<(Instant, Bytes)>>,
 }
 
 impl Answers {
@@ -138,9 +144,24 @@ impl Answers {
         let _ = timeout(CONNECTION_TIME, connection).await;
     }
 
-    async fn answer<B>(&self, request: &Request<B>) -> Response<String> {
+    /// The metrics now, or a moment ago if those are still being sent.
+    async fn scraped(&self) -> Bytes {
+        let mut last = self.scraping.lock().await;
+        if let Some((at, text)) = &*last
+            && at.elapsed() < SHARED
+            && !text.is_unique()
+        {
+            return text.clone();
+        }
+        self.health.before_scrape();
+        let text = Bytes::from(self.metrics.encode());
+        *last = Some((Instant::now(), text.clone()));
+        text
+    }
+
+    async fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
         if ![Method::GET, Method::HEAD].contains(request.method()) {
-            return response(StatusCode::METHOD_NOT_ALLOWED, TEXT, String::new());
+            return response(StatusCode::METHOD_NOT_ALLOWED, TEXT, "");
         }
         match request.uri().path() {
             "/healthz" => probe(None),
@@ -153,24 +174,27 @@ impl Answers {
                 probe((!live).then(|| "watches have been failing for minutes".to_owned()))
             }
             "/metrics" => {
-                let _turn = self.scraping.lock().await;
-                self.health.before_scrape();
-                response(StatusCode::OK, OPEN_METRICS, self.metrics.encode())
+                let text = self.scraped().await;
+                response(StatusCode::OK, OPEN_METRICS, text)
             }
-            _ => response(StatusCode::NOT_FOUND, TEXT, String::new()),
+            _ => response(StatusCode::NOT_FOUND, TEXT, ""),
         }
     }
 }
 
-fn probe(fault: Option<String>) -> Response<String> {
+fn probe(fault: Option<String>) -> Response<Full<Bytes>> {
     match fault {
-        None => response(StatusCode::OK, TEXT, "ok".to_owned()),
+        None => response(StatusCode::OK, TEXT, "ok"),
         Some(fault) => response(StatusCode::SERVICE_UNAVAILABLE, TEXT, fault),
     }
 }
 
-fn response(status: StatusCode, content_type: &'static str, body: String) -> Response<String> {
-    let mut response = Response::new(body);
+fn response(
+    status: StatusCode,
+    content_type: &'static str,
+    body: impl Into<Bytes>,
+) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
     let content_type = HeaderValue::from_static(content_type);
     response.headers_mut().insert(CONTENT_TYPE, content_type);
@@ -179,8 +203,6 @@ fn response(status: StatusCode, content_type: &'static str, body: String) -> Res
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
@@ -299,6 +321,31 @@ mod tests {
         let answer = timeout(PROBE_TIME, received(send(address, &many).await)).await;
         let answer = answer.unwrap();
         assert!(answer.matches("HTTP/1.1 ").count() <= 1, "{answer}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn peers_that_read_slowly_share_one_text() {
+        let answers = Answers {
+            health: Arc::new(Health::default()),
+            metrics: Arc::new(Metrics::new()),
+            scraping: Mutex::default(),
+        };
+        let slow = answers.scraped().await;
+        let other = answers.scraped().await;
+        assert_eq!(slow.as_ptr(), other.as_ptr());
+        tokio::time::advance(SHARED).await;
+        let later = answers.scraped().await;
+        assert_ne!(later.as_ptr(), slow.as_ptr(), "it is too old");
+        drop(later);
+        let key = KeyLabel {
+            fingerprint: "new".to_owned(),
+        };
+        answers.metrics.key_age.get_or_create(&key).set(1.0);
+        let now = answers.scraped().await;
+        assert!(
+            now.windows(3).any(|text| text == b"new"),
+            "nobody reads the old one"
+        );
     }
 
     #[tokio::test]
