@@ -160,10 +160,8 @@ impl Contestant for External {
 }
 
 fn install_peer(plane: &Plane, crds: &Path) -> Result<()> {
-    let crds = crds.to_str().ok_or("the path of a CRD is not UTF-8")?;
     let control = &plane.control;
-    // Too large for the annotation of a client-side apply.
-    control.kubectl(&["apply", "--server-side", "-f", crds])?;
+    control.apply_kustomize(crds)?;
     control.kubectl(&["create", "namespace", PEER_SYSTEM])?;
     control.kubectl(&["create", "serviceaccount", "-n", PEER_SYSTEM, "controller"])?;
     let account = format!("--serviceaccount={PEER_SYSTEM}:controller");
