@@ -87,6 +87,21 @@ fn a_store_tells_whether_it_works_and_why_not() {
     team.secret("later", &[("token", bao.root_token())]);
     wait_made(&team, "db", &value);
     wait_reason(&team, &path("wrong"), "Valid");
+    let metrics = plane.controller(|controller| controller.metrics());
+    let namespace = &team.namespace.name;
+    for (metric, labels) in [
+        ("externalsecret_sync_calls_total", "name=\"db\""),
+        ("externalsecret_status_condition", "name=\"db\""),
+        ("secretstore_status_condition", "name=\"wrong\""),
+    ] {
+        let is_it = |line: &&str| {
+            line.starts_with(metric) && line.contains(labels) && line.contains(namespace.as_str())
+        };
+        assert!(metrics.lines().any(|line| is_it(&line)), "{metric}");
+    }
+    let calls = "externalsecret_provider_api_calls_count{provider=\"HashiCorp/Vault\"";
+    assert!(metrics.contains(calls));
+    assert!(!metrics.contains(&value));
 
     let mut unserved = team.store("unserved", bao.url());
     unserved["spec"]["provider"] = json!({"gcpsm": {"projectID": "p"}});
