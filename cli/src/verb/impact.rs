@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use sealkit_core::manifest::INPUT_BYTES;
-use sealkit_core::references::{Graph, Keys, Missing, Use, find, nearest};
+use sealkit_core::references::{Graph, Keys, Missing, Provider, Use, find, nearest};
 use serde_json::{Value, json};
 
 use crate::error::{CommandError, Result};
@@ -37,7 +37,7 @@ pub(super) struct ImpactArgs {
     #[arg(value_name = "NAME")]
     pub target: Option<String>,
     /// Files and folders; repeatable [default: the working directory]
-    #[arg(short = 'f', long = "filename", value_name = "PATH")]
+    #[arg(short = 'f', long = "file", alias = "filename", value_name = "PATH")]
     pub paths: Vec<PathBuf>,
 }
 
@@ -115,6 +115,10 @@ pub(super) fn run(args: &ImpactArgs, session: Session<'_>) -> Result<Verdict> {
             args.target.as_deref().unwrap_or_default(),
         ));
     }
+    if let Some(key) = unheard_of(&target, &graph, &secrets, &uses) {
+        let what = format!("nothing here makes the key {}, or asks for it", safe(key));
+        session.terminal.warning(what);
+    }
     let missing = graph.missing();
     let missing: Vec<&Missing<'_>> = missing
         .iter()
@@ -182,6 +186,26 @@ fn secrets(
     secrets
 }
 
+/// The key that is asked for, if nothing uses it by its name and all makers make other keys.
+fn unheard_of<'a>(
+    target: &'a Target,
+    graph: &Graph,
+    secrets: &BTreeSet<(String, String)>,
+    uses: &[&Use],
+) -> Option<&'a str> {
+    let Target::Secret { key: Some(key), .. } = target else {
+        return None;
+    };
+    let makers = |(namespace, name): &(String, String)| graph.providers_of(namespace, name);
+    let makers: Vec<_> = secrets.iter().flat_map(makers).collect();
+    let is_other = |maker: &&Provider| match &maker.keys {
+        Keys::Known(keys) => !keys.contains(key),
+        Keys::Unknown => false,
+    };
+    let is_used = uses.iter().any(|used| used.key.as_ref() == Some(key));
+    (!is_used && !makers.is_empty() && makers.iter().all(is_other)).then_some(key)
+}
+
 fn unknown(graph: &Graph, target: &Target, asked: &str) -> CommandError {
     let error = CommandError::input("nothing here makes or uses it").on(safe(asked));
     let meant = match target {
@@ -196,10 +220,12 @@ fn unknown(graph: &Graph, target: &Target, asked: &str) -> CommandError {
                 made.chain(graph.uses.iter().map(|used| used.name.as_str())),
             )
         }
-        Target::Workload { name, .. } => nearest(
-            name,
-            graph.uses.iter().map(|used| used.object.name.as_str()),
-        ),
+        Target::Workload { name, .. } => {
+            let objects = graph.uses.iter().map(|used| &used.object);
+            let same = objects.clone().find(|object| object.name == *name);
+            same.map(|object| format!("{}/{name}", object.kind.to_ascii_lowercase()))
+                .or_else(|| nearest(name, objects.map(|object| object.name.as_str())))
+        }
     };
     match meant {
         Some(meant) => error.hint(format_args!("did you mean {}?", safe(&meant))),

@@ -110,4 +110,29 @@ fn impact_names_what_makes_and_what_uses_a_value() {
     desk.refused(&["impact", "bd"], "", 3, "nothing here makes or uses it");
     let answer = desk.refused(&["impact", "deployment/appp"], "", 3, "nothing here");
     assert!(answer.stderr.contains("did you mean app?"), "{answer:?}");
+    let answer = desk.refused(&["impact", "deploy/app"], "", 3, "nothing here");
+    assert!(
+        answer.stderr.contains("did you mean deployment/app?"),
+        "{answer:?}"
+    );
+}
+
+#[test]
+fn a_key_that_nothing_makes_and_nothing_asks_for_is_told() {
+    let desk = shop();
+    let warned = |key: &str| {
+        let answer = desk.seal(&["impact", &format!("db:{key}")]);
+        answer.stderr.contains("nothing here makes the key")
+    };
+    assert!(warned("pasword"));
+    assert!(!warned("password"));
+    assert!(!warned("usr"), "a workload asks for it");
+    // A store may have any key.
+    desk.write(
+        "more.yaml",
+        "apiVersion: external-secrets.io/v1\nkind: ExternalSecret\n\
+         metadata: {name: db, namespace: shop}\n\
+         spec: {secretStoreRef: {name: v}, dataFrom: [{extract: {key: db}}]}\n",
+    );
+    assert!(!warned("pasword"));
 }
