@@ -14,10 +14,11 @@ use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use crate::kubernetes::{ApiFailure, within};
 use crate::object::{Key, Namespaces, RawMeta};
+use crate::reconciler::Context;
 use crate::telemetry::{Health, Metrics, kind_label};
 
 /// What a watch reports about its objects.
@@ -35,6 +36,8 @@ pub enum Change<K> {
 pub struct List {
     namespaces: Namespaces,
     keys: HashSet<Key>,
+    /// Is it the first one of its watch?
+    is_first: bool,
 }
 
 impl List {
@@ -47,6 +50,45 @@ impl List {
     pub fn missing<'a>(&self, known: impl IntoIterator<Item = &'a Key>) -> Vec<Key> {
         let known = known.into_iter();
         known.filter(|key| self.lacks(key)).cloned().collect()
+    }
+}
+
+/// How many of the watches of one kind have a complete first list.
+pub struct FirstLists {
+    complete: watch::Sender<usize>,
+    watches: usize,
+}
+
+impl FirstLists {
+    /// Those of so many watches, none of them complete.
+    pub fn of(watches: usize) -> Self {
+        Self {
+            complete: watch::Sender::new(0),
+            watches,
+        }
+    }
+
+    /// Counts a list, if it is the first one of its watch. Returns whether all are complete with it.
+    pub fn count(&self, list: &List) -> bool {
+        let mut all = false;
+        self.complete.send_if_modified(|count| {
+            *count += usize::from(list.is_first);
+            all = list.is_first && *count == self.watches;
+            list.is_first
+        });
+        all
+    }
+
+    /// Are all complete?
+    pub fn are_complete(&self) -> bool {
+        *self.complete.borrow() >= self.watches
+    }
+
+    /// Returns once all are complete.
+    pub async fn completed(&self) {
+        let mut complete = self.complete.subscribe();
+        // The sender lives as long as this.
+        let _ = complete.wait_for(|count| *count >= self.watches).await;
     }
 }
 
@@ -118,6 +160,21 @@ pub async fn all_pass<K>(
     }
 }
 
+/// The changes of objects that anybody may make, without end: see [`of_strangers`] and [`changes`].
+pub async fn changes_of_strangers<K>(
+    context: &Context,
+    api: Api<K>,
+    name: &'static str,
+    namespaces: Namespaces,
+) -> BoxStream<'static, Change<K>>
+where
+    K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    let stream = of_strangers(&context.client, api, None).await;
+    let (health, metrics) = (context.health.clone(), &context.metrics);
+    changes(stream, name, namespaces, health, metrics)
+}
+
 /// The changes of a watch over `namespaces`, without end. Errors are counted and logged.
 pub fn changes<K>(
     stream: impl Stream<Item = watcher::Result<Event<K>>> + Send + 'static,
@@ -130,6 +187,7 @@ where
     K: Resource + Clone + Debug + Send + 'static,
 {
     let mut keys = HashSet::new();
+    let mut is_first = true;
     events(stream, name, health, metrics)
         .filter_map(move |event| {
             let change = match event {
@@ -144,6 +202,7 @@ where
                 Event::InitDone => Some(Change::Listed(List {
                     namespaces: namespaces.clone(),
                     keys: std::mem::take(&mut keys),
+                    is_first: std::mem::take(&mut is_first),
                 })),
                 Event::Apply(object) => Some(Change::Seen(object)),
                 Event::Delete(object) => Some(Change::Gone(Key::of(object.meta()))),
@@ -268,6 +327,31 @@ mod tests {
         );
         assert!(!list.lacks(&key("a", "new")));
         assert!(!list.lacks(&key("b", "old")), "another watch covers it");
+    }
+
+    #[tokio::test]
+    async fn lists_are_complete_once_each_watch_had_its_first_one() {
+        let lists = || {
+            let list = [Event::<ConfigMap>::Init, Event::InitDone];
+            let stream = futures::stream::iter(list.clone().into_iter().chain(list).map(Ok))
+                .chain(futures::stream::pending());
+            let (health, metrics) = (Arc::default(), Metrics::new());
+            changes(stream, "ConfigMap", Namespaces::All, health, &metrics)
+        };
+        let first_lists = FirstLists::of(2);
+        let (mut one, mut other) = (lists(), lists());
+        let count =
+            async |watch: &mut BoxStream<'static, Change<ConfigMap>>| match watch.next().await {
+                Some(Change::Listed(list)) => first_lists.count(&list),
+                _ => panic!("no list"),
+            };
+        assert!(!count(&mut one).await);
+        assert!(!count(&mut one).await, "a second list of the same watch");
+        assert!(first_lists.completed().now_or_never().is_none());
+        assert!(count(&mut other).await);
+        assert!(!count(&mut other).await, "told once");
+        assert!(first_lists.are_complete());
+        assert!(first_lists.completed().now_or_never().is_some());
     }
 
     #[test]

@@ -15,7 +15,6 @@ mod text;
 mod versions;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
@@ -35,7 +34,7 @@ use crate::reconciler::{Context, Pool, Reconciler, Retry, SLOW};
 use crate::secret::{SecretListener, SecretWatch, Secrets};
 use crate::secret_store::{SecretStores, StoreListener, StoreName, Stores};
 use crate::telemetry::{Counts, KindReady, Metrics, ObjectState};
-use crate::watch::{Change, changes, of_strangers};
+use crate::watch::{Change, FirstLists, changes_of_strangers};
 
 use recall::recall;
 
@@ -97,8 +96,7 @@ pub struct ExternalSecrets {
     known: Mutex<HashMap<Key, Known>>,
     /// The objects by their Secrets.
     by_secret: Mutex<HashMap<Key, Key>>,
-    /// How many of the watches have a complete first list.
-    listed: AtomicUsize,
+    listed: FirstLists,
 }
 
 impl ExternalSecrets {
@@ -123,7 +121,7 @@ impl ExternalSecrets {
             secret_stores,
             known: Mutex::default(),
             by_secret: Mutex::default(),
-            listed: AtomicUsize::new(0),
+            listed: FirstLists::of(context.served.len()),
             context,
         });
         let listener: Weak<dyn SecretListener> = Arc::<Self>::downgrade(&this);
@@ -134,16 +132,8 @@ impl ExternalSecrets {
     }
 
     async fn watch_objects(self: Arc<Self>, namespaces: Namespaces) {
-        let Context {
-            client,
-            health,
-            metrics,
-            ..
-        } = &self.context;
-        let api: Api<ExternalSecretObject> = api(client, &namespaces);
-        let stream = of_strangers(client, api, None).await;
-        let mut changes = changes(stream, KIND, namespaces, health.clone(), metrics);
-        let mut first = true;
+        let api: Api<ExternalSecretObject> = api(&self.context.client, &namespaces);
+        let mut changes = changes_of_strangers(&self.context, api, KIND, namespaces).await;
         while let Some(change) = changes.next().await {
             match change {
                 Change::Seen(object) => self.object_changed(object),
@@ -151,17 +141,10 @@ impl ExternalSecrets {
                 Change::Listed(list) => {
                     let gone = list.missing(self.known().keys());
                     gone.iter().for_each(|key| self.object_gone(key));
-                    self.list_complete(&mut first);
+                    if self.listed.count(&list) {
+                        self.context.health.ready(KIND);
+                    }
                 }
-            }
-        }
-    }
-
-    fn list_complete(&self, first: &mut bool) {
-        if std::mem::take(first) {
-            let listed = 1 + self.listed.fetch_add(1, Ordering::Relaxed);
-            if listed == self.context.served.len() {
-                self.context.health.ready(KIND);
             }
         }
     }

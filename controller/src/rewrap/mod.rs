@@ -19,7 +19,7 @@ use crate::object::{Key, Namespaces, RawMeta, api};
 use crate::queue::{Lane, Queue, Work};
 use crate::reconciler::{Context, Pool, Reconciler, Retry};
 use crate::telemetry::Metrics;
-use crate::watch::{Change, changes, of_strangers};
+use crate::watch::{Change, changes_of_strangers};
 
 const KIND: &str = "RewrapRequest";
 /// How long a request is kept after it was created.
@@ -95,15 +95,8 @@ impl RewrapRequests {
     }
 
     async fn watch(self: Arc<Self>, namespaces: Namespaces) {
-        let Context {
-            client,
-            health,
-            metrics,
-            ..
-        } = &self.context;
-        let api = api::<RawMeta<RewrapRequest>>(client, &namespaces);
-        let stream = of_strangers(client, api, None).await;
-        let mut changes = changes(stream, KIND, namespaces, health.clone(), metrics);
+        let api = api::<RawMeta<RewrapRequest>>(&self.context.client, &namespaces);
+        let mut changes = changes_of_strangers(&self.context, api, KIND, namespaces).await;
         while let Some(change) = changes.next().await {
             match change {
                 Change::Seen(request) => self.seen(&request),

@@ -6,7 +6,6 @@ mod reconcile;
 mod state;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use futures::future::BoxFuture;
@@ -26,7 +25,7 @@ use crate::queue::{Lane, Queue, Turns, Work};
 use crate::reconciler::{Context, Pool, Reconciler, Retry, SLOW};
 use crate::secret::{SecretListener, SecretWatch, Secrets};
 use crate::telemetry::{KindReady, Metrics};
-use crate::watch::{Change, all_pass, changes, of_strangers};
+use crate::watch::{Change, FirstLists, all_pass, changes_of_strangers};
 
 use state::{Known, is_judged, observe};
 
@@ -58,8 +57,7 @@ pub struct SealedSecrets {
     /// Turns of objects that are read again.
     reads: Arc<Turns>,
     known: Mutex<HashMap<Key, Known>>,
-    /// How many of the served namespaces were listed once.
-    listed: AtomicUsize,
+    listed: FirstLists,
 }
 
 impl SealedSecrets {
@@ -73,6 +71,7 @@ impl SealedSecrets {
     ) -> Arc<Self> {
         context.health.expect(KIND);
         let this = Arc::new(Self {
+            listed: FirstLists::of(context.served.len()),
             context,
             at_once: at_once.max(1),
             queue: Queue::new(at_once),
@@ -82,7 +81,6 @@ impl SealedSecrets {
             secret_watch,
             reads: Turns::new(READS, READS / 2),
             known: Mutex::default(),
-            listed: AtomicUsize::new(0),
         });
         let listener: Weak<dyn SecretListener> = Arc::<Self>::downgrade(&this);
         this.secret_watch.add_listener(listener);
@@ -123,16 +121,8 @@ impl SealedSecrets {
     }
 
     async fn watch_objects(self: Arc<Self>, namespaces: Namespaces) {
-        let Context {
-            client,
-            health,
-            metrics,
-            ..
-        } = &self.context;
-        let api: Api<SealedSecretObject> = api(client, &namespaces);
-        let stream = of_strangers(client, api, None).await;
-        let mut changes = changes(stream, KIND, namespaces, health.clone(), metrics);
-        let mut first = true;
+        let api: Api<SealedSecretObject> = api(&self.context.client, &namespaces);
+        let mut changes = changes_of_strangers(&self.context, api, KIND, namespaces).await;
         while let Some(change) = changes.next().await {
             match change {
                 Change::Seen(object) => self.object_changed(object),
@@ -140,11 +130,8 @@ impl SealedSecrets {
                 Change::Listed(list) => {
                     let gone = list.missing(self.known().keys());
                     gone.iter().for_each(|key| self.object_gone(key));
-                    if std::mem::take(&mut first) {
-                        let listed = 1 + self.listed.fetch_add(1, Ordering::Relaxed);
-                        if listed == self.context.served.len() {
-                            health.ready(KIND);
-                        }
+                    if self.listed.count(&list) {
+                        self.context.health.ready(KIND);
                     }
                 }
             }
@@ -278,7 +265,7 @@ impl Reconciler for SealedSecrets {
 impl KeyUsers for SealedSecrets {
     /// The objects that no other key opens. Those that are being deleted need none.
     fn users_of(&self, key: &Fingerprint) -> Users {
-        if self.listed.load(Ordering::Relaxed) < self.context.served.len() {
+        if !self.listed.are_complete() {
             return Users::Unknown;
         }
         self.open_recalled();

@@ -6,13 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::MANAGED_LABEL;
 use crate::object::{Key, Namespaces, RawMeta, Version, api};
 use crate::telemetry::{Health, Metrics};
-use crate::watch::{Change, changes, of_strangers};
+use crate::watch::{Change, FirstLists, changes, of_strangers};
 
 /// Its name in logs, metrics and readiness.
 const NAME: &str = "Secret";
@@ -33,8 +32,7 @@ pub struct SecretWatch {
     served: Vec<Namespaces>,
     current: Mutex<HashMap<Key, Version>>,
     listeners: Mutex<Vec<Weak<dyn SecretListener>>>,
-    /// How many of `served` have a complete first list.
-    listed: watch::Sender<usize>,
+    listed: FirstLists,
 }
 
 impl SecretWatch {
@@ -50,10 +48,10 @@ impl SecretWatch {
             client,
             health,
             metrics,
+            listed: FirstLists::of(served.len()),
             served,
             current: Mutex::default(),
             listeners: Mutex::default(),
-            listed: watch::Sender::new(0),
         })
     }
 
@@ -69,9 +67,7 @@ impl SecretWatch {
 
     /// Returns once all Secrets were listed.
     pub async fn listed(&self) {
-        let mut listed = self.listed.subscribe();
-        // The sender lives as long as this.
-        let _ = listed.wait_for(|count| *count >= self.served.len()).await;
+        self.listed.completed().await;
     }
 
     /// Watches without end.
@@ -92,7 +88,6 @@ impl SecretWatch {
         let label = format!("{MANAGED_LABEL}=true");
         let stream = of_strangers(&self.client, api, Some(&label)).await;
         let mut changes = changes(stream, NAME, namespaces, self.health.clone(), &self.metrics);
-        let mut first = true;
         while let Some(change) = changes.next().await {
             match change {
                 Change::Seen(secret) => {
@@ -104,9 +99,7 @@ impl SecretWatch {
                 Change::Listed(list) => {
                     let gone = list.missing(lock(&self.current).keys());
                     gone.iter().for_each(|key| self.gone(key));
-                    if std::mem::take(&mut first) {
-                        self.listed.send_modify(|count| *count += 1);
-                    }
+                    self.listed.count(&list);
                 }
             }
         }

@@ -17,7 +17,6 @@ use sealkit_core::api::external::{
     ClusterSecretStore, KEY_POLICY, SecretStore, SecretStoreStatus, StoreKind,
 };
 use serde_json::Value;
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -26,7 +25,7 @@ use crate::object::{Key, Namespaces, Raw, api};
 use crate::queue::{Lane, Queue, Work};
 use crate::reconciler::{Context, Pool, Reconciler, Retry};
 use crate::telemetry::{Counts, KindReady, Metrics, ObjectState};
-use crate::watch::{Change, changes, of_strangers};
+use crate::watch::{Change, FirstLists, List, changes_of_strangers};
 
 pub use stores::{StoreName, Stores};
 
@@ -55,8 +54,7 @@ pub struct SecretStores {
     checked: Mutex<HashMap<Key, Checked>>,
     /// How often a store is checked that does not say so itself.
     every: Duration,
-    /// How many of the watches have a complete first list.
-    listed: watch::Sender<usize>,
+    listed: FirstLists,
 }
 
 /// The last check of a store.
@@ -82,7 +80,7 @@ impl SecretStores {
             listeners: Mutex::default(),
             checked: Mutex::default(),
             every,
-            listed: watch::Sender::new(0),
+            listed: FirstLists::of(watches(&context.served)),
             context,
         })
     }
@@ -99,33 +97,14 @@ impl SecretStores {
 
     /// Returns once all stores were listed.
     pub async fn listed(&self) {
-        let mut listed = self.listed.subscribe();
-        // The sender lives as long as this.
-        let _ = listed.wait_for(|count| *count >= self.watches()).await;
-    }
-
-    /// Stores of each served namespace; stores of the cluster, and the namespaces that may use them.
-    fn watches(&self) -> usize {
-        self.context.served.len() + 2 * usize::from(self.serves_cluster())
-    }
-
-    /// A controller that serves some namespaces only has no right on stores of the cluster.
-    fn serves_cluster(&self) -> bool {
-        self.context.served.contains(&Namespaces::All)
+        self.listed.completed().await;
     }
 
     /// Watches the stores of one kind.
     async fn watch<S: StoreObject>(self: Arc<Self>, api: Api<S>, namespaces: Namespaces) {
-        let Context {
-            client,
-            health,
-            metrics,
-            ..
-        } = &self.context;
         let kind = S::KIND;
-        let stream = of_strangers(client, api, None).await;
-        let mut changes = changes(stream, kind.name(), namespaces, health.clone(), metrics);
-        let mut first = true;
+        let context = &self.context;
+        let mut changes = changes_of_strangers(context, api, kind.name(), namespaces).await;
         while let Some(change) = changes.next().await {
             match change {
                 Change::Seen(store) => self.seen(&store),
@@ -135,7 +114,7 @@ impl SecretStores {
                     for name in self.stores.missing_from(lacks) {
                         self.gone(&name.key());
                     }
-                    self.list_complete(&mut first);
+                    self.list_complete(&list);
                 }
             }
         }
@@ -143,22 +122,9 @@ impl SecretStores {
 
     /// Watches the labels of namespaces, which selectors of stores ask for.
     async fn watch_namespaces(self: Arc<Self>) {
-        let Context {
-            client,
-            health,
-            metrics,
-            ..
-        } = &self.context;
-        let api: Api<Labelled> = Api::all(client.clone());
-        let stream = of_strangers(client, api, None).await;
-        let mut changes = changes(
-            stream,
-            "Namespace",
-            Namespaces::All,
-            health.clone(),
-            metrics,
-        );
-        let mut first = true;
+        let context = &self.context;
+        let api: Api<Labelled> = Api::all(context.client.clone());
+        let mut changes = changes_of_strangers(context, api, "Namespace", Namespaces::All).await;
         while let Some(change) = changes.next().await {
             match change {
                 Change::Seen(namespace) => {
@@ -176,18 +142,15 @@ impl SecretStores {
                     for name in self.stores.namespaces_missing_from(lacks) {
                         self.labelled(&name, None);
                     }
-                    self.list_complete(&mut first);
+                    self.list_complete(&list);
                 }
             }
         }
     }
 
-    fn list_complete(&self, first: &mut bool) {
-        if std::mem::take(first) {
-            self.listed.send_modify(|count| *count += 1);
-            if *self.listed.borrow() == self.watches() {
-                self.context.health.ready(KIND);
-            }
+    fn list_complete(&self, list: &List) {
+        if self.listed.count(list) {
+            self.context.health.ready(KIND);
         }
     }
 
@@ -226,6 +189,16 @@ impl SecretStores {
             what(&*listener);
         }
     }
+}
+
+/// Stores of each served namespace; stores of the cluster, and the namespaces that may use them.
+fn watches(served: &[Namespaces]) -> usize {
+    served.len() + 2 * usize::from(serves_cluster(served))
+}
+
+/// A controller that serves some namespaces only has no right on stores of the cluster.
+fn serves_cluster(served: &[Namespaces]) -> bool {
+    served.contains(&Namespaces::All)
 }
 
 /// A namespace as the watch shows it: its metadata.
@@ -293,7 +266,7 @@ impl Reconciler for SecretStores {
             let stores: Api<Raw<SecretStore>> = api(&client, &namespaces);
             watches.spawn(self.clone().watch(stores, namespaces));
         }
-        if self.serves_cluster() {
+        if serves_cluster(&self.context.served) {
             let stores: Api<Raw<ClusterSecretStore>> = Api::all(client);
             watches.spawn(self.clone().watch(stores, Namespaces::All));
             watches.spawn(self.clone().watch_namespaces());
