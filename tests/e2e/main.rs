@@ -10,6 +10,7 @@ mod deploy;
 mod drift;
 mod external;
 mod external_aws;
+mod external_example;
 mod external_faults;
 mod external_policies;
 mod external_providers;
