@@ -12,8 +12,6 @@ use super::Cluster;
 use super::kinds::{KINDS, ObjectKey, SecretsKind};
 use crate::error::Result;
 
-/// Objects of one page of a list: each may have more than a megabyte.
-const PAGE: u32 = 50;
 /// Label of the Deployment of External Secrets, as its chart sets it.
 const EXTERNAL_SECRETS: &str = "app.kubernetes.io/name=external-secrets";
 /// The Deployment of our controller, and its variable that leaves ExternalSecrets to others.
@@ -194,41 +192,6 @@ impl Cluster {
         found.externals.sort_by(|a, b| a.key.cmp(&b.key));
         found.stores.sort_by(|a, b| a.key.cmp(&b.key));
         Ok(any.then_some(found))
-    }
-
-    /// Reads all objects of a kind, page by page.
-    fn each(
-        &self,
-        kind: &'static SecretsKind,
-        resource: &ApiResource,
-        namespace: Option<&str>,
-        mut read: impl FnMut(ObjectKey, &DynamicObject),
-    ) -> Result<()> {
-        let client = self.client.clone();
-        let api: Api<DynamicObject> = match namespace {
-            Some(namespace) if kind.namespaced => Api::namespaced_with(client, namespace, resource),
-            _ => Api::all_with(client, resource),
-        };
-        let mut params = ListParams::default().limit(PAGE);
-        loop {
-            let page = self.runtime.block_on(async {
-                let answer = tokio::time::timeout(super::TIMEOUT * 2, api.list(&params)).await;
-                answer.map_err(|_| super::timed_out().on(self.title()))
-            })?;
-            let page = page.map_err(|error| self.unread(&error, "list", kind, namespace))?;
-            for object in &page.items {
-                let key = ObjectKey {
-                    kind,
-                    namespace: object.metadata.namespace.clone().unwrap_or_default(),
-                    name: object.metadata.name.clone().unwrap_or_default(),
-                };
-                read(key, object);
-            }
-            match page.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => params = params.continue_token(&token),
-                None => return Ok(()),
-            }
-        }
     }
 
     /// Who serves ExternalSecrets, by the Deployments of the cluster; `system` is the namespace of our

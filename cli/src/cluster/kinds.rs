@@ -3,11 +3,12 @@
 
 use std::fmt;
 
-use kube::api::{ApiResource, GroupVersionKind};
+use kube::Api;
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams};
 use sealkit_core::api::readiness::Dialect;
 use sealkit_core::names::printable;
 
-use super::{Cluster, answer_error};
+use super::{Cluster, PAGE, TIMEOUT, answer_error, timed_out};
 use crate::error::{CommandError, Result};
 
 /// A kind whose objects are waited for.
@@ -44,6 +45,9 @@ const SEALKIT: &str = sealkit_core::api::GROUP;
 /// The group of External Secrets.
 pub(super) const EXTERNAL: &str = sealkit_core::api::external::GROUP;
 const BITNAMI: &str = "bitnami.com";
+
+/// The first of [`KINDS`].
+pub(super) const SEALED_SECRET: &SecretsKind = &KINDS[0];
 
 /// All of them. A word that several share means the first.
 pub(crate) static KINDS: [SecretsKind; 7] = [
@@ -263,6 +267,41 @@ impl Cluster {
         )
     }
 
+    /// Reads all objects of a kind, or those of a namespace, page by page.
+    pub(super) fn each(
+        &self,
+        kind: &'static SecretsKind,
+        resource: &ApiResource,
+        namespace: Option<&str>,
+        mut read: impl FnMut(ObjectKey, &DynamicObject),
+    ) -> Result<()> {
+        let client = self.client.clone();
+        let api: Api<DynamicObject> = match namespace {
+            Some(namespace) if kind.namespaced => Api::namespaced_with(client, namespace, resource),
+            _ => Api::all_with(client, resource),
+        };
+        let mut params = ListParams::default().limit(PAGE);
+        loop {
+            let page = self.runtime.block_on(async {
+                let answer = tokio::time::timeout(TIMEOUT * 2, api.list(&params)).await;
+                answer.map_err(|_| timed_out().on(self.title()))
+            })?;
+            let page = page.map_err(|error| self.unread(&error, "list", kind, namespace))?;
+            for object in &page.items {
+                let key = ObjectKey {
+                    kind,
+                    namespace: object.metadata.namespace.clone().unwrap_or_default(),
+                    name: object.metadata.name.clone().unwrap_or_default(),
+                };
+                read(key, object);
+            }
+            match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => params = params.continue_token(&token),
+                None => return Ok(()),
+            }
+        }
+    }
+
     /// The error for an object whose kind the cluster does not have.
     pub fn no_kind(&self, key: &ObjectKey) -> CommandError {
         CommandError::cluster(format_args!(
@@ -297,7 +336,7 @@ impl Cluster {
                     kind.resource()
                 ))
                 .hint(kind.reader());
-                if namespace.is_none() {
+                if kind.namespaced && namespace.is_none() {
                     error.hint("or look at one namespace alone: -n NAME")
                 } else {
                     error

@@ -37,6 +37,8 @@ pub(crate) use trusted::{TrustedMap, manifest};
 
 /// Longest wait for one answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// Objects of one page of a list: each may have more than a megabyte.
+const PAGE: u32 = 50;
 
 /// A cluster that can be asked.
 pub(crate) struct Cluster {

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use jiff::Timestamp;
 use kube::ResourceExt as _;
-use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, ListParams, PostParams};
+use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, PostParams};
 use sealkit_core::api::readiness::Readiness;
 use sealkit_core::api::{LEASE, SealedSecret, SealedSecretStatus};
 use sealkit_core::manifest::wipe;
@@ -15,10 +15,8 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::Cluster;
+use super::kinds::SEALED_SECRET;
 use crate::error::{CommandError, Result};
-
-/// Objects of one page of a list: each may have more than a megabyte.
-const PAGE: u32 = 50;
 
 /// What is said of one SealedSecret.
 #[derive(Clone, Debug)]
@@ -102,23 +100,12 @@ type LiveValues = BTreeMap<String, Zeroizing<Vec<u8>>>;
 impl Cluster {
     /// All SealedSecrets, or those of a namespace.
     pub fn objects(&self, namespace: Option<&str>) -> Result<Vec<ObjectState>> {
-        let kind = ApiResource::erase::<SealedSecret>(&());
-        let api: Api<DynamicObject> = match namespace {
-            None => Api::all_with(self.client.clone(), &kind),
-            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &kind),
-        };
         let mut found = Vec::new();
-        let mut params = ListParams::default().limit(PAGE);
-        loop {
-            let forbidden = "not allowed to list SealedSecrets of all namespaces";
-            let hint = "the ClusterRole sealkit-view allows it; for one namespace, pass -n NAME";
-            let page = self.call(api.list(&params), forbidden, hint)?;
-            found.extend(page.items.iter().map(ObjectState::of));
-            match page.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => params = params.continue_token(&token),
-                None => return Ok(found),
-            }
-        }
+        let resource = ApiResource::erase::<SealedSecret>(&());
+        self.each(SEALED_SECRET, &resource, namespace, |_, object| {
+            found.push(ObjectState::of(object));
+        })?;
+        Ok(found)
     }
 
     /// The fingerprints of the keys that really opened each SealedSecret, one for each object and

@@ -11,6 +11,11 @@ use crate::support::{Desk, SECRET};
 
 /// Serves this answer until the test ends. Returns a kubeconfig for it.
 fn serve(status: u16, body: String) -> String {
+    serve_each(move |_| (status, body.clone()))
+}
+
+/// Serves answers to requests, by their first lines. Returns a kubeconfig for it.
+fn serve_each(answer: impl Fn(&str) -> (u16, String) + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
@@ -24,6 +29,8 @@ fn serve(status: u16, body: String) -> String {
                     Ok(count) => request.extend_from_slice(&buffer[..count]),
                 }
             }
+            let request = String::from_utf8_lossy(&request);
+            let (status, body) = answer(request.lines().next().unwrap_or_default());
             let _ = write!(
                 stream,
                 "HTTP/1.1 {status} x\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
@@ -206,6 +213,31 @@ fn a_cluster_that_fails_exits_with_5_and_quotes_nothing() {
                 answer.stderr
             );
         }
+    }
+}
+
+#[test]
+fn a_missing_right_is_named_with_its_place_and_the_way_out() {
+    let kubeconfig = serve_each(|request| {
+        if request.contains("/sealedsecrets") {
+            (403, status(403))
+        } else {
+            (200, list(&[]))
+        }
+    });
+    let desk = with(&kubeconfig);
+    let forbidden = "not allowed to list sealedsecrets.sealkit.dev in";
+    for (arguments, place, has_way_out) in [
+        (&["status"][..], "all namespaces", true),
+        (&["status", "-n", "shop"], "the namespace shop", false),
+    ] {
+        let answer = desk.refused(arguments, "", 5, &format!("{forbidden} {place}"));
+        assert_eq!(
+            answer.stderr.contains("-n NAME"),
+            has_way_out,
+            "{}",
+            answer.stderr
+        );
     }
 }
 

@@ -17,10 +17,9 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::board::Sight;
+use crate::cluster::PAGE;
 use crate::cluster::kinds::{ObjectKey, SecretsKind};
 
-/// Objects of one page of a list: each may have more than a megabyte.
-const PAGE: u32 = 50;
 /// Seconds that one watch lasts; a connection that died is noticed a little later.
 const WATCH: u32 = 60;
 /// Pauses after errors.
