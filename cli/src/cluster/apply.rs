@@ -64,11 +64,7 @@ impl Cluster {
 
     async fn apply_one(&self, manifest: &Manifest, how: Apply) -> Answer {
         let key = &manifest.key;
-        let version = manifest.object["apiVersion"].as_str().unwrap_or_default();
-        let version = version
-            .split_once('/')
-            .map_or(version, |(_, version)| version);
-        let resource = key.kind.api_resource(version);
+        let resource = manifest.resource();
         let api: Api<Observed> = if key.kind.namespaced {
             Api::namespaced_with(self.client.clone(), &key.namespace, &resource)
         } else {

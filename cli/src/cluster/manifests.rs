@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use kube::api::ApiResource;
 use sealkit_core::manifest::{Document, INPUT_BYTES, read_documents, wipe};
 use sealkit_core::names::printable;
 use serde_json::Value;
@@ -34,6 +35,17 @@ pub(crate) struct Manifest {
     pub object: Value,
     /// The file, and the object in it.
     pub subject: String,
+}
+
+impl Manifest {
+    /// How the API server finds its kind, at the version that it has.
+    pub fn resource(&self) -> ApiResource {
+        let version = self.object["apiVersion"].as_str().unwrap_or_default();
+        let version = version
+            .split_once('/')
+            .map_or(version, |(_, version)| version);
+        self.key.kind.api_resource(version)
+    }
 }
 
 /// What the inputs hold.

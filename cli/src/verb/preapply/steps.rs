@@ -225,15 +225,8 @@ impl<'a> Steps<'a> {
         if self.board.ready() == self.board.total() {
             return Ok(Outcome::Ready);
         }
-        let objects = self.manifests(indices).into_iter().map(|manifest| {
-            let version = manifest.object["apiVersion"].as_str().unwrap_or_default();
-            let version = version
-                .split_once('/')
-                .map_or(version, |(_, version)| version);
-            let key = manifest.key.clone();
-            let resource = key.kind.api_resource(version);
-            (key, resource)
-        });
+        let objects = self.manifests(indices).into_iter();
+        let objects = objects.map(|manifest| (manifest.key.clone(), manifest.resource()));
         let scopes = Scope::of_objects(objects);
         self.cluster
             .wait_until_ready(&mut self.board, &scopes, patience, self.terminal)
