@@ -207,6 +207,15 @@ fn nothing_is_applied_where_a_file_or_a_dry_run_fails() {
         text(&slip)
     );
     nothing();
+    // A stream without anything to apply succeeds, and says so.
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}});
+    let map = seal.pipe(&["preapply", "-"], &map.to_string());
+    assert_eq!(map.status.code(), Some(0));
+    assert!(
+        text(&map).contains("warning: the input has no SealedSecret"),
+        "{}",
+        text(&map)
+    );
     // Two at once are both told.
     seal.write(
         "tree/more.yaml",

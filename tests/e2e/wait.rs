@@ -106,7 +106,11 @@ fn everything_ready_is_a_success_and_one_stalled_object_ends_the_wait_at_once() 
     let shop = plane.namespace("wait");
     let seal = Seal::admin(&plane);
     let nothing = seal.ends(0, &["wait", "--all", "-n", &shop.name]);
-    assert!(nothing.contains("nothing to wait for"), "{nothing}");
+    let place = format!(
+        "warning: there is nothing to wait for in the namespace {}",
+        shop.name
+    );
+    assert!(nothing.contains(&place), "{nothing}");
     for name in ["a", "b"] {
         shop.seal(name, &unique_value());
     }
@@ -208,6 +212,8 @@ fn what_is_missing_is_listed_when_time_runs_out() {
     assert!(said.contains("0 of 0 objects ready"), "{said}");
     let labels = json!({"metadata": {"labels": {"app": "web"}}});
     shop.api.merge(&shop.sealed_path("here"), &labels).unwrap();
+    let wrong = seal.ends(2, &["wait", "-l", "app in (", "-n", &shop.name]);
+    assert!(wrong.contains("selector, app in ("), "{wrong}");
     let report = seal.json(0, &["wait", "-l", "app=web", "-n", &shop.name]);
     assert_eq!(states(&report), [("here".into(), "Ready".into())]);
     // One that comes while somebody waits for it.

@@ -75,7 +75,12 @@ pub(super) fn run(args: &WaitArgs, session: Session<'_>) -> Result<Verdict> {
     let mut whole = as_json(outcome, &board.lines());
     let skipped = skipped.iter().map(|kind| kind.resource());
     whole["skipped"] = json!(skipped.collect::<Vec<_>>());
-    report(outcome, &board, &whole, session)
+    let place = match &session.global.namespace {
+        Some(namespace) => format!("the namespace {}", safe(namespace)),
+        None => "the cluster".to_owned(),
+    };
+    let nothing = format!("there is nothing to wait for in {place}");
+    report(outcome, &board, &whole, &nothing, session)
 }
 
 /// The objects that the arguments and the files name.

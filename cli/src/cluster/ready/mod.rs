@@ -16,7 +16,7 @@ use super::interrupt::unless_interrupted;
 use super::kinds::ObjectKey;
 use super::{Cluster, TIMEOUT, timed_out};
 use crate::error::{CommandError, Result};
-use crate::terminal::Terminal;
+use crate::terminal::{Terminal, safe};
 
 pub(crate) use board::{Board, Line, Sight};
 pub(crate) use report::{as_json, duration, objects, report};
@@ -191,7 +191,7 @@ impl Watching<'_> {
         Ok(())
     }
 
-    /// Missing rights end the wait; everything else may pass.
+    /// Missing rights and a wrong selector end the wait; everything else may pass.
     fn failed(&mut self, index: usize, error: &WatchError, terminal: Terminal) -> Result<()> {
         let (scope, list) = (&self.scopes[index], &mut self.lists[index]);
         let (verb, cause) = match error {
@@ -201,6 +201,15 @@ impl Watching<'_> {
             }
             WatchError::WatchError(_) | WatchError::NoResourceVersion => return Ok(()),
         };
+        if let (Some(selector), kube::Error::Api(status)) = (&scope.selector, cause)
+            && status.code == 400
+        {
+            return Err(
+                CommandError::usage("the API server cannot read the selector")
+                    .on(safe(selector))
+                    .hint("write it as for kubectl: app=web, or 'app in (web, api)'"),
+            );
+        }
         let namespace = scope.namespace.as_deref();
         let told = self.cluster.unread(cause, verb, scope.kind, namespace);
         if matches!(cause, kube::Error::Api(status) if matches!(status.code, 401 | 403 | 404)) {

@@ -34,11 +34,13 @@ pub(crate) fn as_json(outcome: Outcome, lines: &[Line]) -> Value {
     })
 }
 
-/// Prints what is not ready, or the whole report in the form asked for.
+/// Prints what is not ready, or the whole report in the form asked for. `nothing` says that there
+/// was no object.
 pub(crate) fn report(
     outcome: Outcome,
     board: &Board,
     whole: &Value,
+    nothing: &str,
     session: Session<'_>,
 ) -> Result<Verdict> {
     let Session { global, terminal } = session;
@@ -49,7 +51,7 @@ pub(crate) fn report(
     }
     let (ready, total) = (board.ready(), board.total());
     match outcome {
-        Outcome::Ready if total == 0 => terminal.note("there is nothing to wait for"),
+        Outcome::Ready if total == 0 => terminal.warning(nothing),
         Outcome::Ready => terminal.note(format_args!("{} ready", objects(total))),
         Outcome::Stalled | Outcome::TimedOut => {
             print(shown(outcome, &board.lines()))?;

@@ -50,6 +50,8 @@ pub(super) struct PreapplyArgs {
     pub cluster: WriteClusterArgs,
 }
 
+const NOTHING: &str = "the input has no SealedSecret, ExternalSecret or store: nothing was applied";
+
 /// Finds faults in files and folders, and in a stream.
 type Check = fn(&[PathBuf], Option<&[u8]>, Session<'_>) -> Result<Vec<Finding>>;
 
@@ -85,7 +87,7 @@ pub(super) fn run(args: &PreapplyArgs, session: Session<'_>, check: Check) -> Re
     }
     let outcome = outcome?;
     let whole = steps.whole(outcome);
-    let verdict = report(outcome, &steps.board, &whole, session)?;
+    let verdict = report(outcome, &steps.board, &whole, NOTHING, session)?;
     if outcome != Outcome::Ready {
         steps.note_rest();
     }
