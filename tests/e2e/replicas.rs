@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
+use sealkit_rig::OpenBao;
 use sealkit_tests::canary::unique_value;
 use sealkit_tests::controller::{Controller, Flags};
+use sealkit_tests::external::{Team, property};
 use sealkit_tests::namespace::{Namespace, data};
 use sealkit_tests::plane::{LEASE, Own, SYSTEM, unique};
 use sealkit_tests::secret_watch::SecretWatch;
@@ -247,6 +249,76 @@ fn a_frozen_leader_makes_no_orphan_of_a_deleted_source_when_it_wakes() {
 }
 
 /// Applies one object for each name, many at once.
+
+/// It has read values of a store, or is about to write them, when it freezes.
+#[test]
+fn a_frozen_leader_brings_no_older_value_of_a_store_back() {
+    let plane = Own::take();
+    let bao = OpenBao::shared().unwrap();
+    let flags = Flags {
+        lease_seconds: 6,
+        ..Flags::default()
+    };
+    let mut first = plane.controller(&flags);
+    first.wait_leading();
+    let mut second = plane.controller(&flags);
+    let team = Team::new(&plane, bao);
+    let names: Vec<String> = (0..80).map(|index| format!("db-{index}")).collect();
+    let put = |values: &BTreeMap<String, String>| {
+        for name in &names {
+            let secret = json!({"a": values[name]});
+            team.vault.put(&team.mount, name, &secret).unwrap();
+        }
+    };
+    let [old, new] = [(); 2].map(|()| values(&names));
+    put(&old);
+    let watch = SecretWatch::start(&team.namespace);
+    let before = watch.count();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for name in &names {
+                let spec = json!({"data": [property("a", name, "a")]});
+                team.external(name, "1h", &spec);
+            }
+        });
+        while watch.count() < before + 20 {
+            sleep(Duration::from_millis(1));
+        }
+        first.process.signal("STOP").unwrap();
+    });
+    put(&new);
+    // What the first has already written is due in an hour: the change asks for it.
+    let force = json!({"metadata": {"annotations": {"force-sync": "1"}}});
+    for name in &names {
+        let path = format!("{}/{name}", team.path("externalsecrets"));
+        team.api().merge(&path, &force).unwrap();
+    }
+    second.wait_leading();
+    let right = || {
+        names.iter().all(|name| {
+            let expected = data(&[("a", &new[name])]);
+            let secret = team.namespace.secret(name);
+            secret.is_some_and(|secret| secret["data"] == expected)
+        })
+    };
+    wait_until("the second writes", right);
+    first.process.signal("CONT").unwrap();
+    wait_until("the first has ended or does not lead", || {
+        !first.process.is_running() || !first.is_leading()
+    });
+    holds_for(Duration::from_secs(2), "every Secret", right);
+    for name in &names {
+        let seen = watch.versions(name);
+        let last = data(&[("a", &new[name])]);
+        let turned = seen.iter().skip_while(|secret| secret["data"] != last);
+        assert!(
+            turned
+                .map(|secret| &secret["data"])
+                .all(|data| *data == last)
+        );
+    }
+}
+
 fn seal_all(shop: &Namespace, names: &[String], values: &BTreeMap<String, String>) {
     thread::scope(|scope| {
         for part in names.chunks(20) {
