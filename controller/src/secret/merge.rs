@@ -87,6 +87,12 @@ fn refusal(existing: &Secret, desired: &Desired) -> Option<String> {
              delete the Secret, or keep that policy"
         ));
     }
+    // Its source removes keys of others, and both would write without end.
+    if desired.rights == Rights::Wide
+        && let Some(why) = plan::of_another_source(existing, desired)
+    {
+        return Some(why);
+    }
     let type_ = existing.type_.as_deref().unwrap_or(OPAQUE);
     let wanted = desired.secret_type.as_ref();
     let is_asked = desired.ownership == Ownership::CreateOrMerge;
@@ -345,7 +351,7 @@ pub(super) fn managed_names(
 mod tests {
     use k8s_openapi::ByteString;
 
-    use super::super::desired::{ALLOW_ANNOTATION, Consent, Revision, tests};
+    use super::super::desired::{ALLOW_ANNOTATION, Consent, Revision, SOURCE_ANNOTATION, tests};
     use super::*;
 
     fn desired() -> Desired {
@@ -452,6 +458,30 @@ mod tests {
         entries.push(other(json!({"f:data": {"f:K": {}}})));
         let plan = plan_merge(&secret, &wide);
         assert!(matches!(&plan, MergePlan::Conflict(why) if why.contains("key K")));
+    }
+
+    #[test]
+    fn wide_rights_merge_into_no_secret_that_another_source_made() {
+        let wide = Desired {
+            consent: Consent::Given,
+            rights: Rights::Wide,
+            ..desired()
+        };
+        let mut secret = theirs(&[("other", "x")], &[]);
+        let mut made_by = |marker: &str| {
+            let annotations = secret.metadata.annotations.get_or_insert_default();
+            annotations.insert(SOURCE_ANNOTATION.to_owned(), marker.to_owned());
+            plan_merge(&secret, &wide)
+        };
+        let plan = made_by("SealedSecret/shop/orphan/u7");
+        assert!(
+            matches!(&plan, MergePlan::Conflict(why) if why.contains("made from SealedSecret orphan"))
+        );
+        // A copy of one from elsewhere.
+        assert!(matches!(
+            made_by("SealedSecret/bank/orphan/u7"),
+            MergePlan::Apply(_)
+        ));
     }
 
     #[test]

@@ -210,6 +210,18 @@ fn foreign(existing: &Secret, desired: &Desired, ours: Option<&str>) -> Option<S
 /// Why a source of wide rights leaves a Secret of somebody else alone: another source made it, or it
 /// would have to be deleted.
 fn not_to_take(existing: &Secret, desired: &Desired) -> Option<String> {
+    if let Some(why) = of_another_source(existing, desired) {
+        return Some(why);
+    }
+    is_of_another_type(existing, desired).then(|| {
+        let (name, type_) = (&desired.name, existing.type_.as_deref().unwrap_or(OPAQUE));
+        let type_ = printable(type_);
+        format!("the Secret {name} has type {type_}, which nobody can change: it is left alone")
+    })
+}
+
+/// The message for a Secret that another source of the namespace made.
+pub(super) fn of_another_source(existing: &Secret, desired: &Desired) -> Option<String> {
     let name = &desired.name;
     let marker = existing
         .metadata
@@ -218,17 +230,11 @@ fn not_to_take(existing: &Secret, desired: &Desired) -> Option<String> {
         .and_then(|all| all.get(SOURCE_ANNOTATION));
     // A copy from another namespace was made by nobody here.
     let is_here = |marker: &&String| marker.split('/').nth(1) == Some(&desired.origin.namespace);
-    if let Some(marker) = marker.filter(is_here) {
+    marker.filter(is_here).map(|marker| {
         let (kind, source) = marker.split_once('/').unwrap_or((marker, ""));
         let source = source.split('/').nth(1).unwrap_or_default();
         let (kind, source) = (printable(kind), printable(source));
-        return Some(format!(
-            "the Secret {name} was made from {kind} {source}: it is left alone"
-        ));
-    }
-    is_of_another_type(existing, desired).then(|| {
-        let type_ = printable(existing.type_.as_deref().unwrap_or(OPAQUE));
-        format!("the Secret {name} has type {type_}, which nobody can change: it is left alone")
+        format!("the Secret {name} was made from {kind} {source}: it is left alone")
     })
 }
 
