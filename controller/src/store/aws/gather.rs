@@ -42,6 +42,12 @@ impl Wanted {
     }
 }
 
+/// Puts ARNs first. An ARN has one secret; a name fits that of another account too, which must be
+/// taken by then.
+pub(super) fn arns_first(group: &mut [Wanted]) {
+    group.sort_by_key(|wanted| !wanted.id.starts_with("arn:"));
+}
+
 /// Where to ask.
 pub(super) struct Gatherer(mpsc::UnboundedSender<Wanted>);
 
@@ -93,6 +99,24 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_name_gets_nothing_that_an_arn_asked_for() {
+        let wanted = |id: &str| Wanted {
+            id: id.to_owned(),
+            reply: oneshot::channel().0,
+        };
+        let mut group = [
+            "db",
+            "arn:aws:secretsmanager:eu-west-1:2:secret:db-AbC123",
+            "a",
+        ]
+        .map(wanted);
+        arns_first(&mut group);
+        let ids: Vec<_> = group.iter().map(|wanted| wanted.id.as_str()).collect();
+        assert!(ids[0].starts_with("arn:"), "{ids:?}");
+        assert_eq!(ids[1..], ["db", "a"]);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn those_who_ask_within_a_moment_go_out_together() {

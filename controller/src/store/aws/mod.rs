@@ -208,6 +208,7 @@ impl Aws {
             (_, None) | (Service::SecretsManager(_), Some(CURRENT)) => self.gatherer.read(id).await,
             (Service::SecretsManager(store), Some(version)) => store.secret(&id, version).await,
             (Service::ParameterStore(_), Some(version)) => {
+                check_label(version)?;
                 self.gatherer.read(format!("{id}:{version}")).await
             }
         }
@@ -241,9 +242,35 @@ impl Aws {
     }
 }
 
+/// The version of a parameter is a number or a label. It becomes a part of the name, of which a key
+/// policy sees the key alone. Error: [`StoreError::NoProperty`].
+fn check_label(version: &str) -> Result<(), StoreError> {
+    let is_letter = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if version.chars().all(is_letter) {
+        return Ok(());
+    }
+    let version = names::printable(version);
+    let what = format!("{version:?} is neither a version nor a label of a parameter");
+    Err(StoreError::NoProperty(what))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_version_makes_no_other_name_of_a_key() {
+        for version in ["3", "live-2.0_a"] {
+            assert_eq!(check_label(version), Ok(()));
+        }
+        for version in ["aws:ssm:eu-west-1:1:parameter/bank/db", "a/b", "a:b", "a b"] {
+            let refused = check_label(version);
+            assert!(
+                matches!(refused, Err(StoreError::NoProperty(_))),
+                "{version}"
+            );
+        }
+    }
 
     #[tokio::test]
     async fn a_region_is_no_way_to_another_host() {

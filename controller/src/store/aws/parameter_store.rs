@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::endpoint::Service;
 use super::failure::{Coded, Failure};
-use super::gather::Wanted;
+use super::gather::{Wanted, arns_first};
 use super::identity::Identity;
 use super::{Calls, transport};
 use crate::store::binary;
@@ -100,7 +100,8 @@ impl ParameterStore {
     }
 
     /// Reads many parameters with one call. Returns those who have no answer yet.
-    async fn batch(&self, group: Vec<Wanted>, is_denied: &mut bool) -> Vec<Wanted> {
+    async fn batch(&self, mut group: Vec<Wanted>, is_denied: &mut bool) -> Vec<Wanted> {
+        arns_first(&mut group);
         let names = group.iter().map(|wanted| wanted.id.clone()).collect();
         let call = self.client.get_parameters().set_names(Some(names));
         let answer = match call.with_decryption(true).send().await {

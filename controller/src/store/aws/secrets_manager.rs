@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::endpoint::Service;
 use super::failure::{Coded, Failure};
-use super::gather::Wanted;
+use super::gather::{Wanted, arns_first};
 use super::identity::Identity;
 use super::{Calls, transport};
 use crate::store::binary;
@@ -81,7 +81,8 @@ impl SecretsManager {
     }
 
     /// Reads many secrets with one call. Returns those who have no answer yet.
-    async fn batch(&self, group: Vec<Wanted>) -> Vec<Wanted> {
+    async fn batch(&self, mut group: Vec<Wanted>) -> Vec<Wanted> {
+        arns_first(&mut group);
         let ids = group.iter().map(|wanted| wanted.id.clone()).collect();
         let call = self.client.batch_get_secret_value();
         let answer = match call.set_secret_id_list(Some(ids)).send().await {
