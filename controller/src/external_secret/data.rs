@@ -130,11 +130,8 @@ fn property(secret: &Value, property: &str) -> Option<Object> {
     if let Some(member) = member {
         return Some(Object(member.clone()));
     }
-    let text = Zeroizing::new(secret.to_string());
-    let found = gjson::get(&text, property);
-    if !found.exists() {
-        return None;
-    }
+    let whole = Zeroizing::new(secret.to_string());
+    let found = text::at(&whole, property)?;
     let found = match found.kind() {
         gjson::Kind::String => Value::String(found.str().to_owned()),
         _ => serde_json::from_str(found.json()).ok()?,

@@ -2,8 +2,11 @@
 //! that numbers, spaces and the order of members stay as they are: the rules of External Secrets.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use gjson::Kind;
+use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
@@ -12,9 +15,11 @@ use crate::render::Contents;
 /// A member of the object by its whole name, dots included, or what the path of dots leads to.
 pub(super) fn property(text: &str, property: &str) -> Option<Zeroizing<Vec<u8>>> {
     let whole = property.contains('.').then(|| property.replace('.', "\\."));
+    // What walks the path trusts the text, and goes as deep as it.
+    serde_json::from_str::<Bounded>(text).ok()?;
     let paths = [whole.as_deref(), Some(property)].into_iter().flatten();
-    let mut found = paths.map(|path| gjson::get(text, path));
-    let found = found.find(gjson::Value::exists)?;
+    let mut found = paths.filter_map(|path| at(text, path));
+    let found = found.next()?;
     let bytes = match found.kind() {
         Kind::Null => Vec::new(),
         Kind::String => found.str().as_bytes().to_vec(),
@@ -22,6 +27,74 @@ pub(super) fn property(text: &str, property: &str) -> Option<Zeroizing<Vec<u8>>>
         _ => found.json().as_bytes().to_vec(),
     };
     Some(Zeroizing::new(bytes))
+}
+
+/// What a path of dots leads to in a JSON text that is no deeper than [`Bounded`]. Whoever writes
+/// objects chooses the path. A long one, or one of several wildcards, takes time without end; one that
+/// builds new JSON of what it finds doubles it with each step.
+pub(super) fn at<'a>(text: &'a str, path: &'a str) -> Option<gjson::Value<'a>> {
+    /// Bytes of a path.
+    const LONGEST: usize = 512;
+    let mut before = '.';
+    let builds = path.chars().any(|letter| {
+        let begins = ".|(".contains(std::mem::replace(&mut before, letter));
+        begins && "@[{".contains(letter)
+    });
+    if builds || path.len() > LONGEST || path.matches('*').count() > 1 {
+        return None;
+    }
+    Some(gjson::get(text, path)).filter(gjson::Value::exists)
+}
+
+/// Any JSON whose depth has the limit of its parser, which keeps nothing of it.
+struct Bounded;
+
+impl<'de> Deserialize<'de> for Bounded {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for Bounded {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self, A::Error> {
+        while items.next_element::<Self>()?.is_some() {}
+        Ok(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self, A::Error> {
+        while members.next_entry::<IgnoredAny, Self>()?.is_some() {}
+        Ok(self)
+    }
 }
 
 /// A whole number keeps its digits, however many there are.
@@ -76,6 +149,34 @@ mod tests {
         for (text, name) in [(TEXT, "a.c"), ("plain text", "user"), ("", "user")] {
             assert_eq!(property(text, name), None, "{name} of {text}");
         }
+    }
+
+    #[test]
+    fn no_text_and_no_path_costs_much() {
+        let start = std::time::Instant::now();
+        let (many, open) = (50_000, "{\"a\":");
+        let deep = format!("{}1{}", open.repeat(many), "}".repeat(many));
+        let path = vec!["a"; many].join(".");
+        let rows = [
+            (deep.as_str(), path.as_str()),
+            (deep.as_str(), "@valid"),
+            (TEXT, path.as_str()),
+            (TEXT, &format!("{}0", "[@this,@this]|".repeat(30))),
+            (TEXT, "a|@pretty"),
+            (TEXT, "a.{b}"),
+        ];
+        for (text, path) in rows {
+            assert_eq!(property(text, path), None);
+        }
+        let names = format!("{{\"{}\": 1}}", "a".repeat(100_000));
+        assert_eq!(property(&names, &format!("{}b", "a*".repeat(200))), None);
+        let values = format!("[{{\"b\": \"{}\"}}]", "a".repeat(100_000));
+        assert_eq!(property(&values, "#(b%\"*a*a*a*a*a*a*a*b\")"), None);
+        assert!(start.elapsed().as_secs() < 10, "{:?}", start.elapsed());
+        let one = r#"{"a": {"bcd": [{"x": 1, "y": "z"}]}}"#;
+        assert_eq!(&**property(one, "a.b*.#(x=1).y").unwrap(), b"z");
+        let mail = r#"{"me@example.com": "x"}"#;
+        assert_eq!(&**property(mail, "me@example.com").unwrap(), b"x");
     }
 
     #[test]
