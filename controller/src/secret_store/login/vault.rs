@@ -1,7 +1,8 @@
 //! Logging in to Vault, as `auth` says.
 
 use sealkit_core::api::external::{
-    SecretKeySelector, ServiceAccountSelector, VaultAuth, VaultProvider, VaultVersion,
+    SecretKeySelector, ServiceAccountSelector, VaultAppRole, VaultAuth, VaultCertAuth,
+    VaultJwtAuth, VaultKubernetesAuth, VaultProvider, VaultUserPassAuth, VaultVersion,
 };
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
@@ -38,7 +39,6 @@ pub(crate) enum Field<'a> {
 
 /// The one way that `auth` names. Error: [`StoreError::Config`].
 pub(super) fn auth(provider: &VaultProvider) -> Result<Auth<'_>, StoreError> {
-    let config = |what: &str| StoreError::Config(what.to_owned());
     let Some(auth) = &provider.auth else {
         return Err(config(
             "the store has no auth: the controller lends its own identity to nobody",
@@ -49,77 +49,102 @@ pub(super) fn auth(provider: &VaultProvider) -> Result<Auth<'_>, StoreError> {
     if named.next().is_some() {
         return Err(config("auth names two methods"));
     }
-    let path = |mount: &str, rest: &str| format!("auth/{}/login{rest}", mount.trim_matches('/'));
     if let Some(selector) = &auth.token_secret_ref {
-        return Ok(Auth::Token(selector));
+        Ok(Auth::Token(selector))
+    } else if let Some(role) = &auth.app_role {
+        Ok(app_role(role))
+    } else if let Some(user) = &auth.user_pass {
+        user_pass(user)
+    } else if let Some(kubernetes) = &auth.kubernetes {
+        service_account(kubernetes)
+    } else if let Some(jwt) = &auth.jwt {
+        json_web_token(jwt)
+    } else if let Some(cert) = &auth.cert {
+        certificate(cert)
+    } else {
+        Err(not_served(&format!("vault auth {method}")))
     }
-    if let Some(role) = &auth.app_role {
-        let id = match &role.role_ref {
-            Some(selector) => Field::Secret(selector, "role-id"),
-            None => Field::Text(&role.role_id),
-        };
-        return Ok(Auth::Login {
-            path: path(&role.path, ""),
-            fields: vec![
-                ("role_id", id),
-                ("secret_id", Field::Secret(&role.secret_ref, "secret-id")),
-            ],
-        });
-    }
-    if let Some(user) = &auth.user_pass {
-        let selector = user.secret_ref.as_ref();
-        let selector = selector.ok_or_else(|| config("auth.userPass has no secretRef"))?;
-        return Ok(Auth::Login {
-            path: path(&user.path, &format!("/{}", user.username)),
-            fields: vec![("password", Field::Secret(selector, "password"))],
-        });
-    }
-    if let Some(kubernetes) = &auth.kubernetes {
-        let token = match (&kubernetes.service_account_ref, &kubernetes.secret_ref) {
-            (Some(account), _) => Field::ServiceAccount(account, account.audiences.clone()),
-            (None, Some(selector)) => Field::Secret(selector, "token"),
-            (None, None) => {
-                return Err(config(
-                    "auth.kubernetes needs serviceAccountRef or secretRef: the controller lends its own identity to nobody",
-                ));
-            }
-        };
-        return Ok(Auth::Login {
-            path: path(&kubernetes.mount_path, ""),
-            fields: vec![("role", Field::Text(&kubernetes.role)), ("jwt", token)],
-        });
-    }
-    if let Some(jwt) = &auth.jwt {
-        let token = match (&jwt.secret_ref, &jwt.kubernetes_service_account_token) {
-            (Some(selector), _) => Field::Secret(selector, "jwt"),
-            (None, Some(token)) => {
-                let account = &token.service_account_ref;
-                let named = [&token.audiences, &account.audiences];
-                let named = named.into_iter().find(|all| !all.is_empty());
-                let audiences = named.cloned().unwrap_or_else(|| vec!["vault".to_owned()]);
-                Field::ServiceAccount(account, audiences)
-            }
-            (None, None) => return Err(config("auth.jwt has no token")),
-        };
-        return Ok(Auth::Login {
-            path: path(&jwt.path, ""),
-            fields: vec![("role", Field::Text(&jwt.role)), ("jwt", token)],
-        });
-    }
-    if let Some(cert) = &auth.cert {
-        let (Some(certificate), Some(key)) = (&cert.client_cert, &cert.secret_ref) else {
-            return Err(config("auth.cert needs clientCert and secretRef"));
-        };
-        return Ok(Auth::Certificate {
-            path: path(&cert.path, ""),
-            role: &cert.vault_role,
-            certificate,
-            key,
-        });
-    }
-    Err(not_served(&format!("vault auth {method}")))
 }
 
+fn config(what: &str) -> StoreError {
+    StoreError::Config(what.to_owned())
+}
+
+/// The path of a login at a mount.
+fn path(mount: &str, rest: &str) -> String {
+    format!("auth/{}/login{rest}", mount.trim_matches('/'))
+}
+
+fn app_role(role: &VaultAppRole) -> Auth<'_> {
+    let id = match &role.role_ref {
+        Some(selector) => Field::Secret(selector, "role-id"),
+        None => Field::Text(&role.role_id),
+    };
+    Auth::Login {
+        path: path(&role.path, ""),
+        fields: vec![
+            ("role_id", id),
+            ("secret_id", Field::Secret(&role.secret_ref, "secret-id")),
+        ],
+    }
+}
+
+fn user_pass(user: &VaultUserPassAuth) -> Result<Auth<'_>, StoreError> {
+    let selector = user.secret_ref.as_ref();
+    let selector = selector.ok_or_else(|| config("auth.userPass has no secretRef"))?;
+    Ok(Auth::Login {
+        path: path(&user.path, &format!("/{}", user.username)),
+        fields: vec![("password", Field::Secret(selector, "password"))],
+    })
+}
+
+fn service_account(kubernetes: &VaultKubernetesAuth) -> Result<Auth<'_>, StoreError> {
+    let token = match (&kubernetes.service_account_ref, &kubernetes.secret_ref) {
+        (Some(account), _) => Field::ServiceAccount(account, account.audiences.clone()),
+        (None, Some(selector)) => Field::Secret(selector, "token"),
+        (None, None) => {
+            return Err(config(
+                "auth.kubernetes needs serviceAccountRef or secretRef: the controller lends its own identity to nobody",
+            ));
+        }
+    };
+    Ok(Auth::Login {
+        path: path(&kubernetes.mount_path, ""),
+        fields: vec![("role", Field::Text(&kubernetes.role)), ("jwt", token)],
+    })
+}
+
+fn json_web_token(jwt: &VaultJwtAuth) -> Result<Auth<'_>, StoreError> {
+    let token = match (&jwt.secret_ref, &jwt.kubernetes_service_account_token) {
+        (Some(selector), _) => Field::Secret(selector, "jwt"),
+        (None, Some(token)) => {
+            let account = &token.service_account_ref;
+            let named = [&token.audiences, &account.audiences];
+            let named = named.into_iter().find(|all| !all.is_empty());
+            let audiences = named.cloned().unwrap_or_else(|| vec!["vault".to_owned()]);
+            Field::ServiceAccount(account, audiences)
+        }
+        (None, None) => return Err(config("auth.jwt has no token")),
+    };
+    Ok(Auth::Login {
+        path: path(&jwt.path, ""),
+        fields: vec![("role", Field::Text(&jwt.role)), ("jwt", token)],
+    })
+}
+
+fn certificate(cert: &VaultCertAuth) -> Result<Auth<'_>, StoreError> {
+    let (Some(certificate), Some(key)) = (&cert.client_cert, &cert.secret_ref) else {
+        return Err(config("auth.cert needs clientCert and secretRef"));
+    };
+    Ok(Auth::Certificate {
+        path: path(&cert.path, ""),
+        role: &cert.vault_role,
+        certificate,
+        key,
+    })
+}
+
+/// The methods that are named, in words.
 fn methods(auth: &VaultAuth) -> impl Iterator<Item = &'static str> {
     let methods = [
         ("token", auth.token_secret_ref.is_some()),
