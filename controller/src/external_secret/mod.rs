@@ -33,7 +33,7 @@ use crate::queue::{Lane, Queue, Turns, Work};
 use crate::reconciler::{Context, Pool, Reconciler, Retry, SLOW};
 use crate::secret::{SecretListener, SecretWatch, Secrets};
 use crate::secret_store::{SecretStores, StoreListener, StoreName, Stores};
-use crate::telemetry::{Counts, KindReady, Metrics, ObjectState};
+use crate::telemetry::{Counts, Metrics, ObjectState};
 use crate::watch::{Change, FirstLists, changes_of_strangers};
 
 use recall::recall;
@@ -294,15 +294,8 @@ impl Reconciler for ExternalSecrets {
     }
 
     fn gauges(&self, metrics: &Metrics) {
-        let mut counts = [0; 2];
-        for known in self.known().values() {
-            counts[usize::from(known.ready)] += 1;
-        }
-        for (count, ready) in counts.into_iter().zip(["false", "true"]) {
-            let label = KindReady { kind: KIND, ready };
-            metrics.objects.get_or_create(&label).set(count);
-        }
         let known = self.known();
+        metrics.count_ready(KIND, known.values().map(|known| known.ready));
         metrics
             .external
             .tell(known.iter().map(|(key, known)| ObjectState {

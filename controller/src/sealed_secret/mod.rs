@@ -24,7 +24,7 @@ use crate::object::{Key, Namespaces, Raw, RawMeta, Version, Waiting, WaitingRoom
 use crate::queue::{Lane, Queue, Turns, Work};
 use crate::reconciler::{Context, Pool, Reconciler, Retry, SLOW};
 use crate::secret::{SecretListener, SecretWatch, Secrets};
-use crate::telemetry::{KindReady, Metrics};
+use crate::telemetry::Metrics;
 use crate::watch::{Change, FirstLists, all_pass, changes_of_strangers};
 
 use state::{Known, is_judged, observe};
@@ -248,17 +248,13 @@ impl Reconciler for SealedSecrets {
     }
 
     fn gauges(&self, metrics: &Metrics) {
-        let mut counts = [0; 2];
-        let mut reseal = 0;
-        for known in self.known().values() {
-            counts[usize::from(known.ready)] += 1;
-            reseal += i64::from(known.own.needs_reseal == Some(true));
-        }
-        for (count, ready) in counts.into_iter().zip(["false", "true"]) {
-            let label = KindReady { kind: KIND, ready };
-            metrics.objects.get_or_create(&label).set(count);
-        }
-        metrics.needing_reseal.set(reseal);
+        let known = self.known();
+        metrics.count_ready(KIND, known.values().map(|known| known.ready));
+        let needs_reseal = |known: &&Known| known.own.needs_reseal == Some(true);
+        let reseal = known.values().filter(needs_reseal).count();
+        metrics
+            .needing_reseal
+            .set(i64::try_from(reseal).unwrap_or(i64::MAX));
     }
 }
 

@@ -24,7 +24,7 @@ use crate::kubernetes::ApiFailure;
 use crate::object::{Key, Namespaces, Raw, api};
 use crate::queue::{Lane, Queue, Work};
 use crate::reconciler::{Context, Pool, Reconciler, Retry};
-use crate::telemetry::{Counts, KindReady, Metrics, ObjectState};
+use crate::telemetry::{Counts, Metrics, ObjectState};
 use crate::watch::{Change, FirstLists, List, changes_of_strangers};
 
 pub use stores::{StoreName, Stores};
@@ -295,15 +295,8 @@ impl Reconciler for SecretStores {
     }
 
     fn gauges(&self, metrics: &Metrics) {
-        let mut counts = [0; 2];
-        for checked in lock(&self.checked).values() {
-            counts[usize::from(checked.ready)] += 1;
-        }
-        for (count, ready) in counts.into_iter().zip(["false", "true"]) {
-            let label = KindReady { kind: KIND, ready };
-            metrics.objects.get_or_create(&label).set(count);
-        }
         let checked = lock(&self.checked);
+        metrics.count_ready(KIND, checked.values().map(|checked| checked.ready));
         metrics
             .external
             .tell(checked.iter().map(|(key, checked)| ObjectState {

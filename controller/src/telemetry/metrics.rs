@@ -159,6 +159,16 @@ impl Metrics {
         }
     }
 
+    /// Sets how many objects of a kind are ready, and how many are not.
+    pub(crate) fn count_ready(&self, kind: &'static str, objects: impl Iterator<Item = bool>) {
+        let mut counts = [0; 2];
+        objects.for_each(|ready| counts[usize::from(ready)] += 1);
+        for (count, ready) in counts.into_iter().zip(["false", "true"]) {
+            let label = KindReady { kind, ready };
+            self.objects.get_or_create(&label).set(count);
+        }
+    }
+
     /// The metrics in OpenMetrics' text format.
     pub fn encode(&self) -> String {
         let mut text = String::new();

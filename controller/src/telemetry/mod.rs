@@ -16,7 +16,7 @@ pub use events::{EventKind, Events};
 pub use external::{Counts, ObjectState};
 pub use health::Health;
 pub use metrics::Metrics;
-pub(crate) use metrics::{KeyLabel, Kind, KindLane, KindOp, KindReady, KindResult, ReasonLabel};
+pub(crate) use metrics::{KeyLabel, Kind, KindLane, KindOp, KindResult, ReasonLabel};
 pub use server::serve;
 
 /// The label of a kind.
