@@ -43,14 +43,19 @@ fn a_service_account_logs_in_with_its_role_and_roles_follow_in_order() {
         }),
     );
     world.wait_message("db", "the controller may not read the ServiceAccount");
-    let component = "deploy/components/service-account-tokens/rbac.yaml";
+    // As the documentation grants it for one namespace.
+    let role = "deploy/components/service-account-tokens/cluster-role.yaml";
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let file = root.join(component);
-    world
-        .plane
-        .servers
-        .kubectl(&["apply", "-f", file.to_str().unwrap()])
-        .unwrap();
+    let role = root.join(role);
+    let binding = "create rolebinding sealkit-tokens --clusterrole=sealkit-service-account-tokens \
+                   --serviceaccount=sealkit-system:seal-controller -n";
+    let binding: Vec<_> = binding
+        .split_whitespace()
+        .chain([world.namespace.name.as_str()])
+        .collect();
+    for grant in [&["apply", "-f", role.to_str().unwrap()][..], &binding] {
+        world.plane.servers.kubectl(grant).unwrap();
+    }
     world.force("db");
     world.wait_data("db", &data(&[("a", &value)]));
 
@@ -90,7 +95,7 @@ fn a_service_account_logs_in_with_its_role_and_roles_follow_in_order() {
     world
         .plane
         .servers
-        .kubectl(&["delete", "-f", file.to_str().unwrap()])
+        .kubectl(&["delete", "-f", role.to_str().unwrap()])
         .unwrap();
 }
 
