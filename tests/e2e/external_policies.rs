@@ -611,8 +611,8 @@ fn templates_that_are_absent_or_forbidden_make_no_secret() {
         ),
         (
             "source",
-            json!({"templateFrom": [{"literal": "sealkit.dev/source: x", "target": "Annotations"}]}),
-            "may not set the label or annotation sealkit.dev/source",
+            json!({"templateFrom": [{"literal": "sealkit.dev/{{ .password }}: x", "target": "Annotations"}]}),
+            "makes a label or annotation that templates may not set",
         ),
         (
             "target",
