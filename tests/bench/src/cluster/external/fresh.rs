@@ -24,7 +24,8 @@ pub const INTERVAL: &str = "1m";
 const SAMPLES: usize = 100;
 /// Between two of them.
 const PAUSE: Duration = Duration::from_millis(50);
-/// How long they, and the others before them, are waited for.
+/// How long they, and the others before them, are waited for. A Secret that is not there then counts
+/// as if it were.
 const WITHIN: Duration = Duration::from_mins(3);
 
 /// What was seen of Secrets: when each was first there, and how often it changed since.
@@ -66,13 +67,20 @@ pub async fn delays(contestant: &External, load: Load) -> Result<Vec<Duration>> 
         tokio::time::sleep(PAUSE).await;
     }
     let others = refreshed(&seen);
-    wait_for(|| lock(&seen).len() == load.objects + created.len()).await?;
+    let all = load.objects + created.len();
+    let waited = wait_for(|| lock(&seen).len() == all).await;
+    if let Err(error) = waited {
+        progress(format_args!("  {name}: {error}"));
+    }
     watch.abort();
     stop(&mut process)?;
     let seen = lock(&seen);
     let mut delays: Vec<_> = created
         .iter()
-        .filter_map(|(name, start)| Some(seen.get(name)?.0.duration_since(*start)))
+        .map(|(name, start)| {
+            seen.get(name)
+                .map_or(WITHIN, |(at, _)| at.duration_since(*start))
+        })
         .collect();
     delays.sort_unstable();
     progress(format_args!(
