@@ -197,25 +197,6 @@ fn nothing_is_applied_where_a_file_or_a_dry_run_fails() {
         "{said}"
     );
     nothing();
-    // A field with a slip in its name, for which the server blames itself.
-    let slip = external("bad", &shop.name, "Periodic").to_string();
-    let slip = seal.pipe(&["preapply", "-"], &slip.replace("remoteRef", "remoteref"));
-    assert_eq!(slip.status.code(), Some(5));
-    assert!(
-        text(&slip).contains("invalid at spec.data[0].remoteref (no such field)"),
-        "{}",
-        text(&slip)
-    );
-    nothing();
-    // A stream without anything to apply succeeds, and says so.
-    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}});
-    let map = seal.pipe(&["preapply", "-"], &map.to_string());
-    assert_eq!(map.status.code(), Some(0));
-    assert!(
-        text(&map).contains("warning: the input has no SealedSecret"),
-        "{}",
-        text(&map)
-    );
     // Two at once are both told.
     seal.write(
         "tree/more.yaml",
@@ -241,6 +222,36 @@ fn nothing_is_applied_where_a_file_or_a_dry_run_fails() {
     let said = seal.ends(3, &run);
     assert!(said.contains("changes its objects (namespace)"), "{said}");
     nothing();
+}
+
+#[test]
+fn a_field_with_a_slip_in_its_name_is_named() {
+    let plane = Shared::get();
+    let shop = plane.namespace("pre");
+    let seal = Seal::admin(&plane);
+    // The server blames itself.
+    let slip = external("bad", &shop.name, "Periodic").to_string();
+    let slip = seal.pipe(&["preapply", "-"], &slip.replace("remoteRef", "remoteref"));
+    assert_eq!(slip.status.code(), Some(5));
+    assert!(
+        text(&slip).contains("invalid at spec.data[0].remoteref (no such field)"),
+        "{}",
+        text(&slip)
+    );
+}
+
+#[test]
+fn a_stream_without_anything_to_apply_succeeds_and_says_so() {
+    let plane = Shared::get();
+    let seal = Seal::admin(&plane);
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}});
+    let map = seal.pipe(&["preapply", "-"], &map.to_string());
+    assert_eq!(map.status.code(), Some(0));
+    assert!(
+        text(&map).contains("warning: the input has no SealedSecret"),
+        "{}",
+        text(&map)
+    );
 }
 
 #[test]
