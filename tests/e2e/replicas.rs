@@ -248,8 +248,6 @@ fn a_frozen_leader_makes_no_orphan_of_a_deleted_source_when_it_wakes() {
     holds_for(Duration::from_secs(3), "no Secret comes late", none_late);
 }
 
-/// Applies one object for each name, many at once.
-
 /// It has read values of a store, or is about to write them, when it freezes.
 #[test]
 fn a_frozen_leader_brings_no_older_value_of_a_store_back() {
@@ -319,6 +317,7 @@ fn a_frozen_leader_brings_no_older_value_of_a_store_back() {
     }
 }
 
+/// Applies one object for each name, many at once.
 fn seal_all(shop: &Namespace, names: &[String], values: &BTreeMap<String, String>) {
     thread::scope(|scope| {
         for part in names.chunks(20) {
