@@ -14,6 +14,7 @@ mod external_secret;
 mod in_hand;
 mod keys;
 mod kubernetes;
+mod lock;
 mod object;
 mod queue;
 mod reconciler;

@@ -15,7 +15,7 @@ mod text;
 mod versions;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::{Duration, SystemTime};
 
 use futures::StreamExt;
@@ -26,6 +26,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::kubernetes::{ApiFailure, is_served};
+use crate::lock::lock;
 use crate::object::{
     Key, Kind, Known as KnownObject, Namespaces, News, Raw, Version, Waiting, WaitingRoom, api,
 };
@@ -223,11 +224,6 @@ fn beside(key: &Key, name: &str) -> Key {
         namespace: key.namespace.clone(),
         name: name.to_owned(),
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // No code that can panic runs under these locks.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Does the cluster have the kinds? Asks until the API server answers.

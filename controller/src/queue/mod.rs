@@ -8,13 +8,15 @@ mod turns;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::Hash;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use fair::FairLane;
+
+use crate::lock::lock;
 pub use pause::{LONGEST_PAUSE, pause};
 pub use turns::{Place, Turns};
 
@@ -213,8 +215,7 @@ impl<K: Clone + Eq + Hash + Grouped, T> Queue<K, T> {
     }
 
     fn lock(&self) -> MutexGuard<'_, State<K, T>> {
-        // No code that can panic runs under the lock.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

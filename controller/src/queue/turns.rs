@@ -1,11 +1,13 @@
 //! Places for expensive work. Groups take turns for them, and none takes all of them.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::oneshot;
 
 use super::fair::FairLane;
+
+use crate::lock::lock;
 
 /// See the module's documentation.
 pub struct Turns {
@@ -79,8 +81,7 @@ impl Turns {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // No code that can panic runs under the lock.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

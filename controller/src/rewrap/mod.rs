@@ -6,7 +6,7 @@ mod answer;
 mod reconcile;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::kubernetes::ApiFailure;
+use crate::lock::lock;
 use crate::object::{Key, Namespaces, RawMeta, api};
 use crate::queue::{Lane, Queue, Work};
 use crate::reconciler::{Context, Pool, Reconciler, Retry};
@@ -145,8 +146,7 @@ impl RewrapRequests {
     }
 
     fn known(&self) -> MutexGuard<'_, Requests> {
-        // No code that can panic runs under the lock.
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.known)
     }
 }
 

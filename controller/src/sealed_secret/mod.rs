@@ -6,7 +6,7 @@ mod reconcile;
 mod state;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
@@ -20,6 +20,7 @@ use tokio::time::Instant;
 
 use crate::keys::{KeyUsers, Users};
 use crate::kubernetes::ApiFailure;
+use crate::lock::lock;
 use crate::object::{Key, Namespaces, Raw, RawMeta, Version, Waiting, WaitingRoom, api};
 use crate::queue::{Lane, Queue, Turns, Work};
 use crate::reconciler::{Context, Pool, Reconciler, Retry, SLOW};
@@ -185,8 +186,7 @@ impl SealedSecrets {
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<Key, Known>> {
-        // No code that can panic runs under the lock.
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.known)
     }
 }
 

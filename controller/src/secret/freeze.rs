@@ -1,8 +1,10 @@
 //! Notices that the process did not run for a while, because it was frozen or its machine slept.
 //! Another replica may lead since then, and what this one read before may be outdated.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime};
+
+use crate::lock::lock;
 
 /// Longer than any pause of a running process, even on a busy machine.
 const GAP: Duration = Duration::from_secs(1);
@@ -58,8 +60,7 @@ impl Freeze {
     }
 
     fn observe(&self, now: Moment) -> bool {
-        // No code that can panic runs under the lock.
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = lock(&self.0);
         if now.since(state.ran) > GAP {
             state.woke = Some(now.0);
         }

@@ -1,7 +1,7 @@
 //! The one watch on the Secrets that Sealkit wrote: metadata only, shared by all reconcilers.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Secret;
@@ -9,6 +9,7 @@ use kube::Client;
 use tokio::task::JoinSet;
 
 use super::MANAGED_LABEL;
+use crate::lock::lock;
 use crate::object::{Key, Namespaces, RawMeta, Version, api};
 use crate::telemetry::{Health, Metrics};
 use crate::watch::{Change, FirstLists, changes, of_strangers};
@@ -116,9 +117,4 @@ impl SecretWatch {
             listener.secret_changed(key, current);
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // No code that can panic runs under these locks.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

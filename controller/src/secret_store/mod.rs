@@ -7,7 +7,7 @@ mod stores;
 mod usage;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::kubernetes::ApiFailure;
+use crate::lock::lock;
 use crate::object::{Key, Namespaces, Raw, api};
 use crate::queue::{Lane, Queue, Work};
 use crate::reconciler::{Context, Pool, Reconciler, Retry};
@@ -233,11 +234,6 @@ impl StoreObject for Raw<ClusterSecretStore> {
     fn described(&self) -> (i64, Value) {
         (self.generation(), self.spec().value)
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // No code that can panic runs under these locks.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Reconciler for SecretStores {

@@ -1,12 +1,13 @@
 //! Keeps an outage of a provider cheap: while it lasts, one call in a while asks whether it is over,
 //! and all others fail at once.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::StoreError;
+use crate::lock::lock;
 use crate::queue::pause;
 
 /// Longest time between two calls to a provider that does not answer.
@@ -57,8 +58,7 @@ impl Breaker {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // No code that can panic runs under the lock.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

@@ -1,12 +1,14 @@
 //! One read for all who want the same secret within a window, also while it is under way.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::{Held, Object, PATIENCE, Read, StoreError};
+
+use crate::lock::lock;
 
 /// What was read, and when.
 type Last = Option<(Instant, Result<Arc<Held>, StoreError>)>;
@@ -71,11 +73,6 @@ impl Reads {
             }
         });
     }
-}
-
-fn lock(slots: &Slots) -> MutexGuard<'_, HashMap<Read, Arc<tokio::sync::Mutex<Last>>>> {
-    // No code that can panic runs under the lock.
-    slots.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Metrics under the names that External Secrets and controller-runtime have, so that dashboards and
 //! alerts for them work unchanged. Those of single objects are made at each scrape and not kept.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use prometheus_client::collector::Collector;
@@ -12,6 +12,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
+
+use crate::lock::lock;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Controller {
@@ -178,8 +180,7 @@ impl ExternalMetrics {
 
 impl Objects {
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<ObjectState>> {
-        // No code that can panic runs under the lock.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

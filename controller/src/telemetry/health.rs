@@ -1,10 +1,12 @@
 //! The state that the probes report.
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
+
+use crate::lock::lock;
 
 /// Minutes for which watches may fail without one good item. After that, a restart may help.
 const LIVE_MINUTES: i64 = 10;
@@ -82,10 +84,6 @@ impl Health {
         // In a quiet cluster, a recovered watch yields no item, but no failures either.
         since == 0 || now - since < LIVE_MINUTES * 60 || now - last > QUIET_SECONDS
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
