@@ -11,6 +11,7 @@ use sealkit_core::api::external::{
 };
 use sealkit_core::names;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::login::Login;
 use super::usage::{Conditions, KeyPolicy, Labels};
@@ -18,6 +19,9 @@ use crate::object::Key;
 use crate::store::{Breaker, Held, Read, Session, StoreError};
 use crate::telemetry::Metrics;
 
+/// How long a session lasts: credentials that were replaced or taken away end it, even if the provider
+/// still takes the old ones.
+const SESSION: Duration = Duration::from_hours(1);
 /// How long somebody waits for a session that is being made, before he does something else.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long a login may take, whatever the store asks for on the way to it.
@@ -121,9 +125,24 @@ type Identity = (StoreName, Option<String>);
 /// The session of an identity. Whoever needs one waits while it is made.
 #[derive(Default)]
 struct Slot {
-    /// UID and generation of the store that it was made from.
-    made: Option<(String, i64, Arc<Session>)>,
+    made: Option<Made>,
     breaker: Breaker,
+}
+
+/// A session, and the store that it was made from.
+struct Made {
+    uid: String,
+    generation: i64,
+    at: Instant,
+    session: Arc<Session>,
+}
+
+impl Made {
+    /// Was it made from the store as it is now, and not too long ago?
+    fn is_of(&self, store: &KnownStore) -> bool {
+        (self.uid.as_str(), self.generation) == (store.uid.as_str(), store.generation)
+            && self.at.elapsed() < SESSION
+    }
 }
 
 /// See the module's documentation.
@@ -278,10 +297,8 @@ impl Stores {
         let slot = self.slot(name, &login, namespace);
         let slot = tokio::time::timeout(PATIENCE, slot.lock_owned()).await;
         let mut slot = slot.map_err(|_| StoreError::Busy)?;
-        if let Some((of, at, session)) = &slot.made
-            && (of.as_str(), *at) == (store.uid.as_str(), store.generation)
-        {
-            return Ok((session.clone(), false));
+        if let Some(made) = slot.made.as_ref().filter(|made| made.is_of(store)) {
+            return Ok((made.session.clone(), false));
         }
         // During an outage, one login in a while asks whether it is over.
         slot.breaker.admit()?;
@@ -295,7 +312,12 @@ impl Stores {
         });
         slot.breaker.record(made.as_ref().err());
         let session = Arc::new(made?.counted(self.metrics.clone()));
-        slot.made = Some((store.uid.clone(), store.generation, session.clone()));
+        slot.made = Some(Made {
+            uid: store.uid.clone(),
+            generation: store.generation,
+            at: Instant::now(),
+            session: session.clone(),
+        });
         Ok((session, true))
     }
 
@@ -386,7 +408,7 @@ impl Stores {
         let slot = self.slot(name, &login_of(store)?, namespace);
         let slot = tokio::time::timeout(PATIENCE, slot.lock()).await;
         let mut slot = slot.map_err(|_| StoreError::Busy)?;
-        let is_it = |(_, _, made): &(_, _, _)| Arc::ptr_eq(made, session);
+        let is_it = |made: &Made| Arc::ptr_eq(&made.session, session);
         if slot.made.as_ref().is_some_and(is_it) {
             slot.made = None;
         }

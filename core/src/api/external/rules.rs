@@ -5,8 +5,8 @@
 use std::collections::BTreeSet;
 
 use super::{
-    CreationPolicy, DataFrom, DeletionPolicy, ExternalSecretSpec, MergeStrategy, Rewrite,
-    SourceRef, Target, Template, TemplateFrom,
+    CreationPolicy, DataFrom, DeletionPolicy, ExternalSecretSpec, MergeStrategy, RemoteRef,
+    Rewrite, SourceRef, Target, Template, TemplateFrom,
 };
 use crate::api::rules::{Fault, check_template};
 use crate::api::{CreationPolicy as OurPolicy, SecretTemplate, TemplateMetadata};
@@ -24,6 +24,7 @@ pub fn check(spec: &ExternalSecretSpec, denied: &[String]) -> Result<(), Fault> 
     }
     check_policies(&spec.target)?;
     check_keys(spec)?;
+    check_lengths(spec)?;
     for (at, entry) in spec.data_from.iter().enumerate() {
         let fault = |what: String| Fault::invalid(format!("dataFrom[{at}]{what}"));
         check_entry(entry).map_err(fault)?;
@@ -95,6 +96,25 @@ fn check_keys(spec: &ExternalSecretSpec) -> Result<(), Fault> {
                 "data[{at}].secretKey: an earlier entry has {key:?} too"
             ));
         }
+    }
+    Ok(())
+}
+
+/// What one entry asks of a store is kept while it is read. No provider has longer names.
+fn check_lengths(spec: &ExternalSecretSpec) -> Result<(), Fault> {
+    const LONGEST: usize = 2048;
+    let data = spec.data.iter().map(|entry| &entry.remote_ref);
+    let from = spec.data_from.iter();
+    let mut all = data.chain(from.filter_map(|entry| entry.extract.as_ref()));
+    let is_long = |remote: &RemoteRef| {
+        [&remote.key, &remote.version, &remote.property]
+            .iter()
+            .any(|text| text.len() > LONGEST)
+    };
+    if all.any(is_long) {
+        return refuse(format!(
+            "key, version and property of what is read have at most {LONGEST} bytes"
+        ));
     }
     Ok(())
 }
@@ -206,6 +226,19 @@ mod tests {
         check(&spec, &denied)
             .err()
             .map_or(String::new(), |fault| fault.message)
+    }
+
+    #[test]
+    fn what_is_read_has_no_endless_name() {
+        let refused = |length: usize| {
+            let spec: ExternalSecretSpec = serde_json::from_value(serde_json::json!({
+                "secretStoreRef": {"name": "vault"},
+                "data": [{"secretKey": "a", "remoteRef": {"key": "x".repeat(length)}}],
+            }))
+            .unwrap();
+            check(&spec, &[]).is_err()
+        };
+        assert!(!refused(2048) && refused(2049));
     }
 
     #[test]
