@@ -2,7 +2,7 @@
 //! one is used.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kube::Client;
@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::login::Login;
 use super::usage::{Conditions, KeyPolicy, Labels};
+use crate::lock::lock;
 use crate::object::Key;
 use crate::store::{Breaker, Held, Read, Session, StoreError};
 use crate::telemetry::Metrics;
@@ -458,11 +459,6 @@ fn check_policy(
 /// The error for what somebody may ask for, later.
 pub fn not_served(what: &str) -> StoreError {
     StoreError::Config(format!("{what} is not served by Sealkit"))
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // No code that can panic runs under these locks.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
