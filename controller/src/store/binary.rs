@@ -4,7 +4,7 @@
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use super::Object;
+use super::{Object, StoreError};
 
 /// In front of such a text: Unicode keeps it free for use within a program.
 const MARK: char = '\u{fdd0}';
@@ -25,6 +25,23 @@ pub(super) fn value(bytes: Vec<u8>) -> Value {
 /// Does a text stand for bytes that are none?
 fn is_binary(text: &str) -> bool {
     text.starts_with(MARK)
+}
+
+/// The value of a store that has texts only. One with our mark would become other bytes.
+pub(super) fn unmarked(object: Object) -> Result<Object, StoreError> {
+    fn has_mark(value: &Value) -> bool {
+        match value {
+            Value::String(text) => is_binary(text),
+            Value::Array(items) => items.iter().any(has_mark),
+            Value::Object(members) => members.values().any(has_mark),
+            Value::Null | Value::Bool(_) | Value::Number(_) => false,
+        }
+    }
+    if has_mark(&object.0) {
+        let what = "a value begins with U+FDD0, which Unicode keeps for use within programs";
+        return Err(StoreError::Answer(what.to_owned()));
+    }
+    Ok(object)
 }
 
 /// The value with the bad bytes of its members replaced, as External Secrets writes them in JSON;
@@ -63,6 +80,14 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_text_with_the_mark_is_refused_and_never_changed() {
+        for marked in [json!({"a": "\u{fdd0}b"}), json!({"a": [{"b": "\u{fdd0}"}]})] {
+            assert!(unmarked(Object(marked)).is_err());
+        }
+        assert!(unmarked(Object(json!({"a": "b\u{fdd0}"}))).is_ok());
+    }
 
     #[test]
     fn json_has_text_in_place_of_bytes() {

@@ -160,9 +160,9 @@ impl Provider {
     /// Reads from the provider, without any regard to earlier reads.
     async fn read(&self, read: &Read) -> Result<Object, StoreError> {
         match self {
-            Self::Vault(vault) => vault.read(read).await,
+            Self::Vault(vault) => binary::unmarked(vault.read(read).await?),
             Self::Kubernetes(kubernetes) => kubernetes.read(read).await,
-            Self::Fake(fake) => fake.read(read).await,
+            Self::Fake(fake) => binary::unmarked(fake.read(read).await?),
             Self::Aws(aws) => aws.read(read).await,
         }
     }
