@@ -58,9 +58,11 @@ generate: ## write the generated files anew (CRDs, docs/flags.md)
 bench: ## measure against peers and limits, write docs/benchmarks.md
 	$(CARGO) run --locked --release -p sealkit-bench -- all
 
-soak: ## 200 kills, outages and freezes amid a flood (SEALKIT_SEED repeats one)
+soak: ## 200 kills, outages and freezes amid a flood and amid refreshes (SEALKIT_SEED repeats one)
 	$(CARGO) build --locked --workspace --bins
-	SEALKIT_SOAK_KILLS=$${SEALKIT_SOAK_KILLS:-200} $(CARGO) test --locked -p sealkit-tests --test e2e -- --nocapture soak
+	SEALKIT_SOAK_KILLS=$${SEALKIT_SOAK_KILLS:-200} SEALKIT_SOAK_OBJECTS=$${SEALKIT_SOAK_OBJECTS:-2000} \
+	  $(CARGO) test --locked -p sealkit-tests --test e2e -- --nocapture \
+	  soak kills_amid_refreshes an_outage_costs_few_calls
 
 fuzz: ## coverage-guided fuzzing of every parser, 10 million runs each (FUZZ_RUNS, FUZZ_TARGETS)
 	tests/fuzz/run
