@@ -192,7 +192,7 @@ fn status_shows_keys_and_what_is_not_ready() {
     });
     let denied = as_viewer(&[]);
     assert!(
-        denied.status.code() == Some(5) && text(&denied).contains("pass -n NAME"),
+        denied.status.code() == Some(5) && text(&denied).contains("-n NAME"),
         "{}",
         text(&denied)
     );
