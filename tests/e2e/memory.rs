@@ -144,6 +144,19 @@ fn hostile_vault() -> String {
     format!("http://{address}")
 }
 
+/// The names in a folder: as many as a search may read, or as make less than a search may give.
+fn names_in(folder: &str) -> String {
+    let (kind, count) = if folder.contains("arrays") {
+        ("arrays", 1_000)
+    } else {
+        ("texts", 130)
+    };
+    let names: Vec<String> = (0..count)
+        .map(|number| format!("{kind}-{number}"))
+        .collect();
+    json!({"data": {"keys": names}}).to_string()
+}
+
 /// Answers calls on one connection until it ends.
 fn answer_as_vault(mut stream: TcpStream) {
     const MIB: usize = 1024 * 1024;
@@ -159,6 +172,10 @@ fn answer_as_vault(mut stream: TcpStream) {
             format!("{}{}", "[".repeat(2 * MIB), "]".repeat(2 * MIB))
         } else if request.contains("/long-") {
             format!("\"{}\"", "x".repeat(7 * MIB))
+        } else if request.contains("/arrays-") {
+            format!("[[]{}]", ",[]".repeat(20_000))
+        } else if request.contains("/texts-") {
+            format!("\"{}\"", "x".repeat(60_000))
         } else if request.contains("/whole-") {
             format!("\"{}\"", "x".repeat(MIB - 1000))
         } else {
@@ -167,7 +184,10 @@ fn answer_as_vault(mut stream: TcpStream) {
         if request.contains("/slow-") {
             std::thread::sleep(Duration::from_secs(15));
         }
-        let body = format!(r#"{{"data": {{"data": {{"a": {data}}}}}}}"#);
+        let body = match request.split_once("list=true") {
+            Some((folder, _)) => names_in(folder),
+            None => format!(r#"{{"data": {{"data": {{"a": {data}}}}}}}"#),
+        };
         let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
         let sent = stream
             .write_all(head.as_bytes())
@@ -238,5 +258,40 @@ fn stores_that_answer_much_or_late_end_no_controller_and_hold_up_no_others() {
         (0..16).all(made).then_some(())
     });
     is_synced("good-last");
+    controller.assert_lives_within_its_memory();
+}
+
+/// A search gathers up to a thousand secrets, none of which is large: empty lists of two bytes take
+/// fifty times as much once they are read, and every store of a tenant may search at once.
+#[test]
+fn stores_that_find_much_end_no_controller() {
+    let plane = Own::take();
+    let bao = OpenBao::shared().unwrap();
+    let mut controller = plane.leading_controller();
+    let teams = [(); 2].map(|()| Team::new(&plane, bao));
+    let server = hostile_vault();
+    let search = |team: &Team, name: &str, path: &str| {
+        team.make("secretstores", &team.store(name, &server));
+        let find = json!({"path": path, "name": {"regexp": "."}});
+        let spec = json!({"secretStoreRef": {"name": name}, "dataFrom": [{"find": find}]});
+        team.external(name, "5s", &spec);
+    };
+    for team in &teams {
+        for number in 0..24 {
+            search(team, &format!("texts-{number}"), "texts");
+        }
+        search(team, "arrays", "arrays");
+    }
+    for team in &teams {
+        for (name, says) in [
+            ("arrays", "more than 8 MiB"),
+            ("texts-23", "more than 2 MiB together"),
+        ] {
+            wait_within(Duration::from_secs(120), name, || {
+                let told = ready_condition(&team.look(name))["message"].to_string();
+                told.contains(says).then_some(())
+            });
+        }
+    }
     controller.assert_lives_within_its_memory();
 }

@@ -17,14 +17,12 @@ use super::login::Login;
 use super::usage::{Conditions, KeyPolicy, Labels};
 use crate::lock::lock;
 use crate::object::Key;
-use crate::store::{Breaker, Held, Read, Session, StoreError};
+use crate::store::{Breaker, Held, PATIENCE, Read, Session, StoreError};
 use crate::telemetry::Metrics;
 
 /// How long a session lasts: credentials that were replaced or taken away end it, even if the provider
 /// still takes the old ones.
 const SESSION: Duration = Duration::from_hours(1);
-/// How long somebody waits for a session that is being made, before he does something else.
-const PATIENCE: Duration = Duration::from_secs(2);
 /// How long a login may take, whatever the store asks for on the way to it.
 const LOGIN: Duration = Duration::from_secs(60);
 

@@ -7,14 +7,17 @@ use regex::{Regex, RegexBuilder};
 use serde_json::{Map, Value};
 use tokio::time::timeout;
 
+use super::memory::size;
 use super::{Object, StoreError, http};
 
 /// Names that a search may look at.
 pub(super) const NAMES: usize = 10_000;
 /// Secrets that it may read: a Secret of Kubernetes holds 1 MiB in all.
 const SECRETS: usize = 1_000;
-/// Bytes of their names and values.
+/// Bytes of their names and values in memory.
 const BYTES: usize = http::ANSWER;
+/// Bytes of one of them: some are read ahead.
+const ONE: usize = 2 * 1024 * 1024;
 /// Reads under way at the same time.
 pub(super) const AT_ONCE: usize = 8;
 /// How long a search may take.
@@ -71,7 +74,14 @@ where
     let mut found = Found::default();
     let reads = names.into_iter().map(|name| {
         let secret = read(name.clone());
-        async move { Ok((name, secret.await?)) }
+        async move {
+            let secret = secret.await?;
+            if secret.as_ref().is_some_and(|secret| size(&secret.0) > ONE) {
+                let limit = ONE / 1024 / 1024;
+                return Err(too_large(&format!("gives one of more than {limit} MiB")));
+            }
+            Ok((name, secret))
+        }
     });
     let mut reads = stream::iter(reads).buffered(at_once);
     while let Some((name, secret)) = reads.try_next().await? {
@@ -116,19 +126,6 @@ impl Found {
 impl Drop for Found {
     fn drop(&mut self) {
         drop(Object(Value::Object(std::mem::take(&mut self.secrets))));
-    }
-}
-
-/// Bytes of all texts in a value.
-fn size(value: &Value) -> usize {
-    match value {
-        Value::String(text) => text.len(),
-        Value::Array(items) => items.iter().map(size).sum(),
-        Value::Object(members) => members
-            .iter()
-            .map(|(key, value)| key.len() + size(value))
-            .sum(),
-        _ => size_of::<Value>(),
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::Value;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::{Object, PATIENCE, StoreError};
+use super::{Object, StoreError, turn};
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
@@ -22,7 +22,9 @@ const LARGE: usize = 256 * KIB;
 const KEPT: usize = 32 * MIB;
 
 /// Places of bodies that are not small while they arrive: 8 MiB each.
-static BODIES: Semaphore = Semaphore::const_new(16);
+static BODIES: Semaphore = Semaphore::const_new(8);
+/// Places of searches, which gather 8 MiB each and read some secrets ahead.
+static SEARCHES: Semaphore = Semaphore::const_new(4);
 /// Places of large secrets while they are used: 16 MiB each.
 static LARGE_SECRETS: Semaphore = Semaphore::const_new(8);
 /// Bytes of all small secrets that are used or kept.
@@ -30,8 +32,12 @@ static SMALL_SECRETS: AtomicUsize = AtomicUsize::new(0);
 
 /// A place for a body that is not small. Error: [`StoreError::Busy`].
 pub(super) async fn body_place() -> Result<SemaphorePermit<'static>, StoreError> {
-    let place = tokio::time::timeout(PATIENCE, BODIES.acquire()).await;
-    place.ok().and_then(Result::ok).ok_or(StoreError::Busy)
+    turn(&BODIES).await
+}
+
+/// A place for a search. Error: [`StoreError::Busy`].
+pub(super) async fn search_place() -> Result<SemaphorePermit<'static>, StoreError> {
+    turn(&SEARCHES).await
 }
 
 /// Does the JSON take too much memory once it is read? Items of one byte take a hundred times as
@@ -90,7 +96,7 @@ impl Deref for Held {
 }
 
 /// Roughly the bytes of a value in memory.
-fn size(value: &Value) -> usize {
+pub(super) fn size(value: &Value) -> usize {
     /// A node of a tree, or a text's place on the heap.
     const PLACE: usize = 96;
     PLACE

@@ -32,6 +32,7 @@ pub use fake::Fake;
 pub use http::Tls;
 pub use kubernetes::{Kubernetes, KubernetesLogin};
 pub use memory::Held;
+use memory::search_place;
 use reads::Reads;
 pub use vault::{Consistency, Proof, Vault, VaultLogin};
 
@@ -41,7 +42,7 @@ const CALLS: usize = 8;
 /// who share the session from reading.
 const SEARCHES: usize = 2;
 /// How long somebody waits for others before he does something else.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What to read from a store.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -265,7 +266,7 @@ impl Session {
     pub async fn read(&self, read: &Read, window: Duration) -> Result<Arc<Held>, StoreError> {
         let fetch = async || {
             let _search = match read {
-                Read::Find(_) => Some(turn(&self.searches).await?),
+                Read::Find(_) => Some((turn(&self.searches).await?, search_place().await?)),
                 _ => None,
             };
             self.call(self.provider.call_of(read), self.provider.read(read))
