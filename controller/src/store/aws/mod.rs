@@ -9,6 +9,7 @@ mod failure;
 mod gather;
 mod identity;
 mod parameter_store;
+mod refusals;
 mod secrets_manager;
 mod transport;
 

@@ -1,20 +1,18 @@
 //! The Parameter Store of Systems Manager.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use aws_sdk_ssm::Client;
 use aws_sdk_ssm::config::Config;
 use aws_sdk_ssm::types::{Parameter, ParameterStringFilter, ResourceTypeForTagging};
-use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
-use aws_smithy_runtime_api::client::result::SdkError;
 use futures::stream::{self, StreamExt};
 use serde_json::Value;
 
 use super::endpoint::Service;
-use super::failure::{Coded, Failure};
+use super::failure::Failure;
 use super::gather::{Wanted, arns_first};
 use super::identity::Identity;
+use super::refusals::Refusals;
 use super::{Calls, transport};
 use crate::store::binary;
 use crate::store::find::{AT_ONCE, Found, NAMES, too_large};
@@ -26,10 +24,7 @@ pub(super) const BATCH: usize = 10;
 /// The Parameter Store under one identity.
 pub(super) struct ParameterStore {
     client: Client,
-    /// AWS refuses the credentials themselves.
-    is_refused: AtomicBool,
-    /// The identity may read single parameters, and not many with one call.
-    is_batch_denied: AtomicBool,
+    refusals: Refusals,
 }
 
 /// What a search comes to.
@@ -60,27 +55,18 @@ impl ParameterStore {
         config.set_endpoint_url(Service::ParameterStore.endpoint()?);
         Ok(Self {
             client: Client::from_conf(config.build()),
-            is_refused: AtomicBool::new(false),
-            is_batch_denied: AtomicBool::new(false),
+            refusals: Refusals::default(),
         })
     }
 
     pub(super) fn is_refused(&self) -> bool {
-        self.is_refused.load(Ordering::Relaxed)
-    }
-
-    fn failure<E: Coded>(&self, error: &SdkError<E, HttpResponse>) -> Failure {
-        let failure = Failure::of(error);
-        if failure.is_of_identity() {
-            self.is_refused.store(true, Ordering::Relaxed);
-        }
-        failure
+        self.refusals.is_refused()
     }
 
     /// Reads what a group wants, with one call if that is possible.
     pub(super) async fn serve(self: Arc<Self>, group: Vec<Wanted>) {
         let mut is_denied = false;
-        let rest = if group.len() > 1 && !self.is_batch_denied.load(Ordering::Relaxed) {
+        let rest = if group.len() > 1 && !self.refusals.is_batch_denied() {
             self.batch(group, &mut is_denied).await
         } else {
             group
@@ -95,7 +81,7 @@ impl ParameterStore {
         let all_read = reads.all(async |is_read| is_read).await;
         // A call for many is refused if one of its names is. Here none was.
         if is_denied && all_read {
-            self.is_batch_denied.store(true, Ordering::Relaxed);
+            self.refusals.deny_batches();
         }
     }
 
@@ -107,7 +93,7 @@ impl ParameterStore {
         let answer = match call.with_decryption(true).send().await {
             Ok(answer) => answer,
             Err(error) => {
-                let failure = self.failure(&error);
+                let failure = self.refusals.failure(&error);
                 *is_denied = failure.is_denied();
                 if failure.is_of_one_key() {
                     return group;
@@ -138,8 +124,11 @@ impl ParameterStore {
     async fn parameter(&self, id: &str) -> Result<Object, StoreError> {
         let call = self.client.get_parameter().name(id).with_decryption(true);
         let answer = call.send().await;
-        let answer =
-            answer.map_err(|error| self.failure(&error).while_reading("GetParameter", id))?;
+        let answer = answer.map_err(|error| {
+            self.refusals
+                .failure(&error)
+                .while_reading("GetParameter", id)
+        })?;
         object(answer.parameter)
     }
 
@@ -151,7 +140,8 @@ impl ParameterStore {
             .send()
             .await;
         let answer = answer.map_err(|error| {
-            self.failure(&error)
+            self.refusals
+                .failure(&error)
                 .while_reading("ListTagsForResource", name)
         })?;
         let tags = answer.tag_list.unwrap_or_default().into_iter();
@@ -190,7 +180,7 @@ impl ParameterStore {
             .send();
         let mut found = Found::default();
         while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| Unread::Refused(self.failure(&error)))?;
+            let page = page.map_err(|error| Unread::Refused(self.refusals.failure(&error)))?;
             for parameter in page.parameters.unwrap_or_default() {
                 if let (Some(name), Some(value)) = (parameter.name, parameter.value)
                     && matches(&name)
@@ -218,7 +208,8 @@ impl ParameterStore {
         let mut names = Vec::new();
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| {
-                self.failure(&error)
+                self.refusals
+                    .failure(&error)
                     .while_reading("DescribeParameters", &find.path)
             })?;
             let found = page.parameters.unwrap_or_default().into_iter();

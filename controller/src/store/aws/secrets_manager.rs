@@ -2,20 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use aws_sdk_secretsmanager::config::Config;
 use aws_sdk_secretsmanager::types::{Filter, FilterNameStringType, SecretListEntry};
 use aws_sdk_secretsmanager::{Client, primitives::Blob};
-use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
-use aws_smithy_runtime_api::client::result::SdkError;
 use futures::stream::{self, StreamExt};
 use serde_json::Value;
 
 use super::endpoint::Service;
-use super::failure::{Coded, Failure};
+use super::failure::Failure;
 use super::gather::{Wanted, arns_first};
 use super::identity::Identity;
+use super::refusals::Refusals;
 use super::{Calls, transport};
 use crate::store::binary;
 use crate::store::find::{AT_ONCE, NAMES, too_large};
@@ -31,10 +29,7 @@ const FILTERS: usize = 10;
 /// Secrets Manager under one identity.
 pub(super) struct SecretsManager {
     client: Client,
-    /// AWS refuses the credentials themselves.
-    is_refused: AtomicBool,
-    /// The identity may read single secrets, and not many with one call.
-    is_batch_denied: AtomicBool,
+    refusals: Refusals,
 }
 
 impl SecretsManager {
@@ -49,26 +44,17 @@ impl SecretsManager {
         config.set_endpoint_url(Service::SecretsManager.endpoint()?);
         Ok(Self {
             client: Client::from_conf(config.build()),
-            is_refused: AtomicBool::new(false),
-            is_batch_denied: AtomicBool::new(false),
+            refusals: Refusals::default(),
         })
     }
 
     pub(super) fn is_refused(&self) -> bool {
-        self.is_refused.load(Ordering::Relaxed)
-    }
-
-    fn failure<E: Coded>(&self, error: &SdkError<E, HttpResponse>) -> Failure {
-        let failure = Failure::of(error);
-        if failure.is_of_identity() {
-            self.is_refused.store(true, Ordering::Relaxed);
-        }
-        failure
+        self.refusals.is_refused()
     }
 
     /// Reads what a group wants, with one call if that is possible.
     pub(super) async fn serve(self: Arc<Self>, group: Vec<Wanted>) {
-        let rest = if group.len() > 1 && !self.is_batch_denied.load(Ordering::Relaxed) {
+        let rest = if group.len() > 1 && !self.refusals.is_batch_denied() {
             self.batch(group).await
         } else {
             group
@@ -88,9 +74,9 @@ impl SecretsManager {
         let answer = match call.set_secret_id_list(Some(ids)).send().await {
             Ok(answer) => answer,
             Err(error) => {
-                let failure = self.failure(&error);
+                let failure = self.refusals.failure(&error);
                 if failure.is_denied() {
-                    self.is_batch_denied.store(true, Ordering::Relaxed);
+                    self.refusals.deny_batches();
                 }
                 if failure.is_of_one_key() {
                     return group;
@@ -139,16 +125,22 @@ impl SecretsManager {
             None => call.version_stage(version),
         };
         let answer = call.send().await;
-        let answer =
-            answer.map_err(|error| self.failure(&error).while_reading("GetSecretValue", id))?;
+        let answer = answer.map_err(|error| {
+            self.refusals
+                .failure(&error)
+                .while_reading("GetSecretValue", id)
+        })?;
         object(answer.secret_string, answer.secret_binary)
     }
 
     /// The tags of a secret.
     pub(super) async fn tags(&self, id: &str) -> Result<Object, StoreError> {
         let answer = self.client.describe_secret().secret_id(id).send().await;
-        let answer =
-            answer.map_err(|error| self.failure(&error).while_reading("DescribeSecret", id))?;
+        let answer = answer.map_err(|error| {
+            self.refusals
+                .failure(&error)
+                .while_reading("DescribeSecret", id)
+        })?;
         let tags = answer.tags.unwrap_or_default().into_iter();
         let tags =
             tags.filter_map(|tag| Some((tag.key?, Value::from(tag.value.unwrap_or_default()))));
@@ -172,7 +164,8 @@ impl SecretsManager {
         let mut names = Vec::new();
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| {
-                self.failure(&error)
+                self.refusals
+                    .failure(&error)
                     .while_reading("ListSecrets", &find.path)
             })?;
             let secrets = page.secret_list.unwrap_or_default().into_iter();
