@@ -157,7 +157,8 @@ impl ExternalSecrets {
         let (lane, due) = {
             let mut known = self.known();
             let known = known.entry(key.clone()).or_default();
-            let news = known.observe(&object, |object| recall(object, SystemTime::now()));
+            let newest = |spec: &_, namespace: &_| self.newest(spec, namespace);
+            let news = known.observe(&object, |object| recall(object, SystemTime::now(), newest));
             let was_ready = news == News::New && known.ready;
             if news != News::New && known.own.force_sync != force_sync {
                 known.own.forced = true;

@@ -8,15 +8,20 @@ use sealkit_core::api::external::{ExternalSecretSpec, ExternalSecretStatus};
 use sealkit_core::api::{ConditionStatus, ConditionType};
 use tokio::time::Instant;
 
-use super::fetch::{newest_of, stores_of};
+use super::fetch::stores_of;
 use super::status::version_of;
 use super::{ExternalSecretObject, Known, Refresh, schedule};
 use crate::object::Version;
 use crate::secret_store::StoreName;
 use crate::status;
 
-/// Remembers an object from its status. A status makes no Secret ours: its marks do.
-pub(super) fn recall(object: &ExternalSecretObject, now: SystemTime) -> Known {
+/// Remembers an object from its status. A status makes no Secret ours: its marks do. `newest` says what
+/// is remembered of its spec.
+pub(super) fn recall(
+    object: &ExternalSecretObject,
+    now: SystemTime,
+    newest: impl FnOnce(&ExternalSecretSpec, &str) -> Vec<(StoreName, String)>,
+) -> Known {
     let known = Known {
         uid: object.uid().to_owned(),
         ..Known::default()
@@ -53,7 +58,7 @@ pub(super) fn recall(object: &ExternalSecretObject, now: SystemTime) -> Known {
         }),
         own: Refresh {
             due,
-            newest: newest_of(&spec, namespace),
+            newest: newest(&spec, namespace),
             stores,
             target: Some(target.name.clone()),
             ..Refresh::default()

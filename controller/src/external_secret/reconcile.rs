@@ -9,7 +9,7 @@ use sealkit_core::api::external::{CreationPolicy, RefreshPolicy};
 use tokio::time::Instant;
 
 use super::fate::{self, Fate, fate};
-use super::fetch::{Fetched, NotMade, newest_of};
+use super::fetch::{Fetched, NotMade};
 use super::plan::Plan;
 use super::status::status_of;
 use super::template::{Rendered, rendered};
@@ -169,7 +169,7 @@ impl ExternalSecrets {
                 .chain(plan.next)
                 .min()
                 .filter(|_| is_due),
-            newest: newest_of(&plan.spec, &plan.origin.namespace),
+            newest: self.newest(&plan.spec, &plan.origin.namespace),
             stores: plan.stores,
             ..done
         })

@@ -8,7 +8,10 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::stream;
 
+use sealkit_core::api::external::ExternalSecretSpec;
+
 use super::ExternalSecrets;
+use super::fetch::newest_of;
 use crate::object::Key;
 use crate::secret_store::StoreName;
 use crate::store::Read;
@@ -47,6 +50,18 @@ impl ExternalSecrets {
                 now.insert(watched, version);
             }
             seen = now;
+        }
+    }
+
+    /// What is remembered of a spec: nothing, unless versions are watched.
+    pub(super) fn newest(
+        &self,
+        spec: &ExternalSecretSpec,
+        namespace: &str,
+    ) -> Vec<(StoreName, String)> {
+        match self.context.rules.watch_interval {
+            Some(_) => newest_of(spec, namespace),
+            None => Vec::new(),
         }
     }
 
