@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use super::super::contestant::Contestant as _;
-use super::super::observer::{Observer, Until};
-use super::super::plane::{NAMESPACE, Plane};
-use super::super::trial::{Load, PATIENCE, stop};
+use super::super::trial::{Load, stop};
 use super::contestant::External;
 use super::vault::Calls;
 use crate::{Result, progress};
@@ -20,17 +18,7 @@ const SETTLE: Duration = Duration::from_secs(10);
 /// The calls until all objects are in sync, and those within one interval afterwards.
 pub async fn count(contestant: &External, load: Load) -> Result<(Calls, Calls)> {
     let name = contestant.name();
-    progress(format_args!("  {name}: starting a control plane"));
-    let plane = Plane::start().await?;
-    contestant.install(&plane)?;
-    let path = contestant.collection().path(NAMESPACE);
-    plane
-        .create(&path, contestant.objects(&plane, load)?)
-        .await?;
-    let until = Until::True(contestant.condition());
-    let observer = Observer::start(&plane.client, &path, load.objects, until).await?;
-    let mut process = contestant.start(&plane)?;
-    observer.finish(PATIENCE).await?;
+    let (_plane, mut process) = contestant.in_sync(load).await?;
     let first = contestant.calls()?;
     progress(format_args!("  {name}: first sync: {first}"));
     tokio::time::sleep(SETTLE).await;

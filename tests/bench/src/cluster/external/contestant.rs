@@ -9,12 +9,13 @@ use sealkit_rig::{Process, free_port};
 use serde_json::{Value, json};
 
 use super::super::contestant::{Collection, Contestant};
+use super::super::observer::{Observer, Until};
 use super::super::ours::Ours;
 use super::super::plane::{NAMESPACE, Plane};
-use super::super::trial::Load;
+use super::super::trial::{Load, PATIENCE};
 use super::vault::{Calls, STORE, Vault, property};
-use crate::Result;
 use crate::binaries::{Binaries, ExternalSecretsOperator};
+use crate::{Result, progress};
 
 /// The namespace of the peer.
 const PEER_SYSTEM: &str = "external-secrets";
@@ -41,6 +42,21 @@ enum Program {
 const KIND: &str = "ExternalSecret";
 
 impl External {
+    /// A control plane of its own, on which it runs and has brought this load in sync.
+    pub async fn in_sync(&self, load: Load) -> Result<(Plane, Process)> {
+        let name = self.name();
+        progress(format_args!("  {name}: starting a control plane"));
+        let plane = Plane::start().await?;
+        self.install(&plane)?;
+        let path = self.collection().path(NAMESPACE);
+        plane.create(&path, self.objects(&plane, load)?).await?;
+        let until = Until::True(self.condition());
+        let observer = Observer::start(&plane.client, &path, load.objects, until).await?;
+        let process = self.start(&plane)?;
+        observer.finish(PATIENCE).await?;
+        Ok((plane, process))
+    }
+
     /// Our controller.
     pub fn ours(binaries: &Binaries, vault: Vault, interval: &'static str) -> Self {
         Self {

@@ -12,9 +12,8 @@ use kube::runtime::watcher::{self, Event, watcher};
 use tokio::task::JoinHandle;
 
 use super::super::contestant::Contestant as _;
-use super::super::observer::{Observer, Until};
 use super::super::plane::{NAMESPACE, Plane};
-use super::super::trial::{Load, PATIENCE, stop};
+use super::super::trial::{Load, stop};
 use super::contestant::External;
 use crate::{Result, progress};
 
@@ -38,17 +37,8 @@ pub async fn delays(contestant: &External, load: Load) -> Result<Vec<Duration>> 
     for number in 0..SAMPLES {
         contestant.vault.put(&fresh_key(number))?;
     }
-    progress(format_args!("  {name}: starting a control plane"));
-    let plane = Plane::start().await?;
-    contestant.install(&plane)?;
+    let (plane, mut process) = contestant.in_sync(load).await?;
     let path = contestant.collection().path(NAMESPACE);
-    plane
-        .create(&path, contestant.objects(&plane, load)?)
-        .await?;
-    let until = Until::True(contestant.condition());
-    let observer = Observer::start(&plane.client, &path, load.objects, until).await?;
-    let mut process = contestant.start(&plane)?;
-    observer.finish(PATIENCE).await?;
 
     progress(format_args!("  {name}: waiting until all are due"));
     let (seen, watch) = watch_secrets(&plane);
