@@ -110,24 +110,8 @@ fn argo_cd_holds_the_next_wave_until_the_controller_has_seen_the_generation_of_t
         &delivery,
         "waiting for healthy state of sealkit.dev/SealedSecret/db",
     );
-    holds_for(
-        SEVERAL_LOOKS,
-        "the next wave waits for a new object",
-        || delivery.app().is_none(),
-    );
-    delivery.start_controller();
-    delivery.wait_app("1", &first);
-
-    delivery.stop_controller();
-    delivery.commit(&delivery.db(&second).manifest(), "2");
-    delivery.wait_generation(2);
-    let stale = delivery.shop.sealed("db");
-    assert_eq!(condition(&stale, "Ready"), Some("True"), "of generation 1");
-    holds_for(SEVERAL_LOOKS, "the next wave waits for an update", || {
-        delivery.app().as_deref() == Some("1")
-    });
-    delivery.start_controller();
-    delivery.wait_app("2", &second);
+    delivery.is_held(SEVERAL_LOOKS, None, "1", &first);
+    delivery.holds_an_update(SEVERAL_LOOKS, &second);
 
     // The way back is a commit like any other: the old ciphertext still opens.
     delivery.repository.revert().unwrap();

@@ -108,22 +108,8 @@ fn flux_holds_the_apps_until_the_controller_has_seen_the_generation_of_the_commi
     delivery.commit(&delivery.db(&first).manifest(), "1");
     deliver(&delivery, &shipped());
     delivery.wait_generation(1);
-    holds_for(SEVERAL_LOOKS, "the apps wait for a new object", || {
-        delivery.app().is_none()
-    });
-    delivery.start_controller();
-    delivery.wait_app("1", &first);
-
-    delivery.stop_controller();
-    delivery.commit(&delivery.db(&second).manifest(), "2");
-    delivery.wait_generation(2);
-    let stale = delivery.shop.sealed("db");
-    assert_eq!(condition(&stale, "Ready"), Some("True"), "of generation 1");
-    holds_for(SEVERAL_LOOKS, "the apps wait for an update", || {
-        delivery.app().as_deref() == Some("1")
-    });
-    delivery.start_controller();
-    delivery.wait_app("2", &second);
+    delivery.is_held(SEVERAL_LOOKS, None, "1", &first);
+    delivery.holds_an_update(SEVERAL_LOOKS, &second);
 
     // The way back is a commit like any other: the old ciphertext still opens. `flux reconcile source`
     // sets the annotation, so that nobody waits for the interval.

@@ -4,18 +4,19 @@
 use std::path::Path;
 use std::process::Command;
 use std::thread;
+use std::time::Duration;
 
 use sealkit_rig::{GitRepository, GitServer, OpenBao};
 use serde_json::{Value, json};
 
 use crate::canary::unique_value;
 use crate::controller::{Controller, Flags};
-use crate::namespace::{Namespace, data};
+use crate::namespace::{Namespace, condition, data};
 use crate::plane::{Plane, SYSTEM_SECRETS, judge, unique};
 use crate::program::program;
 use crate::repository::tree;
 use crate::sealing::Draft;
-use crate::wait::wait_until;
+use crate::wait::{holds_for, wait_until};
 
 /// The address of the repository in our examples.
 const EXAMPLE_URL: &str = "https://git.example.com/shop/delivery.git";
@@ -196,6 +197,27 @@ impl Delivery {
             app.as_deref() == Some(version)
         });
         assert!(self.has_value(value), "the application came first");
+    }
+
+    /// Nothing that comes after the Secret is applied for so long; then the controller starts, and this
+    /// version follows with its value.
+    pub fn is_held(&mut self, looks: Duration, before: Option<&str>, version: &str, value: &str) {
+        holds_for(looks, "what comes after waits", || {
+            self.app().as_deref() == before
+        });
+        self.start_controller();
+        self.wait_app(version, value);
+    }
+
+    /// An update to version 2, which the controller is not there to see, is held although the object is
+    /// still Ready: for the generation before.
+    pub fn holds_an_update(&mut self, looks: Duration, value: &str) {
+        self.stop_controller();
+        self.commit(&self.db(value).manifest(), "2");
+        self.wait_generation(2);
+        let stale = self.shop.sealed("db");
+        assert_eq!(condition(&stale, "Ready"), Some("True"), "of generation 1");
+        self.is_held(looks, Some("1"), "2", value);
     }
 
     /// Waits until the `SealedSecret` in the cluster has this generation.
