@@ -3,11 +3,13 @@
 use std::fs;
 
 use sealkit_core::keys::{Identity, KeyType};
+use sealkit_rig::OpenBao;
 use sealkit_tests::api::ApiClient;
 use sealkit_tests::canary::{Needle, marker, unique_value};
+use sealkit_tests::external::{Team, WAIT};
 use sealkit_tests::namespace::{Namespace, condition, data, ready_condition, uid};
 use sealkit_tests::plane::Shared;
-use sealkit_tests::wait::wait_until;
+use sealkit_tests::wait::{wait_until, wait_within};
 use serde_json::{Value, json};
 
 /// Refuses Secrets of a namespace and quotes them while doing so, as admission policies may.
@@ -141,8 +143,8 @@ fn fail_to_write(plane: &Shared, shop: &Namespace, login: &str, policed_value: &
     policed.wait_event(&refused, "TargetWriteFailed");
 }
 
-/// Everything that people or machines read of the controller, by name.
-fn places(plane: &Shared, shop: &Namespace) -> Vec<(String, Vec<u8>)> {
+/// Everything that people or machines read of the controller, by name. The log tells of these objects.
+fn public(plane: &Shared, told: &[&str], kinds: &[(&str, &str)]) -> Vec<(String, Vec<u8>)> {
     let mut places: Vec<(String, Vec<u8>)> = Vec::new();
     let (log, metrics, pid) = plane.controller(|controller| {
         (
@@ -151,7 +153,7 @@ fn places(plane: &Shared, shop: &Namespace) -> Vec<(String, Vec<u8>)> {
             controller.process.id(),
         )
     });
-    for name in ["moved", "half", "keyless", "taken", "login"] {
+    for name in told {
         assert!(
             log.contains(&format!("\"{name}\"")),
             "the log tells of {name}"
@@ -169,17 +171,26 @@ fn places(plane: &Shared, shop: &Namespace) -> Vec<(String, Vec<u8>)> {
         assert!(String::from_utf8_lossy(&content).contains(known), "{file}");
         places.push((format!("/proc/PID/{file}"), content));
     }
-    for (what, path) in [
-        ("SealedSecrets", "/apis/sealkit.dev/v1beta1/sealedsecrets"),
-        ("SealingKeys", "/apis/sealkit.dev/v1beta1/sealingkeys"),
+    let always = [
         ("events", "/apis/events.k8s.io/v1/events"),
         ("core events", "/api/v1/events"),
         ("leases", "/apis/coordination.k8s.io/v1/leases"),
-    ] {
+    ];
+    for (what, path) in always.iter().chain(kinds) {
         let items = plane.api.list(path);
         assert!(!items.is_empty(), "{what}");
-        places.push((what.into(), Value::from(items).to_string().into()));
+        places.push(((*what).into(), Value::from(items).to_string().into()));
     }
+    places
+}
+
+fn places(plane: &Shared, shop: &Namespace) -> Vec<(String, Vec<u8>)> {
+    let kinds = [
+        ("SealedSecrets", "/apis/sealkit.dev/v1beta1/sealedsecrets"),
+        ("SealingKeys", "/apis/sealkit.dev/v1beta1/sealingkeys"),
+    ];
+    let told = ["moved", "half", "keyless", "taken", "login"];
+    let mut places = public(plane, &told, &kinds);
     for name in ["good", "moved", "half", "keyless", "taken", "login"] {
         let object = shop.sealed(name);
         let statuses = plane
@@ -193,4 +204,103 @@ fn places(plane: &Shared, shop: &Namespace) -> Vec<(String, Vec<u8>)> {
         ));
     }
     places
+}
+
+/// Values of a store, and what proves to it who asks.
+#[test]
+fn nothing_of_a_store_appears_anywhere_else() {
+    let plane = Shared::get();
+    let bao = OpenBao::start().unwrap();
+    let team = Team::new(&plane, &bao);
+    let [value, misnamed, nul, policed_value] = [(); 4].map(|()| unique_value());
+    let put = |key: &str, secret: &Value| team.vault.put(&team.mount, key, secret).unwrap();
+    put("db", &json!({"password": value, "nul": format!("{nul}\0")}));
+    let long = "x".repeat(300);
+    put("names", &json!({long: misnamed}));
+    let one = |property: &str| json!({"secretKey": "a", "remoteRef": {"key": "db", "property": property}});
+    team.external("canary-good", "2s", &json!({"data": [one("password")]}));
+    wait_within(WAIT, "it is made", || team.namespace.secret("canary-good"));
+    let mut refused = one("nul");
+    refused["remoteRef"]["nullBytePolicy"] = json!("Fail");
+    let template = |text: &str| json!({"template": {"data": {"a": text}}});
+    let label =
+        json!({"template": {"metadata": {"labels": {"a": "{{ .a }}/x"}}, "data": {"a": "b"}}});
+    let wants = [
+        ("canary-absent", json!({"data": [one("passwords")]})),
+        ("canary-below", json!({"data": [one("password.x.y")]})),
+        (
+            "canary-text",
+            json!({"dataFrom": [{"extract": {"key": "db", "property": "password"}}]}),
+        ),
+        ("canary-nul", json!({"data": [refused]})),
+        (
+            "canary-names",
+            json!({"dataFrom": [{"extract": {"key": "names"}}]}),
+        ),
+        (
+            "canary-function",
+            json!({"data": [one("password")], "target": template("{{ .a | fromJson | toYaml | int64 | index .a }}")}),
+        ),
+        (
+            "canary-label",
+            json!({"data": [one("password")], "target": label}),
+        ),
+    ];
+    for (name, spec) in &wants {
+        team.external(name, "2s", spec);
+    }
+    let mut wrong = team.store("canary-login", bao.url());
+    let auth = &mut wrong["spec"]["provider"]["vault"]["auth"];
+    let id = unique_value();
+    let secret_ref = json!({"name": "canary-role", "key": "secret-id"});
+    *auth = json!({"appRole": {"path": "approle", "roleId": id, "secretRef": secret_ref}});
+    let secret_id = unique_value();
+    team.secret("canary-role", &[("secret-id", &secret_id)]);
+    team.make("secretstores", &wrong);
+    let spec = json!({"secretStoreRef": {"name": "canary-login"}, "data": [one("password")]});
+    team.external("canary-login", "2s", &spec);
+    let names = wants.iter().map(|(name, _)| *name).chain(["canary-login"]);
+    let told: Vec<&str> = names.collect();
+    for name in &told {
+        wait_within(WAIT, name, || {
+            let object = team.look(name);
+            (ready_condition(&object)["reason"] == "SecretSyncedError").then_some(())
+        });
+    }
+    quoting_policy(&plane.api, &team.namespace);
+    put("policed", &json!({"password": policed_value}));
+    let all = json!({"dataFrom": [{"extract": {"key": "policed"}}]});
+    wait_within(WAIT, "the policy is in force", || {
+        let probe = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "probe"},
+            "data": data(&[("password", "x")])});
+        let _ = team.api().delete(&team.namespace.secret_path("probe"));
+        team.api()
+            .create(&team.namespace.secrets_path(), &probe)
+            .err()
+    });
+    team.external("canary-policed", "2s", &all);
+    team.wait_message("canary-policed", "422");
+
+    let kinds = [
+        (
+            "ExternalSecrets",
+            "/apis/external-secrets.io/v1/externalsecrets",
+        ),
+        ("SecretStores", "/apis/external-secrets.io/v1/secretstores"),
+    ];
+    // The role id stands in the store's spec.
+    let secrets = [&value, &misnamed, &nul, &policed_value, &secret_id];
+    for (place, content) in public(&plane, &told, &kinds) {
+        for text in secrets
+            .iter()
+            .map(|text| text.as_str())
+            .chain([bao.root_token()])
+        {
+            let found = Needle::new(text.as_bytes()).find(&content);
+            assert_eq!(found, None, "{text} in: {place}");
+        }
+        if place == "log" {
+            assert_eq!(Needle::new(id.as_bytes()).find(&content), None, "role id");
+        }
+    }
 }
