@@ -336,7 +336,7 @@ impl Cluster {
                     kind.resource()
                 ))
                 .hint(kind.reader());
-                if kind.namespaced && namespace.is_none() {
+                if namespace.is_none() {
                     error.hint("or look at one namespace alone: -n NAME")
                 } else {
                     error
