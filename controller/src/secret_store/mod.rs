@@ -1,7 +1,9 @@
 //! SecretStores and ClusterSecretStores: who may use which, whether they work, and a session with the
 //! provider for each identity. What uses a store is told when it changes.
 
+mod known;
 mod login;
+mod name;
 mod reconcile;
 mod stores;
 mod usage;
@@ -28,7 +30,8 @@ use crate::reconciler::{Context, Pool, Reconciler, Retry};
 use crate::telemetry::{Counts, Metrics, ObjectState};
 use crate::watch::{Change, FirstLists, List, changes_of_strangers};
 
-pub use stores::{StoreName, Stores};
+pub use name::StoreName;
+pub use stores::Stores;
 
 const KIND: &str = "SecretStore";
 /// Stores of one namespace that are checked at once.

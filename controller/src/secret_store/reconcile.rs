@@ -90,8 +90,8 @@ impl SecretStores {
             self.publish(&origin, generation, &outcome);
         }
         self.conclude(key, &name, &outcome);
-        let spec = known.described.as_ref().as_ref();
-        self.check_again(key, &outcome, spec.ok().map(|described| &described.spec));
+        let spec = known.described().ok().map(|described| &described.spec);
+        self.check_again(key, &outcome, spec);
         Ok(Some(outcome.reason()))
     }
 

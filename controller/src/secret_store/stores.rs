@@ -6,17 +6,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kube::Client;
-use sealkit_core::api::external::{
-    ProviderChoice, SecretStoreRef, SecretStoreSpec, StoreKind, VaultVersion,
-};
 use sealkit_core::names;
 use serde_json::Value;
 use tokio::time::Instant;
 
+use super::StoreName;
+use super::known::KnownStore;
 use super::login::Login;
-use super::usage::{Conditions, KeyPolicy, Labels};
+use super::usage::Labels;
 use crate::lock::lock;
-use crate::object::Key;
 use crate::store::{Breaker, Held, PATIENCE, Read, Session, StoreError};
 use crate::telemetry::Metrics;
 
@@ -25,98 +23,6 @@ use crate::telemetry::Metrics;
 const SESSION: Duration = Duration::from_hours(1);
 /// How long a login may take, whatever the store asks for on the way to it.
 const LOGIN: Duration = Duration::from_secs(60);
-
-/// A store by its name. Those of the cluster have no namespace.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct StoreName {
-    /// Its kind.
-    pub kind: StoreKind,
-    /// Its namespace; empty for those of the cluster.
-    pub namespace: String,
-    /// Its name.
-    pub name: String,
-}
-
-impl StoreName {
-    /// The store that an object in this namespace refers to.
-    pub fn of(reference: &SecretStoreRef, namespace: &str) -> Self {
-        let kind = reference.kind;
-        let namespace = match kind {
-            StoreKind::SecretStore => namespace.to_owned(),
-            StoreKind::ClusterSecretStore => String::new(),
-        };
-        Self {
-            kind,
-            namespace,
-            name: reference.name.clone(),
-        }
-    }
-
-    /// The store at this place: only those of the cluster have no namespace.
-    pub fn at(key: &Key) -> Self {
-        let kind = if key.namespace.is_empty() {
-            StoreKind::ClusterSecretStore
-        } else {
-            StoreKind::SecretStore
-        };
-        Self {
-            kind,
-            namespace: key.namespace.clone(),
-            name: key.name.clone(),
-        }
-    }
-
-    /// Its place.
-    pub(super) fn key(&self) -> Key {
-        Key {
-            namespace: self.namespace.clone(),
-            name: self.name.clone(),
-        }
-    }
-}
-
-/// A store as it was last observed.
-#[derive(Clone)]
-pub(super) struct KnownStore {
-    pub(super) uid: String,
-    pub(super) generation: i64,
-    /// Text of the annotation with the key policy.
-    policy_text: Option<String>,
-    /// What it says, or what is wrong with it.
-    pub(super) described: Arc<Result<Described, String>>,
-    /// Is it that of another class of controllers?
-    pub(super) is_foreign: bool,
-}
-
-/// The description of a store.
-pub(super) struct Described {
-    pub(super) spec: SecretStoreSpec,
-    conditions: Conditions,
-    policy: Option<KeyPolicy>,
-}
-
-impl Described {
-    fn parse(name: &StoreName, spec: Value, policy: Option<&str>) -> Result<Self, String> {
-        // The place of a fault in public text.
-        let spec: SecretStoreSpec = serde_json::from_value(spec).map_err(|error| {
-            format!("the store's spec: {}", names::printable(&error.to_string()))
-        })?;
-        let is_shared = name.kind == StoreKind::ClusterSecretStore;
-        let (conditions, policy) = if is_shared {
-            (
-                Conditions::parse(&spec.conditions)?,
-                policy.map(KeyPolicy::parse).transpose()?,
-            )
-        } else {
-            (Conditions::parse(&[])?, None)
-        };
-        Ok(Self {
-            spec,
-            conditions,
-            policy,
-        })
-    }
-}
 
 /// A store under one identity: that of the store itself, or of the namespace that uses it.
 type Identity = (StoreName, Option<String>);
@@ -152,7 +58,7 @@ pub struct Stores {
     class: String,
     /// May stores of the cluster use the controller's own identity?
     lends_identity: bool,
-    known: Mutex<HashMap<StoreName, KnownStore>>,
+    known: Mutex<HashMap<StoreName, Arc<KnownStore>>>,
     sessions: Mutex<HashMap<Identity, Arc<tokio::sync::Mutex<Slot>>>>,
     /// The labels of all namespaces, if they are watched.
     labels: Mutex<HashMap<String, Labels>>,
@@ -186,22 +92,12 @@ impl Stores {
         policy: Option<&String>,
     ) -> bool {
         let mut known = lock(&self.known);
-        let is_same = |store: &KnownStore| {
-            (store.uid.as_str(), store.generation) == (uid, generation)
-                && store.policy_text.as_ref() == policy
-        };
-        if known.get(name).is_some_and(is_same) {
+        let old = known.get(name);
+        if old.is_some_and(|store| store.is_same(uid, generation, policy)) {
             return false;
         }
-        let class = spec["controller"].as_str().unwrap_or_default();
-        let store = KnownStore {
-            uid: uid.to_owned(),
-            generation,
-            policy_text: policy.cloned(),
-            is_foreign: !class.is_empty() && class != self.class,
-            described: Arc::new(Described::parse(name, spec, policy.map(String::as_str))),
-        };
-        known.insert(name.clone(), store);
+        let store = KnownStore::new(name, uid, generation, spec, policy, &self.class);
+        known.insert(name.clone(), Arc::new(store));
         true
     }
 
@@ -218,7 +114,7 @@ impl Stores {
     }
 
     /// The store as it was last observed.
-    pub(super) fn known(&self, name: &StoreName) -> Option<KnownStore> {
+    pub(super) fn known(&self, name: &StoreName) -> Option<Arc<KnownStore>> {
         lock(&self.known).get(name).cloned()
     }
 
@@ -254,7 +150,7 @@ impl Stores {
 
     /// The store, if the namespace may use it. Errors: [`StoreError::Absent`],
     /// [`StoreError::Config`].
-    fn usable(&self, name: &StoreName, namespace: &str) -> Result<KnownStore, StoreError> {
+    fn usable(&self, name: &StoreName, namespace: &str) -> Result<Arc<KnownStore>, StoreError> {
         let store = self.known(name).ok_or_else(|| {
             StoreError::Absent(format!(
                 "{} {} does not exist",
@@ -262,7 +158,7 @@ impl Stores {
                 names::printable(&name.name)
             ))
         })?;
-        if let Ok(described) = &*store.described
+        if let Ok(described) = store.described()
             && !described
                 .conditions
                 .allow(namespace, lock(&self.labels).get(namespace))
@@ -292,7 +188,7 @@ impl Stores {
         store: &KnownStore,
         namespace: &str,
     ) -> Result<(Arc<Session>, bool), StoreError> {
-        let login = login_of(store)?;
+        let login = store.login()?;
         let slot = self.slot(name, &login, namespace);
         let slot = tokio::time::timeout(PATIENCE, slot.lock_owned()).await;
         let mut slot = slot.map_err(|_| StoreError::Busy)?;
@@ -324,11 +220,7 @@ impl Stores {
     /// brings its own.
     pub(super) async fn check(&self, name: &StoreName) -> Option<Result<(), StoreError>> {
         let store = self.known(name)?;
-        let described = match &*store.described {
-            Ok(described) => described,
-            Err(why) => return Some(Err(StoreError::Config(why.clone()))),
-        };
-        match Login::of(&described.spec) {
+        match store.login() {
             Ok(login) if login.referent(name, "").is_some() => return None,
             Ok(_) => {}
             Err(error) => return Some(Err(error)),
@@ -358,7 +250,7 @@ impl Stores {
     ) -> Result<Arc<Held>, StoreError> {
         let store = self.usable(name, namespace)?;
         let (session, is_new) = self.session(name, &store, namespace).await?;
-        check_policy(&store, &session, namespace, read)?;
+        store.check_policy(&session, namespace, read)?;
         match session.read(read, window).await {
             // A refusal is a matter of policies, unless the server knows the token no more.
             Err(error @ (StoreError::Denied(_) | StoreError::Expired)) if !is_new => {
@@ -376,13 +268,7 @@ impl Stores {
     /// Does the provider tell the version of a secret for less than a read of it?
     pub fn tells_versions(&self, name: &StoreName) -> bool {
         let known = self.known(name);
-        known.is_some_and(|store| match &*store.described {
-            Ok(described) => matches!(
-                described.spec.provider.choice(),
-                Some(ProviderChoice::Vault(vault)) if vault.version == VaultVersion::V2
-            ),
-            Err(_) => false,
-        })
+        known.is_some_and(|store| store.tells_versions())
     }
 
     /// Shares no earlier read with those who come from now on.
@@ -404,7 +290,7 @@ impl Stores {
         namespace: &str,
         session: &Arc<Session>,
     ) -> Result<(), StoreError> {
-        let slot = self.slot(name, &login_of(store)?, namespace);
+        let slot = self.slot(name, &store.login()?, namespace);
         let slot = tokio::time::timeout(PATIENCE, slot.lock()).await;
         let mut slot = slot.map_err(|_| StoreError::Busy)?;
         let is_it = |made: &Made| Arc::ptr_eq(&made.session, session);
@@ -415,56 +301,13 @@ impl Stores {
     }
 }
 
-/// How the store proves who asks. Error: [`StoreError::Config`].
-fn login_of(store: &KnownStore) -> Result<Login<'_>, StoreError> {
-    let described = store.described.as_ref().as_ref();
-    let described = described.map_err(|why| StoreError::Config(why.clone()))?;
-    Login::of(&described.spec)
-}
-
-/// A key policy holds before anything is read, for the key as the provider resolves it.
-fn check_policy(
-    store: &KnownStore,
-    session: &Session,
-    namespace: &str,
-    read: &Read,
-) -> Result<(), StoreError> {
-    let Ok(Described {
-        policy: Some(policy),
-        ..
-    }) = &*store.described
-    else {
-        return Ok(());
-    };
-    let refused = |what: String| {
-        Err(StoreError::Denied(format!(
-            "the store's key policy does not allow the namespace {namespace} to read {what}"
-        )))
-    };
-    match read {
-        Read::Secret { key, .. } | Read::Metadata { key } => {
-            let resolved = session.resolved(key)?;
-            if policy.allows(namespace, &resolved) {
-                return Ok(());
-            }
-            refused(format!("{:?}", names::printable(&resolved)))
-        }
-        Read::Find(_) if policy.allows_all(namespace) => Ok(()),
-        Read::Find(_) => refused("all keys, which find needs".to_owned()),
-    }
-}
-
-/// The error for what somebody may ask for, later.
-pub fn not_served(what: &str) -> StoreError {
-    StoreError::Config(format!("{what} is not served by Sealkit"))
-}
-
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
 
     use http::{Request, Response};
     use kube::client::Body;
+    use sealkit_core::api::external::StoreKind;
     use serde_json::json;
     use tower::service_fn;
 
@@ -482,7 +325,7 @@ mod tests {
     }
 
     /// A store of the cluster for which each namespace brings a token of its own.
-    fn shared(stores: &Stores) -> (StoreName, KnownStore) {
+    fn shared(stores: &Stores) -> (StoreName, Arc<KnownStore>) {
         let name = StoreName {
             kind: StoreKind::ClusterSecretStore,
             namespace: String::new(),
@@ -515,7 +358,7 @@ mod tests {
         let stores = stores();
         let (name, store) = shared(&stores);
         let (session, _) = stores.session(&name, &store, "shop").await.unwrap();
-        let slot = stores.slot(&name, &login_of(&store).unwrap(), "bank");
+        let slot = stores.slot(&name, &store.login().unwrap(), "bank");
         let _login = slot.lock().await;
         let end = stores.end(&name, &store, "shop", &session);
         let ended = tokio::time::timeout(Duration::from_secs(10), end).await;

@@ -8,8 +8,9 @@ use sealkit_core::api::external::{
 };
 use sealkit_core::names;
 
-use super::super::stores::{StoreName, not_served};
+use super::super::StoreName;
 use super::Credentials;
+use super::not_served;
 use crate::store::{Aws, AwsLogin, AwsProof, AwsRole, StoreError};
 
 const ROLE: &str = "eks.amazonaws.com/role-arn";

@@ -15,7 +15,7 @@ use sealkit_core::names;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::super::stores::StoreName;
+use super::super::StoreName;
 use crate::kubernetes::{self, within};
 use crate::store::{Object, StoreError};
 

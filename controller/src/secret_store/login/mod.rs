@@ -13,7 +13,7 @@ use sealkit_core::api::external::{
 };
 use sealkit_core::names;
 
-use super::stores::{StoreName, not_served};
+use super::StoreName;
 use crate::store::{Fake, Provider, Session, StoreError};
 
 use credentials::Credentials;
@@ -90,4 +90,9 @@ impl<'a> Login<'a> {
         };
         Ok(Session::new(provider))
     }
+}
+
+/// The error for what somebody may ask for, later.
+pub(super) fn not_served(what: &str) -> StoreError {
+    StoreError::Config(format!("{what} is not served by Sealkit"))
 }

@@ -7,8 +7,8 @@ use sealkit_core::api::external::{
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::super::stores::not_served;
 use super::Credentials;
+use super::not_served;
 use crate::store::{Consistency, Object, Proof, StoreError, Tls, Vault, VaultLogin};
 
 /// How a store proves who asks.

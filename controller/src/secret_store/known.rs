@@ -1,0 +1,129 @@
+//! What is known about one store: its description, and what it allows.
+
+use sealkit_core::api::external::{ProviderChoice, SecretStoreSpec, StoreKind, VaultVersion};
+use sealkit_core::names;
+use serde_json::Value;
+
+use super::StoreName;
+use super::login::Login;
+use super::usage::{Conditions, KeyPolicy};
+use crate::store::{Read, Session, StoreError};
+
+/// A store as it was last observed.
+pub(super) struct KnownStore {
+    pub(super) uid: String,
+    pub(super) generation: i64,
+    /// Text of the annotation with the key policy.
+    policy_text: Option<String>,
+    /// What it says, or what is wrong with it.
+    described: Result<Described, String>,
+    /// Is it that of another class of controllers?
+    pub(super) is_foreign: bool,
+}
+
+impl KnownStore {
+    /// A store with this spec, as a controller of a class sees it.
+    pub(super) fn new(
+        name: &StoreName,
+        uid: &str,
+        generation: i64,
+        spec: Value,
+        policy: Option<&String>,
+        class: &str,
+    ) -> Self {
+        let named = spec["controller"].as_str().unwrap_or_default();
+        Self {
+            uid: uid.to_owned(),
+            generation,
+            policy_text: policy.cloned(),
+            is_foreign: !named.is_empty() && named != class,
+            described: Described::parse(name, spec, policy.map(String::as_str)),
+        }
+    }
+
+    /// Is it the same description?
+    pub(super) fn is_same(&self, uid: &str, generation: i64, policy: Option<&String>) -> bool {
+        (self.uid.as_str(), self.generation) == (uid, generation)
+            && self.policy_text.as_ref() == policy
+    }
+
+    /// The description. Error: [`StoreError::Config`].
+    pub(super) fn described(&self) -> Result<&Described, StoreError> {
+        let described = self.described.as_ref();
+        described.map_err(|why| StoreError::Config(why.clone()))
+    }
+
+    /// How the store proves who asks. Error: [`StoreError::Config`].
+    pub(super) fn login(&self) -> Result<Login<'_>, StoreError> {
+        Login::of(&self.described()?.spec)
+    }
+
+    /// A key policy holds before anything is read, for the key as the provider resolves it. Error:
+    /// [`StoreError::Denied`].
+    pub(super) fn check_policy(
+        &self,
+        session: &Session,
+        namespace: &str,
+        read: &Read,
+    ) -> Result<(), StoreError> {
+        let Some(policy) = &self.described()?.policy else {
+            return Ok(());
+        };
+        let refused = |what: String| {
+            Err(StoreError::Denied(format!(
+                "the store's key policy does not allow the namespace {namespace} to read {what}"
+            )))
+        };
+        match read {
+            Read::Secret { key, .. } | Read::Metadata { key } => {
+                let resolved = session.resolved(key)?;
+                if policy.allows(namespace, &resolved) {
+                    return Ok(());
+                }
+                refused(format!("{:?}", names::printable(&resolved)))
+            }
+            Read::Find(_) if policy.allows_all(namespace) => Ok(()),
+            Read::Find(_) => refused("all keys, which find needs".to_owned()),
+        }
+    }
+
+    /// Does the provider tell the version of a secret for less than a read of it?
+    pub(super) fn tells_versions(&self) -> bool {
+        self.described().is_ok_and(|described| {
+            matches!(
+                described.spec.provider.choice(),
+                Some(ProviderChoice::Vault(vault)) if vault.version == VaultVersion::V2
+            )
+        })
+    }
+}
+
+/// The description of a store.
+pub(super) struct Described {
+    pub(super) spec: SecretStoreSpec,
+    pub(super) conditions: Conditions,
+    policy: Option<KeyPolicy>,
+}
+
+impl Described {
+    fn parse(name: &StoreName, spec: Value, policy: Option<&str>) -> Result<Self, String> {
+        // The place of a fault in public text.
+        let spec: SecretStoreSpec = serde_json::from_value(spec).map_err(|error| {
+            format!("the store's spec: {}", names::printable(&error.to_string()))
+        })?;
+        let is_shared = name.kind == StoreKind::ClusterSecretStore;
+        let (conditions, policy) = if is_shared {
+            (
+                Conditions::parse(&spec.conditions)?,
+                policy.map(KeyPolicy::parse).transpose()?,
+            )
+        } else {
+            (Conditions::parse(&[])?, None)
+        };
+        Ok(Self {
+            spec,
+            conditions,
+            policy,
+        })
+    }
+}
