@@ -11,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::admission::Admission;
 use crate::external_secret::{self, ExternalSecrets};
 use crate::in_hand::InHand;
 use crate::keys::{KeyReconciler, KeyUsers, KeysReceiver, Leading, NAME as KEYS};
@@ -37,8 +38,8 @@ pub enum RunError {
     /// No configuration to reach a cluster.
     #[error("no cluster configuration: neither in-cluster files nor a usable kubeconfig")]
     NoCluster,
-    /// The address of the probes is taken, or signals cannot be handled.
-    #[error("cannot serve health and metrics, or handle signals: {0}")]
+    /// The address of the probes or the webhook is taken, or signals cannot be handled.
+    #[error("cannot serve health and metrics or the webhook, or handle signals: {0}")]
     Io(#[from] std::io::Error),
     /// The lease could not be read or created.
     #[error(
@@ -118,15 +119,41 @@ struct Replica {
 }
 
 impl Replica {
-    /// Waits for the lease, leads, and releases the lease.
+    /// Reads keys and serves the webhook, whoever leads, and works once this replica does.
     async fn run(&self, stop: impl Future<Output = ()>) -> Result<(), RunError> {
+        let (sender, leading) = watch::channel(None);
+        let (parts, keys) = self.read_keys(leading);
+        let admission = Admission::start(
+            &self.settings,
+            &self.client,
+            keys.keys.clone(),
+            &self.health,
+            &self.metrics,
+        )?;
+        let stop = async {
+            stop.await;
+            self.health.stopping();
+            // Its last calls end while the writes in progress do.
+            admission.drain();
+        };
+        let result = self.work(stop, &sender, parts, keys).await;
+        admission.drained().await;
+        result
+    }
+
+    /// Waits for the lease, leads, and releases the lease.
+    async fn work(
+        &self,
+        stop: impl Future<Output = ()>,
+        sender: &watch::Sender<Option<Arc<dyn KeyUsers>>>,
+        mut parts: JoinSet<&'static str>,
+        keys: LeaderKeys,
+    ) -> Result<(), RunError> {
         tokio::pin!(stop);
         let settings = &self.settings;
         let identity = settings.identity.clone().unwrap_or_else(host_and_process);
         // A replica is ready if it leads or could take over.
         self.health.expect(THE_LEASE);
-        let (sender, leading) = watch::channel(None);
-        let (mut parts, keys) = self.read_keys(leading);
         let (mut leads, lease) = tokio::select! {
             () = &mut stop => return Ok(()),
             ended = first_to_end(&mut parts) => return Err(ended),
@@ -144,7 +171,7 @@ impl Replica {
         let result = if is_leader {
             tracing::info!(identity, "leading");
             tokio::select! {
-                result = self.lead(&identity, keys, &sender, &mut parts, &mut stop) => result,
+                result = self.lead(&identity, keys, sender, &mut parts, &mut stop) => result,
                 // Every write has a precondition, so dropping the tasks does no harm.
                 _ = leads.wait_for(|leads| !*leads) => return Err(RunError::LeaseLost),
             }

@@ -123,6 +123,30 @@ pub struct Settings {
     #[arg(long, env = "SEALKIT_WATCH_INTERVAL", value_parser = interval)]
     pub watch_interval: Option<Duration>,
 
+    /// Address on which to serve the validating webhook over HTTPS, such as 0.0.0.0:9443. By default,
+    /// there is no webhook.
+    #[arg(long, env = "SEALKIT_WEBHOOK_LISTEN")]
+    pub webhook_listen: Option<SocketAddr>,
+
+    /// Folder with `tls.crt` and `tls.key` of the webhook, whose keeper also tells the API servers
+    /// whom to trust. By default, the controller does both itself.
+    #[arg(long, env = "SEALKIT_WEBHOOK_CERT_DIR")]
+    pub webhook_cert_dir: Option<PathBuf>,
+
+    /// More host names and addresses under which API servers call the webhook, besides that of its
+    /// Service.
+    #[arg(long, env = "SEALKIT_WEBHOOK_NAMES", value_delimiter = ',')]
+    pub webhook_names: Vec<String>,
+
+    /// Seconds for which API servers get to know a new certificate authority of the webhook before it
+    /// signs.
+    #[arg(
+        long,
+        env = "SEALKIT_WEBHOOK_CA_OVERLAP_SECONDS",
+        default_value_t = 300
+    )]
+    pub webhook_ca_overlap_seconds: u64,
+
     /// Folder, kept when the container restarts, for a note of what the controller works on: an
     /// object over which it died waits until others are served.
     #[arg(long, env = "SEALKIT_STATE_DIR")]

@@ -64,25 +64,61 @@ fn the_examples_name_image_and_namespaces() {
     }
 }
 
-#[test]
-fn monitoring_is_a_component_that_fits_the_service() {
-    let plane = Shared::get();
+/// The objects of the base with a component.
+fn base_with(component: &str) -> Vec<Value> {
     let folder = tempfile::tempdir_in(root().join("target")).unwrap();
-    let text = "components: [../../deploy/components/monitoring]\nresources: [../../deploy/base]\n";
+    let text = format!(
+        "components: [../../deploy/components/{component}]\nresources: [../../deploy/base]\n"
+    );
     std::fs::write(folder.path().join("kustomization.yaml"), text).unwrap();
-    let built = plane
+    let built = Shared::get()
         .servers
         .kubectl(&["kustomize", folder.path().to_str().unwrap()])
         .unwrap();
     let objects = sealkit_core::manifest::read_documents(built.as_bytes()).unwrap();
-    let of_kind = |kind: &str| -> &Value {
-        &objects
-            .iter()
-            .find(|document| document.kind() == kind)
-            .expect(kind)
-            .object
-    };
-    let (monitor, service) = (of_kind("ServiceMonitor"), of_kind("Service"));
+    objects
+        .into_iter()
+        .map(|document| document.object)
+        .collect()
+}
+
+fn named<'a>(objects: &'a [Value], kind: &str, name: &str) -> &'a Value {
+    let is_it = |object: &&Value| object["kind"] == kind && object["metadata"]["name"] == name;
+    objects.iter().find(is_it).expect(name)
+}
+
+#[test]
+fn the_webhook_is_a_component_that_fits_the_controller() {
+    let objects = base_with("webhook");
+    let configuration = named(&objects, "ValidatingWebhookConfiguration", "sealkit");
+    let service = named(&objects, "Service", "seal-controller-webhook");
+    let deployment = named(&objects, "Deployment", "seal-controller");
+    let policy = named(&objects, "NetworkPolicy", "seal-controller");
+    for webhook in configuration["webhooks"].as_array().unwrap() {
+        let called = &webhook["clientConfig"]["service"];
+        assert_eq!(called["name"], service["metadata"]["name"]);
+        assert_eq!(called["namespace"], SYSTEM);
+    }
+    let pod = &deployment["spec"]["template"];
+    assert_eq!(service["spec"]["selector"], pod["metadata"]["labels"]);
+    let container = &pod["spec"]["containers"][0];
+    let port = container["ports"].as_array().unwrap().last().unwrap();
+    assert_eq!(service["spec"]["ports"][0]["targetPort"], port["name"]);
+    assert_eq!(
+        policy["spec"]["ingress"][1]["ports"][0]["port"],
+        port["name"]
+    );
+    let address = container["env"].as_array().unwrap().last().unwrap();
+    let listen = format!("0.0.0.0:{}", port["containerPort"]);
+    assert_eq!(address["value"], listen, "{address}");
+    assert_eq!(address["name"], "SEALKIT_WEBHOOK_LISTEN");
+}
+
+#[test]
+fn monitoring_is_a_component_that_fits_the_service() {
+    let objects = base_with("monitoring");
+    let monitor = named(&objects, "ServiceMonitor", "seal-controller");
+    let service = named(&objects, "Service", "seal-controller");
     assert_eq!(monitor["metadata"]["namespace"], SYSTEM);
     assert_eq!(
         monitor["spec"]["selector"]["matchLabels"],

@@ -1,6 +1,7 @@
 //! End-to-end tests: the real controller under its real rights, on real servers.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod admission;
 mod argocd;
 mod attacks;
 mod canary;

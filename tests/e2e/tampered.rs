@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 const OBJECTS: usize = 1_000;
 
 /// An object that was good, changed in one of seven ways.
-fn tampered(shop: &Namespace, index: usize) -> Value {
+pub(crate) fn tampered(shop: &Namespace, index: usize) -> Value {
     let name = format!("bad-{index}");
     let seal = |name: &str| {
         let draft = shop.draft(name).value("a", unique_value());

@@ -24,3 +24,4 @@ pub mod secret_watch;
 pub mod status_history;
 pub mod status_rules;
 pub mod wait;
+pub mod webhook;

@@ -37,6 +37,7 @@ use crate::secret_store::{SecretStores, StoreListener, StoreName, Stores};
 use crate::telemetry::{Counts, Metrics, ObjectState};
 use crate::watch::{Change, FirstLists, changes_of_strangers};
 
+pub use plan::verdict;
 use recall::recall;
 
 const KIND: &str = "ExternalSecret";

@@ -9,15 +9,17 @@ use sealkit_core::api::external::{
 use sealkit_core::api::{Reason, rules};
 use sealkit_core::names;
 use sealkit_core::sealed::size_class;
+use serde_json::Value;
 
 use super::fetch::stores_of;
 use super::recall::slot;
 use super::template::Rendered;
 use super::{EXTERNAL_SECRET, ExternalSecretObject, ExternalSecrets, Known, schedule};
+use crate::admission::Verdict;
 use crate::object::Origin;
 use crate::secret::{Consent, Desired, Ownership, Revision, Rights};
 use crate::secret_store::StoreName;
-use crate::settings::ExternalOwnership;
+use crate::settings::{ExternalOwnership, Rules};
 use crate::status::Outcome;
 
 /// Labels and annotations that mark the resource for a tool, which would take a Secret with them for
@@ -108,17 +110,11 @@ impl ExternalSecrets {
     ) -> Result<Plan, Outcome> {
         let invalid = |what: String| Outcome::Stalled(Reason::InvalidSpec, what);
         let origin = object.origin(EXTERNAL_SECRET);
-        if origin.namespace == self.context.rules.namespace {
-            let what = "ExternalSecrets are not allowed in the controller's own namespace";
-            return Err(invalid(what.to_owned()));
-        }
         let text = object.spec().value;
         let content = names::digest(text.to_string().as_bytes());
-        let spec: ExternalSecretSpec = serde_json::from_value(text)
-            .map_err(|error| invalid(names::printable(&error.to_string())))?;
-        let denied = &self.context.rules.deny_template_metadata;
-        external_rules::check(&spec, denied)
-            .map_err(|fault| Outcome::Stalled(fault.reason, fault.message))?;
+        let spec = read(text).map_err(invalid)?;
+        check(&origin.namespace, &spec, &self.context.rules)
+            .map_err(|(reason, what)| Outcome::Stalled(reason, what))?;
         let interval = schedule::interval(&spec).map_err(invalid)?;
         let stores = stores_of(&spec, &origin.namespace);
         let next = interval
@@ -162,6 +158,39 @@ impl ExternalSecrets {
         kept.map(|(name, value)| (name.clone(), value.clone()))
             .collect()
     }
+}
+
+/// What the webhook says of an object. What Sealkit does not serve may be meant for another controller.
+pub fn verdict(object: &ExternalSecretObject, rules: &Rules) -> Verdict {
+    let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
+    let spec = match read(object.spec().value) {
+        Ok(spec) => spec,
+        Err(what) => return Verdict::Denied(Reason::InvalidSpec.name(), what),
+    };
+    if let Some(what) = external_rules::unserved(&spec) {
+        return Verdict::Warned(format!("{what} is not served by Sealkit"));
+    }
+    match check(namespace, &spec, rules) {
+        Ok(()) => Verdict::Allowed,
+        Err((reason, what)) => Verdict::Denied(reason.name(), what),
+    }
+}
+
+/// Reads a spec. Error: what is wrong with it.
+fn read(text: Value) -> Result<ExternalSecretSpec, String> {
+    serde_json::from_value(text).map_err(|error| names::printable(&error.to_string()))
+}
+
+/// Checks all rules that a spec alone can break.
+fn check(namespace: &str, spec: &ExternalSecretSpec, own: &Rules) -> Result<(), (Reason, String)> {
+    if namespace == own.namespace {
+        let what = "ExternalSecrets are not allowed in the controller's own namespace";
+        return Err((Reason::InvalidSpec, what.to_owned()));
+    }
+    external_rules::check(spec, &own.deny_template_metadata)
+        .map_err(|fault| (fault.reason, fault.message))?;
+    let interval = schedule::interval(spec).map(drop);
+    interval.map_err(|what| (Reason::InvalidSpec, what))
 }
 
 fn is_for_a_tool(name: &str) -> bool {

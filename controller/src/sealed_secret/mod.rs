@@ -28,6 +28,7 @@ use crate::secret::{SecretListener, SecretWatch, Secrets};
 use crate::telemetry::Metrics;
 use crate::watch::{Change, FirstLists, all_pass, changes_of_strangers};
 
+pub use open::verdict;
 use state::{Known, is_judged, observe};
 
 /// Bytes of objects that may be in memory while they wait for their turn or have it. The others are

@@ -16,6 +16,7 @@ use sealkit_core::template::{self, TemplateError};
 use serde_json::Value;
 
 use super::SealedSecretObject;
+use crate::admission::Verdict;
 use crate::keys::Keys;
 use crate::object::Spec;
 use crate::render::{Contents, RenderError, Renderer};
@@ -90,10 +91,6 @@ pub(super) async fn open(
     renderer: &Renderer,
 ) -> Result<OpenedObject, Failure> {
     let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
-    if namespace == own.namespace {
-        let message = "SealedSecrets are not allowed in the controller's own namespace".to_owned();
-        return Err(Failure::Terminal(Reason::InvalidSpec, message));
-    }
     let (metadata, own) = (object.clone(), own.clone());
     let opened =
         tokio::task::spawn_blocking(move || open_now(&metadata.metadata, &spec, &keys, &own));
@@ -121,6 +118,24 @@ fn internal_error() -> Failure {
     Failure::Passing(Reason::ProcessingFailed, message)
 }
 
+/// What the webhook says of an object: it is opened, and nothing of it is kept.
+pub fn verdict(object: &SealedSecretObject, keys: &Keys, own: &Rules) -> Verdict {
+    match open_now(&object.metadata, &object.spec(), keys, own) {
+        Ok((_, opened)) if opened.hint_mismatch => Verdict::Warned(
+            "an envelope lists other recipients than it is sealed to: reseal it".to_owned(),
+        ),
+        Ok(_) => Verdict::Allowed,
+        // A backup may arrive before its keys.
+        Err(Failure::Keyless(detail)) => {
+            Verdict::Warned(format!("not checked, no key opens it yet: {detail}"))
+        }
+        Err(Failure::Passing(reason, detail)) => {
+            Verdict::Warned(format!("not checked: {}: {detail}", reason.name()))
+        }
+        Err(Failure::Terminal(reason, detail)) => Verdict::Denied(reason.name(), detail),
+    }
+}
+
 /// The values, and the object with no data yet.
 fn open_now(
     metadata: &ObjectMeta,
@@ -128,6 +143,10 @@ fn open_now(
     keys: &Keys,
     own: &Rules,
 ) -> Result<(BTreeMap<String, OpenedValue>, OpenedObject), Failure> {
+    if metadata.namespace.as_ref() == Some(&own.namespace) {
+        let message = "SealedSecrets are not allowed in the controller's own namespace".to_owned();
+        return Err(Failure::Terminal(Reason::InvalidSpec, message));
+    }
     let (target, template) = rules::target_and_template(&spec.value, &own.deny_template_metadata)?;
     // managedFields do not count, and were dropped when the object was read.
     let size = FRAME + sealed::json_size(metadata) + spec.json_size();

@@ -1,12 +1,18 @@
 //! What is known about one store: its description, and what it allows.
 
-use sealkit_core::api::external::{ProviderChoice, SecretStoreSpec, StoreKind, VaultVersion};
+use kube::core::object::HasStatus;
+use sealkit_core::api::Reason;
+use sealkit_core::api::external::{
+    KEY_POLICY, ProviderChoice, SecretStoreSpec, StoreKind, VaultVersion,
+};
 use sealkit_core::names;
 use serde_json::Value;
 
 use super::StoreName;
 use super::login::Login;
 use super::usage::{Conditions, KeyPolicy};
+use crate::admission::Verdict;
+use crate::object::{Key, Raw};
 use crate::store::{Read, Session, StoreError};
 
 /// A store as it was last observed.
@@ -95,6 +101,39 @@ impl KnownStore {
                 Some(ProviderChoice::Vault(vault)) if vault.version == VaultVersion::V2
             )
         })
+    }
+}
+
+/// What the webhook says of a store, as a controller of a class sees it. A provider that Sealkit does
+/// not serve may be meant for another controller.
+pub fn verdict<K>(kind: StoreKind, object: &Raw<K>, class: &str) -> Verdict
+where
+    K: HasStatus,
+{
+    let metadata = &object.metadata;
+    let key = Key::of(metadata);
+    let name = StoreName {
+        kind,
+        namespace: key.namespace,
+        name: key.name,
+    };
+    let annotations = metadata.annotations.as_ref();
+    let policy = annotations.and_then(|all| all.get(KEY_POLICY));
+    let spec = object.spec().value;
+    let store = KnownStore::new(&name, object.uid(), 0, spec, policy, class);
+    let choice = |described: &Described| match described.spec.provider.choice() {
+        Some(ProviderChoice::Unserved(provider)) => Some(names::printable(provider)),
+        _ => None,
+    };
+    if store.is_foreign {
+        return Verdict::Allowed;
+    }
+    if let Some(provider) = store.described.as_ref().ok().and_then(choice) {
+        return Verdict::Warned(format!("provider {provider} is not served by Sealkit"));
+    }
+    match store.login() {
+        Ok(_) => Verdict::Allowed,
+        Err(error) => Verdict::Denied(Reason::InvalidProviderConfig.name(), error.to_string()),
     }
 }
 

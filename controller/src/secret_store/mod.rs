@@ -30,6 +30,7 @@ use crate::reconciler::{Context, Pool, Reconciler, Retry};
 use crate::telemetry::{Counts, Metrics, ObjectState};
 use crate::watch::{Change, FirstLists, List, changes_of_strangers};
 
+pub use known::verdict;
 pub use name::StoreName;
 pub use stores::Stores;
 

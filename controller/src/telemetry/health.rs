@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use jiff::Timestamp;
 
@@ -18,6 +18,8 @@ const QUIET_SECONDS: i64 = 90;
 pub struct Health {
     /// The parts that must be ready, and whether they are.
     parts: Mutex<BTreeMap<&'static str, bool>>,
+    /// Was the process asked to stop?
+    stopping: AtomicBool,
     /// Since when watches have only failed, in Unix seconds; 0 while they work.
     failing_since: AtomicI64,
     /// Unix seconds of the last failure.
@@ -37,8 +39,16 @@ impl Health {
         lock(&self.parts).insert(part, true);
     }
 
+    /// Reports that the process will end: nobody should begin to rely on it.
+    pub fn stopping(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
     /// The parts that are not ready. Before any part is expected, the process is not ready either.
     pub(super) fn missing(&self) -> Option<String> {
+        if self.stopping.load(Ordering::Relaxed) {
+            return Some("the end".to_owned());
+        }
         let parts = lock(&self.parts);
         let missing: Vec<&str> = parts
             .iter()
@@ -104,6 +114,9 @@ mod tests {
         assert_eq!(health.missing(), None, "expected twice");
         health.expect("SealedSecret");
         assert_eq!(health.missing().as_deref(), Some("SealedSecret"));
+        health.ready("SealedSecret");
+        health.stopping();
+        assert_eq!(health.missing().as_deref(), Some("the end"));
     }
 
     #[test]

@@ -67,6 +67,8 @@ pub struct Metrics {
     pub(crate) needing_reseal: Gauge,
     pub(crate) watch_errors: Family<Kind, Counter>,
     pub(crate) leader: Gauge,
+    pub(crate) admission: Family<KindResult, Counter>,
+    pub(crate) admission_duration: Family<Kind, Histogram, fn() -> Histogram>,
     /// Those under the names of the peers.
     pub(crate) external: ExternalMetrics,
 }
@@ -89,6 +91,8 @@ impl Metrics {
             needing_reseal: Gauge::default(),
             watch_errors: Family::default(),
             leader: Gauge::default(),
+            admission: Family::default(),
+            admission_duration: Family::new_with_constructor(seconds),
             external: ExternalMetrics::new(),
         };
         let mut registry = Registry::with_prefix("sealkit");
@@ -147,6 +151,16 @@ impl Metrics {
             "leader",
             "1 while this replica writes",
             metrics.leader.clone(),
+        );
+        registry.register(
+            "admission",
+            "Requests of API servers to the webhook by result",
+            metrics.admission.clone(),
+        );
+        registry.register(
+            "admission_duration_seconds",
+            "Time from a whole request to its verdict",
+            metrics.admission_duration.clone(),
         );
         registry.register(
             "build",

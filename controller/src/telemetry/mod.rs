@@ -17,6 +17,7 @@ pub use external::{Counts, ObjectState};
 pub use health::Health;
 pub use metrics::Metrics;
 pub(crate) use metrics::{KeyLabel, Kind, KindLane, KindOp, KindResult, ReasonLabel};
+pub(crate) use server::bound;
 pub use server::serve;
 
 /// The label of a kind.

@@ -55,13 +55,13 @@ pub async fn serve(
     match accept(listener, health, metrics).await {}
 }
 
-fn bound(listen: SocketAddr) -> io::Result<TcpListener> {
+/// A port that a replica takes over when it starts again.
+pub fn bound(listen: SocketAddr) -> io::Result<TcpListener> {
     let socket = if listen.is_ipv4() {
         TcpSocket::new_v4()?
     } else {
         TcpSocket::new_v6()?
     };
-    // A replica that starts again takes its port over.
     socket.set_reuseaddr(true)?;
     socket.bind(listen)?;
     socket.listen(BACKLOG)
