@@ -154,6 +154,46 @@ fn without_the_right_to_batches_each_secret_is_read_by_itself() {
 }
 
 #[test]
+fn one_secret_that_may_not_be_read_ends_no_batches() {
+    const ARN: &str = "arn:aws:secretsmanager:eu-west-1:999999999999:secret:bank-AbC123";
+    let world = World::start();
+    for number in 0..11 {
+        world.put(&format!("team/{number}"), &format!("value {number}"));
+    }
+    // As AWS does with one foreign secret among many.
+    world.proxy.set(Fault::Refuse {
+        text: ARN,
+        status: 400,
+        body: r#"{"__type":"AccessDeniedException","Message":"not authorized"}"#,
+    });
+    twelve(&world, "later", |number| match number {
+        11 => ARN.to_owned(),
+        _ => format!("team/{number}"),
+    });
+    for number in 0..11 {
+        let value = format!("value {number}");
+        world.wait_data(&format!("db-{number}"), &data(&[("a", &value)]));
+    }
+    world.wait_message("db-11", "AWS refuses GetSecretValue of \"arn:aws");
+    let alone = world.calls("GetSecretValue").len();
+    for number in 0..12 {
+        world.force(&format!("db-{number}"));
+    }
+    let batched = || {
+        let calls = world.calls("BatchGetSecretValue");
+        let ids = calls
+            .iter()
+            .map(|call| call.content.matches("team/").count());
+        ids.sum::<usize>()
+    };
+    wait_within(WAIT, "all others are read again", || {
+        let again = batched() + world.calls("GetSecretValue").len() - alone;
+        (again >= 11).then_some(())
+    });
+    assert!(batched() >= 6, "{} with one call", batched());
+}
+
+#[test]
 fn parameters_are_read_ten_at_a_time() {
     let world = World::start();
     for number in 0..11 {

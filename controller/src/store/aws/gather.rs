@@ -36,6 +36,13 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
+    /// A wish for this ID, and where its answer comes.
+    pub(super) fn new(id: &str) -> (Self, oneshot::Receiver<Result<Object, StoreError>>) {
+        let (reply, answer) = oneshot::channel();
+        let id = id.to_owned();
+        (Self { id, reply }, answer)
+    }
+
     /// Answers. Whoever asked may be gone.
     pub(super) fn answer(self, result: Result<Object, StoreError>) {
         let _ = self.reply.send(result);
@@ -83,10 +90,10 @@ impl Gatherer {
     }
 
     /// Reads a secret, in a group.
-    pub(super) async fn read(&self, id: String) -> Result<Object, StoreError> {
+    pub(super) async fn read(&self, id: &str) -> Result<Object, StoreError> {
         let gone = || StoreError::unavailable("the call to AWS ended without an answer");
-        let (reply, answer) = oneshot::channel();
-        self.0.send(Wanted { id, reply }).map_err(|_| gone())?;
+        let (wanted, answer) = Wanted::new(id);
+        self.0.send(wanted).map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }
 }
@@ -102,10 +109,7 @@ mod tests {
 
     #[test]
     fn a_name_gets_nothing_that_an_arn_asked_for() {
-        let wanted = |id: &str| Wanted {
-            id: id.to_owned(),
-            reply: oneshot::channel().0,
-        };
+        let wanted = |id: &str| Wanted::new(id).0;
         let mut group = [
             "db",
             "arn:aws:secretsmanager:eu-west-1:2:secret:db-AbC123",
@@ -133,7 +137,7 @@ mod tests {
         });
         let read = async |number: u64, pause: u64| {
             tokio::time::sleep(Duration::from_millis(number * pause)).await;
-            let object = gatherer.read(number.to_string()).await.unwrap();
+            let object = gatherer.read(&number.to_string()).await.unwrap();
             assert_eq!(object.0, json!(number.to_string()));
         };
         let start = Instant::now();

@@ -4,6 +4,7 @@
 //! credentials come from the store alone and never from the environment of the controller, except
 //! for the identity that an administrator lends. Errors quote codes of AWS, and nothing else.
 
+mod batch;
 mod endpoint;
 mod failure;
 mod gather;
@@ -26,6 +27,7 @@ use sealkit_core::names;
 use super::find::{pattern, read_at_once, within_time};
 use super::{Find, Object, Read, StoreError};
 
+use batch::Batches;
 use gather::Gatherer;
 use identity::Identity;
 pub use identity::{AwsProof, AwsRole};
@@ -111,7 +113,10 @@ impl Aws {
         let (service, gatherer) = if login.is_parameter_store {
             let store = Arc::new(ParameterStore::new(&identity, &calls)?);
             let reader = store.clone();
-            let serve = move |group| reader.clone().serve(group);
+            let serve = move |group| {
+                let reader = reader.clone();
+                async move { reader.serve(group).await }
+            };
             (
                 Service::ParameterStore(store),
                 Gatherer::new(parameter_store::BATCH, serve),
@@ -119,7 +124,10 @@ impl Aws {
         } else {
             let store = Arc::new(SecretsManager::new(&identity, &calls)?);
             let reader = store.clone();
-            let serve = move |group| reader.clone().serve(group);
+            let serve = move |group| {
+                let reader = reader.clone();
+                async move { reader.serve(group).await }
+            };
             (
                 Service::SecretsManager(store),
                 Gatherer::new(secrets_manager::BATCH, serve),
@@ -206,11 +214,13 @@ impl Aws {
 
     async fn secret(&self, id: String, version: Option<&str>) -> Result<Object, StoreError> {
         match (&self.service, version) {
-            (_, None) | (Service::SecretsManager(_), Some(CURRENT)) => self.gatherer.read(id).await,
+            (_, None) | (Service::SecretsManager(_), Some(CURRENT)) => {
+                self.gatherer.read(&id).await
+            }
             (Service::SecretsManager(store), Some(version)) => store.secret(&id, version).await,
             (Service::ParameterStore(_), Some(version)) => {
                 check_label(version)?;
-                self.gatherer.read(format!("{id}:{version}")).await
+                self.gatherer.read(&format!("{id}:{version}")).await
             }
         }
     }
@@ -233,7 +243,7 @@ impl Aws {
                 Search::Names(names) => names,
             },
         };
-        let one = async |name: String| match self.gatherer.read(name).await {
+        let one = async |name: String| match self.gatherer.read(&name).await {
             // Deleted since it was listed.
             Err(StoreError::Missing(_)) => Ok(None),
             result => result.map(Some),

@@ -1,21 +1,18 @@
 //! The Parameter Store of Systems Manager.
 
-use std::sync::Arc;
-
 use aws_sdk_ssm::Client;
 use aws_sdk_ssm::config::Config;
 use aws_sdk_ssm::types::{Parameter, ParameterStringFilter, ResourceTypeForTagging};
-use futures::stream::{self, StreamExt};
 use serde_json::Value;
 
+use super::batch::Batches;
 use super::endpoint::Service;
 use super::failure::Failure;
-use super::gather::{Wanted, arns_first};
 use super::identity::Identity;
 use super::refusals::Refusals;
 use super::{Calls, transport};
 use crate::store::binary;
-use crate::store::find::{AT_ONCE, Found, NAMES, too_large};
+use crate::store::find::{Found, NAMES, too_large};
 use crate::store::{Find, Object, StoreError};
 
 /// Parameters that one call reads.
@@ -43,6 +40,40 @@ enum Unread {
     Found(StoreError),
 }
 
+impl Batches for ParameterStore {
+    const ACTION: &str = "GetParameters";
+    type Answer = Vec<Parameter>;
+
+    fn refusals(&self) -> &Refusals {
+        &self.refusals
+    }
+
+    async fn many(&self, ids: Vec<String>) -> Result<Self::Answer, Failure> {
+        let call = self.client.get_parameters().set_names(Some(ids));
+        let answer = call.with_decryption(true).send().await;
+        let answer = answer.map_err(|error| self.refusals.failure(&error))?;
+        Ok(answer.parameters.unwrap_or_default())
+    }
+
+    fn take(answer: &mut Self::Answer, id: &str) -> Option<Result<Object, StoreError>> {
+        // If it is invalid, its own call says why.
+        let place = answer.iter().position(|found| is_named(id, found))?;
+        Some(object(Some(answer.swap_remove(place))))
+    }
+
+    /// One parameter, by its name or ARN, with a colon and a version or a label if one is wanted.
+    async fn one(&self, id: &str) -> Result<Object, StoreError> {
+        let call = self.client.get_parameter().name(id).with_decryption(true);
+        let answer = call.send().await;
+        let answer = answer.map_err(|error| {
+            self.refusals
+                .failure(&error)
+                .while_reading("GetParameter", id)
+        })?;
+        object(answer.parameter)
+    }
+}
+
 impl ParameterStore {
     pub(super) fn new(identity: &Identity, calls: &Calls) -> Result<Self, StoreError> {
         let mut config = Config::builder()
@@ -61,75 +92,6 @@ impl ParameterStore {
 
     pub(super) fn is_refused(&self) -> bool {
         self.refusals.is_refused()
-    }
-
-    /// Reads what a group wants, with one call if that is possible.
-    pub(super) async fn serve(self: Arc<Self>, group: Vec<Wanted>) {
-        let mut is_denied = false;
-        let rest = if group.len() > 1 && !self.refusals.is_batch_denied() {
-            self.batch(group, &mut is_denied).await
-        } else {
-            group
-        };
-        let one = async |wanted: Wanted| {
-            let result = self.parameter(&wanted.id).await;
-            let is_read = result.is_ok();
-            wanted.answer(result);
-            is_read
-        };
-        let reads = stream::iter(rest).map(one).buffer_unordered(AT_ONCE);
-        let all_read = reads.all(async |is_read| is_read).await;
-        // A call for many is refused if one of its names is. Here none was.
-        if is_denied && all_read {
-            self.refusals.deny_batches();
-        }
-    }
-
-    /// Reads many parameters with one call. Returns those who have no answer yet.
-    async fn batch(&self, mut group: Vec<Wanted>, is_denied: &mut bool) -> Vec<Wanted> {
-        arns_first(&mut group);
-        let names = group.iter().map(|wanted| wanted.id.clone()).collect();
-        let call = self.client.get_parameters().set_names(Some(names));
-        let answer = match call.with_decryption(true).send().await {
-            Ok(answer) => answer,
-            Err(error) => {
-                let failure = self.refusals.failure(&error);
-                *is_denied = failure.is_denied();
-                if failure.is_of_one_key() {
-                    return group;
-                }
-                for wanted in group {
-                    let error = failure.while_reading("GetParameters", &wanted.id);
-                    wanted.answer(Err(error));
-                }
-                return Vec::new();
-            }
-        };
-        let mut values = answer.parameters.unwrap_or_default();
-        let mut rest = Vec::new();
-        for wanted in group {
-            let place = values
-                .iter()
-                .position(|parameter| is_named(&wanted.id, parameter));
-            match place.map(|place| values.swap_remove(place)) {
-                Some(parameter) => wanted.answer(object(Some(parameter))),
-                // Its own call says why.
-                None => rest.push(wanted),
-            }
-        }
-        rest
-    }
-
-    /// One parameter, by its name or ARN, with a colon and a version or a label if one is wanted.
-    async fn parameter(&self, id: &str) -> Result<Object, StoreError> {
-        let call = self.client.get_parameter().name(id).with_decryption(true);
-        let answer = call.send().await;
-        let answer = answer.map_err(|error| {
-            self.refusals
-                .failure(&error)
-                .while_reading("GetParameter", id)
-        })?;
-        object(answer.parameter)
     }
 
     /// The tags of a parameter.

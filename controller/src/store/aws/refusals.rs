@@ -1,6 +1,8 @@
 //! What AWS refuses an identity, as far as it is remembered.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
@@ -14,6 +16,8 @@ pub(super) struct Refusals {
     identity: AtomicBool,
     /// Calls for many secrets, while single ones are allowed.
     batches: AtomicBool,
+    /// Secrets that made AWS refuse a call for many, by their IDs.
+    alone: Mutex<HashSet<String>>,
 }
 
 impl Refusals {
@@ -22,9 +26,16 @@ impl Refusals {
         self.identity.load(Ordering::Relaxed)
     }
 
-    /// May the identity read single secrets, and not many with one call?
-    pub(super) fn is_batch_denied(&self) -> bool {
-        self.batches.load(Ordering::Relaxed)
+    /// Must this secret be read by itself? A call for many would be refused.
+    pub(super) fn is_read_alone(&self, id: &str) -> bool {
+        let alone = || self.alone.lock().unwrap_or_else(PoisonError::into_inner);
+        self.batches.load(Ordering::Relaxed) || alone().contains(id)
+    }
+
+    /// Remembers that a call for many is refused if this secret is one of them.
+    pub(super) fn read_alone(&self, id: &str) {
+        let mut alone = self.alone.lock().unwrap_or_else(PoisonError::into_inner);
+        alone.insert(id.to_owned());
     }
 
     /// Remembers that calls for many secrets are refused.

@@ -1,22 +1,23 @@
 //! Secrets Manager: which secret a key is, and how many calls it takes.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use aws_sdk_secretsmanager::config::Config;
-use aws_sdk_secretsmanager::types::{Filter, FilterNameStringType, SecretListEntry};
+use aws_sdk_secretsmanager::operation::batch_get_secret_value::BatchGetSecretValueOutput;
+use aws_sdk_secretsmanager::types::{
+    Filter, FilterNameStringType, SecretListEntry, SecretValueEntry,
+};
 use aws_sdk_secretsmanager::{Client, primitives::Blob};
-use futures::stream::{self, StreamExt};
 use serde_json::Value;
 
+use super::batch::Batches;
 use super::endpoint::Service;
 use super::failure::Failure;
-use super::gather::{Wanted, arns_first};
 use super::identity::Identity;
 use super::refusals::Refusals;
 use super::{Calls, transport};
 use crate::store::binary;
-use crate::store::find::{AT_ONCE, NAMES, too_large};
+use crate::store::find::{NAMES, too_large};
 use crate::store::{Find, Object, StoreError};
 
 /// Secrets that one call reads.
@@ -30,6 +31,39 @@ const FILTERS: usize = 10;
 pub(super) struct SecretsManager {
     client: Client,
     refusals: Refusals,
+}
+
+impl Batches for SecretsManager {
+    const ACTION: &str = "BatchGetSecretValue";
+    type Answer = BatchGetSecretValueOutput;
+
+    fn refusals(&self) -> &Refusals {
+        &self.refusals
+    }
+
+    async fn many(&self, ids: Vec<String>) -> Result<Self::Answer, Failure> {
+        let call = self.client.batch_get_secret_value();
+        let answer = call.set_secret_id_list(Some(ids)).send().await;
+        answer.map_err(|error| self.refusals.failure(&error))
+    }
+
+    fn take(answer: &mut Self::Answer, id: &str) -> Option<Result<Object, StoreError>> {
+        let is = |value: &SecretValueEntry| is_named(id, value.name(), value.arn());
+        let values = answer.secret_values.get_or_insert_default();
+        if let Some(place) = values.iter().position(is) {
+            let value = values.swap_remove(place);
+            return Some(object(value.secret_string, value.secret_binary));
+        }
+        let mut errors = answer.errors().iter();
+        let error = errors.find(|error| error.secret_id() == Some(id))?;
+        let failure = Failure::of_code(error.error_code(), error.message(), 400);
+        let is_certain = failure.is_missing() || failure.is_denied();
+        is_certain.then(|| Err(failure.while_reading("GetSecretValue", id)))
+    }
+
+    async fn one(&self, id: &str) -> Result<Object, StoreError> {
+        self.secret(id, CURRENT).await
+    }
 }
 
 impl SecretsManager {
@@ -50,71 +84,6 @@ impl SecretsManager {
 
     pub(super) fn is_refused(&self) -> bool {
         self.refusals.is_refused()
-    }
-
-    /// Reads what a group wants, with one call if that is possible.
-    pub(super) async fn serve(self: Arc<Self>, group: Vec<Wanted>) {
-        let rest = if group.len() > 1 && !self.refusals.is_batch_denied() {
-            self.batch(group).await
-        } else {
-            group
-        };
-        let one = async |wanted: Wanted| {
-            let result = self.secret(&wanted.id, CURRENT).await;
-            wanted.answer(result);
-        };
-        stream::iter(rest).for_each_concurrent(AT_ONCE, one).await;
-    }
-
-    /// Reads many secrets with one call. Returns those who have no answer yet.
-    async fn batch(&self, mut group: Vec<Wanted>) -> Vec<Wanted> {
-        arns_first(&mut group);
-        let ids = group.iter().map(|wanted| wanted.id.clone()).collect();
-        let call = self.client.batch_get_secret_value();
-        let answer = match call.set_secret_id_list(Some(ids)).send().await {
-            Ok(answer) => answer,
-            Err(error) => {
-                let failure = self.refusals.failure(&error);
-                if failure.is_denied() {
-                    self.refusals.deny_batches();
-                }
-                if failure.is_of_one_key() {
-                    return group;
-                }
-                for wanted in group {
-                    let error = failure.while_reading("BatchGetSecretValue", &wanted.id);
-                    wanted.answer(Err(error));
-                }
-                return Vec::new();
-            }
-        };
-        let mut values = answer.secret_values.unwrap_or_default();
-        let errors = answer.errors.unwrap_or_default();
-        let mut rest = Vec::new();
-        for wanted in group {
-            let id = wanted.id.as_str();
-            let place = values
-                .iter()
-                .position(|value| is_named(id, value.name(), value.arn()));
-            if let Some(place) = place {
-                let value = values.swap_remove(place);
-                let object = object(value.secret_string, value.secret_binary);
-                wanted.answer(object);
-                continue;
-            }
-            let error = errors.iter().find(|error| error.secret_id() == Some(id));
-            let failure =
-                error.map(|error| Failure::of_code(error.error_code(), error.message(), 400));
-            match failure {
-                Some(failure) if failure.is_missing() || failure.is_denied() => {
-                    let error = failure.while_reading("GetSecretValue", id);
-                    wanted.answer(Err(error));
-                }
-                // Its own call says what it is.
-                _ => rest.push(wanted),
-            }
-        }
-        rest
     }
 
     /// One secret. A version is `uuid/` and its ID, or the label of a stage.
