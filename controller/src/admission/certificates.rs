@@ -34,7 +34,7 @@ const FIELD_MANAGER: &str = "seal-controller-webhook";
 /// Certificates and keys of the authorities in the Secret.
 const CERTIFICATES: &str = "ca.crt";
 const KEYS: &str = "ca.key";
-/// The pause between two looks at Secret, configuration or files. Damage lasts no longer.
+/// The longest pause between two looks at Secret, configuration or files. Damage lasts no longer.
 const EVERY: Duration = Duration::from_secs(5);
 
 /// What went wrong in one look.
@@ -87,6 +87,16 @@ pub enum Source {
     Files(PathBuf),
 }
 
+impl Source {
+    /// The pause between two looks. Every replica has to look several times while authorities overlap.
+    fn pause(&self) -> Duration {
+        match self {
+            Self::Own { overlap, .. } => EVERY.min(*overlap / 4).max(EVERY / 20),
+            Self::Files(_) => EVERY,
+        }
+    }
+}
+
 /// Keeps the certificate until the task is dropped. `part` is ready once there is one.
 pub async fn keep(source: Source, served: Arc<Served>, health: Arc<Health>, part: &'static str) {
     let mut keeper = Keeper {
@@ -111,7 +121,7 @@ pub async fn keep(source: Source, served: Arc<Served>, health: Arc<Health>, part
                 }
             }
         }
-        tokio::time::sleep(EVERY).await;
+        tokio::time::sleep(source.pause()).await;
     }
 }
 

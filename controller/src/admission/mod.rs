@@ -9,6 +9,8 @@ mod judge;
 mod review;
 mod sealing_key;
 mod server;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::sync::Arc;
