@@ -2,7 +2,7 @@
 
 use std::io;
 
-use kube::config::{Kubeconfig, KubeconfigError};
+use kube::config::{ExecInteractiveMode, Kubeconfig, KubeconfigError};
 
 use crate::args::GlobalArgs;
 use crate::error::{CommandError, Result};
@@ -79,9 +79,30 @@ pub(crate) fn read(global: &GlobalArgs) -> Result<Option<Kubeconfig>> {
     }
 }
 
+/// Keeps stdin from the credential plugins: what is piped in may be a secret, and it is meant for us.
+/// As for kubectl, a plugin gets a terminal or nothing.
+pub(super) fn keep_stdin(kubeconfig: &mut Kubeconfig) {
+    let users = kubeconfig.auth_infos.iter_mut();
+    for user in users.filter_map(|named| named.auth_info.as_mut()) {
+        if let Some(plugin) = &mut user.exec {
+            plugin.interactive_mode = Some(ExecInteractiveMode::Never);
+        }
+    }
+}
+
 /// The library's own text may quote the file, tokens included.
 pub(crate) fn refusal(error: &KubeconfigError) -> CommandError {
     let what = match error {
+        KubeconfigError::ParseProxyUrl(_) => {
+            return CommandError::cluster("the proxy has no valid URL").hint(
+                "check proxy-url of the kubeconfig and HTTPS_PROXY: write http://HOST:PORT, https://HOST:PORT or socks5://HOST:PORT",
+            );
+        }
+        KubeconfigError::ParseNoProxy(_) => {
+            return CommandError::cluster("NO_PROXY cannot be read").hint(
+                "write hosts, addresses and networks with commas between them, and no empty entry",
+            );
+        }
         KubeconfigError::CurrentContextNotSet => "no current context",
         KubeconfigError::LoadContext(_) => "no such context in the kubeconfig",
         KubeconfigError::LoadClusterOfContext(_) => {

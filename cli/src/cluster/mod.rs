@@ -9,13 +9,14 @@ mod kinds;
 pub(crate) mod kubeconfig;
 pub(crate) mod manifests;
 mod objects;
+mod proxy;
 pub(crate) mod ready;
 mod rewrap;
 mod trusted;
 mod wait;
 
 use std::error::Error as _;
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
@@ -159,7 +160,7 @@ impl Cluster {
 const IN_CLUSTER: &str = "of this pod";
 
 async fn from_kubeconfig(
-    kubeconfig: Kubeconfig,
+    mut kubeconfig: Kubeconfig,
     context: Option<&str>,
 ) -> Result<(String, Config)> {
     let context = context
@@ -174,9 +175,15 @@ async fn from_kubeconfig(
         context: Some(context.clone()),
         ..Default::default()
     };
-    let config = Config::from_custom_kubeconfig(kubeconfig, &options)
+    if !io::stdin().is_terminal() {
+        kubeconfig::keep_stdin(&mut kubeconfig);
+    }
+    let on_context = |error: CommandError| error.on(format!("context {}", safe(&context)));
+    let mut config = Config::from_custom_kubeconfig(kubeconfig.clone(), &options)
         .await
-        .map_err(|error| kubeconfig::refusal(&error).on(format!("context {}", safe(&context))))?;
+        .map_err(|error| on_context(kubeconfig::refusal(&error)))?;
+    // The library compares NO_PROXY with the proxy, not with the server.
+    config.proxy_url = proxy::of(&kubeconfig, &context, &config.cluster_url).map_err(on_context)?;
     Ok((context, config))
 }
 
@@ -227,32 +234,81 @@ fn answer_error(error: &kube::Error) -> CommandError {
     }
 }
 
+/// Why no connection came about. The errors of TLS and of proxies stand inside of [`io::Error`]s,
+/// whose `source` passes over what they hold.
 fn connection_error(error: &kube::Error) -> CommandError {
     let mut cause = error.source();
+    let mut through_proxy = false;
     while let Some(at) = cause {
-        if at.is::<rustls::Error>() {
-            return CommandError::cluster("the cluster's certificate is not accepted")
-                .hint("does the kubeconfig belong to this cluster?");
+        if let Some(tls) = at.downcast_ref::<rustls::Error>() {
+            return tls_error(tls);
         }
-        if let Some(io) = at.downcast_ref::<io::Error>() {
-            let inner = io.get_ref();
-            if inner.is_some_and(<dyn std::error::Error + Send + Sync>::is::<rustls::Error>) {
-                return CommandError::cluster("the cluster's certificate is not accepted")
-                    .hint("does the kubeconfig belong to this cluster?");
-            }
-            if io.kind() == io::ErrorKind::TimedOut {
-                return timed_out();
-            }
-            if inner.is_none() {
-                return CommandError::cluster(format_args!(
-                    "the cluster is unreachable ({})",
-                    io.kind()
-                ))
-                .hint("is it running, and is this the right context?");
-            }
+        // The types of these are private.
+        let text = at.to_string();
+        if text.starts_with("tunnel error") || text.starts_with("SOCKS error") {
+            through_proxy = true;
         }
-        cause = at.source();
+        let io = at.downcast_ref::<io::Error>();
+        let held = io.and_then(io::Error::get_ref);
+        if let Some(io) = io
+            && held.is_none()
+            && !through_proxy
+        {
+            return match io.kind() {
+                io::ErrorKind::TimedOut => timed_out(),
+                kind => unreachable(&format!("the cluster is unreachable ({kind})")),
+            };
+        }
+        cause = match held {
+            Some(held) => Some(held),
+            None => at.source(),
+        };
     }
-    CommandError::cluster("the cluster is unreachable")
-        .hint("is it running, and is this the right context?")
+    if through_proxy {
+        return CommandError::cluster("the proxy does not lead to the cluster")
+            .hint("check proxy-url of the kubeconfig, or HTTPS_PROXY: is the proxy running, and may it connect to this server?")
+            .hint("if the cluster is reached without a proxy, name its host in NO_PROXY");
+    }
+    unreachable("the cluster is unreachable")
+}
+
+fn unreachable(what: &str) -> CommandError {
+    CommandError::cluster(what).hint("is it running, and is this the right context?")
+}
+
+fn tls_error(error: &rustls::Error) -> CommandError {
+    use rustls::{CertificateError as Bad, Error};
+    let refused = |why| {
+        CommandError::cluster(format_args!(
+            "the cluster's certificate is not accepted: {why}"
+        ))
+    };
+    match error {
+        Error::InvalidCertificate(Bad::Expired | Bad::ExpiredContext { .. }) => {
+            refused("it has expired")
+                .hint("ask who runs the cluster to renew it; is the clock of this machine right?")
+        }
+        Error::InvalidCertificate(Bad::NotValidYet | Bad::NotValidYetContext { .. }) => {
+            refused("it is not valid yet").hint("is the clock of this machine right?")
+        }
+        Error::InvalidCertificate(Bad::NotValidForName | Bad::NotValidForNameContext { .. }) => {
+            refused("it is for another name").hint(
+                "use a name of the certificate as server in the kubeconfig, or set tls-server-name",
+            )
+        }
+        Error::InvalidCertificate(Bad::UnknownIssuer) => {
+            refused("an unknown authority signed it").hint(
+                "does certificate-authority in the kubeconfig belong to this cluster, or does a proxy intercept TLS?",
+            )
+        }
+        Error::InvalidCertificate(_) => {
+            refused("it is malformed or not made for a server").hint("ask who runs the cluster")
+        }
+        Error::AlertReceived(_) => {
+            CommandError::cluster("the cluster refuses the TLS connection")
+                .hint("has the client certificate in the kubeconfig expired?")
+        }
+        _ => CommandError::cluster("no TLS connection to the cluster can be made")
+            .hint("is the server in the kubeconfig an API server, and https its scheme?"),
+    }
 }

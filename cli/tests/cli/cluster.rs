@@ -1,7 +1,9 @@
 //! A stand-in for an API server: answers every request the same way.
 
 use std::io::{Read as _, Write as _};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use sealkit_core::keys::{Identity, KeyType};
@@ -322,4 +324,112 @@ fn in_a_pod_without_a_kubeconfig_its_own_cluster_is_meant() {
     desk.refused(&["keys", "list"], "", 5, message);
     let named = ["keys", "list", "--context", "prod"];
     desk.refused(&named, "", 5, "no kubeconfig found");
+}
+
+/// What `kubectl` gives to a plugin: a terminal or nothing. What is piped into `seal` is a value.
+#[test]
+fn what_is_piped_in_never_reaches_a_credential_plugin() {
+    let identity = Identity::generate(KeyType::Classic);
+    let keys = [key("a", &identity, "2026-01-01T00:00:00Z", "Active")];
+    for version in ["v1", "v1beta1"] {
+        let plain = serve(200, list(&keys));
+        let mut config: Value = serde_json::from_str(&plain).unwrap();
+        let desk = with(&plain);
+        let answer = json!({"apiVersion": format!("client.authentication.k8s.io/{version}"),
+            "kind": "ExecCredential", "status": {"token": "t"}});
+        let script = format!("cat >> \"$HOME/seen\"; echo >> \"$HOME/calls\"; echo '{answer}'");
+        config["users"][0]["user"] = json!({"exec": {
+            "apiVersion": format!("client.authentication.k8s.io/{version}"),
+            "command": "sh", "args": ["-c", script], "interactiveMode": "IfAvailable"}});
+        if version == "v1beta1" {
+            let plugin = config["users"][0]["user"]["exec"].as_object_mut();
+            plugin.unwrap().remove("interactiveMode");
+        }
+        desk.write("../home/kubeconfig", &config.to_string());
+        desk.pipe(&["-w", "db.yaml"], SECRET).done();
+        desk.pipe(&["set", "db.yaml", "B"], "canary-value").done();
+        let private = identity.to_secret_text();
+        desk.write("../home/cluster.key", &private);
+        let values = desk.values("../home/cluster.key", "db.yaml");
+        assert_eq!(values["B"], "canary-value");
+        assert!(desk.exists("../home/calls"), "the plugin was asked");
+        assert_eq!(desk.read("../home/seen"), "");
+    }
+}
+
+/// A proxy that connects every `CONNECT` to this address. Returns its own, and counts.
+fn proxy(target: String) -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let count = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&count);
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut client = stream.unwrap();
+            let mut request = Vec::new();
+            let mut byte = [0];
+            while !request.ends_with(b"\r\n\r\n") && client.read(&mut byte).unwrap_or(0) == 1 {
+                request.push(byte[0]);
+            }
+            if !request.starts_with(b"CONNECT ") {
+                continue;
+            }
+            counter.fetch_add(1, Ordering::Relaxed);
+            let mut server = TcpStream::connect(&target).unwrap();
+            client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+            let (mut from, mut to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+            std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+            std::thread::spawn(move || std::io::copy(&mut server, &mut client));
+        }
+    });
+    (address, count)
+}
+
+#[test]
+fn a_proxy_is_used_as_kubectl_uses_it() {
+    let keys = [key(
+        "a",
+        &Identity::generate(KeyType::Classic),
+        "2026-01-01T00:00:00Z",
+        "Active",
+    )];
+    let direct = serve(200, list(&keys));
+    let config: Value = serde_json::from_str(&direct).unwrap();
+    let server = config["clusters"][0]["cluster"]["server"].as_str().unwrap();
+    let (proxy, count) = proxy(server.strip_prefix("http://").unwrap().to_owned());
+    let through = |server: &str, url: Option<&str>| {
+        let mut config = config.clone();
+        config["clusters"][0]["cluster"] = json!({"server": server, "proxy-url": url});
+        with(&config.to_string())
+    };
+    let far = "http://api.corp.example:6443";
+    let url = format!("http://{proxy}");
+
+    through(far, Some(&url)).seal(&["keys", "list"]).done();
+    assert_eq!(count.load(Ordering::Relaxed), 1, "proxy-url");
+    let mut desk = through(far, None);
+    desk.set("HTTP_PROXY", &url);
+    desk.seal(&["keys", "list"]).done();
+    assert_eq!(count.load(Ordering::Relaxed), 2, "environment");
+    // This machine, and what NO_PROXY covers, needs none.
+    let mut desk = through(server, None);
+    desk.set("HTTP_PROXY", &url);
+    desk.seal(&["keys", "list"]).done();
+    assert_eq!(count.load(Ordering::Relaxed), 2, "loopback");
+    // `proxy-url` beats NO_PROXY.
+    let mut desk = through(far, Some(&url));
+    desk.set("NO_PROXY", "*");
+    desk.seal(&["keys", "list"]).done();
+    assert_eq!(count.load(Ordering::Relaxed), 3, "proxy-url beats NO_PROXY");
+
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = closed.local_addr().unwrap();
+    drop(closed);
+    for scheme in ["http", "socks5"] {
+        let desk = through(far, Some(&format!("{scheme}://{address}")));
+        let said = "the proxy does not lead to the cluster";
+        desk.refused(&["keys", "list"], "", 5, said);
+    }
+    let desk = through(far, Some("ftp://canary-user@proxy:21"));
+    desk.refused(&["keys", "list"], "", 5, "the proxy has no valid URL");
 }

@@ -1,7 +1,9 @@
 //! The editor of a person, and what keeps it from writing plaintext elsewhere.
 
+use std::fs::File;
+use std::io::{self, IsTerminal as _};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use super::folder::PrivateFolder;
 use super::signals::{Signals, interrupted};
@@ -109,6 +111,7 @@ impl Editor {
             // The path is an argument of its own.
             .args(["-c", &script, "seal-edit"])
             .arg(path)
+            .stdin(terminal_or_nothing())
             // Temporary files go by it.
             .env("TMPDIR", folder.path())
             .spawn()
@@ -128,6 +131,14 @@ impl Editor {
             }
         }
     }
+}
+
+/// What the editor reads: what is piped into us may be a secret, and it is meant for us.
+fn terminal_or_nothing() -> Stdio {
+    if io::stdin().is_terminal() {
+        return Stdio::inherit();
+    }
+    File::open("/dev/tty").map_or_else(|_| Stdio::null(), Stdio::from)
 }
 
 /// The name of the program that a name or path leads to.
