@@ -1,5 +1,6 @@
 //! Reading with limits and replacing whole files: a reader sees the old file or the new one.
 
+pub(crate) mod lock;
 pub(crate) mod parallel;
 pub(crate) mod tree;
 

@@ -18,6 +18,8 @@ use crate::terminal::{Terminal, shown};
 pub(crate) struct Update {
     /// Where.
     pub place: Location,
+    /// What it holds now; nothing where it does not exist.
+    pub old: Option<String>,
     /// All of it.
     pub text: String,
     /// Existing envelopes with other recipients, in words.
@@ -81,21 +83,16 @@ pub(crate) fn update(
                 .map_err(|error| error.on(shown(&place.given)))?,
         ),
     };
-    match old.filter(|old| !old.trim().is_empty()) {
-        None => Ok(Update {
-            place,
-            text: stream(pieces, form, terminal)?,
-            differences: Vec::new(),
-        }),
+    let (text, differences) = match old.as_deref().filter(|old| !old.trim().is_empty()) {
+        None => (stream(pieces, form, terminal)?, Vec::new()),
         Some(old) => {
-            let merged =
-                merge(&old, pieces, limit, terminal).map_err(|error| error.on(shown(&place.given)));
-            let (text, differences) = merged?;
-            Ok(Update {
-                place,
-                text,
-                differences,
-            })
+            merge(old, pieces, limit, terminal).map_err(|error| error.on(shown(&place.given)))?
         }
-    }
+    };
+    Ok(Update {
+        place,
+        old,
+        text,
+        differences,
+    })
 }

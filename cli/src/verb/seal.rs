@@ -12,7 +12,7 @@ use sealkit_core::sealed::Scope;
 use crate::args::{Output, RecipientArgs};
 use crate::cluster::kubeconfig;
 use crate::error::{CommandError, Result};
-use crate::files;
+use crate::files::lock::{Lock, replace_unchanged};
 use crate::git::repository::Location;
 use crate::recipients::Chooser;
 use crate::recipients::acceptance::Acceptance;
@@ -262,6 +262,16 @@ impl<'a> Sealer<'a> {
         outputs: BTreeMap<Option<PathBuf>, Vec<Piece>>,
         destination: &Destination,
     ) -> Result<()> {
+        if let Destination::Folder(folder) = destination {
+            std::fs::create_dir_all(folder).map_err(|_| {
+                CommandError::input("the folder cannot be created").on(shown(folder))
+            })?;
+        }
+        let mut places = Vec::new();
+        for path in outputs.keys().flatten() {
+            places.push(Location::of(path)?.real);
+        }
+        let _lock = Lock::of(places.iter().map(PathBuf::as_path))?;
         let mut updates = Vec::new();
         for (path, pieces) in outputs {
             let Some(path) = path else {
@@ -289,21 +299,14 @@ impl<'a> Sealer<'a> {
             }
             updates.push((path, update));
         }
-        if let Destination::Folder(folder) = destination {
-            std::fs::create_dir_all(folder).map_err(|_| {
-                CommandError::input("the folder cannot be created").on(shown(folder))
-            })?;
-        }
-        for (path, Update { place, text, .. }) in &updates {
-            files::replace_unsynced(&place.real, text.as_bytes())
+        for (path, update) in &updates {
+            let Update {
+                place, old, text, ..
+            } = update;
+            replace_unchanged(&place.real, old.as_deref(), text.as_bytes())
                 .map_err(|error| error.on(shown(path)))?;
             self.session.terminal.done("sealed", path);
         }
-        files::sync_folders(
-            updates
-                .iter()
-                .map(|(_, update)| update.place.real.as_path()),
-        );
         self.acceptance.save();
         Ok(())
     }

@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 use crate::args::RecipientArgs;
 use crate::error::{CommandError, Result};
 use crate::files;
+use crate::files::lock::{Lock, replace_unchanged};
 use crate::git::repository::Location;
 use crate::identities;
 use crate::recipients::Chooser;
@@ -69,7 +70,7 @@ pub(super) fn run(args: &SetArgs, session: Session<'_>) -> Result<()> {
     let Session { global, terminal } = session;
     let place = Location::of(&args.path)?;
     let on_file = |error: CommandError| error.on(shown(&args.path));
-    let (text, documents) = read(&args.path)?;
+    let (_, documents) = read(&args.path)?;
     let namespace = global.namespace.as_deref();
     let (_, document) =
         find_object(&documents, namespace, args.name.as_deref()).map_err(on_file)?;
@@ -90,23 +91,19 @@ pub(super) fn run(args: &SetArgs, session: Session<'_>) -> Result<()> {
         ..SecretManifest::default()
     };
     let item = seal_manifest(&manifest, target, &chosen.set, args.render, None)?;
-    // Whoever was asked for a value may have taken a while.
-    let now = files::read_text(&args.path, INPUT_BYTES)?;
-    let (text, documents) = if now == text {
-        (text, documents)
-    } else {
-        read(&args.path)?
-    };
     if args.render {
         terminal.note("templates in the cluster may read these values: anyone who may change the SealedSecret can learn them");
     }
+    // Whoever was asked for a value may have taken a while, and another run may have been faster.
+    let _lock = Lock::of([place.real.as_path()]).map_err(on_file)?;
+    let (old, documents) = read(&args.path)?;
     let pieces = [Piece::Sealed(Box::new(item))];
     let (text, differences) =
-        merge_into(&text, documents, &pieces, limit, terminal).map_err(on_file)?;
+        merge_into(&old, documents, &pieces, limit, terminal).map_err(on_file)?;
     for difference in &differences {
         acceptance.accept(difference).map_err(on_file)?;
     }
-    files::replace(&place.real, text.as_bytes()).map_err(on_file)?;
+    replace_unchanged(&place.real, Some(&old), text.as_bytes()).map_err(on_file)?;
     acceptance.save();
     terminal.done("sealed", &args.path);
     Ok(())

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::error::{CommandError, Result};
-use crate::files;
+use crate::files::lock::{Lock, replace_unchanged};
 use crate::git::repository::Location;
 use crate::sealing::held::{find_object, read};
 use crate::sealing::merging::without;
@@ -31,11 +31,12 @@ pub(super) fn run(args: &UnsetArgs, session: Session<'_>) -> Result<()> {
     let Session { global, terminal } = session;
     let place = Location::of(&args.path)?;
     let on_file = |error: CommandError| error.on(shown(&args.path));
-    let (text, documents) = read(&args.path)?;
+    let _lock = Lock::of([place.real.as_path()]).map_err(on_file)?;
+    let (old, documents) = read(&args.path)?;
     let namespace = global.namespace.as_deref();
     let (index, _) = find_object(&documents, namespace, args.name.as_deref()).map_err(on_file)?;
-    let text = without(&text, &documents, index, &args.keys).map_err(on_file)?;
-    files::replace(&place.real, text.as_bytes()).map_err(on_file)?;
+    let text = without(&old, &documents, index, &args.keys).map_err(on_file)?;
+    replace_unchanged(&place.real, Some(&old), text.as_bytes()).map_err(on_file)?;
     terminal.done("changed", &args.path);
     Ok(())
 }

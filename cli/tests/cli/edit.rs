@@ -422,3 +422,33 @@ fn no_value_changes_the_settings_of_vim() {
         assert_eq!(seen, ["updatecount=0", "shiftwidth=8"], "{again}");
     }
 }
+
+#[test]
+fn a_value_that_changed_under_the_editor_is_not_overwritten() {
+    let seal = env!("CARGO_BIN_EXE_seal");
+    let other = |key: &str| format!("printf theirs | {seal} -q set {FILE} {key} -R key.pub");
+    let edit = "sed -i s/one/mine/ \"$1\"";
+    let theirs = desk(&format!("{}\n{edit}", other("A")));
+    let answer = theirs.seal(&EDIT);
+    let said = "somebody else changed A while the editor was open";
+    assert!(
+        answer.code == 3 && answer.stderr.contains(said),
+        "{answer:?}"
+    );
+    assert_eq!(theirs.values("key", FILE)["A"], "theirs");
+    // Another key stands in nobody's way.
+    let both = desk(&format!("{}\n{edit}", other("B")));
+    both.seal(&EDIT).done();
+    let values = both.values("key", FILE);
+    assert_eq!(
+        (&values["A"], &values["B"]),
+        (&"mine".into(), &"theirs".into())
+    );
+}
+
+#[test]
+fn the_editor_does_not_get_what_is_piped_in() {
+    let desk = desk("[ ! -p /dev/stdin ] || echo piped > piped\nsed -i s/one/mine/ \"$1\"");
+    desk.pipe(&EDIT, "canary").done();
+    assert!(!desk.exists("piped"));
+}

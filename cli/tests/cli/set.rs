@@ -284,3 +284,27 @@ fn generated_values_are_never_shown() {
     }
     assert_eq!(desk.read(FILE), before);
 }
+
+#[test]
+fn runs_at_the_same_time_lose_no_value() {
+    let desk = desk();
+    let keys: Vec<String> = (0..12).map(|number| format!("K{number}")).collect();
+    std::thread::scope(|scope| {
+        for key in &keys {
+            let desk = &desk;
+            scope.spawn(move || {
+                let set = ["set", FILE, key, "-R", "key.pub"];
+                desk.pipe(&set, key).done();
+            });
+        }
+        let desk = &desk;
+        scope.spawn(move || desk.seal(&["unset", FILE, "B"]).done());
+        let more = secret("db", &[("MORE", "m")]);
+        scope.spawn(move || desk.pipe(&["-R", "key.pub", "-w", FILE], more).done());
+    });
+    let values = desk.values("key", FILE);
+    assert_eq!(values.as_object().unwrap().len(), 14, "{values}");
+    for key in &keys {
+        assert_eq!(values[key], **key);
+    }
+}

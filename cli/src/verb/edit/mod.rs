@@ -14,6 +14,7 @@ use sealkit_core::keys::{Fingerprint, RecipientSet};
 use sealkit_core::manifest::{
     Document, INPUT_BYTES, SecretManifest, read_documents, to_yaml_for_people, wipe,
 };
+use sealkit_core::names;
 use sealkit_core::sealed::{Scope, SealedObject};
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
@@ -21,12 +22,13 @@ use zeroize::Zeroizing;
 use crate::args::RecipientArgs;
 use crate::error::{CommandError, Result};
 use crate::files;
+use crate::files::lock::{Lock, replace_unchanged};
 use crate::git::repository::Location;
 use crate::identities;
 use crate::recipients::Chooser;
 use crate::recipients::acceptance::Acceptance;
 use crate::recipients::config::{Configs, scope_for};
-use crate::sealed_text;
+use crate::sealed_text::{self, ValueId};
 use crate::sealing::held::{find_object, read};
 use crate::sealing::merging::{merge_into, without};
 use crate::sealing::piece::Piece;
@@ -96,6 +98,7 @@ pub(super) fn run(args: &EditArgs, session: Session<'_>) -> Result<()> {
     };
     acceptance.admit(&missing(&opened, &chosen.set), place.root.as_deref())?;
 
+    let before = sealed_text::values(document);
     let edited = edited(&opened, &target, terminal)?;
     let was = |key: &String| opened.values.get(key);
     let removed: Vec<String> = opened
@@ -112,6 +115,7 @@ pub(super) fn run(args: &EditArgs, session: Session<'_>) -> Result<()> {
         terminal.note("nothing was changed");
         return Ok(());
     }
+    let touched: Vec<String> = removed.iter().chain(changed.keys()).cloned().collect();
     let (readable, private) = split(changed, &opened, args.render, terminal)?;
     let mut pieces = Vec::new();
     for (values, render) in [(private, false), (readable, true)] {
@@ -119,8 +123,21 @@ pub(super) fn run(args: &EditArgs, session: Session<'_>) -> Result<()> {
             pieces.push(sealed(values, target.clone(), &chosen.set, render)?);
         }
     }
-    let text = updated(args, session, &pieces, &removed, limit, &acceptance).map_err(on_file)?;
-    files::replace(&place.real, text.as_bytes()).map_err(on_file)?;
+    let _lock = Lock::of([place.real.as_path()]).map_err(on_file)?;
+    let (old, documents) = read(&args.path)?;
+    let (_, document) = find_object(&documents, namespace, name).map_err(on_file)?;
+    check_untouched(&touched, &before, &sealed_text::values(document)).map_err(on_file)?;
+    let updated = updated(
+        args,
+        session,
+        (&old, documents),
+        &pieces,
+        &removed,
+        limit,
+        &acceptance,
+    );
+    let text = updated.map_err(on_file)?;
+    replace_unchanged(&place.real, Some(&old), text.as_bytes()).map_err(on_file)?;
     acceptance.save();
     terminal.done("sealed", &args.path);
     Ok(())
@@ -131,12 +148,13 @@ pub(super) fn run(args: &EditArgs, session: Session<'_>) -> Result<()> {
 fn updated(
     args: &EditArgs,
     session: Session<'_>,
+    (old, mut documents): (&str, Vec<Document>),
     pieces: &[Piece],
     removed: &[String],
     limit: ScopeLimit,
     acceptance: &Acceptance,
 ) -> Result<String> {
-    let (mut text, mut documents) = read(&args.path)?;
+    let mut text = old.to_owned();
     if !pieces.is_empty() {
         let (merged, mut differences) =
             merge_into(&text, documents, pieces, limit, session.terminal)?;
@@ -156,6 +174,28 @@ fn updated(
         return Ok(text);
     }
     without(&text, &documents, index, &removed)
+}
+
+/// Refuses to put a value over one that nobody saw in the editor.
+fn check_untouched(
+    keys: &[String],
+    before: &BTreeMap<String, ValueId>,
+    now: &BTreeMap<String, ValueId>,
+) -> Result<()> {
+    let changed = |key: &&String| now.contains_key(*key) && now.get(*key) != before.get(*key);
+    let changed: Vec<_> = keys
+        .iter()
+        .filter(changed)
+        .map(|key| names::printable(key))
+        .collect();
+    if changed.is_empty() {
+        return Ok(());
+    }
+    Err(CommandError::input(format_args!(
+        "somebody else changed {} while the editor was open",
+        changed.join(", ")
+    ))
+    .hint("nothing was changed; edit again, and start from the new values"))
 }
 
 /// The values of an object, as far as they could be read.

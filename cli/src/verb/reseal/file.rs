@@ -12,6 +12,7 @@ use sealkit_core::sealed::{
 use super::{Means, Mode};
 use crate::error::{CommandError, Result};
 use crate::files;
+use crate::files::lock::{Lock, replace_unchanged_unsynced};
 use crate::files::tree::{Found, is_broken_secret};
 use crate::git::repository::Location;
 use crate::identities;
@@ -162,7 +163,9 @@ impl Job {
         })?;
         if mode == Mode::Write {
             // A path that was found in a folder cannot lead elsewhere; one that was named was resolved.
-            files::replace_unsynced(&self.file.place.real, edited.text.as_bytes())?;
+            let path = self.file.place.real.as_path();
+            let _lock = Lock::of([path])?;
+            replace_unchanged_unsynced(path, Some(text), edited.text.as_bytes())?;
         }
         Ok(())
     }
