@@ -52,6 +52,7 @@ fn a_secret_follows_the_store_at_its_interval() {
     });
     assert_eq!(ready_condition(&object)["reason"], "SecretSynced");
     assert!(object["status"]["refreshTime"].is_string(), "{object:#}");
+    team.namespace.wait_event(&object, "Created");
 
     put(&second);
     has("db", &[("PASSWORD", &second)]);
@@ -59,6 +60,7 @@ fn a_secret_follows_the_store_at_its_interval() {
         "db-all",
         &[("user", "shop"), ("password", &second), ("port", "5432")],
     );
+    team.namespace.wait_event(&object, "Updated");
     // Drift is corrected.
     let path = team.namespace.secret_path("db");
     let drift = json!({"data": {"PASSWORD": "eA=="}});

@@ -1,6 +1,7 @@
 //! ExternalSecrets: values of a store become a Secret, which follows the store at an interval.
 
 mod data;
+mod event;
 mod fate;
 mod fetch;
 mod plan;

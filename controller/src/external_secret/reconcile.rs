@@ -8,6 +8,7 @@ use sealkit_core::api::Reason;
 use sealkit_core::api::external::{CreationPolicy, RefreshPolicy};
 use tokio::time::Instant;
 
+use super::event::event;
 use super::fate::{self, Fate, fate};
 use super::fetch::{Fetched, NotMade};
 use super::plan::Plan;
@@ -25,7 +26,6 @@ use crate::render::Contents;
 use crate::secret::{Before, Desired, Last, Op, WriteError};
 use crate::secret_store::StoreName;
 use crate::status::{self, Outcome};
-use crate::telemetry::EventKind;
 
 /// Longest pause between two looks for a Secret that somebody else has to create: nothing tells of a
 /// Secret without our label.
@@ -53,10 +53,12 @@ pub(super) struct Done {
     pub(super) refreshed: bool,
     /// Was a Secret written that stays somebody else's?
     pub(super) merged: bool,
+    /// Was something left out that the store lacks?
+    pub(super) lacks: bool,
 }
 
 impl Done {
-    fn without(outcome: Outcome, retry: Option<Duration>) -> Self {
+    pub(super) fn without(outcome: Outcome, retry: Option<Duration>) -> Self {
         Self {
             outcome,
             written: None,
@@ -67,11 +69,13 @@ impl Done {
             target: None,
             refreshed: false,
             merged: false,
+            lacks: false,
         }
     }
 
     /// Tells what was left out, which deletionPolicy Retain would have refused.
     fn without_some(mut self, missing: &[String]) -> Self {
+        self.lacks = !missing.is_empty();
         if let (Outcome::Ready(_, message), Some(first)) = (&mut self.outcome, missing.first()) {
             *message += &format!(", without what the store lacks: {first}");
             if let more @ 1.. = missing.len() - 1 {
@@ -402,14 +406,11 @@ impl ExternalSecrets {
         }
         let is_news = !status::same(&old.conditions, &new.conditions);
         let message = done.outcome.message();
-        if done.outcome.is_ready() && !had_synced {
-            let generation = object.generation().to_string();
+        if let Some(news) = event(&done, object.generation(), is_news) {
             let events = &self.context.events;
-            events.publish(&origin, EventKind::Normal, reason, &generation, &message);
-        } else if !done.outcome.is_ready() && is_news {
-            let generation = object.generation().to_string();
-            let events = &self.context.events;
-            events.publish(&origin, EventKind::Warning, reason, &generation, &message);
+            events.publish(&origin, news.kind, news.reason, &news.occasion, &message);
+        }
+        if !done.outcome.is_ready() && is_news {
             let (namespace, name, reason) = (&origin.namespace, &origin.name, reason.name());
             tracing::warn!(namespace, name, reason, "{message}");
         }

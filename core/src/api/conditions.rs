@@ -70,6 +70,16 @@ reasons! {
     InvalidProviderConfig,
     /// The provider did not answer, or not with a secret.
     ProviderError,
+    /// The Secret was made.
+    Created,
+    /// The Secret has new values.
+    Updated,
+    /// The Secret was deleted, since the store has nothing any more.
+    Deleted,
+    /// The Secret could not be made or brought up to date.
+    UpdateFailed,
+    /// The store lacks a value that may be left out.
+    MissingProviderSecret,
     /// A store works.
     Valid,
     /// Whether a store works shows when it is used.
