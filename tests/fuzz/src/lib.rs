@@ -8,7 +8,6 @@
     reason = "a panic is how a property says that it does not hold"
 )]
 
-#[cfg(test)]
 mod answers;
 mod manifests;
 mod sealed;
@@ -75,6 +74,10 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "budget",
         check: templates::budget,
+    },
+    Target {
+        name: "answers",
+        check: answers::answers,
     },
 ];
 
