@@ -28,4 +28,5 @@ mod template;
 mod updating;
 mod usage;
 mod verify;
+mod verify_kustomize;
 mod verify_scope;

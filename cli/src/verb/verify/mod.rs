@@ -3,6 +3,7 @@
 mod baseline;
 mod config_changes;
 mod elsewhere;
+mod kustomize;
 mod patterns;
 mod staged_config;
 mod stored;
@@ -35,6 +36,7 @@ use crate::sealing::template_file;
 use crate::terminal::{Session, Terminal, safe};
 use baseline::{Baseline, SeenAt};
 use elsewhere::Elsewhere;
+use kustomize::Kustomizations;
 use staged_config::{Index, Standing};
 use stored::mark;
 
@@ -84,6 +86,7 @@ pub(super) fn run(args: &VerifyArgs, session: Session<'_>) -> Result<Verdict> {
         for file in Tree::below(&args.paths)?.files {
             verifier.file(&file)?;
         }
+        verifier.findings.extend(verifier.kustomizations.findings());
     }
     verifier.as_stored()?;
     verifier.everything_else()?;
@@ -146,6 +149,8 @@ struct Verifier {
     compared: HashSet<ValueId>,
     /// What was committed before, where only the next commit matters.
     standing: Standing,
+    /// What builds the files that were read.
+    kustomizations: Kustomizations,
     findings: Vec<Finding>,
     scanned: Scanned,
 }
@@ -170,6 +175,7 @@ impl Verifier {
             base: None,
             compared: HashSet::new(),
             standing: Standing::default(),
+            kustomizations: Kustomizations::default(),
             findings: Vec::new(),
             scanned: Scanned::default(),
         }
@@ -381,6 +387,7 @@ impl Verifier {
             .filter(|document| document.is_sealed_secret());
         let objects: HashSet<String> = sealed.map(title).collect();
         for document in &documents {
+            self.kustomizations.add(place, document);
             if document.is_sealed_secret() {
                 self.scanned.objects += 1;
                 self.sealed_secret(place, document, &objects)?;
@@ -421,7 +428,9 @@ impl Verifier {
             }
         };
         self.against_base(place, document, objects)?;
-        self.scope(place, document, object.context().scope())?;
+        let scope = object.context().scope();
+        self.kustomizations.add_sealed(place, document, scope);
+        self.scope(place, document, scope)?;
         let claimed: Vec<(EnvelopeId, Vec<Fingerprint>)> = object
             .hints()
             .map(|(id, hints)| (id, hints.to_vec()))

@@ -1,0 +1,263 @@
+//! What kustomizations and Flux make of the namespaces and names of sealed objects: values that are
+//! bound to other ones do not open.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::path::{Component, Path, PathBuf};
+
+use sealkit_core::manifest::Document;
+use sealkit_core::names::printable;
+use sealkit_core::sealed::Scope;
+use serde::Deserialize;
+
+use crate::git::repository::Location;
+use crate::report::Finding;
+use crate::terminal::shown;
+
+/// The sealed objects and the kustomizations of the files that were read.
+#[derive(Default)]
+pub(super) struct Kustomizations {
+    /// Sealed objects, by the real path of their file.
+    sealed: BTreeMap<PathBuf, Vec<Sealed>>,
+    /// By the real path of the folder.
+    folders: BTreeMap<PathBuf, Kustomization>,
+    /// What Flux builds.
+    flux: Vec<Kustomization>,
+}
+
+struct Sealed {
+    given: PathBuf,
+    document: Document,
+    scope: Scope,
+}
+
+impl Sealed {
+    fn id(&self) -> Id {
+        Id {
+            namespace: self.document.metadata("namespace").to_owned(),
+            name: self.document.metadata("name").to_owned(),
+        }
+    }
+}
+
+/// Namespace and name.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Id {
+    namespace: String,
+    name: String,
+}
+
+impl Id {
+    fn title(&self) -> String {
+        let slash = if self.namespace.is_empty() { "" } else { "/" };
+        printable(&format!("{}{slash}{}", self.namespace, self.name))
+    }
+}
+
+struct Kustomization {
+    /// Its own file, as given.
+    given: PathBuf,
+    fields: Fields,
+    /// Files and folders that it builds.
+    resources: Vec<PathBuf>,
+}
+
+/// The fields of a kustomization that matter here.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Fields {
+    namespace: String,
+    target_namespace: String,
+    name_prefix: String,
+    name_suffix: String,
+    path: String,
+    resources: Vec<String>,
+    bases: Vec<String>,
+    components: Vec<String>,
+}
+
+impl Fields {
+    /// What becomes of an object. What a program fills in later is not known.
+    fn apply(&self, id: &Id) -> Option<Id> {
+        let parts = [
+            &self.namespace,
+            &self.target_namespace,
+            &self.name_prefix,
+            &self.name_suffix,
+        ];
+        if parts.iter().any(|part| part.contains(['$', '{'])) {
+            return None;
+        }
+        let mut id = id.clone();
+        for namespace in &parts[..2] {
+            if !namespace.is_empty() {
+                id.namespace.clone_from(namespace);
+            }
+        }
+        id.name = format!("{}{}{}", self.name_prefix, id.name, self.name_suffix);
+        Some(id)
+    }
+}
+
+impl Kustomizations {
+    /// Remembers a sealed object.
+    pub fn add_sealed(&mut self, place: &Location, document: &Document, scope: Scope) {
+        let sealed = Sealed {
+            given: place.given.clone(),
+            document: document.clone(),
+            scope,
+        };
+        let file = self.sealed.entry(place.real.clone());
+        file.or_default().push(sealed);
+    }
+
+    /// Remembers a document if it is a kustomization, of kustomize or of Flux.
+    pub fn add(&mut self, place: &Location, document: &Document) {
+        let name = place.real.file_name().unwrap_or_default();
+        let is_own = name == "kustomization.yaml" || name == "kustomization.yml";
+        let version = document.object.get("apiVersion");
+        let version = version.and_then(|version| version.as_str());
+        let is_flux = document.kind() == "Kustomization"
+            && version.is_some_and(|it| it.starts_with("kustomize.toolkit.fluxcd.io/"));
+        let folder = place.real.parent().unwrap_or(&place.real);
+        let given = place.given.clone();
+        if is_flux {
+            let fields = fields(document.object.get("spec"));
+            let root = place.root.as_deref().unwrap_or(folder);
+            let resources = vec![join(root, &fields.path)];
+            self.flux.push(Kustomization {
+                given,
+                fields,
+                resources,
+            });
+        } else if is_own {
+            let fields = fields(Some(&document.object));
+            let names = [&fields.resources, &fields.bases, &fields.components];
+            let resources = names.into_iter().flatten().map(|name| join(folder, name));
+            let resources = resources.collect();
+            let own = Kustomization {
+                given,
+                fields,
+                resources,
+            };
+            self.folders.insert(folder.to_owned(), own);
+        }
+    }
+
+    /// Objects that are built under another namespace or name than the one that their values are
+    /// bound to, and objects that one build has twice.
+    pub fn findings(&self) -> Vec<Finding> {
+        let all = || self.folders.values().chain(&self.flux);
+        let built: HashSet<&Path> = all()
+            .flat_map(|it| &it.resources)
+            .map(PathBuf::as_path)
+            .collect();
+        let roots = self.folders.iter();
+        let roots = roots.filter(|(folder, _)| !built.contains(folder.as_path()));
+        let mut findings = Vec::new();
+        for root in roots.map(|(_, own)| own).chain(&self.flux) {
+            let mut present = BTreeMap::new();
+            for (sealed, id) in self.build(root, &mut BTreeSet::new()) {
+                let Some(id) = id else { continue };
+                findings.extend(renamed(root, sealed, &id));
+                let first = present.entry(id).or_insert(sealed);
+                if !std::ptr::eq(*first, sealed) {
+                    findings.push(duplicate(root, sealed, first));
+                }
+            }
+        }
+        let mut seen = Vec::new();
+        findings.retain(|finding| {
+            let is_new = !seen.contains(finding);
+            seen.push(finding.clone());
+            is_new
+        });
+        findings
+    }
+
+    /// The objects that a kustomization builds, and what becomes of each.
+    fn build<'a>(
+        &'a self,
+        own: &'a Kustomization,
+        above: &mut BTreeSet<&'a Path>,
+    ) -> Vec<(&'a Sealed, Option<Id>)> {
+        // One that builds itself builds nothing.
+        if !above.insert(&own.given) {
+            return Vec::new();
+        }
+        let mut objects = Vec::new();
+        for path in &own.resources {
+            if let Some(below) = self.folders.get(path) {
+                objects.extend(self.build(below, above));
+            } else if own.fields.path.is_empty() {
+                let sealed = self.sealed.get(path).into_iter().flatten();
+                objects.extend(sealed.map(|sealed| (sealed, Some(sealed.id()))));
+            } else {
+                // Flux takes all that is below a folder without a kustomization.
+                let below = self
+                    .sealed
+                    .iter()
+                    .filter(|(file, _)| file.starts_with(path));
+                let below = below.flat_map(|(_, sealed)| sealed);
+                objects.extend(below.map(|sealed| (sealed, Some(sealed.id()))));
+            }
+        }
+        above.remove(own.given.as_path());
+        let becomes = |id: Option<Id>| id.and_then(|id| own.fields.apply(&id));
+        objects
+            .into_iter()
+            .map(|(sealed, id)| (sealed, becomes(id)))
+            .collect()
+    }
+}
+
+fn renamed(root: &Kustomization, sealed: &Sealed, id: &Id) -> Option<Finding> {
+    let own = sealed.id();
+    let fits = match sealed.scope {
+        Scope::Strict => own == *id,
+        Scope::NamespaceWide => own.namespace == id.namespace,
+        Scope::ClusterWide => true,
+    };
+    let what = || {
+        format!(
+            "{} makes it {}, but its values are bound to {} (scope {}) and will not open: \
+             write the final namespace and name into the file, seal it anew, and take it out of the transformer",
+            shown(&root.given),
+            id.title(),
+            own.title(),
+            sealed.scope
+        )
+    };
+    let found = || Finding::new(&sealed.given, Some(&sealed.document), "Transformed", what());
+    (!fits).then(found)
+}
+
+fn duplicate(root: &Kustomization, sealed: &Sealed, first: &Sealed) -> Finding {
+    let detail = format!(
+        "{} builds an object of this namespace and name twice, the first from {}: remove one",
+        shown(&root.given),
+        shown(&first.given)
+    );
+    Finding::new(&sealed.given, Some(&sealed.document), "Duplicate", detail)
+}
+
+/// Whatever else a kustomization says is for kustomize to judge.
+fn fields(object: Option<&serde_json::Value>) -> Fields {
+    let fields = object.and_then(|object| serde_json::from_value(object.clone()).ok());
+    fields.unwrap_or_default()
+}
+
+/// A path in a kustomization, seen from a folder.
+fn join(folder: &Path, name: &str) -> PathBuf {
+    let mut path = folder.to_owned();
+    for part in Path::new(name).components() {
+        match part {
+            Component::ParentDir => {
+                path.pop();
+            }
+            Component::Normal(part) => path.push(part),
+            // Flux takes an absolute path from the root of the repository.
+            Component::CurDir | Component::RootDir | Component::Prefix(_) => {}
+        }
+    }
+    path
+}
