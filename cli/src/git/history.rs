@@ -213,6 +213,24 @@ impl History {
         Ok(bytes)
     }
 
+    /// What the trailers of this name say in the commits since another one: a line each.
+    pub fn trailers(&self, since: &str, name: &str) -> Result<Vec<String>> {
+        let format = format!("--format=%(trailers:key={name},valueonly,unfold)");
+        let range = format!("{since}..HEAD");
+        let color = "--no-color";
+        let text = self.ask(&[
+            "log",
+            "--no-show-signature",
+            color,
+            "--no-notes",
+            &format,
+            &range,
+        ])?;
+        let lines = text.lines().map(str::trim);
+        let lines = lines.filter(|line| !line.is_empty());
+        Ok(lines.map(str::to_owned).collect())
+    }
+
     /// All versions of files in the history of these revisions, by id.
     pub fn blobs(&self, revisions: &[&str]) -> Result<HashMap<String, Blob>> {
         let mut arguments = vec![

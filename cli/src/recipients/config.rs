@@ -34,6 +34,18 @@ pub(crate) struct Config {
     default_scope: Option<Scope>,
     external: Vec<String>,
     ignored: Vec<GlobSet>,
+    rollback: Rollback,
+}
+
+/// What `seal verify --base` says of an old value that comes back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Rollback {
+    /// A commit can consent to it.
+    #[default]
+    Consent,
+    /// It is a finding, whatever a commit says.
+    Refuse,
 }
 
 /// What says that the config and its key files may choose recipients.
@@ -78,6 +90,8 @@ struct File {
     external: Vec<String>,
     #[serde(default)]
     ignore: Vec<String>,
+    #[serde(default)]
+    rollback: Rollback,
 }
 
 #[derive(Debug, Deserialize)]
@@ -216,6 +230,7 @@ impl Config {
             default_scope,
             external: file.external,
             ignored,
+            rollback: file.rollback,
         })
     }
 
@@ -234,6 +249,11 @@ impl Config {
     /// `*` for any text.
     pub fn external(&self) -> &[String] {
         &self.external
+    }
+
+    /// May a commit consent to a value of the history that comes back?
+    pub fn takes_consent(&self) -> bool {
+        self.rollback == Rollback::Consent
     }
 
     /// Does `seal lint` pass over a path, relative to the config?

@@ -60,6 +60,52 @@ fn an_old_value_that_comes_back_is_found_with_its_commit() {
     );
 }
 
+/// The consent names the object and the key, in a commit since the revision.
+#[test]
+fn a_commit_can_consent_to_an_old_value() {
+    let (desk, first, _) = repository();
+    desk.git(&["checkout", "-q", "-b", "request"]);
+    desk.write(FILE, &first);
+    for other in ["shop/db A", "shop/web B", "shop/db", "shop/db *"] {
+        desk.commit(&format!("back to it\n\nSeal-Rollback: {other}"));
+        let found = found(&desk);
+        assert_eq!(found.len(), 1, "{other}: {found:?}");
+        assert!(found[0].contains("Seal-Rollback: shop/db B"), "{found:?}");
+        desk.git(&["reset", "-q", "--soft", "HEAD^"]);
+    }
+    desk.commit("back to it\n\nSeal-Rollback: shop/db B");
+    let answer = desk.seal(&["verify", "--base", "main"]).done();
+    assert!(
+        answer.stderr.contains("with the consent of a commit"),
+        "{answer:?}"
+    );
+}
+
+/// What the request says of that is not believed.
+#[test]
+fn a_strict_repository_takes_no_consent() {
+    let (desk, first, _) = repository();
+    desk.write(".sealkit.yaml", &format!("{CONFIG}rollback: refuse\n"));
+    desk.commit("strict");
+    desk.git(&["checkout", "-q", "-b", "request"]);
+    desk.write(FILE, &first);
+    desk.write(".sealkit.yaml", CONFIG);
+    desk.commit("back to it\n\nSeal-Rollback: shop/db B");
+    let found = found(&desk);
+    let is_it = |line: &String| line.contains("shop/db: Rollback: the value of B");
+    assert_eq!(
+        found.iter().filter(|line| is_it(line)).count(),
+        1,
+        "{found:?}"
+    );
+    assert!(!found.concat().contains("Seal-Rollback"), "{found:?}");
+    let weaker = ".sealkit.yaml: NewConsent: ";
+    assert!(
+        found.iter().any(|line| line.starts_with(weaker)),
+        "{found:?}"
+    );
+}
+
 /// Whatever made the text harmless where it stands.
 #[test]
 fn an_old_value_that_is_text_in_the_revision_is_old_in_an_object() {

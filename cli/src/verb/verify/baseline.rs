@@ -27,6 +27,9 @@ use crate::sealed_text::{
 };
 use crate::terminal::{Terminal, safe, shown};
 
+/// The trailer of a commit that lets an old value come back: `namespace/name key`.
+const CONSENT: &str = "Seal-Rollback";
+
 /// See the module's text.
 pub(super) struct Baseline {
     history: History,
@@ -56,6 +59,8 @@ pub(super) struct Baseline {
     stored: Vec<Stored>,
     /// Digests of the private keys that it has.
     pub private_keys: HashSet<[u8; 32]>,
+    /// What commits since the revision say of values that come back, as `namespace/name key`.
+    consents: HashSet<String>,
     /// The config, if the revision has one.
     pub config: Option<Rc<Config>>,
     /// Files of the config; gone when this is.
@@ -143,10 +148,17 @@ impl Baseline {
             config_findings: Vec::new(),
             stored: Vec::new(),
             private_keys: HashSet::new(),
+            consents: HashSet::new(),
             config: config.map(Rc::new),
             history: history.clone(),
             _folder: folder,
         };
+        // The revision decides whether its rollbacks need no more than that.
+        if baseline.config.as_ref().is_none_or(|it| it.takes_consent()) {
+            baseline
+                .consents
+                .extend(history.trailers(&commit, CONSENT)?);
+        }
         let top = Path::new("");
         baseline.compare_config(&history, Some(&commit), root, top)?;
         baseline.take_in_history(&history, &commit, top, terminal)?;
@@ -305,6 +317,23 @@ impl Baseline {
             printable(&spot.key)
         );
         Some(Against::Moved(from))
+    }
+
+    /// Does a commit since the revision let an old value of this object and key come back?
+    pub fn consents_to(&self, object: &str, key: &str) -> bool {
+        self.consents.contains(&format!("{object} {key}"))
+    }
+
+    /// What makes an old value of this object and key fine, as the end of a message.
+    pub fn way_out(&self, object: &str, key: &str) -> String {
+        if self.config.as_ref().is_none_or(|it| it.takes_consent()) {
+            let (object, key) = (safe(object), printable(key));
+            format!(
+                "; if you want it back, write `{CONSENT}: {object} {key}` at the end of a commit message"
+            )
+        } else {
+            String::new()
+        }
     }
 
     /// Values of the revision and its history, wherever a file hides them, with their texts.

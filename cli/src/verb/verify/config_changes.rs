@@ -97,6 +97,10 @@ pub(super) fn changes(
         .map(|detail| ("NewRecipient", detail))
         .collect();
     if let Some(before) = before {
+        if now.0.takes_consent() && !before.0.takes_consent() {
+            let detail = "the config no longer refuses old values that a commit consents to";
+            found.push(("NewConsent", detail.to_owned()));
+        }
         found.extend(wider_rules(&Given::all(before), &Given::all(now)));
     }
     Ok(found)

@@ -34,7 +34,7 @@ use crate::report::{Finding, Scanned, Verdict, print_findings};
 use crate::sealed_text::{ValueId, plain, title, values};
 use crate::sealing::template_file;
 use crate::terminal::{Session, Terminal, safe};
-use baseline::{Baseline, SeenAt};
+use baseline::{Against, Baseline, SeenAt};
 use elsewhere::Elsewhere;
 use kustomize::Kustomizations;
 use staged_config::{Index, Standing};
@@ -218,20 +218,9 @@ impl Verifier {
         let Some((base, _)) = &self.base else {
             return Ok(());
         };
-        let object = title(document);
-        let mut findings: Vec<(&str, String)> = Vec::new();
-        findings.extend(base.judge_object(&path, document, objects));
-        for (key, sealed) in values(document) {
-            let spot = SeenAt {
-                path: &path,
-                object: &object,
-                key: &key,
-            };
-            let what = format!("the value of {}", printable(&key));
-            let against = base.judge(&sealed, Some(spot));
-            findings.extend(against.map(|against| against.message(&what, &sealed)));
-            self.compared.insert(sealed);
-        }
+        let mut findings = base.judge_object(&path, document, objects);
+        findings.extend(self.values_against(base, &path, document));
+        self.compared.extend(values(document).into_values());
         for key in base.gone(document) {
             let (key, title) = (printable(&key), document.title());
             self.terminal
@@ -265,6 +254,37 @@ impl Verifier {
             self.find(&place.given, Some(document), code, detail);
         }
         Ok(())
+    }
+
+    /// What a revision says of the values of an object, as code and words.
+    fn values_against(
+        &self,
+        base: &Baseline,
+        path: &Path,
+        document: &Document,
+    ) -> Vec<(&'static str, String)> {
+        let object = &title(document);
+        let mut findings = Vec::new();
+        for (key, sealed) in &values(document) {
+            let Some(against) = base.judge(sealed, Some(SeenAt { path, object, key })) else {
+                continue;
+            };
+            let what = format!("the value of {}", printable(key));
+            let is_old = matches!(against, Against::Rollback(_));
+            if is_old && base.consents_to(object, key) {
+                let object = safe(object);
+                self.terminal.note(format_args!(
+                    "{what} is an old one, with the consent of a commit, {object}"
+                ));
+                continue;
+            }
+            let (code, mut detail) = against.message(&what, sealed);
+            if is_old {
+                detail += &base.way_out(object, key);
+            }
+            findings.push((code, detail));
+        }
+        findings
     }
 
     /// What stands in no object that was read.
