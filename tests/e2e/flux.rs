@@ -4,12 +4,13 @@ use std::process::Command;
 use std::time::Duration;
 
 use sealkit_core::manifest::{Document, read_documents};
-use sealkit_rig::Flux;
+use sealkit_rig::{Flux, free_port};
 use sealkit_tests::canary::unique_value;
 use sealkit_tests::delivery::{Delivery, root};
 use sealkit_tests::namespace::{condition, data, ready_condition};
 use sealkit_tests::plane::Plane;
 use sealkit_tests::wait::{holds_for, wait_for, wait_until};
+use sealkit_tests::webhook::{Webhook, flags};
 use serde_json::{Value, json};
 
 /// Longer than Flux takes between two looks at the health of an object.
@@ -98,6 +99,60 @@ fn flux_holds_the_apps_while_a_sealed_secret_is_broken_and_keeps_the_last_good_s
     let urgent = json!({"spec": {"dependsOn": null}});
     delivery.plane.api.merge(&path, &urgent).unwrap();
     delivery.wait_app("4", &third);
+}
+
+#[test]
+fn with_the_webhook_a_tampered_commit_leaves_a_whole_stage_untouched() {
+    let (mut delivery, _flux) = start();
+    delivery.stop_controller();
+    let port = free_port().unwrap();
+    let webhook = Webhook::install(&delivery.plane, port, "Fail");
+    let mut controller = delivery.plane.controller(&flags(port));
+    controller.wait_leading();
+    let (first, third) = (unique_value(), unique_value());
+    let (shop, broken) = (delivery.shop.clone(), delivery.broken(&first));
+    webhook.watch(&shop.name);
+    webhook.wait_refused(&shop.sealed_secrets_path(), &broken, "ScopeMismatch");
+    delivery.commit(&delivery.db(&first).manifest(), "1");
+    deliver(&delivery, &shipped());
+    delivery.wait_app("1", &first);
+
+    // A good object of the same stage, which comes first in the order of names.
+    let good = shop
+        .draft("a-good-one")
+        .value("a", unique_value())
+        .manifest();
+    let file = "secrets/a-good-one.sealed.yaml";
+    delivery.repository.write(file, &good.to_string()).unwrap();
+    delivery.commit(&broken, "2");
+    let named = format!("SealedSecret/{}/db dry-run failed", shop.name);
+    wait_until("the dry run of the stage is refused with the cause", || {
+        let conditions = kustomization(&delivery.plane, "secrets")["status"]["conditions"].clone();
+        let mut all = conditions.as_array().into_iter().flatten();
+        let ready = all.find(|condition| condition["type"] == "Ready");
+        let message = ready
+            .and_then(|ready| ready["message"].as_str())
+            .unwrap_or_default();
+        message.contains(&named) && message.contains("ScopeMismatch")
+    });
+    holds_for(
+        Duration::from_secs(2),
+        "nothing of the stage is applied",
+        || {
+            delivery
+                .plane
+                .api
+                .get(&shop.sealed_path("a-good-one"))
+                .is_none()
+                && shop.sealed("db")["metadata"]["generation"] == 1
+                && delivery.app().as_deref() == Some("1")
+        },
+    );
+    assert_eq!(condition(&shop.sealed("db"), "Ready"), Some("True"));
+
+    delivery.commit(&delivery.db(&third).manifest(), "3");
+    delivery.wait_instead("2", "3", &third);
+    shop.wait_ready("a-good-one");
 }
 
 #[test]
