@@ -7,13 +7,14 @@ work=$(mktemp -d)
 chmod 700 "$work"
 controller=
 vault=
+aws=
 flux=
 rig=
 cleanup() {
   status=$?
   set +e
   for process in $flux; do kill "$process" 2> /dev/null; wait "$process" 2> /dev/null; done
-  if [ -n "$vault" ]; then kill "$vault" 2> /dev/null; wait "$vault" 2> /dev/null; fi
+  for process in $vault $aws; do kill "$process" 2> /dev/null; wait "$process" 2> /dev/null; done
   if [ -n "$controller" ]; then kill "$controller" 2> /dev/null; wait "$controller" 2> /dev/null; fi
   if [ -n "${DEMO_KUBECONFIG:-}" ]; then kubectl delete namespace demo-shop --wait=false > /dev/null 2>&1; fi
   if [ -n "$rig" ]; then "$bin/sealkit-rig" down --dir "$rig" > /dev/null 2>&1; fi
@@ -80,6 +81,18 @@ start_vault() {
     -dev-listen-address="${BAO_ADDR#http://}" > "$work/vault.log" 2>&1 &
   vault=$!
   within 30 bao status
+}
+
+# Starts a server that answers as AWS does, at a free port, and does not wait for it. Sets `python`,
+# which has the SDK of AWS, and tells this SDK and the controller where AWS is.
+start_aws() {
+  local server
+  server=$("$bin/sealkit-rig" moto-path)
+  python=$(dirname "$server")/python
+  AWS_ENDPOINT_URL=http://127.0.0.1:$(free_port)
+  export AWS_ENDPOINT_URL AWS_DEFAULT_REGION=eu-west-1 AWS_ACCESS_KEY_ID=demo AWS_SECRET_ACCESS_KEY=demo
+  "$server" -H 127.0.0.1 -p "${AWS_ENDPOINT_URL##*:}" > "$work/aws.log" 2>&1 &
+  aws=$!
 }
 
 # Flux's controllers, and a server of the Git repositories below $work: sets git_url.

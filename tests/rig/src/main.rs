@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use sealkit_rig::{
-    ArgoCd, Assets, ControlPlane, Flux, GitServer, OpenBao, Options, RigError, go_tools,
+    ArgoCd, Assets, ControlPlane, Flux, GitServer, Moto, OpenBao, Options, RigError, go_tools,
     python_venv, running_kubeconfig, stop_kept,
 };
 
@@ -38,6 +38,8 @@ enum Action {
     KubectlPath,
     /// Print the path of `bao`, the server and client of `OpenBao`, installing it if needed
     BaoPath,
+    /// Print the path of `moto_server`, a server that answers as AWS does, installing it if needed
+    MotoPath,
     /// Print the folder of Flux's controllers and their CRDs, building them if needed
     FluxPath,
     /// Print the path of the server of Git repositories, building it if needed
@@ -64,6 +66,7 @@ fn main() -> ExitCode {
             Assets::find_or_build().map(|assets| println!("{}", assets.kubectl.display()))
         }
         Action::BaoPath => OpenBao::program().map(|program| println!("{}", program.display())),
+        Action::MotoPath => Moto::program().map(|program| println!("{}", program.display())),
         Action::FluxPath => Flux::programs().map(|folder| println!("{}", folder.display())),
         Action::GitServerPath => {
             GitServer::program().map(|program| println!("{}", program.display()))
