@@ -1,6 +1,9 @@
 //! Writes YAML that all readers understand alike, including readers of YAML 1.1.
 
+use std::io;
+
 use serde::Serialize;
+use serde_json::ser::{CompactFormatter, Formatter};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::keys::Fingerprint;
@@ -68,20 +71,45 @@ pub fn to_json<T: Serialize>(objects: &[T]) -> Result<String, serde_json::Error>
 /// Compact JSON as Go writes it: sorted keys, and characters escaped that mean something in HTML. It
 /// may be a secret.
 pub fn to_go_json(value: &serde_json::Value) -> Zeroizing<String> {
-    let text = Zeroizing::new(value.to_string());
-    // Twice the size is enough for what is not made to need more.
-    let mut escaped = Zeroizing::new(String::with_capacity(text.len() * 2));
-    for letter in text.chars() {
-        match letter {
-            '<' => escaped.push_str("\\u003c"),
-            '>' => escaped.push_str("\\u003e"),
-            '&' => escaped.push_str("\\u0026"),
-            '\u{2028}' => escaped.push_str("\\u2028"),
-            '\u{2029}' => escaped.push_str("\\u2029"),
-            letter => escaped.push(letter),
+    let mut text = Zeroizing::new(Vec::new());
+    let mut writer = serde_json::Serializer::with_formatter(&mut *text, Go);
+    // Writing a value into memory does not fail, and JSON is text.
+    let _ = value.serialize(&mut writer);
+    Zeroizing::new(String::from_utf8(std::mem::take(&mut *text)).unwrap_or_default())
+}
+
+/// See [`to_go_json`].
+struct Go;
+
+impl Formatter for Go {
+    /// Go has exponents below 1e-6 and from 1e21 on only.
+    fn write_f64<W: io::Write + ?Sized>(&mut self, writer: &mut W, value: f64) -> io::Result<()> {
+        let size = value.abs();
+        if (1e-6..1e-4).contains(&size) || (1e16..1e21).contains(&size) {
+            return write!(writer, "{value}");
         }
+        CompactFormatter.write_f64(writer, value)
     }
-    escaped
+
+    fn write_string_fragment<W: io::Write + ?Sized>(
+        &mut self,
+        writer: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        let is_escaped = |letter| matches!(letter, '<' | '>' | '&' | '\u{2028}' | '\u{2029}');
+        for part in fragment.split_inclusive(is_escaped) {
+            let letter = part
+                .chars()
+                .next_back()
+                .filter(|letter| is_escaped(*letter));
+            let plain = part.len() - letter.map_or(0, char::len_utf8);
+            writer.write_all(&part.as_bytes()[..plain])?;
+            if let Some(letter) = letter {
+                write!(writer, "\\u{:04x}", u32::from(letter))?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Characters that are legal in JSON, but in YAML are illegal, a line break or ignored.

@@ -54,11 +54,14 @@ pub(super) fn to_yaml(args: &[Value]) -> Result<Value> {
     Ok(text.trim_end_matches('\n').into())
 }
 
+/// A mapping, as in External Secrets; nothing is an empty one.
 pub(super) fn from_yaml(args: &[Value]) -> Result<Value> {
     let [text] = strings(args)?;
-    manifest::read_value(text)
-        .map(value_of)
-        .ok_or_else(|| refusal("no YAML"))
+    match manifest::read_value(text) {
+        Some(Json::Null) => Ok(value_of(Json::Object(Map::new()))),
+        Some(mapping @ Json::Object(_)) => Ok(value_of(mapping)),
+        _ => Err(refusal("no mapping in YAML")),
+    }
 }
 
 fn json_of(value: &Value) -> Result<Json> {

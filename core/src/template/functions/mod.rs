@@ -34,7 +34,7 @@ pub(super) fn table() -> impl Iterator<Item = (String, Func)> {
     // The engine evaluates these two lazily and knows them by address.
     let lazy = [("and", funcs::and as Func), ("or", funcs::or as Func)];
     let bounded = bounded![
-        "eq" => funcs::eq, "ne" => funcs::ne, "lt" => funcs::lt, "le" => funcs::le,
+        "eq" => logic::eq, "ne" => logic::ne, "lt" => funcs::lt, "le" => funcs::le,
         "gt" => funcs::gt, "ge" => funcs::ge, "not" => funcs::not, "len" => funcs::len,
         "index" => funcs::index, "slice" => funcs::slice, "html" => funcs::html,
         "js" => funcs::js, "urlquery" => funcs::urlquery, "print" => funcs::print,

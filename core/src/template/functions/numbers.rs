@@ -58,11 +58,31 @@ pub(super) fn integer(value: &Value) -> Result<i64> {
             NumberKind::Unsigned(number) => i64::try_from(number).ok(),
             NumberKind::Float(number) => Some(whole(number)),
         },
-        Value::String(text) => text.trim().parse().ok(),
+        Value::String(text) => literal(text.trim()),
         Value::Bool(value) => Some(i64::from(*value)),
         _ => None,
     };
     number.ok_or_else(|| refusal("not an integer"))
+}
+
+/// Go's `ParseInt` of base 0: 0x, 0o, 0b and a leading 0 name the base; underscores separate digits.
+fn literal(text: &str) -> Option<i64> {
+    let text = text.replace('_', "").to_ascii_lowercase();
+    let (sign, digits) = match text.as_bytes().first()? {
+        b'-' => ("-", &text[1..]),
+        b'+' => ("", &text[1..]),
+        _ => ("", text.as_str()),
+    };
+    let bases = [("0x", 16), ("0o", 8), ("0b", 2), ("0", 8)];
+    let named = bases.iter().find_map(|(prefix, base)| {
+        let digits = digits.strip_prefix(prefix)?;
+        (!digits.is_empty()).then_some((digits, *base))
+    });
+    let (digits, base) = named.unwrap_or((digits, 10));
+    if !digits.starts_with(char::is_alphanumeric) {
+        return None;
+    }
+    i64::from_str_radix(&format!("{sign}{digits}"), base).ok()
 }
 
 fn fold(args: &[Value], operation: fn(i64, i64) -> Option<i64>) -> Result<Value> {

@@ -15,12 +15,37 @@ use super::{Result, exactly, refusal, string, strings};
 
 pub(super) fn upper(args: &[Value]) -> Result<Value> {
     let [text] = strings(args)?;
-    Ok(text.to_uppercase().into())
+    Ok(text.chars().map(to_upper).collect::<String>().into())
 }
 
 pub(super) fn lower(args: &[Value]) -> Result<Value> {
     let [text] = strings(args)?;
-    Ok(text.to_lowercase().into())
+    Ok(text.chars().map(to_lower).collect::<String>().into())
+}
+
+/// Go maps letter by letter: a letter whose capital is several, such as `ß`, stays.
+fn to_upper(letter: char) -> char {
+    only(letter.to_uppercase()).unwrap_or(letter)
+}
+
+/// The same for small letters; of the only one that becomes several, Go takes the first.
+fn to_lower(letter: char) -> char {
+    letter.to_lowercase().next().unwrap_or(letter)
+}
+
+/// The four letters that stand for two have a form with a capital first.
+fn to_title(letter: char) -> char {
+    match letter {
+        '\u{1c4}'..='\u{1c6}' => '\u{1c5}',
+        '\u{1c7}'..='\u{1c9}' => '\u{1c8}',
+        '\u{1ca}'..='\u{1cc}' => '\u{1cb}',
+        '\u{1f1}'..='\u{1f3}' => '\u{1f2}',
+        letter => to_upper(letter),
+    }
+}
+
+fn only(mut letters: impl Iterator<Item = char>) -> Option<char> {
+    letters.next().filter(|_| letters.next().is_none())
 }
 
 /// Go's `strings.Title`: capitalises the first letter of each word, where words consist of letters,
@@ -33,7 +58,7 @@ pub(super) fn title(args: &[Value]) -> Result<Value> {
         if inside {
             titled.push(letter);
         } else {
-            titled.extend(letter.to_uppercase());
+            titled.push(to_title(letter));
         }
         // Go's isSeparator: ASCII is exact, beyond it only white space separates.
         inside = if letter.is_ascii() {
