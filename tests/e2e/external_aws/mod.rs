@@ -1,6 +1,7 @@
 //! ExternalSecrets over AWS, by moto: the controller signs, retries and reads as it does there.
 
 mod batches;
+mod faults;
 mod identity;
 mod parameter_store;
 mod secrets_manager;

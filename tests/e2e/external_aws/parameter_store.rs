@@ -111,3 +111,35 @@ fn a_search_finds_by_path_and_by_tags_with_and_without_the_right_to_paths() {
     world.external("described", &by_name);
     world.wait_data("described", &data(&ten));
 }
+
+#[test]
+fn a_search_reads_all_pages_of_a_path() {
+    // AWS gives ten parameters a page, and moto takes some milliseconds for each that is put.
+    const MANY: usize = 301;
+    let world = World::start();
+    for number in 0..MANY {
+        put(
+            &world,
+            &format!("/many/{number}"),
+            &format!("value {number}"),
+            &json!([]),
+        );
+    }
+    world.external(
+        "many",
+        &json!({
+            "secretStoreRef": {"name": "parameters"},
+            "dataFrom": [{"find": {"path": "/many", "name": {"regexp": "[0-9]+$"}}}],
+        }),
+    );
+    let values: Vec<_> = (0..MANY)
+        .map(|number| (format!("_many_{number}"), format!("value {number}")))
+        .collect();
+    let values: Vec<_> = values
+        .iter()
+        .map(|(key, value)| (key.as_str(), value.as_str()))
+        .collect();
+    world.wait_data("many", &data(&values));
+    assert_eq!(world.calls("GetParametersByPath").len(), MANY.div_ceil(10));
+    assert_eq!(world.calls("GetParameter"), []);
+}
