@@ -3,6 +3,7 @@
 
 mod graph;
 mod providers;
+mod table;
 mod uses;
 
 use std::collections::BTreeSet;
@@ -97,6 +98,8 @@ pub fn find(text: &str, file: usize, read: ReadFile<'_>) -> Found {
         "nameSuffix",
         "Certificate",
         "postgresql.cnpg.io",
+        "monitoring.coreos.com",
+        "velero.io",
     ];
     let mut found = Found::default();
     if !words.iter().any(|word| text.contains(word)) {

@@ -180,3 +180,165 @@ fn what_was_meant_is_said_and_what_is_hidden_is_not_guessed() {
     graph.add_external("other/x");
     assert_eq!(graph.missing().len(), 1);
 }
+
+/// A small generator of numbers: the same ones in each run.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % sides as u64).unwrap()
+    }
+}
+
+/// An object of a row of the table whose reference names this Secret, and the line of the name.
+fn of_row(row: &table::Row, number: usize, secret: &str) -> (String, usize) {
+    let (group, kind) = row.example();
+    let mut text = format!(
+        "apiVersion: {group}/v1\nkind: {kind}\nmetadata: {{name: o{number}, namespace: shop}}\n"
+    );
+    let mut indent = String::new();
+    for part in row.path.split('.') {
+        let (field, is_list) = part
+            .strip_suffix("[]")
+            .map_or((part, false), |it| (it, true));
+        let field = if field == "*" { "any" } else { field };
+        text += &format!("{indent}{field}:\n");
+        indent = indent.replace('-', " ") + if is_list { "  - " } else { "  " };
+        if is_list {
+            text += &format!("{indent}x: y\n");
+            indent = indent.replace('-', " ");
+        }
+    }
+    // Flux asks for the kind, since it may be a ConfigMap.
+    if group.ends_with("toolkit.fluxcd.io") {
+        text += &format!("{indent}kind: Secret\n");
+    }
+    text += &format!("{indent}{}: {secret}\n", row.name);
+    let line = text.lines().count();
+    if let table::Key::Field(field, _) = row.key {
+        text += &format!("{indent}{field}: k\n");
+    }
+    (text, line)
+}
+
+/// A pod that names this Secret in one of the ways of Kubernetes, and the line of the name.
+fn of_pod(way: usize, number: usize, secret: &str) -> (String, usize) {
+    let start = format!(
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: o{number}, namespace: shop}}\nspec:\n  template:\n    spec:\n"
+    );
+    let account = format!(
+        "apiVersion: v1\nkind: ServiceAccount\nmetadata: {{name: o{number}, namespace: shop}}\n"
+    );
+    let plain = |kind: &str| {
+        format!(
+            "apiVersion: networking.k8s.io/v1\nkind: {kind}\nmetadata: {{name: o{number}, namespace: shop}}\nspec:\n"
+        )
+    };
+    let container = "      containers:\n      - name: c\n";
+    let text = match way {
+        0 => format!(
+            "{start}{container}        env:\n        - name: P\n          valueFrom: {{secretKeyRef: {{name: {secret}, key: k}}}}\n"
+        ),
+        1 => {
+            format!("{start}{container}        envFrom:\n        - secretRef: {{name: {secret}}}\n")
+        }
+        2 => format!(
+            "{start}{container}      volumes:\n      - {{name: v, secret: {{secretName: {secret}}}}}\n"
+        ),
+        3 => format!(
+            "{start}{container}      volumes:\n      - {{name: v, projected: {{sources: [{{secret: {{name: {secret}}}}}]}}}}\n"
+        ),
+        4 => format!("{account}secrets:\n- name: {secret}\n"),
+        5 => format!(
+            "{}  credentials:\n    containers: [{{envFrom: [{{secretRef: {{name: {secret}}}}}]}}]\n",
+            plain("Other")
+        ),
+        _ => format!(
+            "{}  containers:\n  - envFrom: [{{secretRef: {{name: {secret}}}}}]\n",
+            plain("Pod")
+        ),
+    };
+    let line = text.lines().position(|line| line.contains(secret)).unwrap() + 1;
+    (text, line)
+}
+
+/// 1,000 names that nothing makes, of every kind of reference, among as many good ones.
+#[test]
+fn each_dangling_reference_is_found_at_its_line_and_nothing_else() {
+    const WAYS: usize = 7;
+    let rows: Vec<&table::Row> = table::ROWS.iter().filter(|row| !row.is_outside).collect();
+    let mut dice = Dice(0x5ea1_c0de);
+    let (mut graph, mut planted) = (Graph::default(), Vec::new());
+    for number in 0..2_000 {
+        let is_dangling = number % 2 == 0;
+        // Each kind several times, and then whatever comes.
+        let kind = number / 2;
+        let kind = if kind < 5 * (WAYS + rows.len()) {
+            kind
+        } else {
+            dice.roll(1_000)
+        };
+        let kind = kind % (WAYS + rows.len());
+        let secret = if is_dangling {
+            format!("gone-{number}-{}", dice.roll(1_000_000))
+        } else {
+            format!("made-{}", dice.roll(50))
+        };
+        let (object, line) = match kind.checked_sub(WAYS) {
+            None => of_pod(kind, number, &secret),
+            Some(row) => of_row(rows[row], number, &secret),
+        };
+        let filler: String = (0..dice.roll(9)).map(|_| "# words\n").collect();
+        let before = filler.lines().count();
+        graph.add(find(&format!("{filler}{object}"), number, &|_| None));
+        if is_dangling {
+            planted.push((number, before + line, secret));
+        }
+    }
+    for number in 0..50 {
+        let secret = format!(
+            "apiVersion: sealkit.dev/v1beta1\nkind: SealedSecret\nmetadata: {{name: made-{number}, namespace: shop}}\nspec: {{encryptedData: {{k: sk1}}}}\n"
+        );
+        graph.add(find(&secret, 2_000 + number, &|_| None));
+    }
+    let missing = graph.missing();
+    let found: Vec<_> = missing
+        .iter()
+        .map(|it| (it.needed.file, it.needed.place.line, it.needed.name.clone()))
+        .collect();
+    assert_eq!(planted.len(), 1_000);
+    assert_eq!(found, planted);
+}
+
+#[test]
+fn what_is_made_outside_of_git_is_used_and_not_missing() {
+    let text = "apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nmetadata: {name: apps, namespace: flux-system}\n\
+        spec: {decryption: {provider: sops, secretRef: {name: sops-age}}, postBuild: {substituteFrom: [{kind: ConfigMap, name: c}, {kind: Secret, name: s, optional: true}]}}\n---\n\
+        apiVersion: source.toolkit.fluxcd.io/v1\nkind: GitRepository\nmetadata: {name: flux-system, namespace: flux-system}\nspec: {secretRef: {name: flux-system}}\n---\n\
+        apiVersion: sealkit.dev/v1beta1\nkind: SealedSecret\nmetadata: {name: repo, namespace: argocd}\n\
+        spec: {encryptedData: {k: sk1}, template: {metadata: {labels: {argocd.argoproj.io/secret-type: repository}}}}\n";
+    let graph = graph(text);
+    let used: Vec<String> = graph
+        .uses
+        .iter()
+        .map(|used| {
+            format!(
+                "{} {} uses {}",
+                used.object.kind, used.object.name, used.name
+            )
+        })
+        .collect();
+    assert_eq!(
+        used,
+        [
+            "Kustomization apps uses sops-age",
+            "Kustomization apps uses s",
+            "GitRepository flux-system uses flux-system",
+            "ArgoCD repository uses repo",
+        ]
+    );
+    assert_eq!(graph.missing(), []);
+}

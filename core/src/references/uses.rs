@@ -1,11 +1,15 @@
-//! References to Secrets: in pods, service accounts, ingresses and gateways.
+//! References to Secrets: in pods, service accounts, ingresses and gateways, and in the custom
+//! resources of the table.
 
+use super::table::{ROWS, references};
 use super::{At, Found, Use, known, pattern, text};
 use crate::manifest::{Content, Node};
 
 /// The references of an object.
 pub(super) fn find(root: &Node, at: &At, found: &mut Found) {
     let mut uses = Uses { at, found };
+    uses.custom(root);
+    uses.argocd(root);
     match at.object.kind.as_str() {
         "ServiceAccount" => {
             uses.pull_secrets(root);
@@ -42,7 +46,54 @@ struct Uses<'a> {
     found: &'a mut Found,
 }
 
+/// Where the labels of a Secret are in what makes it.
+const LABELS: [&[&str]; 3] = [
+    &["metadata", "labels"],
+    &["spec", "template", "metadata", "labels"],
+    &["spec", "target", "template", "metadata", "labels"],
+];
+
 impl Uses<'_> {
+    /// The references of kinds in the table.
+    fn custom(&mut self, root: &Node) {
+        let version = text(root, &["apiVersion"]);
+        let group = version.split('/').next().unwrap_or_default();
+        let kind = self.at.object.kind.clone();
+        for row in ROWS.iter().filter(|row| row.is_for(group, &kind)) {
+            for reference in references(root, row.path) {
+                let name = text(reference, &[row.name]);
+                // A ConfigMap, or the Secret of another namespace in one word.
+                if !matches!(text(reference, &["kind"]), "" | "Secret") || name.contains('/') {
+                    continue;
+                }
+                // `flux bootstrap` makes the Secret of its own source.
+                let is_bootstrap = name == "flux-system" && self.at.object.name == name;
+                let optional = row.is_outside || is_bootstrap || is_optional(reference);
+                let namespace = reference.get("namespace");
+                let (name, key) = (reference.get(row.name), row.key.of(reference));
+                self.add(name, key, row.path, optional, namespace);
+            }
+        }
+    }
+
+    /// Argo CD finds the Secrets of repositories and clusters by a label.
+    fn argocd(&mut self, root: &Node) {
+        let labels = LABELS.iter().filter_map(|path| root.at(path));
+        let label = |labels: &Node| labels.get("argocd.argoproj.io/secret-type").cloned();
+        let Some(label) = labels.into_iter().find_map(label) else {
+            return;
+        };
+        let target = root.at(&["spec", "target", "name"]);
+        let name = target.or_else(|| root.at(&["metadata", "name"]));
+        let before = self.found.uses.len();
+        self.add(name, None, "secret-type", false, None);
+        for used in &mut self.found.uses[before..] {
+            "ArgoCD".clone_into(&mut used.object.kind);
+            label.text().clone_into(&mut used.object.name);
+            used.place = label.place;
+        }
+    }
+
     /// Whatever has containers is a pod, or the template of one: also in resources of others.
     fn pods(&mut self, node: &Node) {
         match &node.content {
