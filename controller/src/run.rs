@@ -23,6 +23,7 @@ use crate::sealed_secret::SealedSecrets;
 use crate::secret::{Freeze, SecretWatch, Secrets};
 use crate::secret_store::SecretStores;
 use crate::settings::Settings;
+use crate::sources::Sources;
 use crate::telemetry::{self, Events, Health, Metrics};
 
 /// Name of the lease in readiness.
@@ -255,17 +256,8 @@ impl Replica {
         let mut reconcilers: Vec<Arc<dyn Part>> =
             vec![sealed_secrets.clone(), RewrapRequests::new(context.clone())];
         if settings.external_secrets && external_secret::are_served(client).await {
-            let every = Duration::from_secs(settings.store_check_seconds);
-            let stores = SecretStores::new(context.clone(), &settings.controller_class, every);
-            reconcilers.push(stores.clone());
-            let (at_once, watch) = (settings.concurrency, secret_watch.clone());
-            reconcilers.push(ExternalSecrets::new(
-                context.clone(),
-                at_once,
-                secrets,
-                watch,
-                stores,
-            ));
+            let external = self.external(&context, secrets, secret_watch.clone(), parts);
+            reconcilers.extend(external);
         }
         self.scrape(&reconcilers, keys);
         // Not ready again until the objects are listed.
@@ -305,6 +297,36 @@ impl Replica {
         let finished = async { while working.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(STOP_WITHIN, finished).await;
         Ok(())
+    }
+
+    /// The reconcilers of ExternalSecrets and of their stores. What these are made of is watched from
+    /// their first list on.
+    fn external(
+        &self,
+        context: &Context,
+        secrets: Secrets,
+        secret_watch: Arc<SecretWatch>,
+        parts: &mut JoinSet<&'static str>,
+    ) -> Vec<Arc<dyn Part>> {
+        let settings = &self.settings;
+        let sources = Arc::new(Sources::default());
+        let every = Duration::from_secs(settings.store_check_seconds);
+        let class = &settings.controller_class;
+        let stores = SecretStores::new(context.clone(), class, every, &sources);
+        let external_secrets = ExternalSecrets::new(
+            context.clone(),
+            settings.concurrency,
+            secrets,
+            secret_watch,
+            stores.clone(),
+            sources.clone(),
+        );
+        let (context, listed) = (context.clone(), external_secrets.clone());
+        spawn(parts, "sources", async move {
+            listed.listed().await;
+            sources.run(context).await;
+        });
+        vec![stores, external_secrets]
     }
 
     /// Sets the gauges that are read from memory before each scrape, from now on.

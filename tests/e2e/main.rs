@@ -16,6 +16,7 @@ mod external_faults;
 mod external_policies;
 mod external_providers;
 mod external_schema;
+mod external_sources;
 mod fairness;
 mod flood;
 mod flux;

@@ -35,6 +35,7 @@ use crate::queue::{Lane, Queue, Turns, Work};
 use crate::reconciler::{Context, Pool, Reconciler, Retry, SLOW};
 use crate::secret::{SecretListener, SecretWatch, Secrets};
 use crate::secret_store::{SecretStores, StoreListener, StoreName, Stores};
+use crate::sources::{Source, SourceListener, SourceVersion, Sources, Users};
 use crate::telemetry::{Counts, Metrics, ObjectState};
 use crate::watch::{Change, FirstLists, changes_of_strangers};
 
@@ -74,6 +75,8 @@ struct Refresh {
     stores: Vec<StoreName>,
     /// The secrets whose newest version it reads.
     newest: Vec<(StoreName, String)>,
+    /// The sources of its templates, as an earlier process read them.
+    sources: Vec<Source>,
     /// Name of its Secret.
     target: Option<String>,
     /// UID of the Secret that this process wrote for it.
@@ -99,6 +102,9 @@ pub struct ExternalSecrets {
     known: Mutex<HashMap<Key, Known>>,
     /// The objects by their Secrets.
     by_secret: Mutex<HashMap<Key, Key>>,
+    /// The objects by the sources of their templates.
+    users: Mutex<Users<Key>>,
+    sources: Arc<Sources>,
     listed: FirstLists,
 }
 
@@ -110,6 +116,7 @@ impl ExternalSecrets {
         secrets: Secrets,
         secret_watch: Arc<SecretWatch>,
         secret_stores: Arc<SecretStores>,
+        sources: Arc<Sources>,
     ) -> Arc<Self> {
         context.health.expect(KIND);
         let this = Arc::new(Self {
@@ -124,6 +131,8 @@ impl ExternalSecrets {
             secret_stores,
             known: Mutex::default(),
             by_secret: Mutex::default(),
+            users: Mutex::default(),
+            sources,
             listed: FirstLists::of(context.served.len()),
             context,
         });
@@ -131,6 +140,8 @@ impl ExternalSecrets {
         this.secret_watch.add_listener(listener);
         let listener: Weak<dyn StoreListener> = Arc::<Self>::downgrade(&this);
         this.secret_stores.add_listener(listener);
+        let listener: Weak<dyn SourceListener> = Arc::<Self>::downgrade(&this);
+        this.sources.add_listener(listener);
         this
     }
 
@@ -162,6 +173,13 @@ impl ExternalSecrets {
             let newest = |spec: &_, namespace: &_| self.newest(spec, namespace);
             let news = known.observe(&object, |object| recall(object, SystemTime::now(), newest));
             let was_ready = news == News::New && known.ready;
+            let sources = std::mem::take(&mut known.own.sources);
+            if !sources.is_empty() {
+                self.uses(
+                    &key,
+                    sources.into_iter().map(|source| (source, None)).collect(),
+                );
+            }
             if news != News::New && known.own.force_sync != force_sync {
                 known.own.forced = true;
                 known.recheck();
@@ -195,8 +213,22 @@ impl ExternalSecrets {
         if let Some(target) = known.and_then(|known| known.own.target) {
             lock(&self.by_secret).remove(&beside(key, &target));
         }
+        lock(&self.users).remove(key);
         self.queue.forget(key);
         self.templated.forget(key);
+    }
+
+    /// Notes the sources that the templates of an object were read from.
+    fn uses(&self, key: &Key, sources: Vec<(Source, SourceVersion)>) {
+        if !sources.is_empty() {
+            self.sources.want();
+        }
+        lock(&self.users).set(key, sources);
+    }
+
+    /// Returns once all objects were listed.
+    pub async fn listed(&self) {
+        self.listed.completed().await;
     }
 
     /// Those that this is true for look again.
@@ -317,6 +349,22 @@ impl StoreListener for ExternalSecrets {
         self.recheck(|key, known| {
             key.namespace == namespace && !known.ready && known.own.stores.iter().any(is_shared)
         });
+    }
+
+    fn credentials_changed(&self, name: &StoreName) {
+        self.recheck(|_, known| !known.ready && known.own.stores.contains(name));
+    }
+}
+
+impl SourceListener for ExternalSecrets {
+    fn source_changed(&self, source: &Source, version: &str) {
+        let outdated = lock(&self.users).outdated(source, version);
+        for key in outdated {
+            if let Some(known) = self.known().get_mut(&key) {
+                known.recheck();
+                self.queue.push(key, Lane::Fresh, Instant::now(), None);
+            }
+        }
     }
 }
 

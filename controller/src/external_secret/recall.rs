@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::fetch::stores_of;
 use super::status::version_of;
+use super::template_from::sources;
 use super::{ExternalSecretObject, Known, Refresh, schedule};
 use crate::object::Version;
 use crate::secret_store::StoreName;
@@ -59,6 +60,7 @@ pub(super) fn recall(
         own: Refresh {
             due,
             newest: newest(&spec, namespace),
+            sources: sources(namespace, spec.target.template.as_ref()),
             stores,
             target: Some(target.name.clone()),
             ..Refresh::default()

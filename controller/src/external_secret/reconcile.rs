@@ -25,6 +25,7 @@ use crate::reconciler::Pool;
 use crate::render::Contents;
 use crate::secret::{Before, Desired, Last, Op, WriteError};
 use crate::secret_store::StoreName;
+use crate::sources::Used;
 use crate::status::{self, Outcome};
 
 /// Longest pause between two looks for a Secret that somebody else has to create: nothing tells of a
@@ -273,7 +274,9 @@ impl ExternalSecrets {
         data: Contents,
     ) -> Result<Rendered, NotMade> {
         let namespace = &plan.origin.namespace;
+        let key = Key::of(&object.metadata);
         let Some(template) = &plan.spec.target.template else {
+            self.uses(&key, Vec::new());
             return Ok(Rendered {
                 data,
                 labels: self.copied(object.metadata.labels.as_ref()),
@@ -281,7 +284,10 @@ impl ExternalSecrets {
                 secret_type: None,
             });
         };
-        let from = template_from::texts(&self.context.client, namespace, template).await?;
+        let used = Used::default();
+        let from = template_from::texts(&self.context.client, namespace, template, &used).await;
+        self.uses(&key, used.take());
+        let from = from?;
         let denied = &self.context.rules.deny_template_metadata;
         let made = rendered(
             &self.context.renderer,

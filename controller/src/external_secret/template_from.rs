@@ -12,39 +12,58 @@ use serde_json::Value;
 use super::fetch::NotMade;
 use super::template::Part;
 use crate::kubernetes::{ApiFailure, read_whole};
+use crate::object::Key;
 use crate::queue::LONGEST_PAUSE;
+use crate::sources::{Source, SourceKind, Used};
 use crate::status::Outcome;
 
 /// The texts, in the order of the spec: for each entry those of the `ConfigMap`, of the Secret, and
-/// the literal one. Nothing tells when they change: they are read at each refresh.
+/// the literal one. `used` takes down what is read.
 pub(super) async fn texts(
     client: &Client,
     namespace: &str,
     template: &Template,
+    used: &Used,
 ) -> Result<Vec<Part>, NotMade> {
     let mut parts = Vec::new();
     for (at, from) in template.template_from.iter().enumerate() {
         let sources = [
-            ("ConfigMap", "configmaps", &from.config_map),
-            ("Secret", "secrets", &from.secret),
+            (SourceKind::ConfigMap, &from.config_map),
+            (SourceKind::Secret, &from.secret),
         ];
-        for (kind, plural, source) in sources {
+        for (kind, source) in sources {
             let Some(source) = source else {
                 continue;
             };
             let place = format!(
-                "templateFrom[{at}], {kind} {}",
+                "templateFrom[{at}], {} {}",
+                kind.name(),
                 names::printable(&source.name)
             );
             // It becomes a part of a path, and not every definition of the resource says what a name is.
             if !names::is_dns_subdomain(&source.name) {
                 return Err(absent(&place, "it is no name"));
             }
-            let path = format!("/api/v1/namespaces/{namespace}/{plural}/{}", source.name);
+            let path = format!(
+                "/api/v1/namespaces/{namespace}/{}/{}",
+                kind.plural(),
+                source.name
+            );
             let read = read_whole(client, &path).await;
             let object = read.map_err(|failure| unread(&place, &failure))?;
+            let version = object
+                .as_ref()
+                .map(|object| &object["metadata"]["resourceVersion"]);
+            let version = version.and_then(Value::as_str);
+            used.note(kind, namespace, &source.name, version);
             let object = object.ok_or_else(|| absent(&place, "it does not exist"))?;
-            parts.extend(items(from, source, &place, object, kind == "Secret")?);
+            parts.extend(items(
+                from,
+                source,
+                &place,
+                object,
+                kind == SourceKind::Secret,
+            )?);
         }
         if let Some(text) = &from.literal {
             parts.push(Part {
@@ -57,6 +76,26 @@ pub(super) async fn texts(
         }
     }
     Ok(parts)
+}
+
+/// The `ConfigMaps` and Secrets that a template names.
+pub(super) fn sources(namespace: &str, template: Option<&Template>) -> Vec<Source> {
+    let from = template
+        .into_iter()
+        .flat_map(|template| &template.template_from);
+    let named = from.flat_map(|from| {
+        [
+            (SourceKind::ConfigMap, &from.config_map),
+            (SourceKind::Secret, &from.secret),
+        ]
+    });
+    let source = |(kind, source): (_, &Option<TemplateSource>)| {
+        let name = source.as_ref()?.name.clone();
+        let namespace = namespace.to_owned();
+        let key = Key { namespace, name };
+        Some(Source { kind, key })
+    };
+    named.filter_map(source).collect()
 }
 
 /// The texts of the keys that are asked for.

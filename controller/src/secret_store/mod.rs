@@ -27,6 +27,7 @@ use crate::lock::lock;
 use crate::object::{Key, Namespaces, Raw, api};
 use crate::queue::{Lane, Queue, Work};
 use crate::reconciler::{Context, Pool, Reconciler, Retry};
+use crate::sources::{Source, SourceListener, Sources};
 use crate::telemetry::{Counts, Metrics, ObjectState};
 use crate::watch::{Change, FirstLists, List, changes_of_strangers};
 
@@ -47,6 +48,9 @@ pub trait StoreListener: Send + Sync {
 
     /// The labels of a namespace were changed: other stores may be open to it.
     fn namespace_changed(&self, namespace: &str);
+
+    /// The store has other credentials, which may work where those before did not.
+    fn credentials_changed(&self, _: &StoreName) {}
 }
 
 /// Checks the stores, and keeps what is known about them.
@@ -72,22 +76,31 @@ struct Checked {
 
 impl SecretStores {
     /// A reconciler that has observed nothing yet.
-    pub fn new(context: Context, class: &str, every: Duration) -> Arc<Self> {
+    pub fn new(
+        context: Context,
+        class: &str,
+        every: Duration,
+        sources: &Arc<Sources>,
+    ) -> Arc<Self> {
         context.health.expect(KIND);
-        Arc::new(Self {
+        let this = Arc::new(Self {
             queue: Queue::new(AT_ONCE),
             stores: Arc::new(Stores::new(
                 context.client.clone(),
                 context.metrics.clone(),
                 class,
                 context.rules.allow_controller_identity,
+                sources.clone(),
             )),
             listeners: Mutex::default(),
             checked: Mutex::default(),
             every,
             listed: FirstLists::of(watches(&context.served)),
             context,
-        })
+        });
+        let listener: Weak<dyn SourceListener> = Arc::<Self>::downgrade(&this);
+        sources.add_listener(listener);
+        this
     }
 
     /// The stores, for whoever reads from them.
@@ -192,6 +205,16 @@ impl SecretStores {
         let listeners = lock(&self.listeners).clone();
         for listener in listeners.iter().filter_map(Weak::upgrade) {
             what(&*listener);
+        }
+    }
+}
+
+impl SourceListener for SecretStores {
+    fn source_changed(&self, source: &Source, version: &str) {
+        for name in self.stores.source_changed(source, version) {
+            self.queue
+                .push(name.key(), Lane::Fresh, Instant::now(), None);
+            self.tell(|listener| listener.credentials_changed(&name));
         }
     }
 }

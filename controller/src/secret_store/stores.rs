@@ -15,6 +15,7 @@ use super::known::KnownStore;
 use super::login::Login;
 use super::usage::Labels;
 use crate::lock::lock;
+use crate::sources::{Source, Sources, Used, Users};
 use crate::store::{Breaker, Held, PATIENCE, Read, Session, StoreError};
 use crate::telemetry::Metrics;
 
@@ -62,6 +63,9 @@ pub struct Stores {
     sessions: Mutex<HashMap<Identity, Arc<tokio::sync::Mutex<Slot>>>>,
     /// The labels of all namespaces, if they are watched.
     labels: Mutex<HashMap<String, Labels>>,
+    /// The Secrets and `ConfigMaps` that logins were made with.
+    sources: Arc<Sources>,
+    users: Mutex<Users<Identity>>,
 }
 
 impl Stores {
@@ -70,6 +74,7 @@ impl Stores {
         metrics: Arc<Metrics>,
         class: &str,
         lends_identity: bool,
+        sources: Arc<Sources>,
     ) -> Self {
         Self {
             client,
@@ -79,6 +84,8 @@ impl Stores {
             known: Mutex::default(),
             sessions: Mutex::default(),
             labels: Mutex::default(),
+            sources,
+            users: Mutex::default(),
         }
     }
 
@@ -105,6 +112,7 @@ impl Stores {
     pub(super) fn gone(&self, name: &StoreName) {
         lock(&self.known).remove(name);
         lock(&self.sessions).retain(|(store, _), _| store != name);
+        lock(&self.users).retain(|(store, _)| store != name);
     }
 
     /// The stores that a list lacks.
@@ -138,6 +146,7 @@ impl Stores {
             // The next namespace of this name may be somebody else's, who brings his own credentials.
             let of = Some(namespace);
             lock(&self.sessions).retain(|(_, referent), _| referent.as_deref() != of);
+            lock(&self.users).retain(|(_, referent)| referent.as_deref() != of);
         }
         true
     }
@@ -198,8 +207,10 @@ impl Stores {
         // During an outage, one login in a while asks whether it is over.
         slot.breaker.admit()?;
         let lends = self.lends_identity;
-        let made = login.open(&self.client, name, namespace, lends);
+        let used = Used::default();
+        let made = login.open(&self.client, name, namespace, lends, &used);
         let made = tokio::time::timeout(LOGIN, made).await;
+        self.uses(name, login.referent(name, namespace), &used);
         let made = made.unwrap_or_else(|_| {
             let limit = LOGIN.as_secs();
             let what = format!("the login took more than {limit} seconds");
@@ -214,6 +225,27 @@ impl Stores {
             session: session.clone(),
         });
         Ok((session, true))
+    }
+
+    /// Notes what a login was made with, or failed with.
+    fn uses(&self, name: &StoreName, referent: Option<String>, used: &Used) {
+        let used = used.take();
+        if !used.is_empty() {
+            self.sources.want();
+        }
+        lock(&self.users).set(&(name.clone(), referent), used);
+    }
+
+    /// Ends the sessions of logins with another version of the source than this one. Returns their
+    /// stores.
+    pub(super) fn source_changed(&self, source: &Source, version: &str) -> Vec<StoreName> {
+        let outdated = lock(&self.users).outdated(source, version);
+        let mut sessions = lock(&self.sessions);
+        let ended = outdated.into_iter().map(|identity| {
+            sessions.remove(&identity);
+            identity.0
+        });
+        ended.collect()
     }
 
     /// Does the store work under its own identity? `None` if it has none: each namespace that uses it
@@ -321,7 +353,13 @@ mod tests {
             Ok::<_, Infallible>(Response::new(Body::from(secret.to_string().into_bytes())))
         };
         let client = Client::new(service_fn(answer), "default");
-        Stores::new(client, Arc::new(Metrics::new()), "default", false)
+        Stores::new(
+            client,
+            Arc::new(Metrics::new()),
+            "default",
+            false,
+            Arc::default(),
+        )
     }
 
     /// A store of the cluster for which each namespace brings a token of its own.

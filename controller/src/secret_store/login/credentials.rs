@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 
 use super::super::StoreName;
 use crate::kubernetes::{self, within};
+use crate::sources::{SourceKind, Used};
 use crate::store::{Object, StoreError};
 
 /// Seconds that a token of a ServiceAccount is good for: one login.
@@ -30,6 +31,8 @@ pub(super) struct Credentials<'a> {
     pub(super) user: &'a str,
     /// May stores of the cluster use the controller's own identity?
     pub(super) lends_identity: bool,
+    /// Takes down what is read.
+    pub(super) used: &'a Used,
 }
 
 impl Credentials<'_> {
@@ -51,7 +54,11 @@ impl Credentials<'_> {
         let secret = secret.map_err(|failure| {
             StoreError::unavailable(format!("the store's credentials cannot be read: {failure}"))
         })?;
-        let title = format!("{namespace}/{}", names::printable(&selector.name));
+        let version = secret.as_ref().map(|secret| &secret.metadata);
+        let version = version.and_then(|metadata| metadata.resource_version.as_deref());
+        let name = &selector.name;
+        self.used.note(SourceKind::Secret, namespace, name, version);
+        let title = format!("{namespace}/{}", names::printable(name));
         let Some(mut secret) = secret else {
             return Err(StoreError::Absent(format!(
                 "the store's Secret {title} does not exist"
@@ -121,6 +128,11 @@ impl Credentials<'_> {
             )),
             _ => StoreError::unavailable(format!("the store's CA cannot be read: {failure}")),
         })?;
+        let version = map.as_ref().map(|map| &map.metadata);
+        let version = version.and_then(|metadata| metadata.resource_version.as_deref());
+        let name = &provider.name;
+        self.used
+            .note(SourceKind::ConfigMap, namespace, name, version);
         let Some(map) = map else {
             let what = format!("the store's ConfigMap {title} does not exist");
             return Err(StoreError::Absent(what));

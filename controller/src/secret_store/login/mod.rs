@@ -14,6 +14,7 @@ use sealkit_core::api::external::{
 use sealkit_core::names;
 
 use super::StoreName;
+use crate::sources::Used;
 use crate::store::{Fake, Provider, Session, StoreError};
 
 use credentials::Credentials;
@@ -61,7 +62,7 @@ impl<'a> Login<'a> {
         (is_referent && store.kind == StoreKind::ClusterSecretStore).then(|| user.to_owned())
     }
 
-    /// Reads what the store refers to, and logs in. With `lends_identity`, the controller's own
+    /// Reads what the store refers to, which `used` takes down, and logs in. With `lends_identity`, the controller's own
     /// identity may serve stores of the cluster.
     pub(super) async fn open(
         &self,
@@ -69,12 +70,14 @@ impl<'a> Login<'a> {
         store: &StoreName,
         user: &str,
         lends_identity: bool,
+        used: &Used,
     ) -> Result<Session, StoreError> {
         let credentials = Credentials {
             client,
             store,
             user,
             lends_identity,
+            used,
         };
         let provider = match self {
             Self::Vault(provider, auth) => {

@@ -1,0 +1,285 @@
+//! `ConfigMaps` and Secrets that something is made of: templates of an ExternalSecret, the credentials and
+//! the CA of a store. Whoever read one is told when it changes. No content is watched.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+
+use futures::StreamExt;
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::Api;
+use kube::api::ListParams;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::kubernetes::{ApiFailure, within};
+use crate::lock::lock;
+use crate::object::{Key, Namespaces, RawMeta, api};
+use crate::reconciler::Context;
+use crate::watch::{Change, changes_of_strangers};
+
+/// How long the controller waits until it tries again to watch what it may not.
+const PATIENCE: Duration = Duration::from_mins(10);
+
+/// The kind of a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SourceKind {
+    /// A ConfigMap.
+    ConfigMap,
+    /// A Secret.
+    Secret,
+}
+
+impl SourceKind {
+    /// The kind, as the API server names it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ConfigMap => "ConfigMap",
+            Self::Secret => "Secret",
+        }
+    }
+
+    /// Its plural in paths.
+    pub const fn plural(self) -> &'static str {
+        match self {
+            Self::ConfigMap => "configmaps",
+            Self::Secret => "secrets",
+        }
+    }
+}
+
+/// A ConfigMap or Secret that something is made of.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Source {
+    /// Its kind.
+    pub kind: SourceKind,
+    /// Its place.
+    pub key: Key,
+}
+
+/// The resourceVersion that was read of a source; empty where there was none. `None` if nobody has read
+/// it yet.
+pub type SourceVersion = Option<String>;
+
+/// The sources that were read for one purpose.
+#[derive(Debug, Default)]
+pub struct Used(Mutex<Vec<(Source, SourceVersion)>>);
+
+impl Used {
+    /// Notes a source as it was read.
+    pub fn note(&self, kind: SourceKind, namespace: &str, name: &str, version: Option<&str>) {
+        let key = Key {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        };
+        let version = Some(version.unwrap_or_default().to_owned());
+        lock(&self.0).push((Source { kind, key }, version));
+    }
+
+    /// What was noted.
+    pub fn take(&self) -> Vec<(Source, SourceVersion)> {
+        std::mem::take(&mut lock(&self.0))
+    }
+}
+
+/// Who uses which sources, in which versions.
+pub struct Users<U> {
+    by_source: HashMap<Source, HashMap<U, SourceVersion>>,
+    by_user: HashMap<U, Vec<Source>>,
+}
+
+impl<U> Default for Users<U> {
+    fn default() -> Self {
+        Self {
+            by_source: HashMap::new(),
+            by_user: HashMap::new(),
+        }
+    }
+}
+
+impl<U: Clone + Eq + Hash> Users<U> {
+    /// Sets what somebody uses, instead of what was known.
+    pub fn set(&mut self, user: &U, sources: Vec<(Source, SourceVersion)>) {
+        self.remove(user);
+        if sources.is_empty() {
+            return;
+        }
+        let names = sources.iter().map(|(source, _)| source.clone()).collect();
+        self.by_user.insert(user.clone(), names);
+        for (source, version) in sources {
+            let users = self.by_source.entry(source).or_default();
+            users.insert(user.clone(), version);
+        }
+    }
+
+    /// Forgets somebody.
+    pub fn remove(&mut self, user: &U) {
+        for source in self.by_user.remove(user).into_iter().flatten() {
+            if let Some(users) = self.by_source.get_mut(&source) {
+                users.remove(user);
+                if users.is_empty() {
+                    self.by_source.remove(&source);
+                }
+            }
+        }
+    }
+
+    /// Forgets all that this is not true for.
+    pub fn retain(&mut self, stays: impl Fn(&U) -> bool) {
+        let gone: Vec<U> = self
+            .by_user
+            .keys()
+            .filter(|user| !stays(user))
+            .cloned()
+            .collect();
+        gone.iter().for_each(|user| self.remove(user));
+    }
+
+    /// Those who read another version than this one. Whoever has read none yet gets to know it.
+    pub fn outdated(&mut self, source: &Source, version: &str) -> Vec<U> {
+        let Some(users) = self.by_source.get_mut(source) else {
+            return Vec::new();
+        };
+        let mut outdated = Vec::new();
+        for (user, read) in users {
+            if read.as_ref().is_some_and(|read| read != version) {
+                outdated.push(user.clone());
+            }
+            *read = Some(version.to_owned());
+        }
+        outdated
+    }
+}
+
+/// Whoever uses sources.
+pub trait SourceListener: Send + Sync {
+    /// A source was observed in this version; an empty one means that it is gone.
+    fn source_changed(&self, source: &Source, version: &str);
+}
+
+/// Watches sources, from the first use on.
+#[derive(Debug, Default)]
+pub struct Sources {
+    listeners: Mutex<Vec<Weak<dyn SourceListener>>>,
+    wanted: watch::Sender<bool>,
+}
+
+impl Sources {
+    /// Notifies this listener too, from now on.
+    pub fn add_listener(&self, listener: Weak<dyn SourceListener>) {
+        lock(&self.listeners).push(listener);
+    }
+
+    /// Something uses sources: they are watched from now on.
+    pub fn want(&self) {
+        self.wanted
+            .send_if_modified(|wanted| !std::mem::replace(wanted, true));
+    }
+
+    /// Watches, once something is used.
+    pub async fn run(self: Arc<Self>, context: Context) {
+        let mut wanted = self.wanted.subscribe();
+        // The sender lives as long as this.
+        let _ = wanted.wait_for(|wanted| *wanted).await;
+        let mut watches = JoinSet::new();
+        for namespaces in &context.served {
+            let (this, kind) = (self.clone(), SourceKind::ConfigMap);
+            watches.spawn(this.watch::<ConfigMap>(context.clone(), kind, namespaces.clone()));
+            let (this, kind) = (self.clone(), SourceKind::Secret);
+            watches.spawn(this.watch::<Secret>(context.clone(), kind, namespaces.clone()));
+        }
+        while watches.join_next().await.is_some() {}
+    }
+
+    async fn watch<K>(self: Arc<Self>, context: Context, kind: SourceKind, namespaces: Namespaces)
+    where
+        K: kube::Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+        K: fmt::Debug + Clone + Send + 'static,
+    {
+        let api: Api<RawMeta<K>> = api(&context.client, &namespaces);
+        may_list(&api, kind).await;
+        let mut changes = changes_of_strangers(&context, api, kind.name(), namespaces).await;
+        while let Some(change) = changes.next().await {
+            match change {
+                Change::Seen(object) => {
+                    let version = object.metadata.resource_version.as_deref();
+                    let key = Key::of(&object.metadata);
+                    self.tell(&Source { kind, key }, version.unwrap_or_default());
+                }
+                Change::Gone(key) => self.tell(&Source { kind, key }, ""),
+                // What went away while nobody watched is missed at the next read.
+                Change::Listed(_) => {}
+            }
+        }
+    }
+
+    fn tell(&self, source: &Source, version: &str) {
+        for listener in lock(&self.listeners).iter().filter_map(Weak::upgrade) {
+            listener.source_changed(source, version);
+        }
+    }
+}
+
+/// Returns once objects may be listed. Without that right, nothing is lost but time.
+async fn may_list<K>(api: &Api<RawMeta<K>>, kind: SourceKind)
+where
+    K: kube::Resource<DynamicType = ()> + fmt::Debug + Clone,
+{
+    let page = ListParams::default().limit(1);
+    loop {
+        match within(api.list(&page)).await {
+            Err(ApiFailure::Status { code: 403, .. }) => {
+                let kind = kind.name();
+                tracing::info!(
+                    kind,
+                    "no right to list and watch: changes are seen at the next refresh"
+                );
+                tokio::time::sleep(PATIENCE).await;
+            }
+            _ => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(name: &str) -> Source {
+        let key = Key {
+            namespace: "shop".to_owned(),
+            name: name.to_owned(),
+        };
+        let kind = SourceKind::ConfigMap;
+        Source { kind, key }
+    }
+
+    #[test]
+    fn whoever_read_another_version_is_outdated_once() {
+        let mut users: Users<&str> = Users::default();
+        let read = |version: &str| vec![(source("a"), Some(version.to_owned()))];
+        users.set(&"one", read("1"));
+        users.set(&"two", read("2"));
+        users.set(&"new", vec![(source("a"), None)]);
+        assert_eq!(users.outdated(&source("a"), "2"), ["one"]);
+        assert!(users.outdated(&source("a"), "2").is_empty());
+        assert!(users.outdated(&source("b"), "3").is_empty());
+        let mut all = users.outdated(&source("a"), "");
+        all.sort_unstable();
+        assert_eq!(all, ["new", "one", "two"], "it is gone for all");
+    }
+
+    #[test]
+    fn what_somebody_no_longer_uses_concerns_them_no_more() {
+        let mut users: Users<&str> = Users::default();
+        users.set(&"one", vec![(source("a"), Some("1".to_owned()))]);
+        users.set(&"one", vec![(source("b"), Some("1".to_owned()))]);
+        assert!(users.outdated(&source("a"), "2").is_empty());
+        assert_eq!(users.outdated(&source("b"), "2"), ["one"]);
+        users.retain(|user| *user != "one");
+        assert!(users.by_source.is_empty() && users.by_user.is_empty());
+    }
+}
