@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Client;
 use sealkit_core::api::METADATA_ONLY;
+use sealkit_core::names;
 use serde::Deserialize;
 use serde_json::Value;
 use zeroize::Zeroize;
@@ -41,9 +42,99 @@ pub enum ApiFailure {
         reason: String,
         /// Field paths, if the server names any.
         fields: Vec<String>,
+        /// What in admission refused the object, if that did.
+        refuser: Option<Refuser>,
     },
     /// No answer.
     Unreachable,
+}
+
+/// What refuses an object that the caller has the right to write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refuser {
+    /// A `ResourceQuota`.
+    Quota {
+        /// Its name.
+        name: String,
+        /// Is it just full? Then one object makes room for another.
+        just_full: bool,
+    },
+    /// A `ValidatingAdmissionPolicy` of this name.
+    Policy(String),
+    /// An admission webhook of this name.
+    Webhook(String),
+}
+
+impl Refuser {
+    /// Reads who refused from the beginning of the server's message, which the server itself writes
+    /// and which comes before any text of a policy or webhook.
+    fn of(message: &str) -> Option<Self> {
+        let named = |name: &str| names::is_dns_subdomain(name).then(|| name.to_owned());
+        let object = message.strip_prefix("secrets \"");
+        let refusal = object.and_then(|text| text.split_once("\" is forbidden: "));
+        let refusal = refusal
+            .filter(|(object, _)| names::is_dns_subdomain(object))
+            .map(|(_, refusal)| refusal);
+        if let Some(rest) = refusal.and_then(|text| text.strip_prefix("exceeded quota: ")) {
+            let (name, counts) = rest.split_once(", ")?;
+            let just_full = is_just_full(counts);
+            return named(name).map(|name| Self::Quota { name, just_full });
+        }
+        let policy = refusal.and_then(|text| text.strip_prefix("ValidatingAdmissionPolicy '"));
+        if let Some((name, _)) = policy.and_then(|rest| rest.split_once('\'')) {
+            return named(name).map(Self::Policy);
+        }
+        let rest = message.strip_prefix("admission webhook \"")?;
+        let (name, _) = rest.split_once("\" denied the request")?;
+        named(name).map(Self::Webhook)
+    }
+}
+
+/// Is no more used than the quota allows, as its refusal counts? Only whole numbers are compared.
+fn is_just_full(counts: &str) -> bool {
+    let numbers = |list: &str| -> Option<Vec<(String, u64)>> {
+        let entries = list.split(',').map(|entry| {
+            let (name, number) = entry.split_once('=')?;
+            Some((name.to_owned(), number.parse().ok()?))
+        });
+        entries.collect()
+    };
+    let used_and_limited = || {
+        let (_, rest) = counts.split_once(", used: ")?;
+        let (used, limited) = rest.split_once(", limited: ")?;
+        Some((numbers(used)?, numbers(limited)?))
+    };
+    used_and_limited().is_some_and(|(used, limited)| {
+        let mut pairs = used.iter().zip(&limited);
+        used.len() == limited.len()
+            && pairs.all(|(used, limited)| used.0 == limited.0 && used.1 <= limited.1)
+    })
+}
+
+impl std::fmt::Display for Refuser {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Quota { name, .. } => write!(f, "the ResourceQuota {name} is exceeded"),
+            Self::Policy(name) => write!(f, "the ValidatingAdmissionPolicy {name} denies it"),
+            Self::Webhook(name) => write!(f, "the admission webhook {name} denies it"),
+        }
+    }
+}
+
+impl ApiFailure {
+    /// What in admission refused the object.
+    pub fn refuser(&self) -> Option<&Refuser> {
+        match self {
+            Self::Status { refuser, .. } => refuser.as_ref(),
+            Self::Unreachable => None,
+        }
+    }
+
+    /// Did the server refuse the request as such? It asks quotas, policies and webhooks about a new
+    /// object before it looks whether one of that name exists.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self.code(), 400 | 403 | 422) || self.refuser().is_some()
+    }
 }
 
 impl ApiFailure {
@@ -78,9 +169,14 @@ impl std::fmt::Display for ApiFailure {
         match self {
             Self::Unreachable => f.write_str("the API server did not answer"),
             Self::Status {
+                refuser: Some(refuser),
+                ..
+            } => refuser.fmt(f),
+            Self::Status {
                 code,
                 reason,
                 fields,
+                refuser: None,
             } => {
                 write!(f, "the API server answered {code} {reason}")?;
                 if fields.is_empty() {
@@ -98,6 +194,7 @@ impl From<kube::Error> for ApiFailure {
         let kube::Error::Api(status) = error else {
             return Self::Unreachable;
         };
+        let refuser = Refuser::of(&status.message);
         let causes = status
             .details
             .map(|details| details.causes)
@@ -126,6 +223,7 @@ impl From<kube::Error> for ApiFailure {
             code: status.code,
             reason,
             fields,
+            refuser,
         }
     }
 }
@@ -290,5 +388,39 @@ mod tests {
             failure.to_string(),
             "the API server answered 403 Refused for data[.dockerconfigjson]"
         );
+    }
+
+    #[test]
+    fn who_refuses_is_read_from_what_the_server_itself_writes() {
+        let quota = |used, limited| {
+            format!(
+                "secrets \"db\" is forbidden: exceeded quota: q, requested: count/secrets=1, used: count/secrets={used}, limited: count/secrets={limited}"
+            )
+        };
+        let full = |just_full| {
+            let name = "q".to_owned();
+            Some(Refuser::Quota { name, just_full })
+        };
+        assert_eq!(Refuser::of(&quota("1", "1")), full(true));
+        assert_eq!(Refuser::of(&quota("3", "1")), full(false));
+        assert_eq!(Refuser::of(&quota("1k", "1k")), full(false));
+        assert_eq!(
+            Refuser::of(
+                "secrets \"db\" is forbidden: ValidatingAdmissionPolicy 'p.example' with binding 'b' denied request: hunter2"
+            ),
+            Some(Refuser::Policy("p.example".into()))
+        );
+        assert_eq!(
+            Refuser::of("admission webhook \"w.example\" denied the request: hunter2"),
+            Some(Refuser::Webhook("w.example".into()))
+        );
+        for message in [
+            "secrets is forbidden: User \"x\" cannot create resource \"secrets\"",
+            "hunter2: secrets \"db\" is forbidden: exceeded quota: q, used",
+            "admission webhook \"Hunter 2\" denied the request",
+            "secrets \"db\" is forbidden: exceeded quota: hunter 2, requested",
+        ] {
+            assert_eq!(Refuser::of(message), None, "{message}");
+        }
     }
 }

@@ -32,6 +32,7 @@ mod overview;
 mod policy;
 mod preapply;
 mod probes;
+mod quota;
 mod recovery;
 mod refusal;
 mod replicas;

@@ -12,7 +12,7 @@ mod size;
 mod watch;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, Preconditions};
@@ -20,7 +20,7 @@ use kube::{Api, Client};
 use sealkit_core::api::Reason;
 use sealkit_core::manifest;
 
-use crate::kubernetes::{self, ApiFailure};
+use crate::kubernetes::{self, ApiFailure, Refuser};
 use crate::object::{Origin, Version};
 use crate::queue::LONGEST_PAUSE;
 use crate::status::Outcome;
@@ -130,12 +130,17 @@ impl WriteError {
 fn write_failure(failure: &ApiFailure) -> Outcome {
     let message = format!("could not write the Secret: {failure}");
     match failure.code() {
-        403 => Outcome::Retrying(Reason::AccessDenied, message),
+        403 if failure.refuser().is_none() => Outcome::Retrying(Reason::AccessDenied, message),
         // 400 and 422: the API server will never accept it.
         400 | 422 => Outcome::Stalled(Reason::TargetWriteFailed, message),
         _ => Outcome::Retrying(Reason::TargetWriteFailed, message),
     }
 }
+
+/// How long a quota may take to see that a Secret was deleted.
+const ROOM: Duration = Duration::from_secs(20);
+/// Between two tries meanwhile.
+const ROOM_PAUSE: Duration = Duration::from_millis(200);
 
 /// How often a write is planned again, because somebody changed the Secret meanwhile or because the
 /// plan was one step of several.
@@ -221,7 +226,8 @@ impl Secrets {
         }
         if !before.exists && !desired.ownership.merges() {
             match self.create_once(desired).await {
-                Err(failure) if failure.is_already_exists() => {}
+                // A quota that is full, or a policy on new Secrets, does not concern one that exists.
+                Err(failure) if failure.is_already_exists() || failure.is_refusal() => {}
                 result => return Ok((result?, Op::Create)),
             }
         }
@@ -323,11 +329,26 @@ impl Secrets {
         // good one stays. Validation and admission run before the name is looked up.
         let trial = format!("{}?dryRun=All", collection(desired));
         match self.create(desired, &trial).await {
+            // The old Secret counts as one of the quota, and makes room for the new one.
+            Err(failure) if matches!(failure.refuser(), Some(Refuser::Quota { just_full, .. }) if *just_full) =>
+                {}
             Err(failure) if !failure.is_already_exists() => return Err(failure),
             _ => {}
         }
         self.delete(desired, old).await?;
-        self.create_once(desired).await
+        let end = Instant::now() + ROOM;
+        loop {
+            match self.create_once(desired).await {
+                // The quota counts again only after it has seen the delete.
+                Err(failure)
+                    if matches!(failure.refuser(), Some(Refuser::Quota { .. }))
+                        && Instant::now() < end =>
+                {
+                    tokio::time::sleep(ROOM_PAUSE).await;
+                }
+                result => return result,
+            }
+        }
     }
 
     async fn merge(&self, desired: &Desired, plan: MergePlan) -> Result<(Version, Op), WriteError> {
@@ -455,6 +476,7 @@ fn outdated() -> ApiFailure {
         code: 409,
         reason: "Conflict".to_owned(),
         fields: Vec::new(),
+        refuser: None,
     }
 }
 
@@ -468,11 +490,26 @@ mod tests {
             code,
             reason: "x".into(),
             fields: vec![],
+            refuser: None,
         };
         assert!(matches!(
             write_failure(&status(403)),
             Outcome::Retrying(Reason::AccessDenied, _)
         ));
+        let mut by_quota = status(403);
+        if let ApiFailure::Status { refuser, .. } = &mut by_quota {
+            *refuser = Some(Refuser::Quota {
+                name: "q".into(),
+                just_full: true,
+            });
+        }
+        assert_eq!(
+            write_failure(&by_quota),
+            Outcome::Retrying(
+                Reason::TargetWriteFailed,
+                "could not write the Secret: the ResourceQuota q is exceeded".to_owned()
+            )
+        );
         assert!(matches!(write_failure(&status(422)), Outcome::Stalled(..)));
         assert!(matches!(write_failure(&status(500)), Outcome::Retrying(..)));
         assert!(matches!(
