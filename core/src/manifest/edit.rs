@@ -9,6 +9,7 @@ use std::ops::Range;
 use serde_json::{Map, Value, json};
 
 use super::document::{Document, read_documents};
+use super::list;
 use crate::sealed::{Sealed, SealedEnvelope, envelope_id};
 
 /// A change of one SealedSecret. Envelopes that no value refers to afterwards are dropped.
@@ -62,11 +63,7 @@ pub fn edit_sealed(
         objects.insert(*index, object);
     }
     let edited = if text.trim_start().starts_with('{') {
-        let [document] = documents else {
-            return Err(LayoutError);
-        };
-        let object = objects.get(&0).unwrap_or(&document.object);
-        super::emit::to_json(&[object]).map_err(|_| LayoutError)?
+        list::json_with(text, documents, &objects)?
     } else {
         let body = text.strip_prefix('\u{feff}').unwrap_or(text);
         let lines: Vec<&str> = body.split_inclusive('\n').collect();
@@ -75,8 +72,13 @@ pub fn edit_sealed(
         for (index, edit) in edits {
             let document = &documents[*index];
             let range = ranges.get(document.number - 1).cloned();
-            let range = range.filter(|_| document.item.is_none());
-            let layout = Layout::of(&lines, range.ok_or(LayoutError)?).ok_or(LayoutError)?;
+            let range = range.ok_or(LayoutError)?;
+            if let Some(item) = document.item {
+                let splice = list::edited_item(&lines, range, item, edit);
+                splices.push(splice.ok_or(LayoutError)?);
+                continue;
+            }
+            let layout = Layout::of(&lines, range).ok_or(LayoutError)?;
             let (object, dropped) = (&objects[index], &dropped[index]);
             splices.extend(layout.splices(object, edit, dropped).ok_or(LayoutError)?);
         }
@@ -590,11 +592,11 @@ mod tests {
         let flow = "apiVersion: sealkit.dev/v1beta1\nkind: SealedSecret\nmetadata: {name: db, namespace: shop}\n\
             spec: {encryptedData: {}, envelopes: {}}\n";
         assert_eq!(put(flow, &new), Err(LayoutError));
-        let list = format!(
-            "kind: List\napiVersion: v1\nitems:\n- {}",
-            text.replace('\n', "\n  ")
-        );
-        assert_eq!(put(&list, &new), Err(LayoutError));
+        let item = text.trim_end().replace('\n', "\n  ");
+        let list = |dash: &str| format!("kind: List\napiVersion: v1\nitems:\n{dash}{item}\n");
+        let after = put(&list("- "), &new).unwrap();
+        assert!(after.starts_with("kind: List\napiVersion: v1\nitems:\n- "));
+        assert_eq!(put(&list("-\n  "), &new), Err(LayoutError));
         let nothing = BTreeMap::from([(7, SealedEdit::default())]);
         let documents = read_documents(text.as_bytes()).unwrap();
         assert!(edit_sealed(&text, &documents, &nothing).is_err());

@@ -4,6 +4,7 @@
 mod document;
 mod edit;
 mod emit;
+mod list;
 mod located;
 pub mod merge;
 mod secret;

@@ -1,0 +1,85 @@
+//! Items of a `kind: List`, edited in place.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use serde_json::Value;
+
+use super::document::{Document, read_documents};
+use super::edit::{LayoutError, SealedEdit, edit_sealed};
+use super::emit::to_json;
+
+/// A JSON text whose object, or items of its List, are replaced by these. It is written anew.
+pub(super) fn json_with(
+    text: &str,
+    documents: &[Document],
+    objects: &BTreeMap<usize, Value>,
+) -> Result<String, LayoutError> {
+    let mut value: Value = serde_json::from_str(text).map_err(|_| LayoutError)?;
+    for (index, object) in objects {
+        let place = match documents[*index].item {
+            None => &mut value,
+            Some(item) => value
+                .pointer_mut(&format!("/items/{}", item - 1))
+                .ok_or(LayoutError)?,
+        };
+        place.clone_from(object);
+    }
+    to_json(&[value]).map_err(|_| LayoutError)
+}
+
+/// The lines of one item of a YAML List, and what they become. The item is edited as a document of
+/// its own, without its indentation.
+pub(super) fn edited_item(
+    lines: &[&str],
+    list: Range<usize>,
+    item: usize,
+    edit: &SealedEdit,
+) -> Option<(Range<usize>, String)> {
+    let (range, indent) = item_lines(lines, list, item)?;
+    let mut alone = String::new();
+    for (index, line) in lines[range.clone()].iter().enumerate() {
+        let (margin, rest) = line.split_at_checked(indent + 2).unwrap_or(("", line));
+        let dash = index == 0 && margin.trim_start() == "- ";
+        if line.trim().is_empty() {
+            alone.push_str(line.trim_start_matches(' '));
+        } else if dash || (!margin.is_empty() && margin.bytes().all(|byte| byte == b' ')) {
+            alone.push_str(rest);
+        } else {
+            return None;
+        }
+    }
+    let documents = read_documents(alone.as_bytes()).ok()?;
+    let edits = BTreeMap::from([(0, edit.clone())]);
+    let edited = edit_sealed(&alone, &documents, &edits).ok()?.text;
+    let mut text = String::new();
+    for (index, line) in edited.split_inclusive('\n').enumerate() {
+        if index == 0 {
+            text.push_str(&" ".repeat(indent));
+            text.push_str("- ");
+        } else if !line.trim().is_empty() {
+            text.push_str(&" ".repeat(indent + 2));
+        }
+        text.push_str(line);
+    }
+    Some((range, text))
+}
+
+/// Where an item stands, counted from 1, and how far its dash is indented.
+fn item_lines(lines: &[&str], list: Range<usize>, item: usize) -> Option<(Range<usize>, usize)> {
+    let items = list.clone().find(|at| lines[*at].trim_end() == "items:")?;
+    let depth = |line: &str| line.len() - line.trim_start_matches(' ').len();
+    let is_content = |line: &str| {
+        let line = line.trim();
+        !line.is_empty() && !line.starts_with('#')
+    };
+    let first = (items + 1..list.end).find(|at| is_content(lines[*at]))?;
+    let indent = depth(lines[first]);
+    let is_item = |line: &str| depth(line) == indent && line[indent..].starts_with("- ");
+    let is_end = |line: &str| is_content(line) && depth(line) <= indent && !is_item(line);
+    let end = (first..list.end).find(|at| is_end(lines[*at]));
+    let end = end.unwrap_or(list.end);
+    let mut starts = (first..end).filter(|at| is_item(lines[*at]));
+    let start = starts.nth(item.checked_sub(1)?)?;
+    Some((start..starts.next().unwrap_or(end), indent))
+}
