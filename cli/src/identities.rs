@@ -36,7 +36,8 @@ pub(crate) fn ring(session: Session<'_>) -> Result<KeyRing> {
             bytes
         };
         let refused = |what: &dyn std::fmt::Display| CommandError::input(what).on(shown(path));
-        let text = std::str::from_utf8(&bytes).map_err(|_| refused(&"not UTF-8 text"))?;
+        let text =
+            std::str::from_utf8(&bytes).map_err(|_| files::not_text(&bytes).on(shown(path)))?;
         identities.extend(parse_identity_file(text).map_err(|error| refused(&error))?);
     }
     KeyRing::new(identities).map_err(CommandError::input)

@@ -133,7 +133,17 @@ fn read_open(file: File, path: &Path, limit: usize) -> Result<Zeroizing<Vec<u8>>
 /// Reads text that is not secret.
 pub(crate) fn read_text(path: &Path, limit: usize) -> Result<String> {
     let bytes = std::mem::take(&mut *read(path, limit)?);
-    String::from_utf8(bytes).map_err(|_| CommandError::input("not UTF-8 text").on(shown(path)))
+    String::from_utf8(bytes).map_err(|error| not_text(error.as_bytes()).on(shown(path)))
+}
+
+/// Why these bytes are no text.
+pub(crate) fn not_text(bytes: &[u8]) -> CommandError {
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        return CommandError::input("the file is in UTF-16, and UTF-8 is needed").hint(
+            "PowerShell's `>` writes UTF-16: use `| Out-File -Encoding utf8`, or save the file as UTF-8",
+        );
+    }
+    CommandError::input("not UTF-8 text")
 }
 
 /// Reads stdin, which may hold plaintext.

@@ -18,8 +18,7 @@ pub(crate) fn read_recipient_file(path: &Path) -> Result<Vec<Recipient>> {
 
 /// The recipients in the bytes of this file.
 pub(super) fn parsed(bytes: &[u8], path: &Path) -> Result<Vec<Recipient>> {
-    let text = std::str::from_utf8(bytes)
-        .map_err(|_| CommandError::input("not UTF-8 text").on(shown(path)))?;
+    let text = std::str::from_utf8(bytes).map_err(|_| files::not_text(bytes).on(shown(path)))?;
     parse_recipient_file(text).map_err(|error| CommandError::input(error).on(shown(path)))
 }
 

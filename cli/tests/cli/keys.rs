@@ -61,3 +61,26 @@ fn without_a_file_the_private_key_is_the_output() {
     desk.pipe(&["-r", &public, "-w", "db.yaml"], SECRET).done();
     assert_eq!(desk.values("k", "db.yaml")["password"], "hunter2");
 }
+
+#[test]
+fn key_files_of_other_programs_are_read_or_named() {
+    let desk = Desk::new();
+    for file in ["key", "key.pub"] {
+        desk.write(
+            &format!("bom-{file}"),
+            &format!("\u{feff}{}", desk.read(file)),
+        );
+    }
+    desk.pipe(&["-R", "bom-key.pub", "-w", "db.yaml"], SECRET)
+        .done();
+    desk.seal(&["open", "-i", "bom-key", "db.yaml"]).done();
+    desk.write("ssh.pub", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5 me@desk\n");
+    desk.refused(&["-R", "ssh.pub"], SECRET, 3, "this is an SSH key");
+    let text = desk.read("key.pub");
+    let wide: Vec<u8> = [0xff, 0xfe]
+        .into_iter()
+        .chain(text.bytes().flat_map(|byte| [byte, 0]))
+        .collect();
+    std::fs::write(desk.path("wide.pub"), wide).unwrap();
+    desk.refused(&["-R", "wide.pub"], SECRET, 3, "the file is in UTF-16");
+}

@@ -10,7 +10,7 @@ use rand_core::{OsRng, RngCore};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::hybrid::PrivatePart;
-use super::recipient::key_lines;
+use super::recipient::{is_ssh, key_lines};
 use super::{Fingerprint, KeyError, KeyType, Recipient};
 
 const HYBRID_HRP: Hrp = Hrp::parse_unchecked("age-secret-key-pq-");
@@ -84,6 +84,9 @@ impl FromStr for Identity {
     type Err = KeyError;
 
     fn from_str(text: &str) -> Result<Self, KeyError> {
+        if is_ssh(text) {
+            return Err(KeyError::SshKey);
+        }
         if text.bytes().any(|byte| byte.is_ascii_lowercase()) {
             let known = text
                 .get(..4)

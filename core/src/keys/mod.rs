@@ -67,6 +67,9 @@ pub enum KeyError {
     /// Not an identity of an accepted type.
     #[error("not an age identity (AGE-SECRET-KEY-PQ-1… or AGE-SECRET-KEY-1…)")]
     NotAnIdentity,
+    /// A key of SSH, which age reads and Sealkit does not.
+    #[error("this is an SSH key, but an age key is needed here: `seal keys generate` makes a pair")]
+    SshKey,
     /// Recipients are lower-case and identities upper-case in every implementation.
     #[error("wrong case: recipients are lower-case, identities upper-case")]
     WrongCase,

@@ -72,6 +72,9 @@ impl FromStr for Recipient {
         {
             return Err(KeyError::PrivateKeyGiven);
         }
+        if is_ssh(text) {
+            return Err(KeyError::SshKey);
+        }
         if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
             return Err(KeyError::WrongCase);
         }
@@ -200,8 +203,22 @@ pub fn parse_recipient_file(text: &str) -> Result<Vec<Recipient>, KeyError> {
     }
 }
 
+/// Does it begin as the keys of OpenSSH do, public or private?
+pub(super) fn is_ssh(text: &str) -> bool {
+    let begins = [
+        "ssh-",
+        "ecdsa-sha2-",
+        "sk-ssh-",
+        "sk-ecdsa-",
+        "-----BEGIN OPENSSH ",
+    ];
+    begins.iter().any(|start| text.starts_with(start))
+}
+
 /// The lines of a key file that contain keys, with their numbers from 1.
 pub(super) fn key_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    // Editors of Windows begin a file with the mark.
+    let text = text.trim_start_matches('\u{feff}');
     text.lines()
         .enumerate()
         .map(|(index, line)| (index + 1, line.trim()))

@@ -164,6 +164,7 @@ pub const SUPERSEDES: &str = "# supersedes: ";
 pub fn superseded(text: &str) -> Result<Vec<(Fingerprint, Recipient)>, TrustedCause> {
     let mut found = Vec::new();
     let mut waiting = Vec::new();
+    let text = text.trim_start_matches('\u{feff}');
     for (index, line) in text.lines().enumerate() {
         let line = line.trim();
         if let Some(old) = line.strip_prefix(SUPERSEDES.trim_end()) {

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
+use base64::{Engine as _, alphabet};
 use serde_json::{Map, Value};
 use zeroize::{Zeroize, Zeroizing};
 
@@ -157,6 +157,12 @@ fn values(
     Ok(values)
 }
 
+/// Standard base64 whose last character may have bits that say nothing.
+const AS_GO: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
+);
+
 /// Standard base64 as Go's decoder, and so kubectl, accepts it: line breaks are skipped.
 fn decode(text: &str) -> Option<Zeroizing<Vec<u8>>> {
     let mut compact = Zeroizing::new(String::with_capacity(text.len()));
@@ -165,9 +171,7 @@ fn decode(text: &str) -> Option<Zeroizing<Vec<u8>>> {
             .filter(|character| !matches!(character, '\r' | '\n')),
     );
     let mut bytes = Zeroizing::new(vec![0; compact.len() / 4 * 3 + 3]);
-    let length = BASE64_STANDARD
-        .decode_slice(compact.as_bytes(), &mut bytes)
-        .ok()?;
+    let length = AS_GO.decode_slice(compact.as_bytes(), &mut bytes).ok()?;
     bytes.truncate(length);
     Some(bytes)
 }
@@ -223,9 +227,10 @@ mod tests {
 
     #[test]
     fn string_data_wins_and_binary_survives() {
-        let secret =
-            secret("data: {a: AP8=, b: eA==, d: \"YWJj\\nZGVm\"}\nstringData: {b: y, c: ''}")
-                .unwrap();
+        let secret = secret(
+            "data: {a: AP8=, b: eA==, d: \"YWJj\\nZGVm\", e: aGVsbG9=}\nstringData: {b: y, c: ''}",
+        )
+        .unwrap();
         let values: Vec<_> = secret
             .values
             .iter()
@@ -237,7 +242,8 @@ mod tests {
                 ("a", &[0, 255][..]),
                 ("b", b"y"),
                 ("c", b""),
-                ("d", b"abcdef")
+                ("d", b"abcdef"),
+                ("e", b"hello")
             ]
         );
     }
