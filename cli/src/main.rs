@@ -6,6 +6,7 @@ mod error;
 mod files;
 mod git;
 mod identities;
+mod kubeseal;
 mod recipients;
 mod report;
 mod sealed_text;
@@ -141,8 +142,13 @@ fn refuse(error: &clap::Error) -> ExitCode {
             terminal::safe(&word)
         ));
     }
-    for hint in parser_hints(error) {
-        refused = refused.hint(hint);
+    match kubeseal::hint(&word) {
+        Some(hint) => refused = refused.hint(hint),
+        None => {
+            for hint in parser_hints(error) {
+                refused = refused.hint(hint);
+            }
+        }
     }
     let refused = refused.hint(format_args!("see `{} --help`", command_of(error)));
     Terminal::plain(json).error(&refused);

@@ -366,6 +366,18 @@ pub(crate) fn scope_for(config: Option<&Config>, place: Option<&Location>) -> Sc
         .unwrap_or_default()
 }
 
+/// The namespace of objects in a file that names none: `-n`, or else what the rule of its path says;
+/// empty where neither does.
+pub(crate) fn namespace_for(
+    flag: Option<&str>,
+    config: Option<&Config>,
+    place: Option<&Location>,
+) -> String {
+    let rule = || config?.rule(place?)?.namespace.as_deref();
+    let named = flag.filter(|name| !name.is_empty());
+    named.or_else(rule).unwrap_or_default().to_owned()
+}
+
 /// Is an existing file really outside the folder that its path names?
 fn leads_out(path: &Path, folder: &Path) -> bool {
     let real = path.canonicalize().ok().zip(folder.canonicalize().ok());

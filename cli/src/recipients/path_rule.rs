@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use sealkit_core::names::is_dns_label;
 use sealkit_core::sealed::Scope;
 use serde::Deserialize;
 
@@ -18,6 +19,8 @@ pub(crate) struct Rule {
     pub clusters: Vec<String>,
     /// The scope it sets.
     pub scope: Option<Scope>,
+    /// The namespace of objects that name none: whoever applies them sets it.
+    pub namespace: Option<String>,
     globs: GlobSet,
 }
 
@@ -28,6 +31,7 @@ pub(super) struct RuleEntry {
     path: String,
     clusters: Vec<String>,
     scope: Option<String>,
+    namespace: Option<String>,
 }
 
 impl Rule {
@@ -50,10 +54,21 @@ impl Rule {
         let globs = globs(&entry.path)
             .ok_or_else(|| format!("the rule path {shown} is not a gitignore-style glob"))?;
         let scope = scope(entry.scope.as_deref())?;
+        if let Some(namespace) = entry
+            .namespace
+            .as_deref()
+            .filter(|name| !is_dns_label(name))
+        {
+            return Err(format!(
+                "the rule for {shown} has a namespace {}, which is not the name of one",
+                safe(namespace)
+            ));
+        }
         Ok(Self {
             path: entry.path,
             clusters: entry.clusters,
             scope,
+            namespace: entry.namespace,
             globs,
         })
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use super::config::{Config, Configs};
+use super::config::{Config, Configs, namespace_for};
 use super::{Chosen, from_config};
 use crate::error::Result;
 use crate::git::repository::Location;
@@ -39,13 +39,15 @@ impl Wanted {
         }
     }
 
+    /// The namespace of objects in a file that names none, or empty.
+    pub fn namespace(&mut self, flag: Option<&str>, place: &Location) -> Result<String> {
+        let config = self.config(place)?;
+        Ok(namespace_for(flag, config.as_deref(), Some(place)))
+    }
+
     /// The recipients for a path; nothing where no config or no rule speaks of it.
     pub fn at(&mut self, place: &Location) -> Result<Option<Rc<Chosen>>> {
-        let config = match &mut self.source {
-            Source::Files(configs) => configs.at(place)?,
-            Source::Revision(config) => config.clone(),
-        };
-        let Some(config) = config else {
+        let Some(config) = self.config(place)? else {
             return Ok(None);
         };
         let Some(clusters) = config.clusters_for(Some(place)) else {
@@ -58,5 +60,12 @@ impl Wanted {
         let chosen = Rc::new(from_config(&config, &key.1)?);
         self.sets.insert(key, Rc::clone(&chosen));
         Ok(Some(chosen))
+    }
+
+    fn config(&mut self, place: &Location) -> Result<Option<Rc<Config>>> {
+        match &mut self.source {
+            Source::Files(configs) => configs.at(place),
+            Source::Revision(config) => Ok(config.clone()),
+        }
     }
 }

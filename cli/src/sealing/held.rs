@@ -24,7 +24,11 @@ pub(crate) fn find_object<'d>(
 ) -> Result<(usize, &'d Document)> {
     let meant = |document: &Document| {
         document.is_sealed_secret()
-            && namespace.is_none_or(|namespace| document.metadata("namespace") == namespace)
+            && namespace.is_none_or(|namespace| {
+                // It may have that of whoever applies it.
+                let named = document.metadata("namespace");
+                named.is_empty() || named == namespace
+            })
             && name.is_none_or(|name| document.metadata("name") == name)
     };
     let mut found = documents

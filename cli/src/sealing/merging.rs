@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use sealkit_core::api::SecretTemplate;
+use sealkit_core::api::{SecretTemplate, TemplateMetadata};
 use sealkit_core::manifest::{
     Document, Edited, ReadError, SealedEdit, edit_sealed, read_documents, to_yaml,
 };
@@ -16,11 +16,15 @@ use super::{SealedItem, check_limits};
 use crate::error::{CommandError, Result};
 use crate::terminal::Terminal;
 
+/// Labels or annotations.
+type Texts = BTreeMap<String, String>;
+
 /// What the file is to say, and how its other envelopes' recipients differ from the new ones.
 pub(crate) fn merge(
     old: &str,
     pieces: &[Piece],
     limit: ScopeLimit,
+    prune: bool,
     terminal: Terminal,
 ) -> Result<(String, Vec<String>)> {
     let documents = read_documents(old.as_bytes()).map_err(|error| match error {
@@ -28,7 +32,15 @@ pub(crate) fn merge(
         error => CommandError::input(format_args!("the file to update is damaged: {error}"))
             .hint("nothing was changed; repair it or choose another path"),
     })?;
-    merge_into(old, documents, pieces, limit, terminal)
+    let mut file = Held::new(old, documents);
+    for piece in pieces {
+        if let Piece::Sealed(item) = piece
+            && let Some(index) = file.find(item)?
+        {
+            file.settle_missing(index, item, prune, terminal);
+        }
+    }
+    put_into(file, pieces, limit, terminal)
 }
 
 /// The same for a file that was read.
@@ -39,7 +51,15 @@ pub(crate) fn merge_into(
     limit: ScopeLimit,
     terminal: Terminal,
 ) -> Result<(String, Vec<String>)> {
-    let mut file = Held::new(old, documents);
+    put_into(Held::new(old, documents), pieces, limit, terminal)
+}
+
+fn put_into(
+    mut file: Held<'_>,
+    pieces: &[Piece],
+    limit: ScopeLimit,
+    terminal: Terminal,
+) -> Result<(String, Vec<String>)> {
     let mut differences = Vec::new();
     let mut new = Vec::new();
     let mut places = Vec::new();
@@ -74,7 +94,7 @@ pub(crate) fn merge_into(
     for (index, item) in places {
         let appended = || serde_json::to_value(&item.object).map_err(unwritable);
         let object = objects.get(&index).cloned().map_or_else(appended, Ok)?;
-        check_limits(&object, &item.target.title(), terminal)?;
+        check_limits(&object, &item.target, terminal)?;
         tell(item, file.documents.get(index), terminal);
     }
     if !new.is_empty() {
@@ -159,14 +179,49 @@ impl<'a> Held<'a> {
 
     fn find(&self, item: &SealedItem) -> Result<Option<usize>> {
         let place = &item.target;
-        let key = (place.namespace.clone(), place.name.clone());
-        match self.objects.get(&key).map(Vec::as_slice) {
+        let named = |namespace: &str| {
+            self.objects
+                .get(&(namespace.to_owned(), place.name.clone()))
+        };
+        // An object without a namespace has that of whoever applies it.
+        match named(&place.namespace)
+            .or_else(|| named(""))
+            .map(Vec::as_slice)
+        {
             None => Ok(None),
             Some([index]) => Ok(Some(*index)),
             Some(_) => Err(unchanged(CommandError::input(format_args!(
                 "the file holds the SealedSecret {} more than once",
                 place.title()
             )))),
+        }
+    }
+
+    /// Removes, or names, the keys of an object that the input has no value for.
+    fn settle_missing(&mut self, index: usize, item: &SealedItem, prune: bool, terminal: Terminal) {
+        let view = SealedView::of(&self.documents[index].object);
+        let held = view.encrypted_data().and_then(Value::as_object);
+        let keys = held.into_iter().flat_map(serde_json::Map::keys);
+        let missing: Vec<String> = keys
+            .filter(|key| !item.sealed.values.contains_key(*key))
+            .cloned()
+            .collect();
+        if missing.is_empty() {
+            return;
+        }
+        let shown: Vec<_> = missing
+            .iter()
+            .map(|key| sealkit_core::names::printable(key))
+            .collect();
+        let (title, shown) = (item.target.title(), shown.join(", "));
+        if prune {
+            terminal.note(format_args!("{title}: removed {shown}"));
+            let values = &mut self.edits.entry(index).or_default().values;
+            values.extend(missing.into_iter().map(|key| (key, None)));
+        } else {
+            terminal.note(format_args!(
+                "{title} keeps {shown}, which the input does not have: --prune removes such keys"
+            ));
         }
     }
 
@@ -263,12 +318,63 @@ fn check_template(document: &Document, item: &SealedItem, terminal: Terminal) ->
             sealkit_core::names::printable(held.type_.as_deref().unwrap_or("Opaque")),
         ));
     }
+    let left = left_out(document, item, &held);
+    if !left.is_empty() {
+        terminal.warning(format_args!(
+            "{title}: the file keeps what it says, and these of the input do not reach it: {}; change them in the file",
+            left.join(", ")
+        ));
+    }
     if !held.data.is_empty() && !item.render {
         terminal.warning(format_args!(
             "{title}: templates in the file cannot read the new values: they are sealed without --render"
         ));
     }
     Ok(())
+}
+
+/// What the input says beside its values and the file does not, in words.
+fn left_out(document: &Document, item: &SealedItem, held: &SecretTemplate) -> Vec<String> {
+    let mut left = Vec::new();
+    let mut compare = |what: &str, given: &Texts, held: &Texts| {
+        let differs = given
+            .iter()
+            .filter(|(name, text)| held.get(*name) != Some(text));
+        left.extend(
+            differs.map(|(name, _)| format!("{what} {}", sealkit_core::names::printable(name))),
+        );
+    };
+    let empty = TemplateMetadata::default();
+    let given = item.object.spec.template.as_ref();
+    let metadata = given
+        .and_then(|template| template.metadata.as_ref())
+        .unwrap_or(&empty);
+    let kept = held.metadata.as_ref().unwrap_or(&empty);
+    compare("label", &metadata.labels, &kept.labels);
+    compare("annotation", &metadata.annotations, &kept.annotations);
+    let own = |field: &str| -> Texts {
+        let own = document.object.pointer(&format!("/metadata/{field}"));
+        own.and_then(|own| serde_json::from_value(own.clone()).ok())
+            .unwrap_or_default()
+    };
+    let object = &item.object.metadata;
+    let none = Texts::new();
+    let (labels, annotations) = (object.labels.as_ref(), object.annotations.as_ref());
+    compare(
+        "label of the SealedSecret",
+        labels.unwrap_or(&none),
+        &own("labels"),
+    );
+    compare(
+        "annotation of the SealedSecret",
+        annotations.unwrap_or(&none),
+        &own("annotations"),
+    );
+    let immutable = given.and_then(|template| template.immutable);
+    if immutable == Some(true) && held.immutable != immutable {
+        left.push("immutable: true".to_owned());
+    }
+    left
 }
 
 fn not_ours() -> CommandError {

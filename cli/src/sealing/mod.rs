@@ -2,6 +2,7 @@
 
 pub(crate) mod destination;
 pub(crate) mod held;
+mod marks;
 pub(crate) mod merging;
 pub(crate) mod opened;
 pub(crate) mod output;
@@ -9,6 +10,8 @@ pub(crate) mod piece;
 pub(crate) mod stream;
 pub(crate) mod target;
 pub(crate) mod template_file;
+
+use std::collections::BTreeMap;
 
 use sealkit_core::api::rules::{self, is_refused_metadata, is_refused_type};
 use sealkit_core::api::{
@@ -25,6 +28,7 @@ use serde_json::Value;
 
 use crate::error::{CommandError, Result};
 use crate::terminal::Terminal;
+use marks::SortedMarks;
 use target::SealTarget;
 
 /// A Secret, sealed.
@@ -37,6 +41,8 @@ pub(crate) struct SealedItem {
     pub object: SealedSecret,
     /// May templates read the values?
     pub render: bool,
+    /// What became of the marks of other programs.
+    pub marks: SortedMarks,
 }
 
 /// Seals a Secret.
@@ -65,12 +71,14 @@ pub(crate) fn seal_manifest(
             SealError::Age => CommandError::bug(&error),
             SealError::KeyName(_) => CommandError::input(&error),
         })?;
-    let object = resource(manifest, &target, &sealed, given);
+    let marks = SortedMarks::of(manifest);
+    let object = resource(manifest, &target, &sealed, given, &marks);
     Ok(SealedItem {
         target,
         sealed,
         object,
         render,
+        marks,
     })
 }
 
@@ -79,6 +87,7 @@ fn resource(
     target: &SealTarget,
     sealed: &Sealed,
     given: Option<&SecretTemplate>,
+    marks: &SortedMarks,
 ) -> SealedSecret {
     let envelope = EnvelopeSpec {
         recipients: sealed.envelope.recipients.clone(),
@@ -92,24 +101,31 @@ fn resource(
         }),
         envelopes: [(sealed.id.to_string(), envelope)].into(),
         encrypted_data: sealed.values.clone(),
-        template: template(manifest, given),
+        template: template(manifest, given, marks),
         ..Default::default()
     };
     let mut object = SealedSecret::new(&target.name, spec);
     object.metadata.namespace =
         Some(target.namespace.clone()).filter(|namespace| !namespace.is_empty());
+    let own = |texts: &BTreeMap<String, String>| (!texts.is_empty()).then(|| texts.clone());
+    object.metadata.labels = own(&marks.labels);
+    object.metadata.annotations = own(&marks.annotations);
     object
 }
 
 /// What the manifest says beside its values, and over it what the template file says.
-fn template(manifest: &SecretManifest, given: Option<&SecretTemplate>) -> Option<SecretTemplate> {
+fn template(
+    manifest: &SecretManifest,
+    given: Option<&SecretTemplate>,
+    marks: &SortedMarks,
+) -> Option<SecretTemplate> {
     let mut metadata = TemplateMetadata {
         labels: manifest.labels.clone(),
         annotations: manifest.annotations.clone(),
     };
-    metadata.labels.retain(|name, _| !is_refused_metadata(name));
-    let annotations = &mut metadata.annotations;
-    annotations.retain(|name, _| !is_refused_metadata(name));
+    for texts in [&mut metadata.labels, &mut metadata.annotations] {
+        texts.retain(|name, _| !marks.has(name) && !is_refused_metadata(name));
+    }
     let mut template = given.cloned().unwrap_or_default();
     if let Some(given) = template.metadata.take() {
         metadata.labels.extend(given.labels);
@@ -125,7 +141,8 @@ fn template(manifest: &SecretManifest, given: Option<&SecretTemplate>) -> Option
 
 /// Checks an object as it will stand in a file, before it is written: the controller would refuse
 /// what this refuses.
-fn check_limits(object: &Value, title: &str, terminal: Terminal) -> Result<SealedObject> {
+fn check_limits(object: &Value, target: &SealTarget, terminal: Terminal) -> Result<SealedObject> {
+    let title = &target.title();
     let count = SealedView::of(object).envelopes().count();
     let size = compact_size(object);
     if count > limits::ENVELOPES {
@@ -139,7 +156,7 @@ fn check_limits(object: &Value, title: &str, terminal: Terminal) -> Result<Seale
             single_keys(object).join(", ")
         )));
     }
-    let checked = SealedObject::parse(object).map_err(|error| {
+    let checked = SealedObject::parse_in(object, &target.namespace).map_err(|error| {
         CommandError::input(format_args!("{}: {}", error.code(), error.detail)).on(title)
     })?;
     // Prefixes that an administrator denies to templates are known to the cluster alone.

@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use zeroize::Zeroize;
 
+use super::target::NAMESPACE_HINT;
 use super::template_file;
 use crate::error::{CommandError, Result};
 use crate::identities;
@@ -42,13 +43,19 @@ impl Drop for Plain {
     }
 }
 
-/// Opens a SealedSecret; the error says what went wrong and what to do.
-pub(crate) fn open(document: &Document, ring: &KeyRing) -> Result<Opened> {
+/// Opens a SealedSecret, which has the given namespace if it names none; the error says what went
+/// wrong and what to do.
+pub(crate) fn open(document: &Document, namespace: &str, ring: &KeyRing) -> Result<Opened> {
     if !document.is_sealed_secret() {
         return Err(CommandError::input("not a SealedSecret of sealkit.dev"));
     }
-    let object = SealedObject::parse(&document.object)
-        .map_err(|error| CommandError::input(format_args!("{}: {}", error.code(), error.detail)))?;
+    let object = SealedObject::parse_in(&document.object, namespace).map_err(|error| {
+        let refused = CommandError::input(format_args!("{}: {}", error.code(), error.detail));
+        if namespace.is_empty() && document.metadata("namespace").is_empty() {
+            return refused.hint(NAMESPACE_HINT);
+        }
+        refused
+    })?;
     identities::open_object(&object, ring).map_err(|error| {
         let refused = CommandError::unopened(format_args!("{}: {}", error.code(), error.detail));
         match error.code() {

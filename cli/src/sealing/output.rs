@@ -33,7 +33,7 @@ pub(crate) fn stream(pieces: &[Piece], form: Output, terminal: Terminal) -> Resu
         objects.push(match piece {
             Piece::Sealed(item) => {
                 let object = serde_json::to_value(&item.object).map_err(unwritable)?;
-                check_limits(&object, &item.target.title(), terminal)?;
+                check_limits(&object, &item.target, terminal)?;
                 object
             }
             Piece::Other(passed) => passed.object.clone(),
@@ -71,6 +71,7 @@ pub(crate) fn update(
     pieces: &[Piece],
     form: Output,
     limit: ScopeLimit,
+    prune: bool,
     terminal: Terminal,
 ) -> Result<Update> {
     let old = match std::fs::metadata(&place.real) {
@@ -85,9 +86,8 @@ pub(crate) fn update(
     };
     let (text, differences) = match old.as_deref().filter(|old| !old.trim().is_empty()) {
         None => (stream(pieces, form, terminal)?, Vec::new()),
-        Some(old) => {
-            merge(old, pieces, limit, terminal).map_err(|error| error.on(shown(&place.given)))?
-        }
+        Some(old) => merge(old, pieces, limit, prune, terminal)
+            .map_err(|error| error.on(shown(&place.given)))?,
     };
     Ok(Update {
         place,

@@ -21,10 +21,16 @@ pub(crate) struct SealTarget {
 }
 
 impl SealTarget {
-    /// Scope and names of an existing object.
-    pub fn of(document: &Document) -> Result<Self> {
+    /// Scope and names of an existing object. If it names no namespace, it has the given one.
+    pub fn of(document: &Document, elsewhere: &str) -> Result<Self> {
         let scope = scope_of(document)?;
-        let (namespace, name) = (document.metadata("namespace"), document.metadata("name"));
+        let (mut namespace, name) = (document.metadata("namespace"), document.metadata("name"));
+        if namespace.is_empty() {
+            namespace = elsewhere;
+        }
+        if namespace.is_empty() && scope != Scope::ClusterWide {
+            return Err(no_namespace(scope));
+        }
         if !names::is_dns_subdomain(name)
             || !(namespace.is_empty() || names::is_dns_label(namespace))
         {
@@ -48,6 +54,17 @@ impl SealTarget {
         }
     }
 }
+
+/// The file names no namespace, and nothing else does.
+fn no_namespace(scope: Scope) -> CommandError {
+    CommandError::input(format_args!(
+        "scope {scope} binds values to a namespace, and the SealedSecret in the file names none"
+    ))
+    .hint(NAMESPACE_HINT)
+}
+
+/// How to name a namespace that stands in no file.
+pub(crate) const NAMESPACE_HINT: &str = "does Kustomize, Flux, Argo CD or `kubectl -n` set the namespace? then name it with -n NAME, or as `namespace:` of the path's rule in .sealkit.yaml";
 
 /// The scope of an existing object.
 pub(crate) fn scope_of(document: &Document) -> Result<Scope> {

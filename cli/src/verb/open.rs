@@ -12,6 +12,7 @@ use crate::args::Output;
 use crate::error::{CommandError, Result};
 use crate::git::repository::Location;
 use crate::identities;
+use crate::recipients::config::{Configs, namespace_for};
 use crate::sealing::opened::{Plain, open, rebuild};
 use crate::sealing::stream::read_inputs;
 use crate::terminal::{Session, print, shown};
@@ -53,11 +54,17 @@ pub(super) fn run(args: &OpenArgs, session: Session<'_>) -> Result<()> {
     let paths: Vec<_> = args.files.iter().chain(&args.paths).cloned().collect();
     let inputs = read_inputs(&paths)?;
     let ring = identities::ring(session)?;
+    let mut configs = Configs::default();
     let mut opened = Vec::new();
     for input in &inputs {
         for document in &input.documents {
             let subject = input.subject(document);
-            let object = open(document, &ring).map_err(|error| error.on(&subject))?;
+            let place = input.path.as_deref().map(Location::of).transpose()?;
+            let config = place.as_ref().map(|place| configs.at(place)).transpose()?;
+            let config = config.flatten();
+            let flag = global.namespace.as_deref();
+            let namespace = namespace_for(flag, config.as_deref(), place.as_ref());
+            let object = open(document, &namespace, &ring).map_err(|error| error.on(&subject))?;
             if !object.hint_mismatch.is_empty() {
                 terminal.warning(format_args!(
                     "HintMismatch: the listed recipients are not those of the envelope; reseal it, {subject}"

@@ -16,7 +16,7 @@ use crate::files::lock::{Lock, replace_unchanged};
 use crate::git::repository::Location;
 use crate::recipients::Chooser;
 use crate::recipients::acceptance::Acceptance;
-use crate::recipients::config::{Config, Configs, scope_for};
+use crate::recipients::config::{Config, Configs, namespace_for, scope_for};
 use crate::sealing::destination::{Destination, clash};
 use crate::sealing::output::{self, Update};
 use crate::sealing::piece::{Passed, Piece};
@@ -51,6 +51,12 @@ pub(super) struct SealArgs {
     /// File with the content of spec.template, such as templates that combine several values
     #[arg(long, value_name = "FILE")]
     pub template: Option<PathBuf>,
+    /// Remove keys of the file to update that the input does not have
+    #[arg(long, requires = "write")]
+    pub prune: bool,
+    /// As -o: what kubeseal calls it
+    #[arg(long, hide = true, value_name = "FORMAT", conflicts_with = "output")]
+    pub format: Option<Output>,
     /// Copy documents that are not Secrets to the output instead of refusing them
     #[arg(long)]
     pub all_documents: bool,
@@ -126,6 +132,10 @@ impl<'a> Sealer<'a> {
         })
     }
 
+    fn output(&self) -> Option<Output> {
+        self.args.format.or(self.session.global.output)
+    }
+
     /// One document of the output and the file that it goes to.
     fn piece(
         &mut self,
@@ -136,7 +146,7 @@ impl<'a> Sealer<'a> {
         if !document.is_secret() {
             return if self.args.all_documents {
                 let piece = Piece::Other(Passed::new(document, input));
-                Ok((destination.path("", self.session.global.output), piece))
+                Ok((destination.path("", self.output()), piece))
             } else if document.is_sealed_secret() {
                 Err(CommandError::input("already sealed")
                     .hint("to copy sealed and other documents to the output, pass --all-documents"))
@@ -156,7 +166,7 @@ impl<'a> Sealer<'a> {
                 "{shown:?} is not a valid name of a Secret"
             )));
         }
-        let path = destination.path(&name, self.session.global.output);
+        let path = destination.path(&name, self.output());
         let place = path
             .as_deref()
             .or(input.path.as_deref())
@@ -167,7 +177,7 @@ impl<'a> Sealer<'a> {
             .map_or_else(|| Location::of(Path::new("-")), Ok)?;
         let config = self.configs.at(&around)?;
         let scope = self.scope(&manifest, config.as_deref(), place.as_ref())?;
-        let namespace = self.namespace(&manifest, scope)?;
+        let namespace = self.namespace(&manifest, scope, config.as_deref(), place.as_ref())?;
         let chosen = self.chooser.choose(config.as_deref(), place.as_ref())?;
         self.acceptance.compare(&chosen, around.root.as_deref())?;
         let target = SealTarget {
@@ -183,6 +193,8 @@ impl<'a> Sealer<'a> {
         }
         let given = self.template.as_ref();
         let item = seal_manifest(&manifest, target, &chosen.set, self.args.render, given)?;
+        item.marks
+            .tell(&item.target.title(), exists, self.session.terminal);
         Ok((path, Piece::Sealed(Box::new(item))))
     }
 
@@ -215,7 +227,13 @@ impl<'a> Sealer<'a> {
         Ok(scope_for(config, place))
     }
 
-    fn namespace(&mut self, manifest: &SecretManifest, scope: Scope) -> Result<String> {
+    fn namespace(
+        &mut self,
+        manifest: &SecretManifest,
+        scope: Scope,
+        config: Option<&Config>,
+        place: Option<&Location>,
+    ) -> Result<String> {
         let given = self.session.global.namespace.as_deref().unwrap_or_default();
         if !given.is_empty() && !names::is_dns_label(given) {
             return Err(CommandError::usage("not a valid namespace name").on(safe(given)));
@@ -236,8 +254,9 @@ impl<'a> Sealer<'a> {
             }
             return Ok(manifest.namespace.clone());
         }
-        if !given.is_empty() || scope == Scope::ClusterWide {
-            return Ok(given.to_owned());
+        let elsewhere = namespace_for(Some(given), config, place);
+        if !elsewhere.is_empty() || scope == Scope::ClusterWide {
+            return Ok(elsewhere);
         }
         if self.context_namespace.is_none() {
             let (namespace, context) = kubeconfig::current_namespace(self.session.global)?
@@ -275,7 +294,7 @@ impl<'a> Sealer<'a> {
         let mut updates = Vec::new();
         for (path, pieces) in outputs {
             let Some(path) = path else {
-                let form = self.session.global.output.unwrap_or(Output::Yaml);
+                let form = self.output().unwrap_or(Output::Yaml);
                 print(output::stream(&pieces, form, self.session.terminal)?)?;
                 continue;
             };
@@ -284,14 +303,21 @@ impl<'a> Sealer<'a> {
             } else {
                 Output::Yaml
             };
-            let form = self.session.global.output.unwrap_or(by_name);
+            let form = self.output().unwrap_or(by_name);
             let place = Location::of(&path)?;
             let config = self.configs.at(&place)?;
             let limit = ScopeLimit {
                 rule: scope_for(config.as_deref(), Some(&place)),
                 flag: self.args.scope,
             };
-            let update = output::update(place, &pieces, form, limit, self.session.terminal)?;
+            let update = output::update(
+                place,
+                &pieces,
+                form,
+                limit,
+                self.args.prune,
+                self.session.terminal,
+            )?;
             for difference in &update.differences {
                 self.acceptance
                     .accept(difference)

@@ -18,7 +18,7 @@ use crate::git::repository::Location;
 use crate::identities;
 use crate::recipients::Chooser;
 use crate::recipients::acceptance::Acceptance;
-use crate::recipients::config::{Configs, scope_for};
+use crate::recipients::config::{Configs, namespace_for, scope_for};
 use crate::sealing::held::{find_object, read};
 use crate::sealing::merging::merge_into;
 use crate::sealing::piece::Piece;
@@ -74,9 +74,10 @@ pub(super) fn run(args: &SetArgs, session: Session<'_>) -> Result<()> {
     let namespace = global.namespace.as_deref();
     let (_, document) =
         find_object(&documents, namespace, args.name.as_deref()).map_err(on_file)?;
-    let target = SealTarget::of(document).map_err(on_file)?;
-    // Checked first: nobody should type a value that cannot be sealed.
     let config = Configs::default().at(&place)?;
+    let elsewhere = namespace_for(namespace, config.as_deref(), Some(&place));
+    // Checked first: nobody should type a value that cannot be sealed.
+    let target = SealTarget::of(document, &elsewhere).map_err(on_file)?;
     let limit = ScopeLimit {
         rule: scope_for(config.as_deref(), Some(&place)),
         flag: args.scope,

@@ -362,3 +362,36 @@ fn a_thousand_manifests_seal_in_one_call() {
         .stdout;
     assert_eq!(sealed.matches("kind: SealedSecret").count(), 1000);
 }
+
+/// The generated Secret is nobody's application: what steers goes onto the SealedSecret, and what
+/// says whose it is goes nowhere.
+#[test]
+fn marks_of_other_programs_are_sorted() {
+    let desk = Desk::new();
+    let live = "apiVersion: v1\nkind: Secret\nmetadata:\n  name: live\n  namespace: shop\n  labels:\n    \
+        app.kubernetes.io/instance: shop\n    app.kubernetes.io/managed-by: Helm\n    \
+        kustomize.toolkit.fluxcd.io/name: apps\n    team: a\n  annotations:\n    \
+        argocd.argoproj.io/tracking-id: x\n    argocd.argoproj.io/sync-wave: \"-5\"\n    \
+        meta.helm.sh/release-name: shop\n    helm.sh/hook: pre-install\nstringData: {a: b}\n";
+    let answer = desk.pipe(&["-R", "key.pub", "-o", "json"], live).done();
+    let object: serde_json::Value = serde_json::from_str(&answer.stdout).unwrap();
+    let own =
+        serde_json::json!({"argocd.argoproj.io/sync-wave": "-5", "helm.sh/hook": "pre-install"});
+    assert_eq!(object["metadata"]["annotations"], own);
+    let template = serde_json::json!({"labels": {"team": "a"}, "annotations": {}});
+    let metadata = &object["spec"]["template"]["metadata"];
+    assert_eq!(metadata["labels"], template["labels"]);
+    assert!(
+        metadata
+            .get("annotations")
+            .is_none_or(|left| left == &template["annotations"])
+    );
+    for part in [
+        "is a hook (helm.sh/hook)",
+        "put on the SealedSecret itself",
+        "left out",
+        "tracking-id",
+    ] {
+        assert!(answer.stderr.contains(part), "{answer:?}");
+    }
+}

@@ -17,7 +17,8 @@ fn only_what_was_sealed_changes_in_a_file() {
         .done();
     assert_eq!(
         answer.stderr,
-        "seal: note: sealed for shop/db with scope strict\nsealed db.yaml\n"
+        "seal: note: shop/db keeps user, which the input does not have: --prune removes such keys\n\
+         seal: note: sealed for shop/db with scope strict\nsealed db.yaml\n"
     );
     let after = desk.read("db.yaml");
     let gone: Vec<_> = commented
@@ -367,4 +368,111 @@ fn a_json_file_stays_json() {
         3,
         "objects cannot be added to a JSON file",
     );
+}
+
+#[test]
+fn what_of_the_input_does_not_reach_the_file_is_said() {
+    let desk = Desk::new();
+    let manifest = |team: &str, more: &str, values: &str| {
+        format!(
+            "apiVersion: v1\nkind: Secret\nmetadata: {{name: db, namespace: shop, labels: {{team: {team}, app: shop}}, annotations: {{note: {team}}}}}\n{more}stringData: {values}\n"
+        )
+    };
+    let old = manifest("a", "", "{A: one, OLD: gone}");
+    desk.pipe(&["-R", "key.pub", "-w", "db.yaml"], old).done();
+    let new = manifest("b", "immutable: true\n", "{A: two}");
+    let seal = ["-R", "key.pub", "-w", "db.yaml"];
+    let said = desk.pipe(&seal, &new).done().stderr;
+    for part in [
+        "do not reach it: label team, annotation note, immutable: true;",
+        "keeps OLD, which the input does not have",
+    ] {
+        assert!(said.contains(part), "{said}");
+    }
+    assert_eq!(desk.values("key", "db.yaml")["OLD"], "gone");
+    let prune = [&seal[..], &["--prune"]].concat();
+    let said = desk.pipe(&prune, &new).done().stderr;
+    assert!(said.contains("removed OLD"), "{said}");
+    assert_eq!(desk.values("key", "db.yaml"), json!({"A": "two"}));
+}
+
+#[test]
+fn lists_can_be_changed_again() {
+    let desk = Desk::new();
+    let both = format!(
+        "{}\n---\n{}",
+        secret("one", &[("A", "a"), ("B", "b")]),
+        secret("two", &[("A", "a")])
+    );
+    desk.pipe(&["-R", "key.pub", "-o", "json", "-w", "l.json"], &both)
+        .done();
+    desk.pipe(&["-R", "key.pub", "-w", "stream.yaml"], &both)
+        .done();
+    for indent in ["", "  "] {
+        let items = desk.read("stream.yaml");
+        let items = items.split("---\n").map(|item| {
+            let item = item.trim_end().replace('\n', &format!("\n{indent}  "));
+            format!("{indent}- {item}\n")
+        });
+        let items: String = items.collect();
+        let list =
+            format!("kind: List\nitems: # ours\n{items}apiVersion: v1\n").replace(" # ours", "");
+        desk.write(&format!("l{}.yaml", indent.len()), &list);
+    }
+    for file in ["l.json", "l0.yaml", "l2.yaml"] {
+        let before = desk.read(file);
+        let set = ["set", file, "A", "--name", "two", "-R", "key.pub"];
+        desk.pipe(&set, "new").done();
+        desk.seal(&["unset", file, "B", "--name", "one"]).done();
+        let more = secret("one", &[("C", "c")]);
+        desk.pipe(&["-R", "key.pub", "-w", file], more).done();
+        let opened = desk.seal(&["open", "-i", "key", "--decode", "-o", "json", file]);
+        let opened: serde_json::Value = serde_json::from_str(&opened.done().stdout).unwrap();
+        let values = |item: usize| &opened["items"][item]["stringData"];
+        assert_eq!(values(0), &json!({"A": "a", "C": "c"}), "{file}");
+        assert_eq!(values(1), &json!({"A": "new"}), "{file}");
+        if file != "l.json" {
+            let after = desk.read(file);
+            let (first, last) = (before.lines().next(), before.lines().last());
+            assert_eq!((after.lines().next(), after.lines().last()), (first, last));
+        }
+    }
+}
+
+/// Kustomize, Flux, Argo CD and `kubectl -n` set the namespace of objects that name none.
+#[test]
+fn a_file_without_a_namespace_has_that_of_the_flag_or_of_its_rule() {
+    let rule = "version: 1\nclusters: {one: {recipients: [.sealkit/one.pub]}}\nrules:\n\
+        - {path: 'by-rule/**', clusters: [one], namespace: shop}\n- {path: '**', clusters: [one]}\n";
+    let desk = Desk::repository(&["one"], rule);
+    desk.seal(&["-f", "-", "-w", "x.yaml"]);
+    let key = "../home/one";
+    desk.pipe(&["-w", "whole.yaml"], SECRET).done();
+    let text = desk.read("whole.yaml").replace("  namespace: shop\n", "");
+    for (file, flag) in [("flag.yaml", &["-n", "shop"][..]), ("by-rule/db.yaml", &[])] {
+        desk.write(file, &text);
+        let with = |arguments: &[&'static str]| [arguments, flag].concat();
+        desk.pipe(&with(&["set", file, "B"]), "two").done();
+        desk.pipe(&with(&["-w", file]), secret("db", &[("C", "three")]))
+            .done();
+        desk.seal(&with(&["verify", file])).done();
+        desk.seal(&with(&["reseal", "--check", "-i", key, file]))
+            .done();
+        let opened = desk
+            .seal(&with(&["open", "-i", key, "--decode", file]))
+            .done();
+        for value in ["password: hunter2", "B: two", "C: three"] {
+            assert!(opened.stdout.contains(value), "{opened:?}");
+        }
+        assert!(!desk.read(file).contains("namespace: shop"));
+        assert_eq!(objects(&desk.read(file)).len(), 1);
+    }
+    desk.write("lost.yaml", &text);
+    for verb in [
+        &["set", "lost.yaml", "B"][..],
+        &["open", "-i", key, "lost.yaml"],
+    ] {
+        let answer = desk.refused(verb, "two", 3, "scope strict binds");
+        assert!(answer.stderr.contains("name it with -n NAME"), "{answer:?}");
+    }
 }

@@ -171,3 +171,21 @@ fn a_reader_that_goes_away_is_no_error() {
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success() && output.stderr.is_empty());
 }
+
+#[test]
+fn flags_of_kubeseal_get_an_answer() {
+    let desk = Desk::new();
+    for (flag, hint) in [
+        ("--cert=x.pem", "-R FILE"),
+        ("--re-encrypt", "seal reseal"),
+        ("--recovery-unseal", "seal open -i"),
+        ("--merge-into=x.yaml", "-w FILE"),
+        ("--controller-name=x", "not needed"),
+        ("--raw", "seal set FILE KEY"),
+    ] {
+        let answer = desk.refused(&[flag], "", 2, "unexpected argument");
+        assert!(answer.stderr.contains(hint), "{answer:?}");
+    }
+    let seal = ["-R", "key.pub", "--format", "json"];
+    assert!(desk.pipe(&seal, SECRET).done().stdout.starts_with('{'));
+}

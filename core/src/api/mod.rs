@@ -4,6 +4,7 @@
 mod conditions;
 pub mod external;
 pub mod identity;
+pub mod marks;
 pub mod readiness;
 mod rewrap_request;
 pub mod rules;

@@ -5,6 +5,7 @@
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::marks::{self, Mark};
 use super::{CreationPolicy, Reason, SecretTemplate, TargetSpec};
 use crate::names::printable;
 use crate::template::{TemplateError, Templates};
@@ -18,9 +19,6 @@ pub const REFUSED_SECRET_TYPES: [&str; 4] = [
 ];
 /// Labels and annotations of one template, counted together.
 pub const TEMPLATE_NAMES: usize = 100;
-/// Prefixes of labels and annotations that no template may set: ours, and kubectl's, one of which
-/// holds a copy of a whole manifest, including values.
-const REFUSED_PREFIXES: [&str; 2] = [super::OWN_PREFIX, "kubectl.kubernetes.io/"];
 
 /// A rule that an object breaks. The message holds public text only, escaped.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,11 +56,11 @@ pub fn is_refused_type(name: &str) -> bool {
     REFUSED_SECRET_TYPES.contains(&name)
 }
 
-/// Is a template forbidden to set a label or annotation of this name?
+/// Is a template forbidden to set a label or annotation of this name? Ours are, and those by which
+/// other programs know what is theirs; one of kubectl's holds a copy of a whole manifest, including
+/// values.
 pub fn is_refused_metadata(name: &str) -> bool {
-    REFUSED_PREFIXES
-        .iter()
-        .any(|prefix| name.starts_with(prefix))
+    name.starts_with(super::OWN_PREFIX) || marks::mark(name) == Some(Mark::Tracking)
 }
 
 /// Reads and checks `target` and `template` of a spec. `denied` are prefixes of labels and
@@ -201,6 +199,19 @@ mod tests {
             (
                 json!({"template": {"metadata": {"annotations": {"kubectl.kubernetes.io/x": "x"}}}}),
                 "the template may not set",
+            ),
+            (
+                json!({"template": {"metadata": {"annotations": {
+                    "argocd.argoproj.io/tracking-id": "shop:/Secret:team-a/live",
+                }}}}),
+                "the template may not set the label or annotation argocd.argoproj.io/tracking-id",
+            ),
+            (
+                json!({"template": {"metadata": {
+                    "labels": {"app.kubernetes.io/instance": "shop"},
+                    "annotations": {"argocd.argoproj.io/sync-wave": "3"},
+                }}}),
+                "",
             ),
             (
                 json!({"template": {"metadata": {"annotations": {

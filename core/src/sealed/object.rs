@@ -46,6 +46,22 @@ impl SealedObject {
         )
     }
 
+    /// Like [`SealedObject::parse`]; an object that names no namespace has this one. Whoever applies
+    /// it sets it then: Kustomize, Flux, Argo CD, `kubectl -n`.
+    pub fn parse_in(object: &Value, namespace: &str) -> Result<Self, OpenError> {
+        let named = object
+            .pointer("/metadata/namespace")
+            .and_then(Value::as_str);
+        if namespace.is_empty() || named.is_some_and(|named| !named.is_empty()) {
+            return Self::parse(object);
+        }
+        let mut object = object.clone();
+        if let Some(Value::Object(metadata)) = object.get_mut("metadata") {
+            metadata.insert("namespace".to_owned(), namespace.into());
+        }
+        Self::parse(&object)
+    }
+
     /// Like [`SealedObject::parse`], for callers that hold the parts. `size` is [`compact_size`],
     /// in bytes.
     pub fn parse_spec(

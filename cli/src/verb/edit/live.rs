@@ -69,7 +69,7 @@ pub(crate) fn open(
         .or(global.namespace.as_deref())
         .ok_or_else(|| CommandError::usage("the object names no namespace").hint("pass -n NAME"))?;
     // Its keys go into a file for people: they must be keys.
-    SealedObject::parse(&document.object)
+    SealedObject::parse_in(&document.object, namespace)
         .map_err(|error| CommandError::input(format_args!("{}: {}", error.code(), error.detail)))?;
     let view = SealedView::of(&document.object);
     let file: BTreeMap<&str, &str> = view.values().collect();

@@ -27,7 +27,7 @@ use crate::git::repository::Location;
 use crate::identities;
 use crate::recipients::Chooser;
 use crate::recipients::acceptance::Acceptance;
-use crate::recipients::config::{Configs, scope_for};
+use crate::recipients::config::{Configs, namespace_for, scope_for};
 use crate::sealed_text::{self, ValueId};
 use crate::sealing::held::{find_object, read};
 use crate::sealing::merging::{merge_into, without};
@@ -80,8 +80,9 @@ pub(super) fn run(args: &EditArgs, session: Session<'_>) -> Result<()> {
     let (_, documents) = read(&args.path)?;
     let (namespace, name) = (global.namespace.as_deref(), args.name.as_deref());
     let (_, document) = find_object(&documents, namespace, name).map_err(on_file)?;
-    let target = SealTarget::of(document).map_err(on_file)?;
     let config = Configs::default().at(&place)?;
+    let elsewhere = namespace_for(namespace, config.as_deref(), Some(&place));
+    let target = SealTarget::of(document, &elsewhere).map_err(on_file)?;
     let limit = ScopeLimit {
         rule: scope_for(config.as_deref(), Some(&place)),
         flag: args.scope,
@@ -91,7 +92,7 @@ pub(super) fn run(args: &EditArgs, session: Session<'_>) -> Result<()> {
     let mut acceptance = Acceptance::new(args.to.accept_recipients, terminal);
     acceptance.compare(&chosen, place.root.as_deref())?;
     let opened = if global.identities().next().is_some() {
-        with_keys(document, session).map_err(on_file)?
+        with_keys(document, &target.namespace, session).map_err(on_file)?
     } else {
         let cluster = live::cluster(global, config.as_deref(), &place).map_err(on_file)?;
         live::open(&cluster, document, &target, session).map_err(on_file)?
@@ -209,9 +210,9 @@ struct OpenValues {
     recipients: Vec<Vec<Fingerprint>>,
 }
 
-fn with_keys(document: &Document, session: Session<'_>) -> Result<OpenValues> {
+fn with_keys(document: &Document, namespace: &str, session: Session<'_>) -> Result<OpenValues> {
     let ring = identities::ring(session)?;
-    let object = SealedObject::parse(&document.object)
+    let object = SealedObject::parse_in(&document.object, namespace)
         .map_err(|error| CommandError::input(format_args!("{}: {}", error.code(), error.detail)))?;
     let opened = identities::open_object(&object, &ring).map_err(|error| {
         CommandError::unopened(format_args!("{}: {}", error.code(), error.detail))

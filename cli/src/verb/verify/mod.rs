@@ -32,6 +32,7 @@ use crate::recipients::path_rule::is_wider;
 use crate::recipients::wanted::Wanted;
 use crate::report::{Finding, Scanned, Verdict, print_findings};
 use crate::sealed_text::{ValueId, plain, title, values};
+use crate::sealing::target::NAMESPACE_HINT;
 use crate::sealing::template_file;
 use crate::terminal::{Session, Terminal, safe};
 use baseline::{Against, Baseline, SeenAt};
@@ -77,6 +78,7 @@ pub(super) fn run(args: &VerifyArgs, session: Session<'_>) -> Result<Verdict> {
         identities::ring(session)?
     };
     let mut verifier = Verifier::new(ring, terminal);
+    verifier.namespace.clone_from(&global.namespace);
     if let Some(revision) = &args.base {
         verifier.compare_with(revision)?;
     }
@@ -137,6 +139,8 @@ pub(super) fn findings(
 
 struct Verifier {
     ring: KeyRing,
+    /// The namespace of objects that name none, as the flag says.
+    namespace: Option<String>,
     terminal: Terminal,
     wanted: Wanted,
     trusted: Trusted,
@@ -167,6 +171,7 @@ impl Verifier {
     fn new(ring: KeyRing, terminal: Terminal) -> Self {
         Self {
             ring,
+            namespace: None,
             terminal,
             wanted: Wanted::default(),
             trusted: Trusted::Files,
@@ -440,9 +445,14 @@ impl Verifier {
                 None
             }
         };
-        let object = match SealedObject::parse(&document.object) {
+        let namespace = self.wanted.namespace(self.namespace.as_deref(), place)?;
+        let object = match SealedObject::parse_in(&document.object, &namespace) {
             Ok(object) => object,
-            Err(error) => {
+            Err(mut error) => {
+                if namespace.is_empty() && document.metadata("namespace").is_empty() {
+                    error.detail.push_str("; ");
+                    error.detail.push_str(NAMESPACE_HINT);
+                }
                 self.find(path, Some(document), error.code().name(), error.detail);
                 return Ok(());
             }
