@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use super::reading;
 use crate::error::Result;
+use crate::git::command;
 use crate::git::repository::{Location, Repository};
 use crate::terminal::shown;
 
@@ -23,6 +24,8 @@ pub(crate) struct Found {
 pub(crate) struct Tree {
     /// YAML and JSON files, in the order of their paths.
     pub files: Vec<Found>,
+    /// What Git tracks and did not check out, and why.
+    pub absent: Vec<(PathBuf, &'static str)>,
     /// What interrupted runs left behind.
     pub leftovers: Vec<PathBuf>,
 }
@@ -42,7 +45,11 @@ impl Tree {
                 let real = path
                     .canonicalize()
                     .map_err(|error| reading(&error).on(shown(path)))?;
-                tree.walk(path, &real, root_of(&real)?.as_deref())?;
+                let root = root_of(&real)?;
+                tree.walk(path, &real, root.as_deref())?;
+                if root.is_some() {
+                    tree.absent.extend(absent(path, &real));
+                }
             } else {
                 let place = Location::of(path)?;
                 tree.files.push(Found { place, named: true });
@@ -80,6 +87,33 @@ impl Tree {
         }
         Ok(())
     }
+}
+
+/// Manifests below a folder that a sparse checkout leaves out, and submodules without content.
+fn absent(given: &Path, folder: &Path) -> Vec<(PathBuf, &'static str)> {
+    let Some((0, list)) = command::git(folder, &["ls-files", "-s", "-t", "-z"]) else {
+        return Vec::new();
+    };
+    let entries = list.split('\0').filter_map(|entry| {
+        let (meta, path) = entry.split_once('\t')?;
+        let path = Path::new(path);
+        let is_empty = || {
+            let entries = std::fs::read_dir(folder.join(path));
+            entries.map_or(true, |mut entries| entries.next().is_none())
+        };
+        let mut fields = meta.split(' ');
+        let (tag, mode) = (fields.next()?, fields.next()?);
+        let why = if tag == "S" && is_manifest(path) && !folder.join(path).exists() {
+            "a sparse checkout leaves the file out, so that nothing is known of it: check it out, or look at a whole clone"
+        } else if mode == "160000" && is_empty() {
+            "the submodule is not checked out, so that nothing is known of it: `git submodule update --init`"
+        } else {
+            return None;
+        };
+        let path = given.join(path);
+        Some((path.strip_prefix(".").map(Path::to_owned).unwrap_or(path), why))
+    });
+    entries.collect()
 }
 
 fn root_of(folder: &Path) -> Result<Option<PathBuf>> {

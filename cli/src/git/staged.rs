@@ -25,7 +25,13 @@ impl History {
     /// The tree of the next commit.
     pub fn index(&self) -> Result<String> {
         let tree = self.ask(&["write-tree"]);
-        let tree = tree.map_err(|_| CommandError::input("the index has unresolved conflicts"))?;
+        let tree = tree.map_err(|error| {
+            let unmerged = self.ask_bytes(&["ls-files", "--unmerged", "-z"]);
+            if unmerged.is_ok_and(|list| !list.is_empty()) {
+                return CommandError::input("the index has unresolved conflicts");
+            }
+            error
+        })?;
         Ok(tree.trim().to_owned())
     }
 

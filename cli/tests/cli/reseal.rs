@@ -531,3 +531,46 @@ fn a_fresh_clone_sets_and_edits_nothing_for_a_key_that_came_with_a_pull() {
         "better"
     );
 }
+
+#[test]
+fn nothing_that_is_sealed_to_an_old_key_is_passed_over() {
+    let config = "version: 1\nclusters: {one: {recipients: [.sealkit/one.pub]}}\n";
+    let desk = Desk::repository(&["one", "two"], config);
+    desk.write("apps/README", "");
+    desk.pipe(&["-w", "apps/db.yaml"], SECRET).done();
+    let sealed = desk.read("apps/db.yaml");
+    desk.write(
+        "chart/templates/db.yaml",
+        &sealed.replace("name: db", "name: {{ .Release.Name }}-db"),
+    );
+    let values = sealed.split_once("spec:\n").unwrap().1;
+    desk.write("chart/values.yaml", &format!("sealed:\n{values}"));
+    desk.seal(&["reseal", "--check"]).done();
+
+    desk.write(".sealkit/one.pub", &desk.read(".sealkit/two.pub"));
+    for arguments in [
+        &["reseal", "--check"][..],
+        &["reseal", "-i", "../home/one", "--accept-recipients"],
+    ] {
+        let answer = desk.seal(arguments);
+        for file in ["chart/templates/db.yaml", "chart/values.yaml"] {
+            let said = format!("{file}: NeedsReseal: 1 envelopes outside");
+            assert!(
+                answer.code == 1 && answer.stdout.contains(&said),
+                "{answer:?}"
+            );
+        }
+    }
+    desk.git(&["rm", "-rq", "--cached", "--ignore-unmatch", "chart"]);
+    std::fs::remove_dir_all(desk.path("chart")).unwrap();
+    desk.seal(&["reseal", "--check"]).done();
+
+    desk.commit("all");
+    desk.git(&["sparse-checkout", "set", ".sealkit"]);
+    assert!(!desk.exists("apps/db.yaml"));
+    let answer = desk.seal(&["reseal", "--check"]);
+    assert!(
+        answer.code == 1 && answer.stdout.contains("apps/db.yaml: NotCheckedOut"),
+        "{answer:?}"
+    );
+}

@@ -1,12 +1,13 @@
 //! One file: which envelopes need resealing, and the edit that does it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use sealkit_core::keys::{Fingerprint, KeyRing, RecipientSet};
 use sealkit_core::manifest::{Document, INPUT_BYTES, SealedEdit, edit_sealed, read_documents};
 use sealkit_core::sealed::{
-    Code, EnvelopeId, SealedEnvelope, SealedObject, SealedView, compact_size, envelope_id, limits,
+    Code, EnvelopeId, SealedEnvelope, SealedObject, SealedView, age_file_text, compact_size,
+    envelope_id, limits,
 };
 
 use super::{Means, Mode};
@@ -19,6 +20,8 @@ use crate::identities;
 use crate::report::Finding;
 use crate::terminal::quoted;
 
+/// How every age file begins, in Base64.
+pub(super) const AGE_FILE: &str = "YWdlLWVuY3J5cHRpb24ub3JnL3Yx";
 /// Keys of values that are named at once.
 const SHOWN_KEYS: usize = 8;
 
@@ -26,6 +29,8 @@ const SHOWN_KEYS: usize = 8;
 pub(super) struct Job {
     pub(super) file: Found,
     pub(super) wanted: Option<Arc<RecipientSet>>,
+    /// The namespace of objects that name none, or empty.
+    pub(super) namespace: String,
     /// Bytes of the file.
     pub(super) size: usize,
 }
@@ -78,10 +83,18 @@ impl Job {
             Err(error) => {
                 if self.file.named || is_broken_secret(text.as_bytes()) {
                     outcome.find(place, None, "Unreadable", error.to_string());
+                } else {
+                    self.look_outside(&text, 0, outcome);
                 }
                 return Ok(None);
             }
         };
+        let objects = documents
+            .iter()
+            .filter(|document| document.is_sealed_secret());
+        let inside = objects.flat_map(|document| SealedView::of(&document.object).envelopes());
+        let inside = inside.filter(|(_, envelope)| age_file_text(envelope).is_some());
+        self.look_outside(&text, inside.count(), outcome);
         let mut edits = BTreeMap::new();
         let mut asks = Vec::new();
         for (index, document) in documents.iter().enumerate() {
@@ -122,6 +135,36 @@ impl Job {
         Ok(None)
     }
 
+    /// Finds envelopes that stand in no SealedSecret: in templates and values of charts, in patches.
+    /// Nothing there is edited, and what they claim is all that is known of them. `inside` are
+    /// the envelopes of the file's SealedSecrets.
+    fn look_outside(&self, text: &str, inside: usize, outcome: &mut FileOutcome) {
+        let count = text.matches(AGE_FILE).count().saturating_sub(inside);
+        if count == 0 {
+            return;
+        }
+        let is_hex = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f');
+        let words = text.split(|character: char| !character.is_ascii_alphanumeric());
+        let claimed = words.filter(|word| word.len() == 32 && word.bytes().all(is_hex));
+        let claimed: BTreeSet<&str> = claimed.collect();
+        let wanted: Vec<String> = self
+            .wanted
+            .iter()
+            .flat_map(|set| set.fingerprints())
+            .map(|fingerprint| fingerprint.to_string())
+            .collect();
+        let is_current = claimed
+            .iter()
+            .all(|word| wanted.iter().any(|wanted| wanted == word));
+        if is_current && claimed.len() == wanted.len() {
+            return;
+        }
+        let detail = format!(
+            "{count} envelopes outside of any SealedSecret that can be read, as in a template or in values of a chart, are sealed to other keys than the path requires, and nothing here reseals them: seal the values again, or keep the SealedSecret in a file of its own and let the chart refer to its Secret"
+        );
+        outcome.find(&self.file.place, None, "NeedsReseal", detail);
+    }
+
     /// A SealedSecret that can be resealed, and the recipients that its path requires.
     fn object(
         &self,
@@ -138,7 +181,7 @@ impl Job {
             outcome.find(place, Some(document), "NoRule", detail.to_owned());
             return None;
         };
-        match SealedObject::parse(&document.object) {
+        match SealedObject::parse_in(&document.object, &self.namespace) {
             Ok(object) => Some((object, wanted)),
             Err(error) => {
                 outcome.find(place, Some(document), error.code().name(), error.detail);

@@ -26,7 +26,7 @@ use crate::recipients::wanted::Wanted;
 use crate::report::{Finding, Scanned, Verdict, print_findings, structured};
 use crate::terminal::{Session, Terminal, print};
 
-use file::{FileOutcome, Job};
+use file::{AGE_FILE, FileOutcome, Job};
 use through_cluster::Through;
 
 /// Flags of `seal reseal`.
@@ -73,7 +73,12 @@ pub(super) fn run(args: &ResealArgs, session: Session<'_>) -> Result<Verdict> {
     let means = means(args, session)?;
     let tree = Tree::below(&args.paths)?;
     let mut acceptance = Acceptance::new(args.accept_recipients, terminal);
-    let jobs = jobs(&tree.files, mode, &mut acceptance)?;
+    let jobs = jobs(
+        &tree.files,
+        mode,
+        session.global.namespace.as_deref(),
+        &mut acceptance,
+    )?;
     admit(&jobs, &means, mode, &mut acceptance)?;
     if mode == Mode::Write {
         acceptance.save();
@@ -83,6 +88,11 @@ pub(super) fn run(args: &ResealArgs, session: Session<'_>) -> Result<Verdict> {
         }
     }
     let mut total = Total::default();
+    for (path, what) in &tree.absent {
+        total
+            .findings
+            .push(Finding::new(path, None, "NotCheckedOut", what.to_string()));
+    }
     let bar = terminal.progress(jobs.len());
     let done = |job: &Job, outcome: FileOutcome| {
         bar.inc(1);
@@ -159,15 +169,23 @@ enum Mode {
 }
 
 /// The files that hold SealedSecrets. Whom they should be sealed to is compared with what this
-/// clone knows: a key file that came with a pull is seen before anything is sealed to it.
-fn jobs(files: &[Found], mode: Mode, acceptance: &mut Acceptance) -> Result<Vec<Job>> {
+/// clone knows: a key file that came with a pull is seen before anything is sealed to it. `flag` is the
+/// namespace of `-n`.
+fn jobs(
+    files: &[Found],
+    mode: Mode,
+    flag: Option<&str>,
+    acceptance: &mut Acceptance,
+) -> Result<Vec<Job>> {
     let mut wanted = Wanted::default();
     let mut sets: Vec<(std::rc::Rc<crate::recipients::Chosen>, Arc<RecipientSet>)> = Vec::new();
     let mut jobs = Vec::new();
     let may_hold = |file: &Found| -> Result<Option<usize>> {
         let bytes = files::read(&file.place.given, INPUT_BYTES)?;
         let text = std::str::from_utf8(&bytes).unwrap_or_default();
-        let may = text.contains("SealedSecret") || (file.named && is_broken_secret(&bytes));
+        let may = text.contains("SealedSecret")
+            || text.contains(AGE_FILE)
+            || (file.named && is_broken_secret(&bytes));
         Ok(may.then_some(bytes.len()))
     };
     parallel::for_each(files, may_hold, |file, size| {
@@ -195,6 +213,7 @@ fn jobs(files: &[Found], mode: Mode, acceptance: &mut Acceptance) -> Result<Vec<
                 named: file.named,
             },
             wanted: set.transpose()?,
+            namespace: wanted.namespace(flag, &file.place)?,
             size,
         });
         Ok::<_, CommandError>(())
