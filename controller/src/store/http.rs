@@ -34,12 +34,15 @@ pub(super) struct Http {
     client: Client,
     /// The name of the provider in errors.
     who: &'static str,
+    /// Whose places large answers take.
+    team: String,
 }
 
 impl Http {
     /// A client that sends these headers with each request. Error: [`StoreError::Config`].
     pub(super) fn new(
         who: &'static str,
+        team: &str,
         headers: HeaderMap,
         tls: Tls<'_>,
     ) -> Result<Self, StoreError> {
@@ -66,7 +69,8 @@ impl Http {
         let client = client.build().map_err(|_| {
             config("the store's CA or client certificate is not accepted: do the certificate and its key match?")
         })?;
-        Ok(Self { client, who })
+        let team = team.to_owned();
+        Ok(Self { client, who, team })
     }
 
     /// A `GET`.
@@ -116,7 +120,7 @@ impl Http {
                 return Err(StoreError::Answer(what));
             }
             if size > SMALL_BODY && place.is_none() {
-                place = Some(body_place().await?);
+                place = Some(body_place(&self.team).await?);
                 let mut larger = Zeroizing::new(Vec::with_capacity(ANSWER));
                 larger.extend_from_slice(&body);
                 body = larger;

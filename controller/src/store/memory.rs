@@ -3,11 +3,13 @@
 
 use std::ops::Deref;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use serde_json::Value;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::{Object, StoreError, turn};
+use super::{Object, PATIENCE, StoreError};
+use crate::queue::{Place, Turns};
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
@@ -21,23 +23,29 @@ const LARGE: usize = 256 * KIB;
 /// Bytes of small secrets that are kept for others.
 const KEPT: usize = 32 * MIB;
 
-/// Places of bodies that are not small while they arrive: 8 MiB each.
-static BODIES: Semaphore = Semaphore::const_new(8);
+/// Places of bodies that are not small while they arrive: 8 MiB each. Whoever names a slow server leaves
+/// half of them to the others.
+static BODIES: LazyLock<Arc<Turns>> = LazyLock::new(|| Turns::new(8, 4));
 /// Places of searches, which gather 8 MiB each and read some secrets ahead.
-static SEARCHES: Semaphore = Semaphore::const_new(4);
+static SEARCHES: LazyLock<Arc<Turns>> = LazyLock::new(|| Turns::new(4, 2));
 /// Places of large secrets while they are used: 16 MiB each.
 static LARGE_SECRETS: Semaphore = Semaphore::const_new(8);
 /// Bytes of all small secrets that are used or kept.
 static SMALL_SECRETS: AtomicUsize = AtomicUsize::new(0);
 
-/// A place for a body that is not small. Error: [`StoreError::Busy`].
-pub(super) async fn body_place() -> Result<SemaphorePermit<'static>, StoreError> {
-    turn(&BODIES).await
+/// A place for a body that is not small, among those of a team. Error: [`StoreError::Busy`].
+pub(super) async fn body_place(team: &str) -> Result<Place, StoreError> {
+    place(&BODIES, team).await
 }
 
-/// A place for a search. Error: [`StoreError::Busy`].
-pub(super) async fn search_place() -> Result<SemaphorePermit<'static>, StoreError> {
-    turn(&SEARCHES).await
+/// A place for a search, among those of a team. Error: [`StoreError::Busy`].
+pub(super) async fn search_place(team: &str) -> Result<Place, StoreError> {
+    place(&SEARCHES, team).await
+}
+
+async fn place(places: &Arc<Turns>, team: &str) -> Result<Place, StoreError> {
+    let place = tokio::time::timeout(PATIENCE, places.take(team)).await;
+    place.map_err(|_| StoreError::Busy)
 }
 
 /// Does the JSON take too much memory once it is read? Items of one byte take a hundred times as
@@ -128,6 +136,18 @@ mod tests {
         assert!(small.may_stay());
         drop(all);
         assert!(large().is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_team_whose_searches_never_end_leaves_places_to_others() {
+        let mut held = Vec::new();
+        while let Ok(place) = search_place("slow").await {
+            held.push(place);
+        }
+        assert_eq!(held.len(), 2);
+        assert!(search_place("other").await.is_ok());
+        drop(held);
+        assert!(search_place("slow").await.is_ok());
     }
 
     #[test]

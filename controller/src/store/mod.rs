@@ -225,13 +225,15 @@ pub struct Session {
     calls: Semaphore,
     /// Those of them that search.
     searches: Semaphore,
+    /// Whose places searches take.
+    team: String,
     /// Where calls are counted.
     metrics: Option<Arc<Metrics>>,
 }
 
 impl Session {
-    /// A session in which nothing was read yet.
-    pub fn new(provider: Provider) -> Self {
+    /// A session in which nothing was read yet, of a namespace or a store of the cluster.
+    pub fn new(provider: Provider, team: &str) -> Self {
         let at_once = match &provider {
             // Many of them go out as one call.
             Provider::Aws(_) => aws::READS,
@@ -243,6 +245,7 @@ impl Session {
             breaker: Breaker::default(),
             calls: Semaphore::new(at_once),
             searches: Semaphore::new(SEARCHES),
+            team: team.to_owned(),
             metrics: None,
         }
     }
@@ -266,7 +269,10 @@ impl Session {
     pub async fn read(&self, read: &Read, window: Duration) -> Result<Arc<Held>, StoreError> {
         let fetch = async || {
             let _search = match read {
-                Read::Find(_) => Some((turn(&self.searches).await?, search_place().await?)),
+                Read::Find(_) => {
+                    let turn = turn(&self.searches).await?;
+                    Some((turn, search_place(&self.team).await?))
+                }
                 _ => None,
             };
             self.call(self.provider.call_of(read), self.provider.read(read))
@@ -349,7 +355,7 @@ mod tests {
             data: vec![value],
             ..FakeProvider::default()
         };
-        let session = Session::new(Provider::Fake(Fake::new(&provider)));
+        let session = Session::new(Provider::Fake(Fake::new(&provider)), "shop");
         let window = Duration::ZERO;
         let _long = (turn(&session.searches).await, turn(&session.searches).await);
         let search = session.read(&Read::Find(Find::default()), window).await;

@@ -31,6 +31,8 @@ pub(super) struct Credentials<'a> {
     pub(super) user: &'a str,
     /// May stores of the cluster use the controller's own identity?
     pub(super) lends_identity: bool,
+    /// Whose places large answers take: the namespace, or the store if it serves several.
+    pub(super) team: String,
     /// Takes down what is read.
     pub(super) used: &'a Used,
 }

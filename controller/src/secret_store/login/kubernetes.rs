@@ -117,6 +117,7 @@ pub(super) async fn open(
     };
     Kubernetes::open(&KubernetesLogin {
         server: &access.server,
+        team: &credentials.team,
         tls: Tls {
             ca: access.ca.as_deref(),
             identity: access.identity.as_ref().map(|identity| identity.as_bytes()),

@@ -72,11 +72,19 @@ impl<'a> Login<'a> {
         lends_identity: bool,
         used: &Used,
     ) -> Result<Session, StoreError> {
+        let team = match store.kind {
+            StoreKind::SecretStore => store.namespace.clone(),
+            StoreKind::ClusterSecretStore => {
+                let referent = self.referent(store, user);
+                referent.unwrap_or_else(|| format!("ClusterSecretStore/{}", store.name))
+            }
+        };
         let credentials = Credentials {
             client,
             store,
             user,
             lends_identity,
+            team,
             used,
         };
         let provider = match self {
@@ -91,7 +99,7 @@ impl<'a> Login<'a> {
             }
             Self::Fake(provider) => Provider::Fake(Fake::new(provider)),
         };
-        Ok(Session::new(provider))
+        Ok(Session::new(provider, &credentials.team))
     }
 }
 

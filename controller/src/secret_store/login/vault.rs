@@ -226,6 +226,7 @@ pub(super) async fn open(
     let headers: Vec<(String, String)> = provider.headers.clone().into_iter().collect();
     let login = VaultLogin {
         server: &provider.server,
+        team: &credentials.team,
         tls: Tls {
             ca: ca.as_deref(),
             identity: identity.as_ref().map(|identity| identity.as_bytes()),

@@ -22,6 +22,8 @@ const PAGE: &str = "500";
 pub struct KubernetesLogin<'a> {
     /// URL of the server, whose scheme can be left out.
     pub server: &'a str,
+    /// Whose places large answers take: the namespace, or the store of the cluster.
+    pub team: &'a str,
     /// Whom to trust, and as whom to be known, in TLS.
     pub tls: Tls<'a>,
     /// A bearer token.
@@ -66,7 +68,7 @@ impl Kubernetes {
             headers.insert(AUTHORIZATION, bearer);
         }
         Ok(Self {
-            http: Http::new("the API server", headers, login.tls)?,
+            http: Http::new("the API server", login.team, headers, login.tls)?,
             server,
             namespace: login.namespace.to_owned(),
             renew_at: login.renew_at,
@@ -238,6 +240,7 @@ mod tests {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         Kubernetes::open(&KubernetesLogin {
             server: "kubernetes.default",
+            team: "shop",
             tls: Tls::default(),
             token: Some("t"),
             renew_at: None,

@@ -20,6 +20,8 @@ use path::Engine;
 pub struct VaultLogin<'a> {
     /// URL of the server.
     pub server: &'a str,
+    /// Whose places large answers take: the namespace, or the store of the cluster.
+    pub team: &'a str,
     /// Whom to trust, and as whom to be known, in TLS.
     pub tls: Tls<'a>,
     /// Namespace of an enterprise server, or of OpenBao.
@@ -111,7 +113,7 @@ impl Vault {
             let forward = HeaderValue::from_static("forward-active-node");
             headers.insert("x-vault-inconsistent", forward);
         }
-        let http = Http::new("Vault", headers, login.tls)?;
+        let http = Http::new("Vault", login.team, headers, login.tls)?;
         let token = match &login.proof {
             Proof::Token(token) => Token {
                 header: token_header(token)?,
@@ -302,6 +304,7 @@ mod tests {
         ] {
             let refused = Vault::open(&VaultLogin {
                 server: "https://vault.example",
+                team: "shop",
                 tls: Tls::default(),
                 namespace: None,
                 headers: &[(header.to_owned(), "x".to_owned())],
