@@ -10,14 +10,19 @@ use futures::stream;
 
 use sealkit_core::api::external::ExternalSecretSpec;
 
+use tokio::time::Instant;
+
 use super::ExternalSecrets;
 use super::fetch::newest_of;
 use crate::object::Key;
+use crate::queue::Turns;
 use crate::secret_store::StoreName;
 use crate::store::Read;
 
 /// Versions that are read at once.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 32;
+/// Those of one namespace: a slow store leaves the others their looks.
+const OF_ONE: usize = 4;
 
 /// A secret for the objects of one namespace, which may have an identity of its own.
 type Watched = (StoreName, String, String);
@@ -28,15 +33,7 @@ impl ExternalSecrets {
         let mut seen = HashMap::new();
         loop {
             tokio::time::sleep(every).await;
-            let watched = self.watched();
-            let versions = stream::iter(watched)
-                .map(|watched| async {
-                    let version = self.version(&watched, every / 2).await;
-                    (watched, version)
-                })
-                .buffer_unordered(AT_ONCE)
-                .collect::<Vec<_>>()
-                .await;
+            let versions = self.versions(every).await;
             let mut now = HashMap::new();
             for (watched, version) in versions {
                 // What cannot be told now is compared with what was told last.
@@ -51,6 +48,23 @@ impl ExternalSecrets {
             }
             seen = now;
         }
+    }
+
+    /// The versions of all that is watched, as far as they can be told before the next look.
+    async fn versions(&self, every: Duration) -> Vec<(Watched, Option<String>)> {
+        let turns = Turns::new(AT_ONCE, OF_ONE);
+        let deadline = Instant::now() + every;
+        let watched = self.watched();
+        let all = watched.len().max(1);
+        let looks = stream::iter(watched).map(|watched| async {
+            let look = async {
+                let _turn = turns.take(&watched.1).await;
+                self.version(&watched, every / 2).await
+            };
+            let version = tokio::time::timeout_at(deadline, look).await;
+            (watched, version.ok().flatten())
+        });
+        looks.buffer_unordered(all).collect().await
     }
 
     /// What is remembered of a spec: nothing, unless versions are watched.
