@@ -61,6 +61,8 @@ impl ExternalSecrets {
             }
         }
         for entry in &spec.data {
+            // An object may ask a large text for thousands of properties: others get their turns between.
+            tokio::task::yield_now().await;
             let remote = &entry.remote_ref;
             let store = store_of(entry.source_ref.as_ref(), spec);
             let found = self.read(store, secret(remote), namespace, window).await;
