@@ -154,7 +154,8 @@ fn check_limits(object: &Value, target: &SealTarget, terminal: Terminal) -> Resu
         .hint(format_args!(
             "set several values in one run, so that they share an envelope: {}",
             single_keys(object).join(", ")
-        )));
+        ))
+        .hint("or put all values under one envelope, with a private key: `seal open -i KEYFILE FILE | seal -w FILE`"));
     }
     let checked = SealedObject::parse_in(object, &target.namespace).map_err(|error| {
         CommandError::input(format_args!("{}: {}", error.code(), error.detail)).on(title)
@@ -165,7 +166,7 @@ fn check_limits(object: &Value, target: &SealTarget, terminal: Terminal) -> Resu
     })?;
     if count >= limits::ENVELOPES_WARN {
         terminal.warning(format_args!(
-            "{title} has {count} envelopes of at most {}: set several values in one run to share one",
+            "{title} has {count} envelopes of at most {}: set several values in one run to share one, or put all under one with a private key: `seal open -i KEYFILE FILE | seal -w FILE`",
             limits::ENVELOPES
         ));
     }
