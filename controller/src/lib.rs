@@ -1,8 +1,8 @@
 //! The in-cluster controller: opens SealedSecrets, makes Secrets of what stores hold, keeps the
 //! cluster's sealing keys, and rewraps envelopes when they rotate.
 //!
-//! One folder per resource or job: `sealed_secret`, `external_secret`, `secret_store`, `rewrap`,
-//! `keys`. Each has `mod.rs` (wiring and triggers) and `reconcile.rs` (observe, decide, act);
+//! One folder per resource or job: `sealed_secret`, `external_secret`, `cluster_external_secret`,
+//! `secret_store`, `rewrap`, `keys`. Each has `mod.rs` (wiring and triggers) and `reconcile.rs` (observe, decide, act);
 //! decisions are pure functions with table tests. `admission` is the webhook, which judges by the same
 //! rules before an object is stored. All of them share `reconciler` (their frame),
 //! `in_hand` (what a process that died worked on), `object` (what every kind has), `queue` (waiting
@@ -12,6 +12,7 @@
 //! external secrets.
 
 mod admission;
+mod cluster_external_secret;
 mod external_secret;
 mod in_hand;
 mod keys;

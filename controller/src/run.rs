@@ -12,11 +12,12 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::admission::Admission;
+use crate::cluster_external_secret::{self, ClusterExternalSecrets};
 use crate::external_secret::{self, ExternalSecrets};
 use crate::in_hand::InHand;
 use crate::keys::{KeyReconciler, KeyUsers, KeysReceiver, Leading, NAME as KEYS};
 use crate::kubernetes::USER_AGENT;
-use crate::object::served;
+use crate::object::{Namespaces, served};
 use crate::reconciler::{Context, Frame, Part, caught};
 use crate::rewrap::RewrapRequests;
 use crate::sealed_secret::SealedSecrets;
@@ -256,8 +257,8 @@ impl Replica {
         let mut reconcilers: Vec<Arc<dyn Part>> =
             vec![sealed_secrets.clone(), RewrapRequests::new(context.clone())];
         if settings.external_secrets && external_secret::are_served(client).await {
-            let external = self.external(&context, secrets, secret_watch.clone(), parts);
-            reconcilers.extend(external);
+            let watch = secret_watch.clone();
+            reconcilers.extend(self.external(&context, secrets, watch, parts).await);
         }
         self.scrape(&reconcilers, keys);
         // Not ready again until the objects are listed.
@@ -301,7 +302,7 @@ impl Replica {
 
     /// The reconcilers of ExternalSecrets and of their stores. What these are made of is watched from
     /// their first list on.
-    fn external(
+    async fn external(
         &self,
         context: &Context,
         secrets: Secrets,
@@ -321,12 +322,19 @@ impl Replica {
             stores.clone(),
             sources.clone(),
         );
-        let (context, listed) = (context.clone(), external_secrets.clone());
+        let (served, listed) = (context.clone(), external_secrets.clone());
         spawn(parts, "sources", async move {
             listed.listed().await;
-            sources.run(context).await;
+            sources.run(served).await;
         });
-        vec![stores, external_secrets]
+        let mut reconcilers: Vec<Arc<dyn Part>> = vec![stores.clone(), external_secrets];
+        // Stores and namespaces of the cluster are watched only where all of it is served.
+        if context.served.contains(&Namespaces::All)
+            && cluster_external_secret::are_served(&self.client).await
+        {
+            reconcilers.push(ClusterExternalSecrets::new(context.clone(), stores));
+        }
+        reconcilers
     }
 
     /// Sets the gauges that are read from memory before each scrape, from now on.

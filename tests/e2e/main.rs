@@ -5,6 +5,7 @@ mod admission;
 mod argocd;
 mod attacks;
 mod canary;
+mod cluster_external;
 mod conflict;
 mod crash;
 mod deploy;

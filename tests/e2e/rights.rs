@@ -142,6 +142,86 @@ fn everybody_may_read_sealing_keys_and_nothing_else_of_ours() {
     assert_eq!(code(nobody.try_get(&shop.sealed_secrets_path())), 403);
 }
 
+/// What the controller may do: resource, namespace (`shop` is one of the test's) and verbs.
+const GRANTED: [(&str, &str, &[&str]); 27] = [
+    (
+        "sealedsecrets.sealkit.dev",
+        "shop",
+        &["get", "list", "watch"],
+    ),
+    ("sealedsecrets/status.sealkit.dev", "shop", &["update"]),
+    ("sealedsecrets/finalizers.sealkit.dev", "shop", &["update"]),
+    (
+        "sealingkeys.sealkit.dev",
+        "",
+        &["get", "list", "watch", "create", "patch"],
+    ),
+    ("sealingkeys/status.sealkit.dev", "", &["update"]),
+    (
+        "secrets",
+        "shop",
+        &["get", "list", "watch", "create", "patch", "delete"],
+    ),
+    ("events.events.k8s.io", "shop", &["create"]),
+    // More rights on the one that is named.
+    ("leases.coordination.k8s.io", SYSTEM, &["create"]),
+    ("leases.coordination.k8s.io", "shop", &[]),
+    (
+        "rewraprequests.sealkit.dev",
+        "shop",
+        &["get", "list", "watch", "delete"],
+    ),
+    ("rewraprequests/status.sealkit.dev", "shop", &["update"]),
+    (
+        "externalsecrets.external-secrets.io",
+        "shop",
+        &["get", "list", "watch", "create", "update", "delete"],
+    ),
+    (
+        "externalsecrets/status.external-secrets.io",
+        "shop",
+        &["update"],
+    ),
+    (
+        "secretstores.external-secrets.io",
+        "shop",
+        &["get", "list", "watch"],
+    ),
+    (
+        "clustersecretstores.external-secrets.io",
+        "",
+        &["get", "list", "watch"],
+    ),
+    (
+        "clusterexternalsecrets.external-secrets.io",
+        "",
+        &["get", "list", "watch"],
+    ),
+    (
+        "clusterexternalsecrets/status.external-secrets.io",
+        "",
+        &["update"],
+    ),
+    (
+        "secretstores/status.external-secrets.io",
+        "shop",
+        &["update"],
+    ),
+    (
+        "clustersecretstores/status.external-secrets.io",
+        "",
+        &["update"],
+    ),
+    ("configmaps", "shop", &["get", "list", "watch"]),
+    ("configmaps", SYSTEM, &["get", "list", "watch"]),
+    ("pods", "shop", &[]),
+    ("serviceaccounts", "shop", &[]),
+    ("serviceaccounts/token", "shop", &[]),
+    ("clusterroles.rbac.authorization.k8s.io", "", &[]),
+    ("customresourcedefinitions.apiextensions.k8s.io", "", &[]),
+    ("namespaces", "", &["list", "watch"]),
+];
+
 #[test]
 fn the_controller_may_do_what_its_manifest_says_and_no_more() {
     let plane = Shared::get();
@@ -160,75 +240,7 @@ fn the_controller_may_do_what_its_manifest_says_and_no_more() {
         "escalate",
         "bind",
     ];
-    let granted: [(&str, &str, &[&str]); 25] = [
-        (
-            "sealedsecrets.sealkit.dev",
-            "shop",
-            &["get", "list", "watch"],
-        ),
-        ("sealedsecrets/status.sealkit.dev", "shop", &["update"]),
-        ("sealedsecrets/finalizers.sealkit.dev", "shop", &["update"]),
-        (
-            "sealingkeys.sealkit.dev",
-            "",
-            &["get", "list", "watch", "create", "patch"],
-        ),
-        ("sealingkeys/status.sealkit.dev", "", &["update"]),
-        (
-            "secrets",
-            "shop",
-            &["get", "list", "watch", "create", "patch", "delete"],
-        ),
-        ("events.events.k8s.io", "shop", &["create"]),
-        // More rights on the one that is named.
-        ("leases.coordination.k8s.io", SYSTEM, &["create"]),
-        ("leases.coordination.k8s.io", "shop", &[]),
-        (
-            "rewraprequests.sealkit.dev",
-            "shop",
-            &["get", "list", "watch", "delete"],
-        ),
-        ("rewraprequests/status.sealkit.dev", "shop", &["update"]),
-        (
-            "externalsecrets.external-secrets.io",
-            "shop",
-            &["get", "list", "watch"],
-        ),
-        (
-            "externalsecrets/status.external-secrets.io",
-            "shop",
-            &["update"],
-        ),
-        (
-            "secretstores.external-secrets.io",
-            "shop",
-            &["get", "list", "watch"],
-        ),
-        (
-            "clustersecretstores.external-secrets.io",
-            "",
-            &["get", "list", "watch"],
-        ),
-        (
-            "secretstores/status.external-secrets.io",
-            "shop",
-            &["update"],
-        ),
-        (
-            "clustersecretstores/status.external-secrets.io",
-            "",
-            &["update"],
-        ),
-        ("configmaps", "shop", &["get", "list", "watch"]),
-        ("configmaps", SYSTEM, &["get", "list", "watch"]),
-        ("pods", "shop", &[]),
-        ("serviceaccounts", "shop", &[]),
-        ("serviceaccounts/token", "shop", &[]),
-        ("clusterroles.rbac.authorization.k8s.io", "", &[]),
-        ("customresourcedefinitions.apiextensions.k8s.io", "", &[]),
-        ("namespaces", "", &["list", "watch"]),
-    ];
-    for (resource, namespace, verbs) in granted {
+    for (resource, namespace, verbs) in GRANTED {
         let namespace = if namespace == "shop" {
             &shop.name
         } else {

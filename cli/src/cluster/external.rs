@@ -126,6 +126,8 @@ pub(crate) struct External {
     pub externals: Vec<ExternalState>,
     /// SecretStores and ClusterSecretStores.
     pub stores: Vec<StoreState>,
+    /// ClusterExternalSecrets, and what their statuses say of their newest generation.
+    pub of_cluster: Vec<(ObjectKey, Readiness)>,
     /// Kinds that could not be read, in words.
     pub unread: Vec<String>,
 }
@@ -164,8 +166,9 @@ fn store_of(reference: &Value, namespace: &str) -> Option<ObjectKey> {
 }
 
 impl Cluster {
-    /// The ExternalSecrets and stores of all namespaces, or of one and the cluster's stores; `None`
-    /// if the cluster has no such kind.
+    /// The ExternalSecrets, stores and ClusterExternalSecrets of the cluster, or the ExternalSecrets
+    /// of a namespace with its stores and those of the cluster; `None` if the cluster has no such
+    /// kind.
     pub fn external(&self, namespace: Option<&str>) -> Result<Option<External>> {
         let served = self.served()?;
         let mut found = External::default();
@@ -178,12 +181,18 @@ impl Cluster {
                 continue;
             };
             any = true;
+            if kind.kind == "ClusterExternalSecret" && namespace.is_some() {
+                continue;
+            }
             let read = |key: ObjectKey, object: &DynamicObject| match kind.kind {
                 "ExternalSecret" => found.externals.push(ExternalState::of(key, object)),
                 "SecretStore" | "ClusterSecretStore" => {
                     found.stores.push(StoreState::of(key, object));
                 }
-                _ => {}
+                _ => {
+                    let readiness = readiness(&key, object);
+                    found.of_cluster.push((key, readiness));
+                }
             };
             if let Err(error) = self.each(kind, resource, namespace, read) {
                 found.unread.push(error.to_string());
@@ -191,6 +200,7 @@ impl Cluster {
         }
         found.externals.sort_by(|a, b| a.key.cmp(&b.key));
         found.stores.sort_by(|a, b| a.key.cmp(&b.key));
+        found.of_cluster.sort_by(|(a, _), (b, _)| a.cmp(b));
         Ok(any.then_some(found))
     }
 

@@ -21,7 +21,7 @@ use std::time::{Duration, SystemTime};
 
 use futures::StreamExt;
 use kube::Api;
-use sealkit_core::api::external::{ExternalSecret, FORCE_SYNC, StoreKind};
+use sealkit_core::api::external::{CLUSTER_FORCE_SYNC, ExternalSecret, FORCE_SYNC, StoreKind};
 
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -69,8 +69,8 @@ struct Refresh {
     due: Option<Instant>,
     /// Was a refresh asked for, that shares no earlier read?
     forced: bool,
-    /// The annotation that asks for it, as it was last observed.
-    force_sync: Option<String>,
+    /// The annotations that ask for it, as they were last observed.
+    force_sync: [Option<String>; 2],
     /// The stores that it names.
     stores: Vec<StoreName>,
     /// The secrets whose newest version it reads.
@@ -166,7 +166,8 @@ impl ExternalSecrets {
     fn object_changed(&self, object: ExternalSecretObject) {
         let key = Key::of(&object.metadata);
         let annotations = object.metadata.annotations.as_ref();
-        let force_sync = annotations.and_then(|all| all.get(FORCE_SYNC)).cloned();
+        let force_sync = [FORCE_SYNC, CLUSTER_FORCE_SYNC]
+            .map(|name| annotations.and_then(|all| all.get(name)).cloned());
         let (lane, due) = {
             let mut known = self.known();
             let known = known.entry(key.clone()).or_default();

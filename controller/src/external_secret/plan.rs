@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use sealkit_core::api::external::{
-    CreationPolicy, ExternalSecretSpec, FORCE_SYNC, rules as external_rules,
+    CLUSTER_FORCE_SYNC, CreationPolicy, ExternalSecretSpec, FORCE_SYNC, rules as external_rules,
 };
 use sealkit_core::api::{Reason, rules};
 use sealkit_core::names;
@@ -194,7 +194,8 @@ fn check(namespace: &str, spec: &ExternalSecretSpec, own: &Rules) -> Result<(), 
 }
 
 fn is_for_a_tool(name: &str) -> bool {
-    TRACKING.iter().any(|prefix| name.starts_with(prefix)) || name == FORCE_SYNC
+    TRACKING.iter().any(|prefix| name.starts_with(prefix))
+        || [FORCE_SYNC, CLUSTER_FORCE_SYNC].contains(&name)
 }
 
 #[cfg(test)]

@@ -151,6 +151,13 @@ impl Stores {
         true
     }
 
+    /// The namespaces for whose name and labels this is true.
+    pub fn namespaces(&self, selects: impl Fn(&str, &Labels) -> bool) -> Vec<String> {
+        let all = lock(&self.labels);
+        let selected = all.iter().filter(|(name, labels)| selects(name, labels));
+        selected.map(|(name, _)| name.clone()).collect()
+    }
+
     /// The namespaces that a list lacks.
     pub(super) fn namespaces_missing_from(&self, lacks: impl Fn(&str) -> bool) -> Vec<String> {
         let all = lock(&self.labels);

@@ -42,7 +42,7 @@ struct ProviderCall {
 /// What is told of one object.
 #[derive(Clone, Debug)]
 pub struct ObjectState {
-    /// The kind: `externalsecret`, `secretstore` or `clustersecretstore`.
+    /// The kind, as controller-runtime names controllers: `externalsecret`, say.
     pub kind: &'static str,
     /// Its namespace; empty for objects of the cluster.
     pub namespace: String,
@@ -185,7 +185,7 @@ impl Objects {
 }
 
 /// The kinds of objects, with the names of their metrics.
-const KINDS: [(&str, [&str; 4]); 3] = [
+const KINDS: [(&str, [&str; 4]); 4] = [
     (
         "externalsecret",
         [
@@ -211,6 +211,15 @@ const KINDS: [(&str, [&str; 4]); 3] = [
             "",
             "clustersecretstore_reconcile_duration",
             "clustersecretstore_status_condition",
+        ],
+    ),
+    (
+        "clusterexternalsecret",
+        [
+            "",
+            "",
+            "clusterexternalsecret_reconcile_duration",
+            "clusterexternalsecret_status_condition",
         ],
     ),
 ];

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use sealkit_core::api::readiness::Readiness;
+
 use super::Report;
 use super::cluster::Doctor;
 use crate::cluster::{External, ObjectKey, StoreState};
@@ -31,6 +33,9 @@ impl Doctor<'_> {
             self.store(report, store);
         }
         self.missing_stores(report, &external);
+        for (key, readiness) in &external.of_cluster {
+            self.of_cluster(report, key, readiness);
+        }
         let waiting = external.externals.iter();
         let waiting = waiting.filter(|state| !state.readiness.is_ready()).count();
         let total = external.externals.len();
@@ -42,6 +47,26 @@ impl Doctor<'_> {
             &[format!("seal status --context {}", self.context)],
         );
         self.servers(report, total > 0);
+    }
+
+    /// A ClusterExternalSecret that is not where it should be.
+    fn of_cluster(&self, report: &mut Report, key: &ObjectKey, readiness: &Readiness) {
+        let detail = || match readiness.why() {
+            Some(why) if !why.message.is_empty() => {
+                format!("{key} is not Ready: {}", safe(&why.message))
+            }
+            _ => format!("{key} is not Ready: no controller has reported on it yet"),
+        };
+        let (context, name) = (&self.context, crate::terminal::quoted(&key.name));
+        let resource = key.kind.resource();
+        let describe = format!("kubectl --context {context} describe {resource} {name}");
+        report.check(
+            self.place,
+            readiness.is_ready(),
+            "ClusterExternalSecretNotReady",
+            detail,
+            &[describe],
+        );
     }
 
     fn store(&self, report: &mut Report, store: &StoreState) {

@@ -1,4 +1,4 @@
-//! Stores and ExternalSecrets: which are ready, when values were read, and when they are read next.
+//! Stores, ClusterExternalSecrets and ExternalSecrets: which are ready, when values were read, and when they are read next.
 
 use std::collections::BTreeMap;
 
@@ -21,6 +21,10 @@ pub(super) fn show(external: &External, terminal: Terminal) -> Result<()> {
     if !external.stores.is_empty() {
         print("\n")?;
         print(shown_stores(external))?;
+    }
+    if !external.of_cluster.is_empty() {
+        print("\n")?;
+        print(shown_of_cluster(external))?;
     }
     if external.externals.is_empty() {
         return Ok(());
@@ -61,6 +65,16 @@ fn shown_stores(external: &External) -> String {
             users(store, external).to_string(),
             message(&store.readiness),
         ]);
+    }
+    table(&rows)
+}
+
+fn shown_of_cluster(external: &External) -> String {
+    let heading = ["CLUSTEREXTERNALSECRET", "READY", "MESSAGE"];
+    let mut rows = vec![heading.map(str::to_owned).to_vec()];
+    for (key, readiness) in &external.of_cluster {
+        let name = printable(&key.name);
+        rows.push(vec![name, ready(readiness).to_owned(), message(readiness)]);
     }
     table(&rows)
 }
@@ -144,7 +158,7 @@ fn between(from: Timestamp, to: Timestamp) -> String {
     }
 }
 
-/// Adds `stores` and `externalSecrets` to the report; null where the cluster does not have them.
+/// Adds `stores`, `clusterExternalSecrets` and `externalSecrets` to the report; null where the cluster does not have them.
 pub(super) fn add_json(whole: &mut Value, external: Option<&External>) {
     let now = Timestamp::now();
     let why = |readiness: &Readiness| readiness.why().cloned().unwrap_or_default();
@@ -160,6 +174,16 @@ pub(super) fn add_json(whole: &mut Value, external: Option<&External>) {
             })
         });
         stores.collect()
+    });
+    whole["clusterExternalSecrets"] = external.map_or(Value::Null, |external| {
+        let all = external.of_cluster.iter().map(|(key, readiness)| {
+            let why = why(readiness);
+            json!({
+                "name": key.name, "ready": readiness.is_ready(),
+                "reason": why.reason, "message": why.message,
+            })
+        });
+        all.collect()
     });
     whole["externalSecrets"] = external.map_or(Value::Null, |external| {
         let externals = external.externals.iter().map(|state| {

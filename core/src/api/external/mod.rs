@@ -1,11 +1,12 @@
 //! The custom resources of the group `external-secrets.io` as External Secrets defines them, so
-//! that its manifests apply unchanged: [`ExternalSecret`], [`SecretStore`] and
-//! [`ClusterSecretStore`].
+//! that its manifests apply unchanged: [`ExternalSecret`], [`ClusterExternalSecret`],
+//! [`SecretStore`] and [`ClusterSecretStore`].
 //!
 //! An optional text that is absent is an empty text here, because External Secrets does not tell
 //! the two apart. Durations are texts in Go's format (`1h30m`, `15s`, `0`).
 
 mod aws;
+mod cluster_external_secret;
 mod duration;
 mod external_secret;
 mod fake;
@@ -27,6 +28,10 @@ use kube::CustomResourceExt;
 pub use aws::{
     AwsAuth, AwsCredentials, AwsJwtAuth, AwsProvider, AwsSecretsManager, AwsService,
     SessionTagsPolicy, Tag,
+};
+pub use cluster_external_secret::{
+    ClusterExternalSecret, ClusterExternalSecretSpec, ClusterExternalSecretStatus,
+    ExternalSecretMetadata, FailedNamespace,
 };
 pub use duration::duration;
 pub use external_secret::{
@@ -71,6 +76,9 @@ pub const VERSION: &str = "v1";
 pub const OLD_VERSION: &str = "v1beta1";
 /// Annotation whose change forces a refresh.
 pub const FORCE_SYNC: &str = "force-sync";
+/// Annotation of a ClusterExternalSecret whose change forces a refresh of all its ExternalSecrets,
+/// which get it too.
+pub const CLUSTER_FORCE_SYNC: &str = "external-secrets.io/force-sync";
 /// Annotation of a ClusterSecretStore: which keys each namespace may read, as a JSON object of globs
 /// of namespaces with lists of globs of keys. The first namespace that matches counts.
 pub const KEY_POLICY: &str = "sealkit.dev/key-policy";
@@ -109,6 +117,7 @@ pub(super) fn custom_resource_definitions() -> Vec<CustomResourceDefinition> {
         ExternalSecret::crd(),
         SecretStore::crd(),
         ClusterSecretStore::crd(),
+        ClusterExternalSecret::crd(),
     ]
     .map(schema::served_in_both_versions)
     .into()
