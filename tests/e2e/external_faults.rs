@@ -74,7 +74,7 @@ fn wait_all_ready(team: &Team, names: &[String]) {
 #[test]
 fn an_outage_costs_few_calls_however_many_objects_there_are() {
     let plane = Own::take();
-    let _controller = plane.leading_controller();
+    let controller = plane.leading_controller();
     let mut bao = OpenBao::start().unwrap();
     let proxy = Proxy::start(bao.url()).unwrap();
     let team = Team::new(&plane, &bao);
@@ -98,9 +98,12 @@ fn an_outage_costs_few_calls_however_many_objects_there_are() {
     let (first, later) = (calls_in(20), calls_in(30));
     assert!((1..=24).contains(&first), "{first} calls at the beginning");
     assert!((1..=4).contains(&later), "{later} calls later");
+    let away = || controller.metric("sealkit_store_sessions", "state=\"unavailable\"") > 0.0;
+    assert!(away(), "the session is told to be unavailable");
     proxy.set(Fault::None);
     wait_all_ready(&team, &names);
     assert_eq!(versions(&team, &names), before, "no Secret is touched");
+    assert!(!away(), "and open again");
 
     bao.seal().unwrap();
     wait_says(&team, "db-0", "Vault is sealed or in standby (503)");

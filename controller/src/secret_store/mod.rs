@@ -318,6 +318,7 @@ impl Reconciler for SecretStores {
     }
 
     fn gauges(&self, metrics: &Metrics) {
+        self.stores.count_sessions();
         let checked = lock(&self.checked);
         metrics.count_ready(KIND, checked.values().map(|checked| checked.ready));
         metrics

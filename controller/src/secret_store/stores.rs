@@ -234,6 +234,18 @@ impl Stores {
         Ok((session, true))
     }
 
+    /// Sets the gauge of sessions. One that is being made or ended just now is left out.
+    pub(super) fn count_sessions(&self) {
+        let slots: Vec<_> = lock(&self.sessions).values().cloned().collect();
+        let state = |slot: Arc<tokio::sync::Mutex<Slot>>| {
+            let slot = slot.try_lock().ok()?;
+            let (provider, answers) = slot.made.as_ref()?.session.state();
+            Some((provider, answers && !slot.breaker.is_open()))
+        };
+        let states = slots.into_iter().filter_map(state);
+        self.metrics.store.set_sessions(states);
+    }
+
     /// Notes what a login was made with, or failed with.
     fn uses(&self, name: &StoreName, referent: Option<String>, used: &Used) {
         let used = used.take();

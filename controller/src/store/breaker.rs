@@ -44,6 +44,11 @@ impl Breaker {
         }
     }
 
+    /// Was the provider unavailable the last time?
+    pub fn is_open(&self) -> bool {
+        self.lock().until.is_some()
+    }
+
     /// Records how a call ended.
     pub fn record(&self, error: Option<&StoreError>) {
         let mut state = self.lock();

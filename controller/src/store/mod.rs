@@ -267,7 +267,9 @@ impl Session {
     /// Reads a secret, or shares what somebody read less than `window` ago. While the provider does
     /// not answer, one call in a while finds out whether it does again.
     pub async fn read(&self, read: &Read, window: Duration) -> Result<Arc<Held>, StoreError> {
+        let mut is_shared = true;
         let fetch = async || {
+            is_shared = false;
             let _search = match read {
                 Read::Find(_) => {
                     let turn = turn(&self.searches).await?;
@@ -278,7 +280,16 @@ impl Session {
             self.call(self.provider.call_of(read), self.provider.read(read))
                 .await
         };
-        self.reads.get(read, window, fetch).await
+        let result = self.reads.get(read, window, fetch).await;
+        if let Some(metrics) = &self.metrics {
+            metrics.store.read(self.provider.name(), is_shared);
+        }
+        result
+    }
+
+    /// The provider in metrics, and whether it answered the last time.
+    pub fn state(&self) -> (&'static str, bool) {
+        (self.provider.name(), !self.breaker.is_open())
     }
 
     /// Shares no earlier read with those who come from now on.

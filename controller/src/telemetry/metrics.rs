@@ -11,6 +11,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use super::external::ExternalMetrics;
+use super::store::StoreMetrics;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Kind {
@@ -69,6 +70,7 @@ pub struct Metrics {
     pub(crate) leader: Gauge,
     pub(crate) admission: Family<KindResult, Counter>,
     pub(crate) admission_duration: Family<Kind, Histogram, fn() -> Histogram>,
+    pub(crate) store: StoreMetrics,
     /// Those under the names of the peers.
     pub(crate) external: ExternalMetrics,
 }
@@ -93,6 +95,7 @@ impl Metrics {
             leader: Gauge::default(),
             admission: Family::default(),
             admission_duration: Family::new_with_constructor(seconds),
+            store: StoreMetrics::default(),
             external: ExternalMetrics::new(),
         };
         let mut registry = Registry::with_prefix("sealkit");
@@ -168,6 +171,7 @@ impl Metrics {
             Info::new([("version", env!("CARGO_PKG_VERSION"))]),
         );
         Self {
+            store: StoreMetrics::registered(&mut registry),
             registry,
             ..metrics
         }

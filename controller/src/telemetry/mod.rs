@@ -6,6 +6,7 @@ mod external;
 mod health;
 mod metrics;
 mod server;
+mod store;
 
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{EnvFilter, FilterExt, LevelFilter, Targets};
