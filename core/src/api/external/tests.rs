@@ -237,27 +237,30 @@ fn no_list_item_has_a_default() {
 
 #[test]
 fn defaults_are_those_of_external_secrets() {
-    let mut defaults = Vec::new();
-    for (name, schema) in schemas() {
-        walk("", false, &schema, &mut |path, _, schema| {
-            if name.ends_with("Secret v1") && !schema["default"].is_null() {
+    let target = json!({"creationPolicy": "Owner", "deletionPolicy": "Retain"});
+    let expected = [
+        (".refreshInterval", json!("1h0m0s")),
+        (".target", target),
+        (".target.creationPolicy", json!("Owner")),
+        (".target.deletionPolicy", json!("Retain")),
+        (".target.template.engineVersion", json!("v2")),
+        (".target.template.mergePolicy", json!("Replace")),
+    ];
+    let schemas: BTreeMap<_, _> = schemas().into_iter().collect();
+    for (name, place) in [
+        ("ExternalSecret v1", ".spec"),
+        ("ClusterExternalSecret v1", ".spec.externalSecretSpec"),
+    ] {
+        let mut defaults = Vec::new();
+        walk("", false, &schemas[name], &mut |path, _, schema| {
+            if !schema["default"].is_null() {
                 defaults.push((path.to_owned(), schema["default"].clone()));
             }
         });
+        let expected = expected.clone();
+        let expected = expected.map(|(path, value)| (format!("{place}{path}"), value));
+        assert_eq!(defaults, expected, "{name}");
     }
-    let target = json!({"creationPolicy": "Owner", "deletionPolicy": "Retain"});
-    let expected = [
-        (".spec.refreshInterval", json!("1h0m0s")),
-        (".spec.target", target),
-        (".spec.target.creationPolicy", json!("Owner")),
-        (".spec.target.deletionPolicy", json!("Retain")),
-        (".spec.target.template.engineVersion", json!("v2")),
-        (".spec.target.template.mergePolicy", json!("Replace")),
-    ];
-    assert_eq!(
-        defaults,
-        expected.map(|(path, value)| (path.to_owned(), value))
-    );
 }
 
 #[test]
