@@ -279,7 +279,7 @@ fn nothing_of_a_store_appears_anywhere_else() {
             .err()
     });
     team.external("canary-policed", "2s", &all);
-    team.wait_message("canary-policed", "422");
+    team.wait_message("canary-policed", "ValidatingAdmissionPolicy quoting-");
 
     let kinds = [
         (

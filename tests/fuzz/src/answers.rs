@@ -11,7 +11,7 @@ pub fn answers(bytes: &[u8]) {
         }
     }
     // A key is what somebody wrote into a manifest: it is quoted, and harmless on a terminal.
-    let key = String::from_utf8_lossy(bytes).replace(CANARY, "");
+    let key = String::from_utf8_lossy(bytes).replace(CANARY, "_");
     for message in parsed_answers(b"{}", &key)
         .into_iter()
         .filter_map(Result::err)
