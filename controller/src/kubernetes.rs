@@ -312,7 +312,7 @@ pub async fn merge_patch(client: &Client, path: &str, body: &Value) -> Result<An
     send(client, request, body).await
 }
 
-/// `PATCH path` as a server-side apply without force. Returns the answer's metadata.
+/// `PATCH path` as a server-side apply, whose query says if by force. Returns the answer's metadata.
 pub async fn apply(client: &Client, path: &str, body: &Value) -> Result<Answer, ApiFailure> {
     // JSON is YAML.
     let request = Request::patch(path).header("content-type", "application/apply-patch+yaml");

@@ -139,6 +139,8 @@ impl Replica {
             admission.drain();
         };
         let result = self.work(stop, &sender, parts, keys).await;
+        // Whatever ended the work: no more calls of the webhook come here.
+        self.health.stopping();
         admission.drained().await;
         result
     }

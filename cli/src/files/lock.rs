@@ -79,7 +79,7 @@ pub(crate) fn replace_unchanged_unsynced(
     if now.as_ref().map(|bytes| bytes.as_slice()) != old.map(str::as_bytes) {
         return Err(
             CommandError::input("somebody else changed the file meanwhile")
-                .hint("nothing was changed; run the command again"),
+                .hint("it was left as it is; run the command again"),
         );
     }
     replace_unsynced(path, bytes)

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 
-use sealkit_core::api::OWN_PREFIX;
 use sealkit_core::api::marks::{Mark, is_borrowed_label, mark};
 use sealkit_core::manifest::SecretManifest;
 use sealkit_core::names::printable;
@@ -43,7 +42,6 @@ impl SortedMarks {
                 None => {}
             }
         }
-        sorted.dropped.retain(|name| !name.starts_with(OWN_PREFIX));
         sorted
     }
 

@@ -545,6 +545,15 @@ fn nothing_that_is_sealed_to_an_old_key_is_passed_over() {
     );
     let values = sealed.split_once("spec:\n").unwrap().1;
     desk.write("chart/values.yaml", &format!("sealed:\n{values}"));
+    // Somebody else's: SOPS keeps its data keys in age files, too.
+    let armored = "-----BEGIN AGE ENCRYPTED FILE-----\n      YWdlLWVuY3J5cHRpb24ub3JnL3YxCi0+IFgyNTUxOSBh\n      \
+        -----END AGE ENCRYPTED FILE-----";
+    desk.write(
+        "sops/app.enc.yaml",
+        &format!(
+            "a: ENC[AES256_GCM,data:x,type:str]\nsops:\n  age:\n  - enc: |\n      {armored}\n"
+        ),
+    );
     desk.seal(&["reseal", "--check"]).done();
 
     desk.write(".sealkit/one.pub", &desk.read(".sealkit/two.pub"));

@@ -48,6 +48,22 @@ fn a_transformer_that_breaks_the_scope_is_found() {
     }
 }
 
+/// What Kustomize gives a file without a namespace is what its values are bound to.
+#[test]
+fn a_file_without_a_namespace_is_built_in_the_one_that_is_said() {
+    let desk = overlay("strict", "namespace: shop");
+    let sealed = desk.read("base/db.yaml");
+    desk.write("base/db.yaml", &sealed.replace("  namespace: shop\n", ""));
+    let answer = desk.seal(&["verify", "-n", "shop"]);
+    assert_eq!((answer.code, answer.stdout.as_str()), (0, ""), "{answer:?}");
+    desk.write(
+        "overlay/kustomization.yaml",
+        "resources: [../base]\nnamespace: other\n",
+    );
+    let answer = desk.seal(&["verify", "-n", "shop"]);
+    assert!(answer.stdout.contains("makes it other/db"), "{answer:?}");
+}
+
 /// The last build decides: a base alone is built by nobody.
 #[test]
 fn the_outermost_kustomization_decides() {

@@ -73,6 +73,9 @@ impl Judge {
     }
 
     async fn judged(&self, request: &Request<'_>) -> Result<Verdict, NoVerdict> {
+        if request.kind.group == EXTERNAL_GROUP && !self.external {
+            return Ok(Verdict::Allowed);
+        }
         let key = Key {
             namespace: request.namespace.clone(),
             name: request.name.clone(),
@@ -82,7 +85,7 @@ impl Judge {
             let what = "no controller serves this namespace (--watch-namespaces)";
             return Ok(Verdict::Warned(what.to_owned()));
         }
-        let external = |kind| self.external && is(request, EXTERNAL_GROUP, kind);
+        let external = |kind| is(request, EXTERNAL_GROUP, kind);
         if is(request, GROUP, "SealedSecret") {
             self.sealed_secret(request).await
         } else if is(request, GROUP, "SealingKey") {

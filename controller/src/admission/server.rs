@@ -238,7 +238,15 @@ impl Webhook {
                 let text = verdict.answer(&request).to_string();
                 response(StatusCode::OK, "application/json", text)
             }
-            Err(none) => self.without_verdict(kind, none),
+            Err(none) => {
+                if none == NoVerdict::Failed {
+                    tracing::warn!(
+                        kind,
+                        "an object could not be checked: it took too long, or cannot be read"
+                    );
+                }
+                self.without_verdict(kind, none)
+            }
         }
     }
 

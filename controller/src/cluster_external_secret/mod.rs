@@ -187,6 +187,8 @@ impl ClusterExternalSecrets {
             }
             known.seen = seen;
             known.failures = 0;
+            // Whatever was asked for, a request to reconcile included: all is compared.
+            known.due = Some(Instant::now());
         }
         self.queue.push(key, Lane::Fresh, Instant::now(), None);
     }

@@ -37,7 +37,12 @@ struct Done {
 impl ClusterExternalSecrets {
     /// Reconciles one object. `None` if it is gone.
     pub(super) async fn reconciled(&self, key: &Key) -> Result<Option<Reason>, ApiFailure> {
-        let Some(known) = self.known().get(key).cloned() else {
+        let known = self.known().get_mut(key).map(|known| {
+            // From here on, what the watch shows is compared with what is done.
+            known.meanwhile.clear();
+            known.clone()
+        });
+        let Some(known) = known else {
             return Ok(None);
         };
         let api: Api<Object> = Api::all(self.context.client.clone());
@@ -75,7 +80,9 @@ impl ClusterExternalSecrets {
             .await?;
         let is_due = known.due.is_some_and(|due| due <= Instant::now());
         let is_current = known.content == template.content() && !is_due;
-        if let Some(known) = self.known().get_mut(&Key::of(&object.metadata)) {
+        if let Some(known) = self.known().get_mut(&Key::of(&object.metadata))
+            && known.name != template.name
+        {
             // From now on, the watch tells of changes under this name.
             known.name.clone_from(&template.name);
             known.meanwhile.clear();
@@ -125,7 +132,8 @@ impl ClusterExternalSecrets {
         let mut add = |name: &str, namespaces: &mut dyn Iterator<Item = String>| {
             made.extend(namespaces.map(|namespace| (namespace, name.to_owned())));
         };
-        add(&known.name, &mut known.placed.keys().cloned());
+        let tried = known.placed.keys().chain(&known.failed);
+        add(&known.name, &mut tried.cloned());
         add(former, &mut status.provisioned_namespaces.iter().cloned());
         // A process that died may have made more than the status tells.
         if known.searched.as_ref() != Some(&template.name) {
@@ -185,7 +193,10 @@ impl ClusterExternalSecrets {
             new.conditions = conditions;
         }
         if let Some(done) = done {
-            done.name.clone_into(&mut new.external_secret_name);
+            // A former name is kept until nothing of it is left.
+            if done.left.is_none() {
+                done.name.clone_into(&mut new.external_secret_name);
+            }
             new.provisioned_namespaces = done.placed.keys().cloned().collect();
             new.failed_namespaces = done.failures();
         }

@@ -103,7 +103,7 @@ fn aws_is_left_alone_as_long_as_it_wants() {
     for number in 0..10 {
         world.wait_ready(&format!("db-{number}"));
     }
-    world.proxy.set(Fault::TooManyRequests { retry_after: 10 });
+    world.proxy.set(Fault::TooManyRequests { retry_after: 20 });
     world.wait_message("db-0", "AWS limits requests (429)");
     // What is under way ends.
     sleep(Duration::from_secs(2));

@@ -27,13 +27,15 @@ pub(super) struct Kustomizations {
 struct Sealed {
     given: PathBuf,
     document: Document,
+    /// Its own, or the one that its rule gives it.
+    namespace: String,
     scope: Scope,
 }
 
 impl Sealed {
     fn id(&self) -> Id {
         Id {
-            namespace: self.document.metadata("namespace").to_owned(),
+            namespace: self.namespace.clone(),
             name: self.document.metadata("name").to_owned(),
         }
     }
@@ -99,11 +101,21 @@ impl Fields {
 }
 
 impl Kustomizations {
-    /// Remembers a sealed object.
-    pub fn add_sealed(&mut self, place: &Location, document: &Document, scope: Scope) {
+    /// Remembers a sealed object. `namespace` is that of its rule or of `-n`, which counts if it
+    /// names none itself.
+    pub fn add_sealed(
+        &mut self,
+        place: &Location,
+        document: &Document,
+        namespace: &str,
+        scope: Scope,
+    ) {
+        let own = document.metadata("namespace");
+        let namespace = if own.is_empty() { namespace } else { own };
         let sealed = Sealed {
             given: place.given.clone(),
             document: document.clone(),
+            namespace: namespace.to_owned(),
             scope,
         };
         let file = self.sealed.entry(place.real.clone());
@@ -121,7 +133,11 @@ impl Kustomizations {
         let folder = place.real.parent().unwrap_or(&place.real);
         let given = place.given.clone();
         if is_flux {
-            let fields = fields(document.object.get("spec"));
+            let mut fields = fields(document.object.get("spec"));
+            if fields.path.is_empty() {
+                // To Flux, that is the root of the repository.
+                "./".clone_into(&mut fields.path);
+            }
             let root = place.root.as_deref().unwrap_or(folder);
             let resources = vec![join(root, &fields.path)];
             self.flux.push(Kustomization {

@@ -459,7 +459,8 @@ impl Verifier {
         };
         self.against_base(place, document, objects)?;
         let scope = object.context().scope();
-        self.kustomizations.add_sealed(place, document, scope);
+        self.kustomizations
+            .add_sealed(place, document, &namespace, scope);
         self.scope(place, document, scope)?;
         let claimed: Vec<(EnvelopeId, Vec<Fingerprint>)> = object
             .hints()
