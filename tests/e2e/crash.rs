@@ -91,13 +91,10 @@ fn a_restart_over_objects_in_sync_writes_nothing() {
         }
         controller = plane.leading_controller();
         holds_for(Duration::from_secs(2), "everything", || read() == before);
-        assert_eq!(
-            controller
-                .metric("sealkit_objects", r#"ready="true""#)
-                .to_string(),
-            "300",
-            "it knows them all"
-        );
+        wait_until("it knows them all", || {
+            let ready = controller.metric("sealkit_objects", r#"ready="true""#);
+            ready.to_string() == "300"
+        });
         for counter in [
             "sealkit_target_writes_total",
             "sealkit_drift_healed_total",
