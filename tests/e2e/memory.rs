@@ -287,7 +287,8 @@ fn stores_that_find_much_end_no_controller() {
             ("arrays", "more than 8 MiB"),
             ("texts-23", "more than 2 MiB together"),
         ] {
-            wait_within(Duration::from_secs(120), name, || {
+            // Fifty searches of eight mebibytes share four places.
+            wait_within(Duration::from_secs(300), name, || {
                 let told = ready_condition(&team.look(name))["message"].to_string();
                 told.contains(says).then_some(())
             });
