@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::ListParams;
 use kube::client::Body;
 use kube::runtime::WatchStreamExt;
@@ -17,7 +16,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, watch};
 
 use crate::kubernetes::{ApiFailure, within};
-use crate::object::{Key, Namespaces, RawMeta};
+use crate::object::{Key, Namespaces};
 use crate::reconciler::Context;
 use crate::telemetry::{Health, Metrics, kind_label};
 
@@ -143,14 +142,17 @@ where
 
 /// Do all objects of a collection pass? Reads them page by page until one does not.
 pub async fn all_pass<K>(
-    api: &Api<RawMeta<K>>,
+    api: &Api<K>,
     mut page: ListParams,
-    mut passes: impl FnMut(&ObjectMeta) -> bool + Send,
-) -> Result<bool, ApiFailure> {
+    mut passes: impl FnMut(&K) -> bool + Send,
+) -> Result<bool, ApiFailure>
+where
+    K: Clone + Debug + DeserializeOwned,
+{
     page.limit = Some(PAGE);
     loop {
         let list = within(api.list(&page)).await?;
-        if !list.items.iter().all(|item| passes(&item.metadata)) {
+        if !list.items.iter().all(&mut passes) {
             return Ok(false);
         }
         match list.metadata.continue_.filter(|token| !token.is_empty()) {
@@ -280,6 +282,7 @@ fn failure_of(error: &watcher::Error) -> String {
 mod tests {
     use futures::FutureExt;
     use k8s_openapi::api::core::v1::ConfigMap;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
     use super::*;
 

@@ -10,11 +10,16 @@ use sealkit_tests::plane::{Own, Shared};
 use sealkit_tests::wait::wait_for;
 use serde_json::{Value, json};
 
-/// A team with one value in its vault, under `db`.
-fn team(plane: &Shared, value: &str) -> Team {
-    let team = Team::new(plane, OpenBao::shared().unwrap());
+/// Puts one value into the vault of a team, under `db`.
+fn put(team: &Team, value: &str) {
     let secret = json!({"a": value});
     team.vault.put(&team.mount, "db", &secret).unwrap();
+}
+
+/// A team on the shared plane, with this value.
+fn team(plane: &Shared, value: &str) -> Team {
+    let team = Team::new(plane, OpenBao::shared().unwrap());
+    put(&team, value);
     team
 }
 
@@ -73,11 +78,7 @@ fn a_template_is_followed_after_a_restart_that_refreshes_nothing() {
     let controller = plane.leading_controller();
     let team = Team::new(&plane, &bao);
     let (first, second) = (unique_value(), unique_value());
-    let put = |value: &str| {
-        let secret = json!({"a": value});
-        team.vault.put(&team.mount, "db", &secret).unwrap();
-    };
-    put(&first);
+    put(&team, &first);
     template(&team, "one {{ .a }}");
     team.external("db", "1h", &templated());
     wait_text(&team, &format!("one {first}"));
@@ -85,7 +86,7 @@ fn a_template_is_followed_after_a_restart_that_refreshes_nothing() {
         (condition(&team.look("db"), "Ready") == Some("True")).then_some(())
     });
     drop(controller);
-    put(&second);
+    put(&team, &second);
     let _controller = plane.leading_controller();
     // Time for the list of ConfigMaps, which must not count as a change.
     std::thread::sleep(Duration::from_secs(3));

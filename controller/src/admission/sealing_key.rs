@@ -10,9 +10,9 @@ use serde_json::Value;
 
 use super::review::{Request, Verdict};
 use crate::keys::{Keys, KeysReceiver};
-use crate::kubernetes::{ApiFailure, within};
+use crate::kubernetes::ApiFailure;
 use crate::object::{Key, Namespaces, Raw, api};
-use crate::watch::PAGE;
+use crate::watch::all_pass;
 
 /// Objects that an answer names.
 const NAMED: usize = 5;
@@ -89,17 +89,13 @@ async fn users(
     let mut users = Vec::new();
     for namespaces in served {
         let objects: Api<Raw<SealedSecret>> = api(client, namespaces);
-        let mut page = ListParams::default().limit(PAGE);
-        loop {
-            let list = within(objects.list(&page)).await?;
-            let live = list.items.iter().filter(|object| !object.is_terminating());
-            let needing = live.filter(|object| needs(&object.spec().value, keys, key));
-            users.extend(needing.map(|object| Key::of(&object.metadata).to_string()));
-            match list.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => page.continue_token = Some(token),
-                None => break,
+        all_pass(&objects, ListParams::default(), |object| {
+            if !object.is_terminating() && needs(&object.spec().value, keys, key) {
+                users.push(Key::of(&object.metadata).to_string());
             }
-        }
+            true
+        })
+        .await?;
     }
     Ok(users)
 }

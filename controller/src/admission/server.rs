@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue, RETRY_AFTER};
 use http::{Method, Request as HttpRequest, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Body, Bytes};
@@ -25,7 +25,7 @@ use tokio_rustls::TlsAcceptor;
 use super::certificates::Served;
 use super::judge::{Judge, NoVerdict};
 use super::review::Request;
-use crate::telemetry::{Kind, KindResult, Metrics, bound};
+use crate::telemetry::{Kind, KindResult, Metrics, bound, response};
 
 /// The path of the webhook.
 pub const PATH: &str = "/validate";
@@ -290,16 +290,4 @@ fn kind_of(kind: &str) -> &'static str {
 
 fn told(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
     response(status, "text/plain; charset=utf-8", text)
-}
-
-fn response(
-    status: StatusCode,
-    content_type: &'static str,
-    body: impl Into<Bytes>,
-) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(body.into()));
-    *response.status_mut() = status;
-    let content_type = HeaderValue::from_static(content_type);
-    response.headers_mut().insert(CONTENT_TYPE, content_type);
-    response
 }

@@ -15,10 +15,9 @@ use super::place::{Failed, Placed, place, remove};
 use super::template::Template;
 use super::{CLUSTER_EXTERNAL_SECRET, ClusterExternalSecrets, Known, Object};
 use crate::kubernetes::{ApiFailure, within};
-use crate::object::{Key, Origin, RawMeta};
+use crate::object::{Key, RawMeta};
 use crate::queue::{Lane, pause};
 use crate::status::{self, Outcome};
-use crate::telemetry::EventKind;
 use crate::watch::all_pass;
 
 /// ExternalSecrets of one object that are read or written at once.
@@ -161,8 +160,8 @@ impl ClusterExternalSecrets {
         let api: Api<RawMeta<ExternalSecret>> = Api::all(self.context.client.clone());
         let page = ListParams::default().fields(&format!("metadata.name={name}"));
         let mut namespaces = Vec::new();
-        all_pass(&api, page, |metadata| {
-            namespaces.extend(metadata.namespace.clone());
+        all_pass(&api, page, |external| {
+            namespaces.extend(external.metadata.namespace.clone());
             true
         })
         .await?;
@@ -208,25 +207,9 @@ impl ClusterExternalSecrets {
             result => drop(result?),
         }
         if is_news && known.told.as_ref() != Some(outcome) {
-            self.publish(&origin, generation, outcome);
+            status::tell(&self.context.events, &origin, generation, outcome);
         }
         Ok(())
-    }
-
-    fn publish(&self, origin: &Origin, generation: i64, outcome: &Outcome) {
-        let kind = if outcome.is_ready() {
-            EventKind::Normal
-        } else {
-            EventKind::Warning
-        };
-        let (occasion, message) = (generation.to_string(), outcome.message());
-        let events = &self.context.events;
-        events.publish(origin, kind, outcome.reason(), &occasion, &message);
-        if !outcome.is_ready() {
-            let (kind, name) = (origin.kind.kind, &origin.name);
-            let reason = outcome.reason().name();
-            tracing::warn!(kind, name, reason, "{message}");
-        }
     }
 
     /// Records the result, and when the object is looked at again.

@@ -113,9 +113,8 @@ impl ExternalSecrets {
         let text = object.spec().value;
         let content = names::digest(text.to_string().as_bytes());
         let spec = read(text).map_err(invalid)?;
-        check(&origin.namespace, &spec, &self.context.rules)
+        let interval = check(&origin.namespace, &spec, &self.context.rules)
             .map_err(|(reason, what)| Outcome::Stalled(reason, what))?;
-        let interval = schedule::interval(&spec).map_err(invalid)?;
         let stores = stores_of(&spec, &origin.namespace);
         let next = interval
             .map(|interval| schedule::next(interval, &slot(&spec, &stores), SystemTime::now()));
@@ -171,7 +170,7 @@ pub fn verdict(object: &ExternalSecretObject, rules: &Rules) -> Verdict {
         return Verdict::Warned(format!("{what} is not served by Sealkit"));
     }
     match check(namespace, &spec, rules) {
-        Ok(()) => Verdict::Allowed,
+        Ok(_) => Verdict::Allowed,
         Err((reason, what)) => Verdict::Denied(reason.name(), what),
     }
 }
@@ -181,16 +180,19 @@ fn read(text: Value) -> Result<ExternalSecretSpec, String> {
     serde_json::from_value(text).map_err(|error| names::printable(&error.to_string()))
 }
 
-/// Checks all rules that a spec alone can break.
-fn check(namespace: &str, spec: &ExternalSecretSpec, own: &Rules) -> Result<(), (Reason, String)> {
+/// Checks all rules that a spec alone can break. Returns how often it is refreshed.
+fn check(
+    namespace: &str,
+    spec: &ExternalSecretSpec,
+    own: &Rules,
+) -> Result<Option<Duration>, (Reason, String)> {
     if namespace == own.namespace {
         let what = "ExternalSecrets are not allowed in the controller's own namespace";
         return Err((Reason::InvalidSpec, what.to_owned()));
     }
     external_rules::check(spec, &own.deny_template_metadata)
         .map_err(|fault| (fault.reason, fault.message))?;
-    let interval = schedule::interval(spec).map(drop);
-    interval.map_err(|what| (Reason::InvalidSpec, what))
+    schedule::interval(spec).map_err(|what| (Reason::InvalidSpec, what))
 }
 
 fn is_for_a_tool(name: &str) -> bool {

@@ -8,7 +8,6 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::runtime::watcher::{self, watcher};
 use kube::{Api, Client, ResourceExt};
@@ -207,18 +206,18 @@ impl KeyReconciler {
     /// Was everything seen that the API server has? Reads names and versions, not the keys.
     async fn is_up_to_date(&self) -> Result<bool, ApiFailure> {
         let (mut identities, mut keys) = (0, 0);
-        let has_identity = |metadata: &ObjectMeta| {
+        let has_identity = |secret: &RawMeta<Secret>| {
             identities += 1;
-            self.seen.has_identity(metadata)
+            self.seen.has_identity(&secret.metadata)
         };
         let api: Api<RawMeta<Secret>> = Api::namespaced(self.client.clone(), &self.namespace);
         let of_type = ListParams::default().fields(&format!("type={IDENTITY_TYPE}"));
         if !all_pass(&api, of_type, has_identity).await? {
             return Ok(false);
         }
-        let has_key = |metadata: &ObjectMeta| {
+        let has_key = |key: &RawMeta<SealingKey>| {
             keys += 1;
-            self.seen.has_sealing_key(metadata)
+            self.seen.has_sealing_key(&key.metadata)
         };
         let api: Api<RawMeta<SealingKey>> = Api::all(self.client.clone());
         let all = all_pass(&api, ListParams::default(), has_key).await?;

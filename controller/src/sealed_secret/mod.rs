@@ -290,7 +290,7 @@ impl KeyUsers for SealedSecrets {
         async move {
             for namespaces in &self.context.served {
                 let api: Api<RawMeta<SealedSecret>> = api(&self.context.client, namespaces);
-                let judged = |metadata: &ObjectMeta| self.is_judged(metadata);
+                let judged = |object: &RawMeta<SealedSecret>| self.is_judged(&object.metadata);
                 if !all_pass(&api, ListParams::default(), judged).await? {
                     return Ok(false);
                 }

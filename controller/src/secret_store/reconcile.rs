@@ -19,7 +19,6 @@ use crate::object::{Key, Kind, Origin, Raw};
 use crate::queue::{Lane, pause};
 use crate::status::{self, Outcome};
 use crate::store::StoreError;
-use crate::telemetry::EventKind;
 
 /// Longest pause until a store that does not work is checked again. Somebody may be about to make
 /// the Secret that it refers to.
@@ -87,28 +86,12 @@ impl SecretStores {
             result => drop(result?),
         }
         if is_news {
-            self.publish(&origin, generation, &outcome);
+            status::tell(&self.context.events, &origin, generation, &outcome);
         }
         self.conclude(key, &name, &outcome);
         let spec = known.described().ok().map(|described| &described.spec);
         self.check_again(key, &outcome, spec);
         Ok(Some(outcome.reason()))
-    }
-
-    fn publish(&self, origin: &Origin, generation: i64, outcome: &Outcome) {
-        let kind = if outcome.is_ready() {
-            EventKind::Normal
-        } else {
-            EventKind::Warning
-        };
-        let (occasion, message) = (generation.to_string(), outcome.message());
-        let events = &self.context.events;
-        events.publish(origin, kind, outcome.reason(), &occasion, &message);
-        if !outcome.is_ready() {
-            let (namespace, name) = (&origin.namespace, &origin.name);
-            let (kind, reason) = (origin.kind.kind, outcome.reason().name());
-            tracing::warn!(kind, namespace, name, reason, "{message}");
-        }
     }
 
     /// Records the result. What waited for the store looks again.

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::kubernetes::{self, ApiFailure};
 use crate::object::Origin;
+use crate::telemetry::{EventKind, Events};
 
 /// The result of one reconcile.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -159,6 +160,22 @@ pub fn external_conditions(
         }
     }
     all
+}
+
+/// Tells an outcome for a generation as an event, and in the log if somebody has to do something.
+pub fn tell(events: &Events, origin: &Origin, generation: i64, outcome: &Outcome) {
+    let event = if outcome.is_ready() {
+        EventKind::Normal
+    } else {
+        EventKind::Warning
+    };
+    let (reason, message) = (outcome.reason(), outcome.message());
+    events.publish(origin, event, reason, &generation.to_string(), &message);
+    if !outcome.is_ready() {
+        let (kind, namespace, name) = (origin.kind.kind, &origin.namespace, &origin.name);
+        let reason = reason.name();
+        tracing::warn!(kind, namespace, name, reason, "{message}");
+    }
 }
 
 /// The condition of this type, if it exists.

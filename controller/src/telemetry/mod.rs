@@ -18,8 +18,8 @@ pub use external::{Counts, ObjectState};
 pub use health::Health;
 pub use metrics::Metrics;
 pub(crate) use metrics::{KeyLabel, Kind, KindLane, KindOp, KindResult, ReasonLabel};
-pub(crate) use server::bound;
 pub use server::serve;
+pub(crate) use server::{bound, response};
 
 /// The label of a kind.
 pub(crate) fn kind_label(kind: &'static str) -> Kind {

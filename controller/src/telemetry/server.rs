@@ -189,7 +189,8 @@ fn probe(fault: Option<String>) -> Response<Full<Bytes>> {
     }
 }
 
-fn response(
+/// An answer whose content has this type.
+pub fn response(
     status: StatusCode,
     content_type: &'static str,
     body: impl Into<Bytes>,

@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use http::Request;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, ServiceAccount};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Api, Client};
 use sealkit_core::api::external::{
     CaProvider, CaProviderType, SecretKeySelector, ServiceAccountSelector, StoreKind,
@@ -38,6 +39,11 @@ pub(super) struct Credentials<'a> {
 }
 
 impl Credentials<'_> {
+    fn note(&self, kind: SourceKind, namespace: &str, name: &str, read: Option<&ObjectMeta>) {
+        let version = read.and_then(|metadata| metadata.resource_version.as_deref());
+        self.used.note(kind, namespace, name, version);
+    }
+
     /// One value of a Secret that a store refers to.
     pub(super) async fn secret_value(
         &self,
@@ -56,10 +62,9 @@ impl Credentials<'_> {
         let secret = secret.map_err(|failure| {
             StoreError::unavailable(format!("the store's credentials cannot be read: {failure}"))
         })?;
-        let version = secret.as_ref().map(|secret| &secret.metadata);
-        let version = version.and_then(|metadata| metadata.resource_version.as_deref());
         let name = &selector.name;
-        self.used.note(SourceKind::Secret, namespace, name, version);
+        let read = secret.as_ref().map(|secret| &secret.metadata);
+        self.note(SourceKind::Secret, namespace, name, read);
         let title = format!("{namespace}/{}", names::printable(name));
         let Some(mut secret) = secret else {
             return Err(StoreError::Absent(format!(
@@ -130,11 +135,8 @@ impl Credentials<'_> {
             )),
             _ => StoreError::unavailable(format!("the store's CA cannot be read: {failure}")),
         })?;
-        let version = map.as_ref().map(|map| &map.metadata);
-        let version = version.and_then(|metadata| metadata.resource_version.as_deref());
-        let name = &provider.name;
-        self.used
-            .note(SourceKind::ConfigMap, namespace, name, version);
+        let read = map.as_ref().map(|map| &map.metadata);
+        self.note(SourceKind::ConfigMap, namespace, &provider.name, read);
         let Some(map) = map else {
             let what = format!("the store's ConfigMap {title} does not exist");
             return Err(StoreError::Absent(what));

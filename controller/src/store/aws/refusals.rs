@@ -1,13 +1,14 @@
 //! What AWS refuses an identity, as far as it is remembered.
 
 use std::collections::HashSet;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 
 use super::failure::{Coded, Failure};
+use crate::lock::lock;
 
 /// See the module's documentation.
 #[derive(Default)]
@@ -28,14 +29,12 @@ impl Refusals {
 
     /// Must this secret be read by itself? A call for many would be refused.
     pub(super) fn is_read_alone(&self, id: &str) -> bool {
-        let alone = || self.alone.lock().unwrap_or_else(PoisonError::into_inner);
-        self.batches.load(Ordering::Relaxed) || alone().contains(id)
+        self.batches.load(Ordering::Relaxed) || lock(&self.alone).contains(id)
     }
 
     /// Remembers that a call for many is refused if this secret is one of them.
     pub(super) fn read_alone(&self, id: &str) {
-        let mut alone = self.alone.lock().unwrap_or_else(PoisonError::into_inner);
-        alone.insert(id.to_owned());
+        lock(&self.alone).insert(id.to_owned());
     }
 
     /// Remembers that calls for many secrets are refused.
