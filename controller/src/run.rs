@@ -329,12 +329,16 @@ impl Replica {
             listed.listed().await;
             sources.run(served).await;
         });
-        let mut reconcilers: Vec<Arc<dyn Part>> = vec![stores.clone(), external_secrets];
+        let mut reconcilers: Vec<Arc<dyn Part>> = vec![stores.clone(), external_secrets.clone()];
         // Stores and namespaces of the cluster are watched only where all of it is served.
         if context.served.contains(&Namespaces::All)
             && cluster_external_secret::are_served(&self.client).await
         {
-            reconcilers.push(ClusterExternalSecrets::new(context.clone(), stores));
+            reconcilers.push(ClusterExternalSecrets::new(
+                context.clone(),
+                stores,
+                &external_secrets,
+            ));
         }
         reconcilers
     }

@@ -9,21 +9,23 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use futures::StreamExt;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
 use sealkit_core::api::Reason;
-use sealkit_core::api::external::{ClusterExternalSecret, ExternalSecret, GROUP, VERSION};
+use sealkit_core::api::external::{ClusterExternalSecret, GROUP, VERSION};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::external_secret::{ExternalSecretListener, ExternalSecrets};
 use crate::kubernetes::{ApiFailure, is_served};
 use crate::lock::lock;
-use crate::object::{Key, Kind, Labelled, Namespaces, Raw};
+use crate::object::{Key, Kind, Namespaces, Raw};
 use crate::queue::{Lane, Queue, Work};
 use crate::reconciler::{Context, Pool, Reconciler, Retry};
 use crate::secret_store::{SecretStores, StoreListener, StoreName, Stores};
 use crate::status::Outcome;
 use crate::telemetry::{Counts, Metrics, ObjectState};
-use crate::watch::{Change, FirstLists, List, changes_of_strangers};
+use crate::watch::{Change, FirstLists, changes_of_strangers};
 
 use place::Placed;
 
@@ -110,19 +112,26 @@ pub async fn are_served(client: &kube::Client) -> bool {
 }
 
 impl ClusterExternalSecrets {
-    /// A reconciler that has observed nothing yet. It serves the whole cluster.
-    pub fn new(context: Context, secret_stores: Arc<SecretStores>) -> Arc<Self> {
+    /// A reconciler that has observed nothing yet. It serves the whole cluster, and is told of
+    /// ExternalSecrets by their reconciler.
+    pub fn new(
+        context: Context,
+        secret_stores: Arc<SecretStores>,
+        external_secrets: &ExternalSecrets,
+    ) -> Arc<Self> {
         context.health.expect(KIND);
         let this = Arc::new(Self {
             queue: Queue::new(AT_ONCE),
             stores: secret_stores.stores(),
             secret_stores,
             known: Mutex::default(),
-            listed: FirstLists::of(2),
+            listed: FirstLists::of(1),
             context,
         });
         let listener: Weak<dyn StoreListener> = Arc::<Self>::downgrade(&this);
         this.secret_stores.add_listener(listener);
+        let listener: Weak<dyn ExternalSecretListener> = Arc::<Self>::downgrade(&this);
+        external_secrets.add_listener(listener);
         this
     }
 
@@ -136,37 +145,11 @@ impl ClusterExternalSecrets {
                 Change::Listed(list) => {
                     let gone = list.missing(self.known().keys());
                     gone.iter().for_each(|key| self.gone(key));
-                    self.list_complete(&list);
-                }
-            }
-        }
-    }
-
-    /// Watches the metadata of all ExternalSecrets: those of somebody else may be in the way.
-    async fn watch_external_secrets(self: Arc<Self>) {
-        let api: Api<Labelled<ExternalSecret>> = Api::all(self.context.client.clone());
-        let name = "ExternalSecret metadata";
-        let mut changes = changes_of_strangers(&self.context, api, name, Namespaces::All).await;
-        while let Some(change) = changes.next().await {
-            match change {
-                Change::Seen(object) => {
-                    let key = Key::of(&object.metadata);
-                    self.external_changed(&key, Some(&Placed::of(&object.metadata)));
-                }
-                Change::Gone(key) => self.external_changed(&key, None),
-                Change::Listed(list) => {
-                    for key in list.missing(&self.placed()) {
-                        self.external_changed(&key, None);
+                    if self.listed.count(&list) {
+                        self.context.health.ready(KIND);
                     }
-                    self.list_complete(&list);
                 }
             }
-        }
-    }
-
-    fn list_complete(&self, list: &List) {
-        if self.listed.count(list) {
-            self.context.health.ready(KIND);
         }
     }
 
@@ -198,36 +181,24 @@ impl ClusterExternalSecrets {
         self.queue.forget(key);
     }
 
-    /// An ExternalSecret exists in this form, or is gone. Whoever wants another form looks again.
-    fn external_changed(&self, external: &Key, now: Option<&Placed>) {
+    fn known(&self) -> MutexGuard<'_, HashMap<Key, Known>> {
+        lock(&self.known)
+    }
+}
+
+impl ExternalSecretListener for ClusterExternalSecrets {
+    /// Whoever wants another form looks again: also where that of somebody else was in the way.
+    fn external_secret_changed(&self, external: &Key, now: Option<&ObjectMeta>) {
         let mut concerned = Vec::new();
         let of_its_name = |known: &Known| known.name == external.name;
         for (key, known) in self.known().iter_mut().filter(|(_, one)| of_its_name(one)) {
-            if known.observe(&external.namespace, now) {
+            if known.observe(&external.namespace, now.map(Placed::of).as_ref()) {
                 concerned.push(key.clone());
             }
         }
         for key in concerned {
             self.queue.push(key, Lane::Fresh, Instant::now(), None);
         }
-    }
-
-    /// The ExternalSecrets that are where they should be, or are missed.
-    fn placed(&self) -> Vec<Key> {
-        let all = self.known();
-        let of = |known: &Known| {
-            let key = |namespace: &String| Key {
-                namespace: namespace.clone(),
-                name: known.name.clone(),
-            };
-            let namespaces = known.placed.keys().chain(&known.failed);
-            namespaces.map(key).collect::<Vec<_>>()
-        };
-        all.values().flat_map(of).collect()
-    }
-
-    fn known(&self) -> MutexGuard<'_, HashMap<Key, Known>> {
-        lock(&self.known)
     }
 }
 
@@ -264,7 +235,6 @@ impl Reconciler for ClusterExternalSecrets {
         // The labels of namespaces are known then.
         self.secret_stores.listed().await;
         watches.spawn(self.clone().watch());
-        watches.spawn(self.clone().watch_external_secrets());
         watches
     }
 

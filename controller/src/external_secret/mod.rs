@@ -20,6 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::{Duration, SystemTime};
 
 use futures::StreamExt;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
 use sealkit_core::api::external::{CLUSTER_FORCE_SYNC, ExternalSecret, FORCE_SYNC, StoreKind};
 
@@ -61,6 +62,12 @@ const START_WITHIN: Duration = Duration::from_secs(10);
 /// An ExternalSecret as a watch shows it.
 type ExternalSecretObject = Raw<ExternalSecret>;
 type Known = KnownObject<Refresh>;
+
+/// Whoever makes ExternalSecrets.
+pub trait ExternalSecretListener: Send + Sync {
+    /// An ExternalSecret was observed with this metadata; without any, it is gone.
+    fn external_secret_changed(&self, key: &Key, now: Option<&ObjectMeta>);
+}
 
 /// What is remembered about an ExternalSecret.
 #[derive(Clone, Debug, Default)]
@@ -105,6 +112,7 @@ pub struct ExternalSecrets {
     /// The objects by the sources of their templates.
     users: Mutex<Users<Key>>,
     sources: Arc<Sources>,
+    listeners: Mutex<Vec<Weak<dyn ExternalSecretListener>>>,
     listed: FirstLists,
 }
 
@@ -133,6 +141,7 @@ impl ExternalSecrets {
             by_secret: Mutex::default(),
             users: Mutex::default(),
             sources,
+            listeners: Mutex::default(),
             listed: FirstLists::of(context.served.len()),
             context,
         });
@@ -165,6 +174,7 @@ impl ExternalSecrets {
 
     fn object_changed(&self, object: ExternalSecretObject) {
         let key = Key::of(&object.metadata);
+        self.tell(&key, Some(&object.metadata));
         let annotations = object.metadata.annotations.as_ref();
         let force_sync = [FORCE_SYNC, CLUSTER_FORCE_SYNC]
             .map(|name| annotations.and_then(|all| all.get(name)).cloned());
@@ -210,6 +220,7 @@ impl ExternalSecrets {
     }
 
     fn object_gone(&self, key: &Key) {
+        self.tell(key, None);
         let known = self.known().remove(key);
         if let Some(target) = known.and_then(|known| known.own.target) {
             lock(&self.by_secret).remove(&beside(key, &target));
@@ -217,6 +228,17 @@ impl ExternalSecrets {
         lock(&self.users).remove(key);
         self.queue.forget(key);
         self.templated.forget(key);
+    }
+
+    /// Notifies this listener too, from now on.
+    pub fn add_listener(&self, listener: Weak<dyn ExternalSecretListener>) {
+        lock(&self.listeners).push(listener);
+    }
+
+    fn tell(&self, key: &Key, now: Option<&ObjectMeta>) {
+        for listener in lock(&self.listeners).iter().filter_map(Weak::upgrade) {
+            listener.external_secret_changed(key, now);
+        }
     }
 
     /// Notes the sources that the templates of an object were read from.
