@@ -24,6 +24,9 @@ use crate::watch::{Change, changes_of_strangers};
 /// How long the controller waits until it tries again to watch what it may not.
 const PATIENCE: Duration = Duration::from_mins(10);
 
+/// Changes of sources within this time are answered together.
+pub const TOGETHER: Duration = Duration::from_millis(500);
+
 /// The kind of a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SourceKind {
@@ -85,10 +88,23 @@ impl Used {
     }
 }
 
+/// Bytes that are remembered of one user. Whoever makes objects chooses how many sources one
+/// has; changes of those beyond it wait for the next refresh.
+const REMEMBERED: usize = 4 * 1024;
+
 /// Who uses which sources, in which versions.
 pub struct Users<U> {
-    by_source: HashMap<Source, HashMap<U, SourceVersion>>,
+    by_source: HashMap<Source, HashMap<U, Use>>,
     by_user: HashMap<U, Vec<Source>>,
+}
+
+/// One user of one source.
+#[derive(Debug, Default)]
+struct Use {
+    /// What was read, or what was told since.
+    known: SourceVersion,
+    /// What was observed since the user began to read.
+    meanwhile: SourceVersion,
 }
 
 impl<U> Default for Users<U> {
@@ -101,18 +117,45 @@ impl<U> Default for Users<U> {
 }
 
 impl<U: Clone + Eq + Hash> Users<U> {
-    /// Sets what somebody uses, instead of what was known.
-    pub fn set(&mut self, user: &U, sources: Vec<(Source, SourceVersion)>) {
+    /// Somebody begins to read what they used before, and these sources: what is observed from now on
+    /// counts, although they have not said yet what they read.
+    pub fn begin(&mut self, user: &U, sources: Vec<Source>) {
+        let mut all = self.by_user.remove(user).unwrap_or_default();
+        for source in remembered(sources, |source| source) {
+            if !all.contains(&source) {
+                all.push(source);
+            }
+        }
+        for source in &all {
+            let users = self.by_source.entry(source.clone()).or_default();
+            users.entry(user.clone()).or_default().meanwhile = None;
+        }
+        if !all.is_empty() {
+            self.by_user.insert(user.clone(), all);
+        }
+    }
+
+    /// Sets what somebody uses, instead of what was known. Did one of the sources change while they
+    /// read?
+    pub fn set(&mut self, user: &U, sources: Vec<(Source, SourceVersion)>) -> bool {
+        let sources = remembered(sources, |(source, _)| source);
+        let is_outdated = sources.iter().any(|(source, read)| {
+            let known = self.by_source.get(source).and_then(|all| all.get(user));
+            let meanwhile = known.and_then(|known| known.meanwhile.as_ref());
+            meanwhile.is_some_and(|seen| read.as_ref().is_some_and(|read| read != seen))
+        });
         self.remove(user);
         if sources.is_empty() {
-            return;
+            return is_outdated;
         }
         let names = sources.iter().map(|(source, _)| source.clone()).collect();
         self.by_user.insert(user.clone(), names);
-        for (source, version) in sources {
+        for (source, known) in sources {
+            let meanwhile = None;
             let users = self.by_source.entry(source).or_default();
-            users.insert(user.clone(), version);
+            users.insert(user.clone(), Use { known, meanwhile });
         }
+        is_outdated
     }
 
     /// Forgets somebody.
@@ -138,26 +181,48 @@ impl<U: Clone + Eq + Hash> Users<U> {
         gone.iter().for_each(|user| self.remove(user));
     }
 
+    /// All sources that somebody uses.
+    pub fn sources(&self) -> Vec<Source> {
+        self.by_source.keys().cloned().collect()
+    }
+
     /// Those who read another version than this one. Whoever has read none yet gets to know it.
     pub fn outdated(&mut self, source: &Source, version: &str) -> Vec<U> {
         let Some(users) = self.by_source.get_mut(source) else {
             return Vec::new();
         };
         let mut outdated = Vec::new();
-        for (user, read) in users {
-            if read.as_ref().is_some_and(|read| read != version) {
+        for (user, used) in users {
+            if used.known.as_ref().is_some_and(|known| known != version) {
                 outdated.push(user.clone());
             }
-            *read = Some(version.to_owned());
+            used.known = Some(version.to_owned());
+            used.meanwhile = Some(version.to_owned());
         }
         outdated
     }
+}
+
+/// Those of the first sources that are not too much to remember.
+fn remembered<T>(all: Vec<T>, source: impl Fn(&T) -> &Source) -> Vec<T> {
+    /// What an entry takes beside its names.
+    const ENTRY: usize = 64;
+    let mut bytes = 0;
+    let fits = |one: &T| {
+        let Key { namespace, name } = &source(one).key;
+        bytes += ENTRY + namespace.len() + name.len();
+        bytes <= REMEMBERED
+    };
+    all.into_iter().take_while(fits).collect()
 }
 
 /// Whoever uses sources.
 pub trait SourceListener: Send + Sync {
     /// A source was observed in this version; an empty one means that it is gone.
     fn source_changed(&self, source: &Source, version: &str);
+
+    /// The sources that are used.
+    fn sources(&self) -> Vec<Source>;
 }
 
 /// Watches sources, from the first use on.
@@ -179,7 +244,7 @@ impl Sources {
             .send_if_modified(|wanted| !std::mem::replace(wanted, true));
     }
 
-    /// Watches, once something is used.
+    /// Watches, once something is used. Ends if a watch does, which should never happen.
     pub async fn run(self: Arc<Self>, context: Context) {
         let mut wanted = self.wanted.subscribe();
         // The sender lives as long as this.
@@ -191,7 +256,7 @@ impl Sources {
             let (this, kind) = (self.clone(), SourceKind::Secret);
             watches.spawn(this.watch::<Secret>(context.clone(), kind, namespaces.clone()));
         }
-        while watches.join_next().await.is_some() {}
+        watches.join_next().await;
     }
 
     async fn watch<K>(self: Arc<Self>, context: Context, kind: SourceKind, namespaces: Namespaces)
@@ -210,16 +275,28 @@ impl Sources {
                     self.tell(&Source { kind, key }, version.unwrap_or_default());
                 }
                 Change::Gone(key) => self.tell(&Source { kind, key }, ""),
-                // What went away while nobody watched is missed at the next read.
-                Change::Listed(_) => {}
+                Change::Listed(list) => {
+                    for listener in self.listeners() {
+                        let mut used = listener.sources();
+                        used.retain(|source| source.kind == kind && list.lacks(&source.key));
+                        for source in &used {
+                            listener.source_changed(source, "");
+                        }
+                    }
+                }
             }
         }
     }
 
     fn tell(&self, source: &Source, version: &str) {
-        for listener in lock(&self.listeners).iter().filter_map(Weak::upgrade) {
+        for listener in self.listeners() {
             listener.source_changed(source, version);
         }
+    }
+
+    fn listeners(&self) -> Vec<Arc<dyn SourceListener>> {
+        let listeners = lock(&self.listeners);
+        listeners.iter().filter_map(Weak::upgrade).collect()
     }
 }
 
@@ -260,9 +337,8 @@ mod tests {
     #[test]
     fn whoever_read_another_version_is_outdated_once() {
         let mut users: Users<&str> = Users::default();
-        let read = |version: &str| vec![(source("a"), Some(version.to_owned()))];
-        users.set(&"one", read("1"));
-        users.set(&"two", read("2"));
+        users.set(&"one", vec![(source("a"), Some("1".to_owned()))]);
+        users.set(&"two", vec![(source("a"), Some("2".to_owned()))]);
         users.set(&"new", vec![(source("a"), None)]);
         assert_eq!(users.outdated(&source("a"), "2"), ["one"]);
         assert!(users.outdated(&source("a"), "2").is_empty());
@@ -281,5 +357,44 @@ mod tests {
         assert_eq!(users.outdated(&source("b"), "2"), ["one"]);
         users.retain(|user| *user != "one");
         assert!(users.by_source.is_empty() && users.by_user.is_empty());
+    }
+
+    #[test]
+    fn what_changes_while_somebody_reads_is_not_missed() {
+        let mut users: Users<&str> = Users::default();
+        let read = |text: &str| vec![(source("a"), Some(text.to_owned()))];
+        users.begin(&"one", vec![source("a")]);
+        assert!(
+            users.outdated(&source("a"), "2").is_empty(),
+            "nothing is read yet"
+        );
+        assert!(users.set(&"one", read("1")), "an older one was read");
+        users.begin(&"one", Vec::new());
+        users.outdated(&source("a"), "3");
+        assert!(
+            !users.set(&"one", read("3")),
+            "it was read after the change"
+        );
+        users.begin(&"one", vec![source("a")]);
+        assert!(
+            !users.set(&"one", read("4")),
+            "the watch has not told it yet"
+        );
+        assert!(users.outdated(&source("a"), "4").is_empty());
+    }
+
+    #[test]
+    fn little_is_remembered_of_somebody_with_many_sources() {
+        let mut users: Users<&str> = Users::default();
+        let many: Vec<Source> = (0..10_000)
+            .map(|at| source(&format!("{at:0253}")))
+            .collect();
+        users.begin(&"one", many.clone());
+        assert!((5..20).contains(&users.sources().len()));
+        users.set(
+            &"one",
+            many.into_iter().map(|source| (source, None)).collect(),
+        );
+        assert!((5..20).contains(&users.sources().len()));
     }
 }

@@ -15,7 +15,7 @@ mod template_from;
 mod text;
 mod versions;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::{Duration, SystemTime};
 
@@ -35,8 +35,8 @@ use crate::object::{
 use crate::queue::{Lane, Queue, Turns, Work};
 use crate::reconciler::{Context, Pool, Reconciler, Retry, SLOW};
 use crate::secret::{SecretListener, SecretWatch, Secrets};
-use crate::secret_store::{SecretStores, StoreListener, StoreName, Stores};
-use crate::sources::{Source, SourceListener, SourceVersion, Sources, Users};
+use crate::secret_store::{Identity, SecretStores, StoreListener, StoreName, Stores};
+use crate::sources::{Source, SourceListener, SourceVersion, Sources, TOGETHER, Users};
 use crate::telemetry::{Counts, Metrics, ObjectState};
 use crate::watch::{Change, FirstLists, changes_of_strangers};
 
@@ -186,10 +186,8 @@ impl ExternalSecrets {
             let was_ready = news == News::New && known.ready;
             let sources = std::mem::take(&mut known.own.sources);
             if !sources.is_empty() {
-                self.uses(
-                    &key,
-                    sources.into_iter().map(|source| (source, None)).collect(),
-                );
+                self.sources.want();
+                lock(&self.users).begin(&key, sources);
             }
             if news != News::New && known.own.force_sync != force_sync {
                 known.own.forced = true;
@@ -241,12 +239,27 @@ impl ExternalSecrets {
         }
     }
 
-    /// Notes the sources that the templates of an object were read from.
+    /// Notes the sources that the templates of an object were read from. One that changed meanwhile is
+    /// read again.
     fn uses(&self, key: &Key, sources: Vec<(Source, SourceVersion)>) {
         if !sources.is_empty() {
             self.sources.want();
         }
-        lock(&self.users).set(key, sources);
+        if lock(&self.users).set(key, sources) {
+            self.outdated([key.clone()]);
+        }
+    }
+
+    /// The sources of these objects changed.
+    fn outdated(&self, keys: impl IntoIterator<Item = Key>) {
+        // Two that are made of each other go round no faster.
+        let due = Instant::now() + TOGETHER;
+        for key in keys {
+            if let Some(known) = self.known().get_mut(&key) {
+                known.recheck();
+            }
+            self.queue.push(key, Lane::Fresh, due, None);
+        }
     }
 
     /// Returns once all objects were listed.
@@ -374,20 +387,25 @@ impl StoreListener for ExternalSecrets {
         });
     }
 
-    fn credentials_changed(&self, name: &StoreName) {
-        self.recheck(|_, known| !known.ready && known.own.stores.contains(name));
+    fn credentials_changed(&self, of: &HashSet<Identity>) {
+        let concerns = |key: &Key, store: &StoreName| {
+            let referent = Some(key.namespace.clone());
+            of.contains(&(store.clone(), None)) || of.contains(&(store.clone(), referent))
+        };
+        self.recheck(|key, known| {
+            !known.ready && known.own.stores.iter().any(|store| concerns(key, store))
+        });
     }
 }
 
 impl SourceListener for ExternalSecrets {
     fn source_changed(&self, source: &Source, version: &str) {
         let outdated = lock(&self.users).outdated(source, version);
-        for key in outdated {
-            if let Some(known) = self.known().get_mut(&key) {
-                known.recheck();
-                self.queue.push(key, Lane::Fresh, Instant::now(), None);
-            }
-        }
+        self.outdated(outdated);
+    }
+
+    fn sources(&self) -> Vec<Source> {
+        lock(&self.users).sources()
     }
 }
 

@@ -60,7 +60,7 @@ pub(super) fn recall(
         own: Refresh {
             due,
             newest: newest(&spec, namespace),
-            sources: sources(namespace, spec.target.template.as_ref()),
+            sources: sources(namespace, spec.target.template.as_ref(), &target.name),
             stores,
             target: Some(target.name.clone()),
             ..Refresh::default()

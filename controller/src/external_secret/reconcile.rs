@@ -284,9 +284,13 @@ impl ExternalSecrets {
                 secret_type: None,
             });
         };
+        let sources = template_from::sources(namespace, Some(template), &plan.target);
+        lock(&self.users).begin(&key, sources);
         let used = Used::default();
         let from = template_from::texts(&self.context.client, namespace, template, &used).await;
-        self.uses(&key, used.take());
+        let mut used = used.take();
+        used.retain(|(source, _)| !template_from::is_target(source, &plan.target));
+        self.uses(&key, used);
         let from = from?;
         let denied = &self.context.rules.deny_template_metadata;
         let made = rendered(

@@ -78,8 +78,14 @@ pub(super) async fn texts(
     Ok(parts)
 }
 
-/// The `ConfigMaps` and Secrets that a template names.
-pub(super) fn sources(namespace: &str, template: Option<&Template>) -> Vec<Source> {
+/// Is it the Secret that is made of a template in its namespace?
+pub(super) fn is_target(source: &Source, target: &str) -> bool {
+    source.kind == SourceKind::Secret && source.key.name == target
+}
+
+/// The `ConfigMaps` and Secrets that a template names, but for the Secret `target` that is made of it:
+/// whoever follows what he writes comes to no end.
+pub(super) fn sources(namespace: &str, template: Option<&Template>, target: &str) -> Vec<Source> {
     let from = template
         .into_iter()
         .flat_map(|template| &template.template_from);
@@ -93,7 +99,7 @@ pub(super) fn sources(namespace: &str, template: Option<&Template>) -> Vec<Sourc
         let name = source.as_ref()?.name.clone();
         let namespace = namespace.to_owned();
         let key = Key { namespace, name };
-        Some(Source { kind, key })
+        Some(Source { kind, key }).filter(|source| !is_target(source, target))
     };
     named.filter_map(source).collect()
 }

@@ -8,7 +8,7 @@ mod reconcile;
 mod stores;
 mod usage;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
@@ -27,13 +27,13 @@ use crate::lock::lock;
 use crate::object::{Key, Namespaces, Raw, api};
 use crate::queue::{Lane, Queue, Work};
 use crate::reconciler::{Context, Pool, Reconciler, Retry};
-use crate::sources::{Source, SourceListener, Sources};
+use crate::sources::{Source, SourceListener, Sources, TOGETHER};
 use crate::telemetry::{Counts, Metrics, ObjectState};
 use crate::watch::{Change, FirstLists, List, changes_of_strangers};
 
 pub use known::verdict;
 pub use name::StoreName;
-pub use stores::Stores;
+pub use stores::{Identity, Stores};
 
 const KIND: &str = "SecretStore";
 /// Stores of one namespace that are checked at once.
@@ -49,8 +49,8 @@ pub trait StoreListener: Send + Sync {
     /// The labels of a namespace were changed: other stores may be open to it.
     fn namespace_changed(&self, namespace: &str);
 
-    /// The store has other credentials, which may work where those before did not.
-    fn credentials_changed(&self, _: &StoreName) {}
+    /// Stores have other credentials, which may work where those before did not.
+    fn credentials_changed(&self, _: &HashSet<Identity>) {}
 }
 
 /// Checks the stores, and keeps what is known about them.
@@ -211,11 +211,20 @@ impl SecretStores {
 
 impl SourceListener for SecretStores {
     fn source_changed(&self, source: &Source, version: &str) {
-        for name in self.stores.source_changed(source, version) {
-            self.queue
-                .push(name.key(), Lane::Fresh, Instant::now(), None);
-            self.tell(|listener| listener.credentials_changed(&name));
+        let changed = self.stores.source_changed(source, version);
+        if changed.is_empty() {
+            return;
         }
+        // Whoever writes a Secret again and again asks the provider no oftener.
+        let due = Instant::now() + TOGETHER;
+        for (name, _) in &changed {
+            self.queue.push(name.key(), Lane::Fresh, due, None);
+        }
+        self.tell(|listener| listener.credentials_changed(&changed));
+    }
+
+    fn sources(&self) -> Vec<Source> {
+        self.stores.sources()
     }
 }
 

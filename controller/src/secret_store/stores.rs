@@ -1,7 +1,7 @@
 //! The stores of the cluster as they were last observed, and a session for each identity under which
 //! one is used.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ const SESSION: Duration = Duration::from_hours(1);
 const LOGIN: Duration = Duration::from_secs(60);
 
 /// A store under one identity: that of the store itself, or of the namespace that uses it.
-type Identity = (StoreName, Option<String>);
+pub type Identity = (StoreName, Option<String>);
 
 /// The session of an identity. Whoever needs one waits while it is made.
 #[derive(Default)]
@@ -214,10 +214,12 @@ impl Stores {
         // During an outage, one login in a while asks whether it is over.
         slot.breaker.admit()?;
         let lends = self.lends_identity;
+        let identity = (name.clone(), login.referent(name, namespace));
         let used = Used::default();
+        lock(&self.users).begin(&identity, Vec::new());
         let made = login.open(&self.client, name, namespace, lends, &used);
         let made = tokio::time::timeout(LOGIN, made).await;
-        self.uses(name, login.referent(name, namespace), &used);
+        let is_outdated = self.uses(&identity, &used);
         let made = made.unwrap_or_else(|_| {
             let limit = LOGIN.as_secs();
             let what = format!("the login took more than {limit} seconds");
@@ -231,6 +233,10 @@ impl Stores {
             at: Instant::now(),
             session: session.clone(),
         });
+        if is_outdated {
+            // Whoever comes next logs in with what is there now.
+            lock(&self.sessions).remove(&identity);
+        }
         Ok((session, true))
     }
 
@@ -246,25 +252,29 @@ impl Stores {
         self.metrics.store.set_sessions(states);
     }
 
-    /// Notes what a login was made with, or failed with.
-    fn uses(&self, name: &StoreName, referent: Option<String>, used: &Used) {
+    /// Notes what a login was made with, or failed with. Did it change meanwhile?
+    fn uses(&self, identity: &Identity, used: &Used) -> bool {
         let used = used.take();
         if !used.is_empty() {
             self.sources.want();
         }
-        lock(&self.users).set(&(name.clone(), referent), used);
+        lock(&self.users).set(identity, used)
     }
 
-    /// Ends the sessions of logins with another version of the source than this one. Returns their
-    /// stores.
-    pub(super) fn source_changed(&self, source: &Source, version: &str) -> Vec<StoreName> {
+    /// What logins were made with.
+    pub(super) fn sources(&self) -> Vec<Source> {
+        lock(&self.users).sources()
+    }
+
+    /// Ends the sessions of logins with another version of the source than this one. Returns whose
+    /// they were.
+    pub(super) fn source_changed(&self, source: &Source, version: &str) -> HashSet<Identity> {
         let outdated = lock(&self.users).outdated(source, version);
         let mut sessions = lock(&self.sessions);
-        let ended = outdated.into_iter().map(|identity| {
-            sessions.remove(&identity);
-            identity.0
-        });
-        ended.collect()
+        for identity in &outdated {
+            sessions.remove(identity);
+        }
+        outdated.into_iter().collect()
     }
 
     /// Does the store work under its own identity? `None` if it has none: each namespace that uses it
