@@ -1,6 +1,7 @@
 //! Answers of the API server as UTF-8, which JSON must be. The names of fields in `managedFields`
 //! come back byte for byte as somebody wrote them; one byte would end a list or a watch for all.
 
+use std::borrow::Cow;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -87,6 +88,19 @@ impl Decoder {
     }
 }
 
+/// Bytes as text that is no longer than they are, with `?` for each that is not UTF-8.
+pub fn readable(bytes: &[u8]) -> Cow<'_, str> {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        return Cow::Borrowed(text);
+    }
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.extend(chunk.invalid().iter().map(|_| '?'));
+    }
+    Cow::Owned(text)
+}
+
 /// Could more bytes make a character of it?
 fn is_begun(invalid: &[u8]) -> bool {
     std::str::from_utf8(invalid).is_err_and(|error| error.error_len().is_none())
@@ -110,5 +124,13 @@ mod tests {
             text.extend(decoder.end().unwrap_or_default());
             assert_eq!(String::from_utf8(text).unwrap(), whole, "parts of {size}");
         }
+    }
+
+    #[test]
+    fn readable_text_is_no_longer_than_its_bytes() {
+        assert_eq!(readable(b"\xe2\x82\xac \xff\xe2\x82"), "€ ???");
+        let bytes = [0xff; 1_000];
+        assert_eq!(readable(&bytes).len(), bytes.len());
+        assert!(matches!(readable(b"a"), Cow::Borrowed("a")));
     }
 }

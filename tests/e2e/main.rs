@@ -48,3 +48,4 @@ mod suspend;
 mod tampered;
 mod template;
 mod wait;
+mod webhook_memory;

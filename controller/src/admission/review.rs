@@ -1,5 +1,6 @@
 //! What an API server asks, and how it is answered: `admission.k8s.io/v1`.
 
+use sealkit_core::sealed::memory_size;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -75,34 +76,47 @@ impl<'a> Request<'a> {
     /// Is a spec new or changed? Everything else passes: whoever removes a finalizer or a label, or
     /// deletes an object, must not be stopped by what the object holds.
     pub fn has_news(&self) -> bool {
-        let outline = |text: Option<&'a RawValue>| -> Outline {
-            let read = text.and_then(|text| serde_json::from_str(text.get()).ok());
-            read.unwrap_or_default()
-        };
-        let new = outline(self.object);
-        if new.metadata.deletion_timestamp.is_some() {
-            return false;
-        }
         match self.operation.as_str() {
+            _ if self.is_settled() => false,
             "CREATE" => true,
-            "UPDATE" => !is_same(outline(self.old_object).spec, new.spec),
+            "UPDATE" => !is_same(outline(self.old_object).spec, outline(self.object).spec),
             _ => false,
         }
     }
+
+    /// Roughly the bytes that its specs take while they are read; none that need not be.
+    pub fn memory_size(&self) -> usize {
+        if self.is_settled() {
+            return 0;
+        }
+        let specs = [self.object, self.old_object].map(|text| outline(text).spec);
+        let sizes = specs
+            .into_iter()
+            .flatten()
+            .map(|spec| memory_size(spec.get()));
+        sizes.sum()
+    }
+
+    /// Does it pass whatever its specs hold, without a look at them?
+    fn is_settled(&self) -> bool {
+        let new = outline(self.object);
+        // API servers write both alike.
+        let spec = |spec: Option<&'a RawValue>| spec.map(RawValue::get);
+        new.metadata.deletion_timestamp.is_some()
+            || self.operation == "UPDATE" && spec(new.spec) == spec(outline(self.old_object).spec)
+    }
 }
 
+fn outline(text: Option<&RawValue>) -> Outline<'_> {
+    let read = text.and_then(|text| serde_json::from_str(text.get()).ok());
+    read.unwrap_or_default()
+}
+
+/// Do they say the same, spelled otherwise?
 fn is_same(old: Option<&RawValue>, new: Option<&RawValue>) -> bool {
     let read = |text: &RawValue| serde_json::from_str::<Value>(text.get()).ok();
-    match (old, new) {
-        // API servers write both alike.
-        (Some(old), Some(new)) => {
-            old.get() == new.get() || {
-                let (old, new) = (read(old), read(new));
-                old.is_some() && old == new
-            }
-        }
-        (old, new) => old.is_none() && new.is_none(),
-    }
+    let (old, new) = (old.and_then(read), new.and_then(read));
+    old.is_some() && old == new
 }
 
 /// What becomes of a request. Texts are public.

@@ -17,7 +17,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
@@ -26,6 +26,7 @@ use super::certificates::Served;
 use super::judge::{Judge, NoVerdict};
 use super::review::Request;
 use crate::telemetry::{Kind, KindResult, Metrics, bound, response};
+use crate::utf8::readable;
 
 /// The path of the webhook.
 pub const PATH: &str = "/validate";
@@ -34,6 +35,13 @@ pub const PATH: &str = "/validate";
 const BODY: usize = 7 * 1024 * 1024;
 /// Bytes of all reviews that are read at once.
 const BODIES: usize = 8 * BODY;
+/// Bytes that the specs of a review may take once they are read: lists of short items take fifty times
+/// as much as their text.
+const LARGEST: usize = 48 * 1024 * 1024;
+/// Bytes that the specs of all reviews may take.
+const SPECS: usize = 2 * LARGEST;
+/// Bytes of the headers of a request, and of content that is read at a time.
+const HEADERS: usize = 32 * 1024;
 /// Connections at a time.
 const CONNECTIONS: usize = 256;
 /// The time for a handshake, for the content of a request, and for its place in memory.
@@ -51,7 +59,10 @@ const PAUSE: Duration = Duration::from_millis(100);
 struct Webhook {
     judge: Judge,
     metrics: Arc<Metrics>,
-    memory: Semaphore,
+    /// Bytes of content.
+    bodies: Semaphore,
+    /// Bytes of specs.
+    specs: Semaphore,
     draining: watch::Receiver<bool>,
 }
 
@@ -70,7 +81,8 @@ pub async fn serve(
     let webhook = Arc::new(Webhook {
         judge,
         metrics,
-        memory: Semaphore::new(BODIES),
+        bodies: Semaphore::new(BODIES),
+        specs: Semaphore::new(SPECS),
         draining: draining.clone(),
     });
     let mut connections = Connections::default();
@@ -162,6 +174,7 @@ impl Webhook {
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(IDLE_TIME)
+            .max_buf_size(HEADERS)
             .serve_connection(TokioIo::new(stream), service);
         tokio::pin!(connection);
         // Whatever goes wrong is the peer's concern.
@@ -202,12 +215,10 @@ impl Webhook {
         let Some(length) = length else {
             return told(StatusCode::LENGTH_REQUIRED, "Content-Length is missing");
         };
-        let permits = u32::try_from(length).ok().filter(|_| length <= BODY);
-        let Some(permits) = permits else {
+        if length > BODY {
             return told(StatusCode::PAYLOAD_TOO_LARGE, "the review is too large");
-        };
-        let memory = timeout(READ_TIME, self.memory.acquire_many(permits)).await;
-        let Ok(Ok(_memory)) = memory else {
+        }
+        let Some(_body) = place(&self.bodies, length).await else {
             return self.without_verdict("", NoVerdict::Busy);
         };
         let body = Limited::new(request.into_body(), length).collect();
@@ -220,13 +231,21 @@ impl Webhook {
     async fn judged(&self, body: &[u8]) -> Response<Full<Bytes>> {
         let started = Instant::now();
         // Names of fields in managedFields may be no UTF-8.
-        let text = String::from_utf8_lossy(body);
+        let text = readable(body);
         let Some(request) = Request::read(&text) else {
             let what = "the content is no AdmissionReview of admission.k8s.io/v1";
             return told(StatusCode::BAD_REQUEST, what);
         };
-        let verdict = self.judge.verdict(&request).await;
         let kind = kind_of(&request.kind.kind);
+        let size = request.memory_size();
+        if size > LARGEST {
+            let what = "the specs of the review have too many parts";
+            return told(StatusCode::PAYLOAD_TOO_LARGE, what);
+        }
+        let Some(_specs) = place(&self.specs, size).await else {
+            return self.without_verdict(kind, NoVerdict::Busy);
+        };
+        let verdict = self.judge.verdict(&request).await;
         let duration = self
             .metrics
             .admission_duration
@@ -274,6 +293,13 @@ impl Webhook {
         let label = KindResult { kind, result };
         self.metrics.admission.get_or_create(&label).inc();
     }
+}
+
+/// Waits a moment for so many bytes. `None`: others have them.
+async fn place(bytes: &Semaphore, size: usize) -> Option<SemaphorePermit<'_>> {
+    let permits = u32::try_from(size).ok()?;
+    let place = timeout(READ_TIME, bytes.acquire_many(permits)).await;
+    place.ok()?.ok()
 }
 
 /// The kind as a label: whoever asks must not be able to invent labels.

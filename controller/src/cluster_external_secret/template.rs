@@ -63,12 +63,18 @@ impl Template {
         if let Some(asked) = own.and_then(|all| all.get(CLUSTER_FORCE_SYNC)) {
             annotations.insert(CLUSTER_FORCE_SYNC.to_owned(), asked.clone());
         }
+        let name = if read.external_secret_name.is_empty() {
+            object.metadata.name.clone().unwrap_or_default()
+        } else {
+            read.external_secret_name
+        };
+        // It becomes a part of a path, and not every definition of the resource says what a name is.
+        if !names::is_dns_subdomain(&name) {
+            let name = names::printable(&name);
+            return Err(format!("externalSecretName: {name:?} is no name"));
+        }
         Ok(Self {
-            name: if read.external_secret_name.is_empty() {
-                object.metadata.name.clone().unwrap_or_default()
-            } else {
-                read.external_secret_name
-            },
+            name,
             interval: interval.unwrap_or(INTERVAL).max(OFTEN),
             spec: spec.unwrap_or_default(),
             labels: read.external_secret_metadata.labels,
@@ -186,6 +192,7 @@ mod tests {
     fn a_spec_that_cannot_hold_is_told() {
         for (field, value) in [
             ("refreshTime", json!("soon")),
+            ("externalSecretName", json!("a/../b")),
             (
                 "namespaceSelectors",
                 json!([{"matchExpressions": [{"key": "a", "operator": "Like"}]}]),

@@ -10,6 +10,10 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use super::failure::{Coded, Failure};
 use crate::lock::lock;
 
+/// Secrets that are remembered. Whoever makes objects chooses how many there are; others cost a call
+/// for many that is refused.
+const MOST: usize = 1_000;
+
 /// See the module's documentation.
 #[derive(Default)]
 pub(super) struct Refusals {
@@ -34,7 +38,10 @@ impl Refusals {
 
     /// Remembers that a call for many is refused if this secret is one of them.
     pub(super) fn read_alone(&self, id: &str) {
-        lock(&self.alone).insert(id.to_owned());
+        let mut alone = lock(&self.alone);
+        if alone.len() < MOST {
+            alone.insert(id.to_owned());
+        }
     }
 
     /// Remembers that calls for many secrets are refused.
