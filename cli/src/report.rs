@@ -31,7 +31,7 @@ impl Verdict {
 }
 
 /// Something wrong with an object or a file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub(crate) struct Finding {
     /// The file.
     pub path: String,

@@ -99,3 +99,42 @@ fn an_object_that_one_build_has_twice_is_found() {
     let start = "overlay/db.yaml: shop/db: Duplicate: overlay/kustomization.yaml builds ";
     assert!(lines.len() == 1 && lines[0].starts_with(start), "{lines:?}");
 }
+
+/// Folders that each build the next one, once under each of two names: a pull request may hold them.
+#[test]
+fn kustomizations_that_multiply_or_go_down_without_end_are_told() {
+    let desk = Desk::new();
+    desk.git_init();
+    let sealed = desk.pipe(&["-R", "key.pub"], secret("db", &[("A", "1")]));
+    desk.write("base/db.yaml", &sealed.done().stdout);
+    desk.write("base/kustomization.yaml", "resources: [db.yaml]\n");
+    let ladder = |two: &str| {
+        for step in 0..25 {
+            let next = if step == 0 {
+                "../base".to_owned()
+            } else {
+                format!("../step-{}", step - 1)
+            };
+            for side in ["a", "b"] {
+                let text = format!("resources: [../{next}]\n{}\n", two.replace('X', side));
+                desk.write(&format!("step-{step}/{side}/kustomization.yaml"), &text);
+            }
+            let both = "resources: [a, b]\n";
+            desk.write(&format!("step-{step}/kustomization.yaml"), both);
+        }
+    };
+    ladder("");
+    assert_eq!(found(&desk), [""; 0], "the same object twice is one");
+    ladder("namePrefix: X");
+    let lines = found(&desk);
+    let words = "step-24/kustomization.yaml: Unreadable: builds too many objects";
+    assert!(lines.len() == 1 && lines[0].contains(words), "{lines:?}");
+    ladder("");
+    for step in 0..200 {
+        let text = format!("resources: [../deep-{}]\n", step + 1);
+        desk.write(&format!("deep-{step}/kustomization.yaml"), &text);
+    }
+    let lines = found(&desk);
+    let words = "deep-0/kustomization.yaml: Unreadable";
+    assert!(lines.len() == 1 && lines[0].contains(words), "{lines:?}");
+}

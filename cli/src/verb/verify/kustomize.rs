@@ -1,8 +1,9 @@
 //! What kustomizations and Flux make of the namespaces and names of sealed objects: values that are
 //! bound to other ones do not open.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Component, Path, PathBuf};
+use std::rc::Rc;
 
 use sealkit_core::manifest::Document;
 use sealkit_core::names::printable;
@@ -42,7 +43,7 @@ impl Sealed {
 }
 
 /// Namespace and name.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Id {
     namespace: String,
     name: String,
@@ -170,59 +171,107 @@ impl Kustomizations {
         let roots = self.folders.iter();
         let roots = roots.filter(|(folder, _)| !built.contains(folder.as_path()));
         let mut findings = Vec::new();
+        let mut builds = Builds::of(self);
         for root in roots.map(|(_, own)| own).chain(&self.flux) {
+            let Some(objects) = builds.build(root) else {
+                let what = "builds too many objects, or is nested too deeply, to look at what becomes of each";
+                findings.push(Finding::new(
+                    &root.given,
+                    None,
+                    "Unreadable",
+                    what.to_owned(),
+                ));
+                continue;
+            };
             let mut present = BTreeMap::new();
-            for (sealed, id) in self.build(root, &mut BTreeSet::new()) {
+            for (sealed, id) in objects.iter() {
                 let Some(id) = id else { continue };
-                findings.extend(renamed(root, sealed, &id));
+                findings.extend(renamed(root, sealed, id));
                 let first = present.entry(id).or_insert(sealed);
-                if !std::ptr::eq(*first, sealed) {
+                if !std::ptr::eq(**first, *sealed) {
                     findings.push(duplicate(root, sealed, first));
                 }
             }
         }
-        let mut seen = Vec::new();
-        findings.retain(|finding| {
-            let is_new = !seen.contains(finding);
-            seen.push(finding.clone());
-            is_new
-        });
+        let mut seen = HashSet::new();
+        findings.retain(|finding| seen.insert(finding.clone()));
         findings
     }
+}
 
-    /// The objects that a kustomization builds, and what becomes of each.
-    fn build<'a>(
-        &'a self,
-        own: &'a Kustomization,
-        above: &mut BTreeSet<&'a Path>,
-    ) -> Vec<(&'a Sealed, Option<Id>)> {
-        // One that builds itself builds nothing.
-        if !above.insert(&own.given) {
-            return Vec::new();
+/// The objects that a kustomization builds, and what becomes of each; each is there once.
+type Objects<'a> = Rc<Vec<(&'a Sealed, Option<Id>)>>;
+
+/// What kustomizations build. Whoever writes a pull request chooses how they refer to each other.
+struct Builds<'a> {
+    all: &'a Kustomizations,
+    /// What was built already, by the folder; none that is too large.
+    done: HashMap<&'a Path, Option<Objects<'a>>>,
+    /// Those that are being built.
+    above: Vec<&'a Path>,
+}
+
+impl<'a> Builds<'a> {
+    /// Objects of one kustomization.
+    const MOST: usize = 100_000;
+    /// Kustomizations within each other.
+    const DEEPEST: usize = 64;
+
+    fn of(all: &'a Kustomizations) -> Self {
+        Self {
+            all,
+            done: HashMap::new(),
+            above: Vec::new(),
         }
+    }
+
+    /// `None` if it is too large.
+    fn build(&mut self, own: &'a Kustomization) -> Option<Objects<'a>> {
+        let all = self.all;
+        let of_file = |sealed: &'a Sealed| (sealed, Some(sealed.id()));
         let mut objects = Vec::new();
+        let mut seen = HashSet::new();
         for path in &own.resources {
-            if let Some(below) = self.folders.get(path) {
-                objects.extend(self.build(below, above));
+            let added: Vec<_> = if let Some((folder, below)) = all.folders.get_key_value(path) {
+                self.below(folder, below)?.to_vec()
             } else if own.fields.path.is_empty() {
-                let sealed = self.sealed.get(path).into_iter().flatten();
-                objects.extend(sealed.map(|sealed| (sealed, Some(sealed.id()))));
+                let sealed = all.sealed.get(path).into_iter().flatten();
+                sealed.map(of_file).collect()
             } else {
                 // Flux takes all that is below a folder without a kustomization.
-                let below = self
-                    .sealed
-                    .iter()
-                    .filter(|(file, _)| file.starts_with(path));
-                let below = below.flat_map(|(_, sealed)| sealed);
-                objects.extend(below.map(|sealed| (sealed, Some(sealed.id()))));
+                let below = all.sealed.iter();
+                let below = below.filter(|(file, _)| file.starts_with(path));
+                below.flat_map(|(_, sealed)| sealed).map(of_file).collect()
+            };
+            for (sealed, id) in added {
+                if seen.insert((std::ptr::from_ref(sealed), id.clone())) {
+                    let becomes = id.and_then(|id| own.fields.apply(&id));
+                    objects.push((sealed, becomes));
+                }
+            }
+            if objects.len() > Self::MOST {
+                return None;
             }
         }
-        above.remove(own.given.as_path());
-        let becomes = |id: Option<Id>| id.and_then(|id| own.fields.apply(&id));
+        Some(Rc::new(objects))
+    }
+
+    fn below(&mut self, folder: &'a Path, own: &'a Kustomization) -> Option<Objects<'a>> {
+        if let Some(done) = self.done.get(folder) {
+            return done.clone();
+        }
+        if self.above.contains(&folder) {
+            // One that builds itself builds nothing.
+            return Some(Rc::default());
+        }
+        if self.above.len() == Self::DEEPEST {
+            return None;
+        }
+        self.above.push(folder);
+        let objects = self.build(own);
+        self.above.pop();
+        self.done.insert(folder, objects.clone());
         objects
-            .into_iter()
-            .map(|(sealed, id)| (sealed, becomes(id)))
-            .collect()
     }
 }
 
