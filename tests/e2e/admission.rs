@@ -12,7 +12,7 @@ use base64::prelude::BASE64_STANDARD;
 use sealkit_core::keys::{Identity, KeyType};
 use sealkit_rig::free_port;
 use sealkit_tests::api::{Answer, Refusal};
-use sealkit_tests::canary::unique_value;
+use sealkit_tests::canary::{MARKER, Needle, unique_value};
 use sealkit_tests::controller::Controller;
 use sealkit_tests::namespace::Namespace;
 use sealkit_tests::plane::{Own, Plane, SEALING_KEYS, Shared, name_of};
@@ -55,6 +55,7 @@ fn tampered_objects_are_refused_and_good_ones_are_not() {
     let plane = Own::take();
     let (controller, _webhook, shop) = serve(&plane);
     let collection = shop.sealed_secrets_path();
+    let canary = Needle::new(MARKER.as_bytes());
     for index in 0..OBJECTS {
         let refusal = refused(shop.api.create(&collection, &tampered(&shop, index)));
         let named = format!("SealedSecret {}/bad-{index}: ", shop.name);
@@ -65,6 +66,7 @@ fn tampered_objects_are_refused_and_good_ones_are_not() {
             "{refusal:?}"
         );
         assert_eq!(refusal.code, 422);
+        assert_eq!(canary.find(refusal.message.as_bytes()), None, "{index}");
         let value = unique_value();
         let good = shop.draft(&format!("good-{index}")).value("a", &value);
         shop.api.create(&collection, &good.manifest()).unwrap();
@@ -76,6 +78,10 @@ fn tampered_objects_are_refused_and_good_ones_are_not() {
         controller.metric("sealkit_admission_total", &labels)
     };
     assert!(count("allowed") >= 70.0 && count("denied") >= 70.0);
+    // Each value was opened in memory, and is told nowhere.
+    for (what, text) in [("log", controller.log()), ("metrics", controller.metrics())] {
+        assert_eq!(canary.find(text.as_bytes()), None, "the {what}");
+    }
 }
 
 #[test]
