@@ -1,8 +1,10 @@
 //! What providers offer besides a secret by its key: trust in TLS, metadata, searches, other clusters.
 
+use std::fs;
+
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use sealkit_rig::OpenBao;
+use sealkit_rig::{ControlPlane, Fault, OpenBao, Options, Proxy};
 use sealkit_tests::canary::unique_value;
 use sealkit_tests::external::{Team, WAIT, property};
 use sealkit_tests::namespace::{Namespace, condition, data};
@@ -204,6 +206,83 @@ fn a_client_certificate_opens_tls_and_logs_in() {
     for (name, url, fields, says) in rows {
         trusting(name, &url, fields);
         team.wait_message(name, says);
+    }
+}
+
+#[test]
+fn a_store_sends_its_headers_and_says_how_consistent_its_reads_must_be() {
+    let (plane, bao) = (Shared::get(), OpenBao::start().unwrap());
+    let team = Team::new(&plane, &bao);
+    let put = |value: &str| {
+        let secret = json!({"a": value});
+        team.vault.put(&team.mount, "db", &secret).unwrap();
+    };
+    let write = |path: &str, body: Value| team.vault.write(path, &body).unwrap();
+    let policy = format!(
+        "path \"{}/data/*\" {{ capabilities = [\"read\"] }}",
+        team.mount
+    );
+    write("sys/policies/acl/reader", json!({"policy": policy}));
+    write("sys/auth/userpass", json!({"type": "userpass"}));
+    let password = unique_value();
+    write(
+        "auth/userpass/users/shop",
+        json!({"password": password, "token_policies": "reader"}),
+    );
+    team.secret("login", &[("password", &password)]);
+    let login = json!({"userPass": {"path": "userpass", "username": "shop",
+        "secretRef": {"name": "login", "key": "password"}}});
+    let rows = [
+        ("plain", json!({})),
+        ("state", json!({"readYourWrites": true})),
+        ("half", json!({"forwardInconsistent": true})),
+        (
+            "forward",
+            json!({"readYourWrites": true, "forwardInconsistent": true}),
+        ),
+        ("header", json!({"headers": {"X-Team": "shop"}})),
+    ];
+    let proxy = Proxy::start(bao.url()).unwrap();
+    let follow = |names: &[&str], value: &str| {
+        for name in names {
+            wait_data(&team.namespace, name, &data(&[("a", value)]));
+        }
+    };
+    let all = rows.each_ref().map(|(name, _)| *name);
+    let mut last = unique_value();
+    put(&last);
+    for (name, fields) in &rows {
+        let mut fields = fields.clone();
+        fields["auth"] = login.clone();
+        store(&team, name, proxy.url(), &fields);
+        team.external(name, "1s", &wants(name));
+    }
+    follow(&all, &last);
+    let cases: [(&str, &[&str]); 3] = [
+        // The state of the server that it told at the login.
+        ("x-vault-index: ", &["state", "half", "forward"]),
+        ("x-vault-inconsistent: forward-active-node", &["forward"]),
+        ("x-team: shop", &["header"]),
+    ];
+    for (text, senders) in cases {
+        // Whoever sends it gets no answer any more.
+        proxy.set(Fault::Refuse {
+            text,
+            status: 412,
+            body: "",
+        });
+        let value = unique_value();
+        put(&value);
+        let (refused, served): (Vec<&str>, Vec<&str>) =
+            all.iter().partition(|name| senders.contains(name));
+        follow(&served, &value);
+        for name in &refused {
+            team.wait_message(name, "does not have the state after the login yet (412)");
+            wait_data(&team.namespace, name, &data(&[("a", &last)]));
+        }
+        proxy.set(Fault::None);
+        follow(&all, &value);
+        last = value;
     }
 }
 
@@ -604,6 +683,62 @@ fn a_service_account_or_a_kubeconfig_of_the_team_reads_another_cluster() {
     });
     assert!(!controller.log().contains(&token));
     controller.assert_lives_within_its_memory();
+}
+
+#[test]
+fn a_client_certificate_reads_another_cluster() {
+    let (plane, bao) = (Shared::get(), OpenBao::shared().unwrap());
+    let team = Team::new(&plane, bao);
+    // The far cluster trusts the CA whose client certificates the rig has, and nobody else's.
+    let tls = bao.tls();
+    let folder = tempfile::tempdir().unwrap();
+    let ca = folder.path().join("ca.crt");
+    fs::write(&ca, &tls.ca).unwrap();
+    let far = ControlPlane::start(Options {
+        extra_apiserver_flags: vec![format!("--client-ca-file={}", ca.display())],
+        ..Options::default()
+    })
+    .unwrap();
+    let value = unique_value();
+    let on_far = |arguments: &str| {
+        let arguments: Vec<&str> = arguments.split_whitespace().collect();
+        far.kubectl(&arguments).unwrap()
+    };
+    on_far(&format!(
+        "create secret generic db -n default --from-literal=a={value}"
+    ));
+    on_far("create role reader -n default --verb=get --resource=secrets --resource-name=db");
+    on_far("create rolebinding reader -n default --role=reader --user=client");
+    team.secret(
+        "client",
+        &[("tls.crt", &tls.client), ("tls.key", &tls.client_key)],
+    );
+    let auth = json!({"cert": {"clientCert": {"name": "client", "key": "tls.crt"},
+        "clientKey": {"name": "client", "key": "tls.key"}}});
+    let store = |name: &str, auth: &Value| {
+        team.make(
+            "secretstores",
+            &json!({
+                "apiVersion": "external-secrets.io/v1", "kind": "SecretStore", "metadata": {"name": name},
+                "spec": {"provider": {"kubernetes": {"auth": auth, "server": {
+                    "url": far.url(), "caBundle": BASE64_STANDARD.encode(far.ca_pem()),
+                }}}},
+            }),
+        );
+        team.external(name, "1s", &wants(name));
+    };
+    store("far", &auth);
+    wait_data(&team.namespace, "far", &data(&[("a", &value)]));
+    // A key that is not the certificate's, and a certificate that the cluster does not trust.
+    team.secret("other", &[("tls.crt", &tls.client), ("tls.key", &tls.ca)]);
+    let other = json!({"cert": {"clientCert": {"name": "other", "key": "tls.crt"},
+        "clientKey": {"name": "other", "key": "tls.key"}}});
+    store("other", &other);
+    team.wait_message("other", "client certificate");
+    // What the certificate may not read is told, and the last good Secret stays.
+    on_far("delete rolebinding reader -n default");
+    team.wait_message("far", "may not read \"db\"");
+    wait_data(&team.namespace, "far", &data(&[("a", &value)]));
 }
 
 #[test]
