@@ -1,5 +1,6 @@
 //! ExternalSecrets: values of a store become a Secret, which follows the store at an interval.
 
+mod changes;
 mod data;
 mod event;
 mod fate;
@@ -330,6 +331,7 @@ impl Reconciler for ExternalSecrets {
         if let Some(every) = self.context.rules.watch_interval {
             watches.spawn(self.clone().watch_versions(every));
         }
+        watches.spawn(self.clone().watch_changes());
         watches
     }
 

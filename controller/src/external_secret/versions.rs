@@ -67,16 +67,17 @@ impl ExternalSecrets {
         looks.buffer_unordered(all).collect().await
     }
 
-    /// What is remembered of a spec: nothing, unless versions are watched.
+    /// What is remembered of a spec: nothing, unless versions are watched, or a queue of the store tells
+    /// what changed.
     pub(super) fn newest(
         &self,
         spec: &ExternalSecretSpec,
         namespace: &str,
     ) -> Vec<(StoreName, String)> {
-        match self.context.rules.watch_interval {
-            Some(_) => newest_of(spec, namespace),
-            None => Vec::new(),
-        }
+        let mut newest = newest_of(spec, namespace);
+        let is_watched = self.context.rules.watch_interval.is_some();
+        newest.retain(|(store, _)| is_watched || self.stores.has_queue(store));
+        newest
     }
 
     /// The secrets of stores that tell versions.
@@ -104,7 +105,7 @@ impl ExternalSecrets {
     }
 
     /// Refreshes the objects that read the secret, and shares no earlier read with them.
-    async fn changed_version(&self, (store, namespace, key): &Watched) {
+    pub(super) async fn changed_version(&self, (store, namespace, key): &Watched) {
         let read = Read::Secret {
             key: key.clone(),
             version: None,

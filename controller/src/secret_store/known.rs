@@ -1,9 +1,10 @@
 //! What is known about one store: its description, and what it allows.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::object::HasStatus;
 use sealkit_core::api::Reason;
 use sealkit_core::api::external::{
-    KEY_POLICY, ProviderChoice, SecretStoreSpec, StoreKind, VaultVersion,
+    EVENT_QUEUE, KEY_POLICY, ProviderChoice, SecretStoreSpec, StoreKind, VaultVersion,
 };
 use sealkit_core::names;
 use serde_json::Value;
@@ -19,12 +20,32 @@ use crate::store::{Read, Session, StoreError};
 pub(super) struct KnownStore {
     pub(super) uid: String,
     pub(super) generation: i64,
-    /// Text of the annotation with the key policy.
-    policy_text: Option<String>,
+    /// Its annotations that say something.
+    annotations: Annotations,
     /// What it says, or what is wrong with it.
     described: Result<Described, String>,
     /// Is it that of another class of controllers?
     pub(super) is_foreign: bool,
+}
+
+/// The annotations of a store that say something. Those of SecretStores say nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Annotations {
+    /// The key policy.
+    policy: Option<String>,
+    /// The URL of the queue that tells what changed.
+    queue: Option<String>,
+}
+
+impl Annotations {
+    pub(super) fn of(metadata: &ObjectMeta) -> Self {
+        let annotation = |name| metadata.annotations.as_ref()?.get(name).cloned();
+        let is_shared = metadata.namespace.is_none();
+        Self {
+            policy: annotation(KEY_POLICY),
+            queue: annotation(EVENT_QUEUE).filter(|_| is_shared),
+        }
+    }
 }
 
 impl KnownStore {
@@ -34,23 +55,34 @@ impl KnownStore {
         uid: &str,
         generation: i64,
         spec: Value,
-        policy: Option<&String>,
+        annotations: Annotations,
         class: &str,
     ) -> Self {
         let named = spec["controller"].as_str().unwrap_or_default();
         Self {
             uid: uid.to_owned(),
             generation,
-            policy_text: policy.cloned(),
             is_foreign: !named.is_empty() && named != class,
-            described: Described::parse(name, spec, policy.map(String::as_str)),
+            described: Described::parse(name, spec, annotations.policy.as_deref()),
+            annotations,
         }
     }
 
     /// Is it the same description?
-    pub(super) fn is_same(&self, uid: &str, generation: i64, policy: Option<&String>) -> bool {
+    pub(super) fn is_same(&self, uid: &str, generation: i64, annotations: &Annotations) -> bool {
         (self.uid.as_str(), self.generation) == (uid, generation)
-            && self.policy_text.as_ref() == policy
+            && self.annotations == *annotations
+    }
+
+    /// The queue that tells which of its secrets changed: of a store of the cluster over AWS.
+    pub(super) fn queue(&self) -> Option<&str> {
+        let queue = self.annotations.queue.as_deref()?;
+        let described = self.described().ok().filter(|_| !self.is_foreign)?;
+        let is_aws = matches!(
+            described.spec.provider.choice(),
+            Some(ProviderChoice::Aws(_))
+        );
+        is_aws.then_some(queue)
     }
 
     /// The description. Error: [`StoreError::Config`].
@@ -117,10 +149,9 @@ where
         namespace: key.namespace,
         name: key.name,
     };
-    let annotations = metadata.annotations.as_ref();
-    let policy = annotations.and_then(|all| all.get(KEY_POLICY));
+    let annotations = Annotations::of(metadata);
     let spec = object.spec().value;
-    let store = KnownStore::new(&name, object.uid(), 0, spec, policy, class);
+    let store = KnownStore::new(&name, object.uid(), 0, spec, annotations, class);
     let choice = |described: &Described| match described.spec.provider.choice() {
         Some(ProviderChoice::Unserved(provider)) => Some(names::printable(provider)),
         _ => None,

@@ -15,9 +15,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;
-use sealkit_core::api::external::{
-    ClusterSecretStore, KEY_POLICY, SecretStore, SecretStoreStatus, StoreKind,
-};
+use sealkit_core::api::external::{ClusterSecretStore, SecretStore, SecretStoreStatus, StoreKind};
 use serde_json::Value;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -31,6 +29,7 @@ use crate::sources::{Source, SourceListener, Sources, TOGETHER};
 use crate::telemetry::{Counts, Metrics, ObjectState};
 use crate::watch::{Change, FirstLists, List, changes_of_strangers};
 
+use known::Annotations;
 pub use known::verdict;
 pub use name::StoreName;
 pub use stores::{Identity, Stores};
@@ -175,11 +174,13 @@ impl SecretStores {
     fn seen<S: StoreObject>(&self, store: &S) {
         let key = Key::of(store.meta());
         let name = StoreName::at(&key);
-        let policy = store.meta().annotations.as_ref();
-        let policy = policy.and_then(|all| all.get(KEY_POLICY));
+        let annotations = Annotations::of(store.meta());
         let (generation, spec) = store.described();
         let uid = store.meta().uid.as_deref().unwrap_or_default();
-        if !self.stores.observe(&name, uid, generation, spec, policy) {
+        if !self
+            .stores
+            .observe(&name, uid, generation, spec, annotations)
+        {
             return;
         }
         lock(&self.checked).entry(key.clone()).or_default().failures = 0;

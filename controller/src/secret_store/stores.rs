@@ -11,12 +11,12 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::StoreName;
-use super::known::KnownStore;
+use super::known::{Annotations, KnownStore};
 use super::login::Login;
 use super::usage::Labels;
 use crate::lock::lock;
 use crate::sources::{Source, Sources, Used, Users};
-use crate::store::{Breaker, Held, PATIENCE, Read, Session, StoreError};
+use crate::store::{Breaker, Changes, Held, PATIENCE, Read, Session, StoreError};
 use crate::telemetry::Metrics;
 
 /// How long a session lasts: credentials that were replaced or taken away end it, even if the provider
@@ -96,14 +96,14 @@ impl Stores {
         uid: &str,
         generation: i64,
         spec: Value,
-        policy: Option<&String>,
+        annotations: Annotations,
     ) -> bool {
         let mut known = lock(&self.known);
         let old = known.get(name);
-        if old.is_some_and(|store| store.is_same(uid, generation, policy)) {
+        if old.is_some_and(|store| store.is_same(uid, generation, &annotations)) {
             return false;
         }
-        let store = KnownStore::new(name, uid, generation, spec, policy, &self.class);
+        let store = KnownStore::new(name, uid, generation, spec, annotations, &self.class);
         known.insert(name.clone(), Arc::new(store));
         true
     }
@@ -326,6 +326,46 @@ impl Stores {
         }
     }
 
+    /// The stores with a queue that tells which of their secrets changed, and its URL.
+    pub fn queues(&self) -> Vec<(StoreName, String)> {
+        let known = lock(&self.known);
+        let queues = known
+            .iter()
+            .filter_map(|(name, store)| Some((name.clone(), store.queue()?.to_owned())));
+        queues.collect()
+    }
+
+    /// Has it a queue that tells which of its secrets changed?
+    pub fn has_queue(&self, name: &StoreName) -> bool {
+        self.known(name)
+            .is_some_and(|store| store.queue().is_some())
+    }
+
+    /// Waits a while for what the queue of a store tells, under the store's own identity. Returns the
+    /// session that takes it out of the queue.
+    pub async fn changes(
+        &self,
+        name: &StoreName,
+        queue: &str,
+    ) -> Result<(Arc<Session>, Changes), StoreError> {
+        let gone = || StoreError::Absent("the store does not exist".to_owned());
+        let store = self.known(name).ok_or_else(gone)?;
+        if store.login()?.referent(name, "").is_some() {
+            let what = "a queue needs a store with credentials of its own";
+            return Err(StoreError::Config(what.to_owned()));
+        }
+        let (session, is_new) = self.session(name, &store, &name.namespace).await?;
+        match session.changes(queue).await {
+            Err(StoreError::Denied(_) | StoreError::Expired) if !is_new => {
+                self.end(name, &store, &name.namespace, &session).await?;
+                let (session, _) = self.session(name, &store, &name.namespace).await?;
+                let changes = session.changes(queue).await?;
+                Ok((session, changes))
+            }
+            result => result.map(|changes| (session, changes)),
+        }
+    }
+
     /// Does the provider tell the version of a secret for less than a read of it?
     pub fn tells_versions(&self, name: &StoreName) -> bool {
         let known = self.known(name);
@@ -401,7 +441,7 @@ mod tests {
         let auth = json!({"tokenSecretRef": {"name": "token"}});
         let vault = json!({"server": "https://vault.example", "path": "kv", "auth": auth});
         let spec = json!({"provider": {"vault": vault}});
-        assert!(stores.observe(&name, "u1", 1, spec, None));
+        assert!(stores.observe(&name, "u1", 1, spec, Annotations::default()));
         let store = stores.known(&name).unwrap();
         (name, store)
     }

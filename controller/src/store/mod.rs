@@ -25,7 +25,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::telemetry::Metrics;
 
-pub use aws::{Aws, AwsLogin, AwsProof, AwsRole};
+pub use aws::{Aws, AwsLogin, AwsProof, AwsRole, Changes};
 pub use binary::{as_text, bytes};
 pub use breaker::Breaker;
 pub use fake::Fake;
@@ -318,6 +318,25 @@ impl Session {
         self.breaker.record(result.as_ref().err());
         self.count(name, result.is_ok());
         result
+    }
+
+    /// Waits a while for changes that a queue tells. Error: [`StoreError::Config`] if the provider has
+    /// none, and those of calls. No other call waits for it.
+    pub async fn changes(&self, queue: &str) -> Result<Changes, StoreError> {
+        let Provider::Aws(aws) = &self.provider else {
+            return Err(StoreError::Config("the provider has no queues".to_owned()));
+        };
+        let changes = aws.changes(queue).await;
+        self.count("ReceiveMessage", changes.is_ok());
+        changes
+    }
+
+    /// Takes changes out of the queue, which would come again otherwise.
+    pub async fn acknowledge(&self, queue: &str, changes: &Changes) -> Result<(), StoreError> {
+        match &self.provider {
+            Provider::Aws(aws) => aws.acknowledge(queue, changes).await,
+            _ => Ok(()),
+        }
     }
 
     /// Does the provider refuse the identity itself, and not only a key?

@@ -4,6 +4,7 @@ mod batches;
 mod faults;
 mod identity;
 mod parameter_store;
+mod queue;
 mod secrets_manager;
 
 use std::time::Duration;
@@ -46,6 +47,7 @@ impl World {
             "AWS_SECRETSMANAGER_ENDPOINT",
             "AWS_SSM_ENDPOINT",
             "AWS_STS_ENDPOINT",
+            "AWS_SQS_ENDPOINT",
         ];
         let mut controller = plane.controller(&Flags {
             log: "trace",

@@ -67,6 +67,7 @@ impl Moto {
     pub fn call(&self, operation: &str, content: &Value) -> Result<Value, RigError> {
         let service = match operation.split('.').next() {
             Some("AmazonSSM") => "ssm",
+            Some("AmazonSQS") => "sqs",
             other => other.unwrap_or_default(),
         };
         let headers = format!(

@@ -13,6 +13,7 @@ pub(super) enum Service {
     SecretsManager,
     ParameterStore,
     Sts,
+    Queues,
 }
 
 impl Service {
@@ -25,6 +26,7 @@ impl Service {
             ],
             Self::ParameterStore => ["AWS_ENDPOINT_URL_SSM", "AWS_SSM_ENDPOINT"],
             Self::Sts => ["AWS_ENDPOINT_URL_STS", "AWS_STS_ENDPOINT"],
+            Self::Queues => ["AWS_ENDPOINT_URL_SQS", "AWS_SQS_ENDPOINT"],
         }
     }
 

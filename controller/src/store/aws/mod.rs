@@ -10,6 +10,7 @@ mod failure;
 mod gather;
 mod identity;
 mod parameter_store;
+mod queue;
 mod refusals;
 mod secrets_manager;
 mod transport;
@@ -32,6 +33,8 @@ use gather::Gatherer;
 use identity::Identity;
 pub use identity::{AwsProof, AwsRole};
 use parameter_store::{ParameterStore, Search};
+pub use queue::Changes;
+use queue::Queue;
 use secrets_manager::{CURRENT, SecretsManager};
 
 /// Reads of one session at once.
@@ -178,6 +181,21 @@ impl Aws {
             return Ok(());
         }
         identity::check(self.credentials(), &self.calls).await
+    }
+
+    /// Waits a while for messages of a queue.
+    pub async fn changes(&self, queue: &str) -> Result<Changes, StoreError> {
+        self.live()?;
+        Queue::new(queue, &self.identity, &self.calls)?
+            .receive()
+            .await
+    }
+
+    /// Takes messages out of a queue.
+    pub async fn acknowledge(&self, queue: &str, changes: &Changes) -> Result<(), StoreError> {
+        Queue::new(queue, &self.identity, &self.calls)?
+            .remove(changes)
+            .await
     }
 
     fn credentials(&self) -> Credentials {

@@ -82,6 +82,9 @@ pub const CLUSTER_FORCE_SYNC: &str = "external-secrets.io/force-sync";
 /// Annotation of a ClusterSecretStore: which keys each namespace may read, as a JSON object of globs
 /// of namespaces with lists of globs of keys. The first namespace that matches counts.
 pub const KEY_POLICY: &str = "sealkit.dev/key-policy";
+/// Annotation of a ClusterSecretStore over AWS with the URL of a queue of SQS that tells which secrets
+/// changed. Sealkit's own.
+pub const EVENT_QUEUE: &str = "sealkit.dev/event-queue";
 
 /// An enum whose variants are words in manifests.
 macro_rules! words {
