@@ -1,6 +1,7 @@
 //! The Kubernetes API as all reconcilers use it: errors that quote nothing, and writes whose
 //! answers have metadata only, so that no secret comes back over the wire.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use http::Request;
@@ -10,7 +11,7 @@ use kube::Client;
 use sealkit_core::api::METADATA_ONLY;
 use sealkit_core::names;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use zeroize::Zeroize;
 
 use crate::object::{Kind, used_metadata};
@@ -263,6 +264,37 @@ pub async fn read_whole(client: &Client, path: &str) -> Result<Option<Value>, Ap
     }
 }
 
+/// Does the status of this kind keep the field, by the schema that the API server publishes? Without
+/// an answer, it does not.
+pub async fn keeps_in_status(client: &Client, kind: Kind, field: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Document {
+        components: Components,
+    }
+    #[derive(Deserialize)]
+    struct Components {
+        schemas: BTreeMap<String, Schema>,
+    }
+    #[derive(Deserialize)]
+    struct Schema {
+        #[serde(default)]
+        properties: BTreeMap<String, Schema>,
+    }
+    let path = format!("/openapi/v3/apis/{}/{}", kind.group, kind.version);
+    let Ok(request) = Request::get(&path).body(Vec::new()) else {
+        return false;
+    };
+    let Ok(document) = within(client.request::<Document>(request)).await else {
+        return false;
+    };
+    let name = format!(".{}", kind.kind);
+    let mut schemas = document.components.schemas.into_iter();
+    schemas.any(|(of, schema)| {
+        let status = schema.properties.get("status");
+        of.ends_with(&name) && status.is_some_and(|status| status.properties.contains_key(field))
+    })
+}
+
 /// Does the API server have this kind? Asks until it answers.
 pub async fn is_served(client: &Client, kind: Kind) -> bool {
     let path = format!("/apis/{}/{}", kind.group, kind.version);
@@ -310,6 +342,66 @@ pub async fn replace(client: &Client, path: &str, body: &Value) -> Result<Answer
 pub async fn merge_patch(client: &Client, path: &str, body: &Value) -> Result<Answer, ApiFailure> {
     let request = Request::patch(path).header("content-type", "application/merge-patch+json");
     send(client, request, body).await
+}
+
+/// Removes a finalizer of the object at `path`. Succeeds if it has none, or does not exist.
+pub async fn remove_finalizer(
+    client: &Client,
+    path: &str,
+    finalizer: &str,
+) -> Result<(), ApiFailure> {
+    // Most objects have no other.
+    match remove_finalizer_at(client, path, finalizer, 0).await {
+        Err(ApiFailure::Status { code: 422, .. }) => {}
+        result => return result,
+    }
+    let all = read_finalizers(client, path).await?;
+    let at = all.iter().flatten().position(|name| name == finalizer);
+    match at {
+        Some(at) => remove_finalizer_at(client, path, finalizer, at).await,
+        None => Ok(()),
+    }
+}
+
+/// Removes a finalizer, if it is the one at this place.
+async fn remove_finalizer_at(
+    client: &Client,
+    path: &str,
+    finalizer: &str,
+    at: usize,
+) -> Result<(), ApiFailure> {
+    let place = format!("/metadata/finalizers/{at}");
+    let patch = json!([
+        {"op": "test", "path": place, "value": finalizer},
+        {"op": "remove", "path": place},
+    ]);
+    let request = Request::patch(path).header("content-type", "application/json-patch+json");
+    match send(client, request, &patch).await {
+        Ok(_) | Err(ApiFailure::Status { code: 404, .. }) => Ok(()),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// All finalizers of an object; `None` if it does not exist.
+async fn read_finalizers(client: &Client, path: &str) -> Result<Option<Vec<String>>, ApiFailure> {
+    #[derive(Deserialize)]
+    struct Object {
+        metadata: Finalizers,
+    }
+    #[derive(Deserialize)]
+    struct Finalizers {
+        #[serde(default)]
+        finalizers: Vec<String>,
+    }
+    let request = Request::get(path).header("accept", METADATA_ONLY);
+    let request = request
+        .body(Vec::new())
+        .map_err(|_| ApiFailure::Unreachable)?;
+    match within(client.request::<Object>(request)).await {
+        Ok(object) => Ok(Some(object.metadata.finalizers)),
+        Err(ApiFailure::Status { code: 404, .. }) => Ok(None),
+        Err(failure) => Err(failure),
+    }
 }
 
 /// `PATCH path` as a server-side apply, whose query says if by force. Returns the answer's metadata.

@@ -19,6 +19,7 @@ mod keys;
 mod kubernetes;
 mod lock;
 mod object;
+pub mod observe;
 mod queue;
 mod reconciler;
 pub mod render;

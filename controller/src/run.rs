@@ -48,6 +48,9 @@ pub enum RunError {
         "cannot use the lease {LEASE}: check the controller's rights on leases in its namespace"
     )]
     Lease,
+    /// The API server does not have the kind, or does not list its objects.
+    #[error("cannot look at ExternalSecrets: {0}")]
+    Observe(String),
     /// Another replica took the lease.
     #[error("the lease was lost")]
     LeaseLost,
@@ -56,8 +59,9 @@ pub enum RunError {
     Ended(&'static str),
 }
 
-/// Runs until a signal asks to stop, the lease is lost, or a part ends by itself.
-pub async fn run(settings: Settings) -> Result<(), RunError> {
+/// The client of the cluster that the process runs in, or of the kubeconfig. Error:
+/// [`RunError::NoCluster`].
+pub async fn client() -> Result<Client, RunError> {
     let mut config = kube::Config::infer()
         .await
         .map_err(|_| RunError::NoCluster)?;
@@ -65,7 +69,12 @@ pub async fn run(settings: Settings) -> Result<(), RunError> {
     config.read_timeout = Some(SILENT_AT_MOST);
     let agent = HeaderValue::from_static(USER_AGENT);
     config.headers.push((header::USER_AGENT, agent));
-    let client = crate::utf8::client(config).map_err(|_| RunError::NoCluster)?;
+    crate::utf8::client(config).map_err(|_| RunError::NoCluster)
+}
+
+/// Runs until a signal asks to stop, the lease is lost, or a part ends by itself.
+pub async fn run(settings: Settings) -> Result<(), RunError> {
+    let client = client().await?;
     let metrics = Arc::new(Metrics::new());
     let health = Arc::new(Health::default());
     let probes = telemetry::serve(settings.listen, health.clone(), metrics.clone());
@@ -246,6 +255,7 @@ impl Replica {
         let secret_watch = SecretWatch::new(
             client.clone(),
             context.served.clone(),
+            settings.take_over,
             health.clone(),
             metrics.clone(),
         );

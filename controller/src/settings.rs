@@ -107,6 +107,21 @@ pub struct Settings {
     )]
     pub external_secrets_ownership: ExternalOwnership,
 
+    /// Take over from External Secrets: a Secret that it left in sync is neither read from its store
+    /// nor written before it is due, and its finalizers are removed. Stop it first, or serve other
+    /// stores by --controller-class.
+    #[arg(long, env = "SEALKIT_TAKE_OVER", default_value_t = false)]
+    pub take_over: bool,
+
+    /// With --once: change nothing, print what a take-over from External Secrets would change in each
+    /// Secret, and end with exit code 1 unless that is nothing.
+    #[arg(long, requires = "once")]
+    pub observe: bool,
+
+    /// With --observe: end after each object was looked at once.
+    #[arg(long, requires = "observe")]
+    pub once: bool,
+
     /// Let ClusterSecretStores without `auth` use the controller's own identity at their provider: in
     /// AWS that of its ServiceAccount, pod or node. Whoever may use such a store reads what that
     /// identity may read.
@@ -180,6 +195,8 @@ pub struct Rules {
     pub adopt_namespaces: Vec<String>,
     /// What ExternalSecrets may do to Secrets that they did not make.
     pub external_ownership: ExternalOwnership,
+    /// Does what External Secrets left count as ours?
+    pub take_over: bool,
     /// May stores of the cluster use the controller's own identity?
     pub allow_controller_identity: bool,
     /// How long an object without a matching key counts as waiting for the key.
@@ -197,6 +214,7 @@ impl Settings {
             deny_template_metadata: self.deny_template_metadata.clone(),
             adopt_namespaces: self.adopt_namespaces.clone(),
             external_ownership: self.external_secrets_ownership,
+            take_over: self.take_over,
             allow_controller_identity: self.allow_controller_identity,
             key_grace: Duration::from_secs(self.key_grace_seconds),
             watch_interval: self.watch_interval,

@@ -3,6 +3,7 @@
 
 mod place;
 mod reconcile;
+mod release;
 mod template;
 
 use std::collections::{BTreeSet, HashMap};
@@ -234,6 +235,9 @@ impl Reconciler for ClusterExternalSecrets {
         let mut watches = JoinSet::new();
         // The labels of namespaces are known then.
         self.secret_stores.listed().await;
+        if self.context.rules.take_over {
+            self.release_namespaces().await;
+        }
         watches.spawn(self.clone().watch());
         watches
     }

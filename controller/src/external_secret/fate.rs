@@ -20,6 +20,8 @@ pub(super) enum Fate {
 pub(super) const DELETED: &str = "secret deleted due to DeletionPolicy=Delete";
 /// What the status says if there is no Secret to merge into.
 pub(super) const MISSING: &str = "secret will not be created due to CreationPolicy=Merge";
+/// What the status says if the Secret stays although the store has nothing.
+pub(super) const RETAINED: &str = "secret retained due to DeletionPolicy=Retain";
 /// What the status says once the Secret is right.
 pub(super) const SYNCED: &str = "secret synced";
 
@@ -28,7 +30,7 @@ pub(super) const SYNCED: &str = "secret synced";
 pub(super) fn fate(creation: CreationPolicy, deletion: DeletionPolicy, is_empty: bool) -> Fate {
     let stays = |what: &str| Fate::Stay(Outcome::Ready(Reason::Synced, what.to_owned()));
     match (is_empty, deletion, creation) {
-        (true, DeletionPolicy::Retain, _) => stays("secret retained due to DeletionPolicy=Retain"),
+        (true, DeletionPolicy::Retain, _) => stays(RETAINED),
         (true, DeletionPolicy::Delete, CreationPolicy::Owner) => Fate::Delete,
         (true, DeletionPolicy::Delete, _) => {
             let what = "the store has nothing any more, but deletionPolicy Delete deletes only \

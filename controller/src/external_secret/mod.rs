@@ -5,22 +5,25 @@ mod data;
 mod event;
 mod fate;
 mod fetch;
+mod observe;
 mod plan;
 mod recall;
 mod reconcile;
 mod rewrite;
 mod schedule;
 mod status;
+mod take_over;
 mod template;
 mod template_from;
 mod text;
 mod versions;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use std::time::{Duration, SystemTime};
 
 use futures::StreamExt;
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
 use sealkit_core::api::external::{CLUSTER_FORCE_SYNC, ExternalSecret, FORCE_SYNC, StoreKind};
@@ -28,7 +31,7 @@ use sealkit_core::api::external::{CLUSTER_FORCE_SYNC, ExternalSecret, FORCE_SYNC
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::kubernetes::{ApiFailure, is_served};
+use crate::kubernetes::{ApiFailure, is_served, keeps_in_status};
 use crate::lock::lock;
 use crate::object::{
     Key, Kind, Known as KnownObject, Namespaces, News, Raw, Version, Waiting, WaitingRoom, api,
@@ -41,6 +44,7 @@ use crate::sources::{Source, SourceListener, SourceVersion, Sources, TOGETHER, U
 use crate::telemetry::{Counts, Metrics, ObjectState};
 use crate::watch::{Change, FirstLists, changes_of_strangers};
 
+pub use observe::Forecasts;
 pub use plan::verdict;
 use recall::recall;
 
@@ -89,6 +93,12 @@ struct Refresh {
     target: Option<String>,
     /// UID of the Secret that this process wrote for it.
     owned: Option<String>,
+    /// The last refresh that its status tells, as this process knows it.
+    refresh_time: Option<Timestamp>,
+    /// Is a finalizer of External Secrets to be removed?
+    releases: bool,
+    /// Does another controller refresh it too?
+    contested: bool,
     /// Its reconciles.
     counts: Counts,
 }
@@ -115,6 +125,8 @@ pub struct ExternalSecrets {
     sources: Arc<Sources>,
     listeners: Mutex<Vec<Weak<dyn ExternalSecretListener>>>,
     listed: FirstLists,
+    /// Does the API server keep what only our statuses have? Asked once.
+    keeps_ours: OnceLock<bool>,
 }
 
 impl ExternalSecrets {
@@ -144,6 +156,7 @@ impl ExternalSecrets {
             sources,
             listeners: Mutex::default(),
             listed: FirstLists::of(context.served.len()),
+            keeps_ours: OnceLock::new(),
             context,
         });
         let listener: Weak<dyn SecretListener> = Arc::<Self>::downgrade(&this);
@@ -185,6 +198,12 @@ impl ExternalSecrets {
             let newest = |spec: &_, namespace: &_| self.newest(spec, namespace);
             let news = known.observe(&object, |object| recall(object, SystemTime::now(), newest));
             let was_ready = news == News::New && known.ready;
+            known.observe_refresh(object.status.as_ref());
+            if !self.is_to_release(&object) {
+                known.own.releases = false;
+            } else if news != News::Same {
+                known.own.releases = true;
+            }
             let sources = std::mem::take(&mut known.own.sources);
             if !sources.is_empty() {
                 self.sources.want();
@@ -200,7 +219,7 @@ impl ExternalSecrets {
                 lock(&self.by_secret).insert(secret, key.clone());
             }
             let secret = secret.and_then(|secret| self.secret_watch.current(&secret));
-            if !known.has_work(secret.as_ref()) {
+            if !known.own.releases && !known.has_work(secret.as_ref()) {
                 if let Some(due) = known.own.due.filter(|_| news == News::New) {
                     self.queue.push(key.clone(), Lane::Background, due, None);
                 }
@@ -268,6 +287,10 @@ impl ExternalSecrets {
         self.listed.completed().await;
     }
 
+    fn keeps_ours(&self) -> bool {
+        self.keeps_ours.get().is_some_and(|keeps| *keeps)
+    }
+
     /// Those that this is true for look again.
     fn recheck(&self, concerns: impl Fn(&Key, &Known) -> bool) {
         let users: Vec<Key> = {
@@ -325,6 +348,9 @@ impl Reconciler for ExternalSecrets {
         let mut watches = JoinSet::new();
         self.secret_watch.listed().await;
         self.secret_stores.listed().await;
+        let client = &self.context.client;
+        let keeps_ours = keeps_in_status(client, EXTERNAL_SECRET, "observedGeneration").await;
+        let _ = self.keeps_ours.set(keeps_ours);
         for namespaces in served {
             watches.spawn(self.clone().watch_objects(namespaces));
         }

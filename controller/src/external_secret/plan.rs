@@ -42,6 +42,8 @@ pub(super) struct Plan {
     pub(super) stores: Vec<StoreName>,
     /// How long a read may be shared.
     pub(super) window: Duration,
+    /// How often it is refreshed.
+    pub(super) interval: Option<Duration>,
     /// The next refresh, from now.
     pub(super) next: Option<Duration>,
     /// What the source may do to Secrets of others.
@@ -131,6 +133,7 @@ impl ExternalSecrets {
             },
             spec,
             content,
+            interval,
             next,
             stores,
             origin,

@@ -25,6 +25,13 @@ pub(super) fn recall(
 ) -> Known {
     let known = Known {
         uid: object.uid().to_owned(),
+        own: Refresh {
+            refresh_time: object
+                .status
+                .as_ref()
+                .and_then(|status| status.refresh_time),
+            ..Refresh::default()
+        },
         ..Known::default()
     };
     let Some(status) = object
@@ -63,6 +70,7 @@ pub(super) fn recall(
             sources: sources(namespace, spec.target.template.as_ref(), &target.name),
             stores,
             target: Some(target.name.clone()),
+            refresh_time: status.refresh_time,
             ..Refresh::default()
         },
         ..known

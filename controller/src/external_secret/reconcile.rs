@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use kube::Api;
 use sealkit_core::api::Reason;
 use sealkit_core::api::external::{CreationPolicy, RefreshPolicy};
@@ -30,7 +31,7 @@ use crate::status::{self, Outcome};
 
 /// Longest pause between two looks for a Secret that somebody else has to create: nothing tells of a
 /// Secret without our label.
-const MISSING_PAUSE: Duration = Duration::from_mins(1);
+pub(super) const MISSING_PAUSE: Duration = Duration::from_mins(1);
 
 /// Bytes of values from which on an object waits for a place.
 const HEAVY: usize = 128 * 1024;
@@ -43,12 +44,12 @@ pub(super) struct Done {
     pub(super) outcome: Outcome,
     pub(super) written: Option<(Version, Op)>,
     /// Retry after a growing pause of at most this.
-    retry: Option<Duration>,
+    pub(super) retry: Option<Duration>,
     /// The next refresh.
-    next: Option<Duration>,
-    stores: Vec<StoreName>,
+    pub(super) next: Option<Duration>,
+    pub(super) stores: Vec<StoreName>,
     /// What it reads, if versions of it can be watched.
-    newest: Vec<(StoreName, String)>,
+    pub(super) newest: Vec<(StoreName, String)>,
     pub(super) target: Option<String>,
     /// Were the values read?
     pub(super) refreshed: bool,
@@ -86,7 +87,17 @@ impl Done {
         self
     }
 
-    fn failed(error: WriteError) -> Self {
+    /// The next refresh is not later than this.
+    pub(super) fn before(self, next: Option<Duration>) -> Self {
+        // While a provider does not answer, nothing is due.
+        let is_due = self.outcome.reason() != Reason::ProviderError;
+        Self {
+            next: (self.next.into_iter().chain(next).min()).filter(|_| is_due),
+            ..self
+        }
+    }
+
+    pub(super) fn failed(error: WriteError) -> Self {
         let (outcome, retry) = error.outcome();
         Self::without(outcome, Some(retry))
     }
@@ -106,11 +117,13 @@ impl ExternalSecrets {
         let target = known.own.target.as_ref();
         let secret = target.and_then(|name| self.secret_watch.current(&beside(key, name)));
         let due = known.own.due;
-        if known.settled(secret.as_ref()) && due.is_none_or(|due| due > Instant::now()) {
-            // Another trigger took the place of the next refresh in the queue.
-            if let Some(due) = due {
-                self.queue.push(key.clone(), Lane::Background, due, None);
-            }
+        let is_settled =
+            known.settled(secret.as_ref()) && due.is_none_or(|due| due > Instant::now());
+        // Another trigger took the place of the next refresh in the queue.
+        if let Some(due) = due.filter(|_| is_settled) {
+            self.queue.push(key.clone(), Lane::Background, due, None);
+        }
+        if is_settled && !known.own.releases {
             return Ok(None);
         }
         let object = match &work.payload {
@@ -130,7 +143,8 @@ impl ExternalSecrets {
                 Arc::new(object)
             }
         };
-        if object.is_terminating() {
+        if object.is_terminating() || is_settled {
+            self.release(key, &object).await?;
             return Ok(None);
         }
         let renders = object.mentions("\"template\"") || object.mentions("\"rewrite\"");
@@ -140,10 +154,15 @@ impl ExternalSecrets {
             self.templated.push(work.key, work.lane, due, work.payload);
             return Ok(None);
         }
-        let Some(done) = self.act(&object, &known).await else {
+        let Some(mut done) = self.act(&object, &known).await else {
             return Ok(None);
         };
-        self.conclude(key, &object, &known, done).await.map(Some)
+        self.told_of_another(&object, &known, &mut done);
+        let reason = self.conclude(key, &object, &known, done).await?;
+        if known.own.releases {
+            self.release(key, &object).await?;
+        }
+        Ok(Some(reason))
     }
 
     /// Reads the values, makes the Secret of them and writes it. If something fails, the last good
@@ -161,19 +180,15 @@ impl ExternalSecrets {
             self.leave(object, plan.stores);
             return None;
         }
-        let done = match self.still_right(&plan, known).await {
-            Some(done) => done,
-            None => self.refresh(object, &plan, known).await,
+        let done = match self.taken_over(object, &plan, known).await {
+            None => self.still_right(&plan, known).await,
+            taken => taken,
         };
-        // While a provider does not answer, nothing is due.
-        let is_due = done.outcome.reason() != Reason::ProviderError;
+        let done = match done {
+            Some(done) => done,
+            None => self.refresh(object, &plan, known).await.before(plan.next),
+        };
         Some(Done {
-            next: done
-                .next
-                .into_iter()
-                .chain(plan.next)
-                .min()
-                .filter(|_| is_due),
             newest: self.newest(&plan.spec, &plan.origin.namespace),
             stores: plan.stores,
             ..done
@@ -267,7 +282,7 @@ impl ExternalSecrets {
     }
 
     /// What the Secret holds: the values of the stores, through the template.
-    async fn made(
+    pub(super) async fn made(
         &self,
         object: &ExternalSecretObject,
         plan: &Plan,
@@ -402,9 +417,9 @@ impl ExternalSecrets {
         }
         let old = object.status.clone().unwrap_or_default();
         let had_synced = known.synced_generation == Some(object.generation());
-        let new = status_of(object, &old, had_synced, &done);
+        let new = status_of(object, &old, had_synced, self.keeps_ours(), &done);
         // Before the status is written, since the watches may report both writes first.
-        let Some(failures) = self.remember(key, object, known, &done) else {
+        let Some(failures) = self.remember(key, object, known, &done, new.refresh_time) else {
             return Ok(reason);
         };
         let origin = object.origin(EXTERNAL_SECRET);
@@ -441,6 +456,7 @@ impl ExternalSecrets {
         object: &ExternalSecretObject,
         known: &Known,
         done: &Done,
+        refreshed: Option<Timestamp>,
     ) -> Option<u32> {
         let mut all = self.known();
         let entry = all.get_mut(key).filter(|entry| entry.uid == known.uid)?;
@@ -453,6 +469,9 @@ impl ExternalSecrets {
             }
             by_secret.insert(beside(key, target), key.clone());
         }
+        entry.own.refresh_time = entry.own.refresh_time.max(refreshed);
+        entry.own.releases = false;
+        entry.own.contested = false;
         entry.own.stores.clone_from(&done.stores);
         entry.own.newest.clone_from(&done.newest);
         if done.outcome.reason() == Reason::SecretDeleted {

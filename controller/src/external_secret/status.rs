@@ -15,19 +15,20 @@ use crate::status;
 /// How long the status may tell an older refresh.
 const STATUS_AT_LEAST: Duration = Duration::from_mins(55);
 
-/// The status that tells what was done. What did not change is as it was.
+/// The status that tells what was done. What did not change is as it was. Where External Secrets' own
+/// definition is installed, the API server drops what only ours has, and `keeps_ours` is false.
 pub(super) fn status_of(
     object: &ExternalSecretObject,
     old: &ExternalSecretStatus,
     had_synced: bool,
+    keeps_ours: bool,
     done: &Done,
 ) -> ExternalSecretStatus {
     let (generation, now) = (object.generation(), Timestamp::now());
     let mut conditions =
         status::external_conditions(&done.outcome, generation, had_synced, &old.conditions, now);
-    // Where External Secrets' own definition is installed, the API server drops what only ours has.
     // Ours begins with a generation.
-    let keeps_ours = old.observed_generation.is_some();
+    let keeps_ours = keeps_ours || old.observed_generation.is_some();
     if !keeps_ours {
         conditions
             .iter_mut()

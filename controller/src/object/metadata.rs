@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::Resource;
+use sealkit_core::api::external::{ESO_FINALIZER, ESO_NAMESPACE_FINALIZER};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -32,6 +33,8 @@ struct Fields<T> {
     labels: T,
     #[serde(default)]
     annotations: T,
+    #[serde(default, deserialize_with = "of_the_peer")]
+    finalizers: Option<Vec<String>>,
 }
 
 impl<T> Fields<T> {
@@ -46,6 +49,7 @@ impl<T> Fields<T> {
             deletion_timestamp: self.deletion_timestamp,
             labels: texts(self.labels),
             annotations: texts(self.annotations),
+            finalizers: self.finalizers,
             ..ObjectMeta::default()
         }
     }
@@ -74,6 +78,20 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Time>, D
     let text = Option::<Box<RawValue>>::deserialize(deserializer)?;
     let read = |text: &str| serde_json::from_str(text).unwrap_or(Time(Timestamp::UNIX_EPOCH));
     Ok(text.map(|text| read(text.get())))
+}
+
+/// Reads the finalizers of External Secrets, the only ones that say something, whatever else the list
+/// holds.
+fn of_the_peer<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<String>>, D::Error> {
+    let texts = readable::<D, Vec<Box<RawValue>>>(deserializer)?;
+    let texts = texts.into_iter().flatten();
+    let names = texts.filter_map(|text| serde_json::from_str::<String>(text.get()).ok());
+    let known: Vec<String> = names
+        .filter(|name| name == ESO_FINALIZER || name.starts_with(ESO_NAMESPACE_FINALIZER))
+        .collect();
+    Ok((!known.is_empty()).then_some(known))
 }
 
 /// The metadata of an object of the kind `K`, without labels and annotations. The API server is
@@ -191,6 +209,8 @@ mod tests {
                 "name": "db", "namespace": "shop", "uid": "u", "resourceVersion": "7",
                 "generation": 3, "creationTimestamp": "{time}", "deletionTimestamp": "{time}",
                 "labels": {{"a": "b"}}, "annotations": null,
+                "finalizers": ["x.example/y", {deep}, 7,
+                  "externalsecrets.external-secrets.io/externalsecret-cleanup"],
                 "ownerReferences": [{{"blockOwnerDeletion": {deep}}}],
                 "managedFields": [{{"time": "{time}", "fieldsV1": {deep}}}]}},
               "spec": {deep}, "status": {{"conditions": [{{"lastTransitionTime": {deep}}}]}}}}"#
@@ -218,6 +238,7 @@ mod tests {
             assert_eq!(metadata.generation, Some(3));
             assert_eq!(metadata.creation_timestamp, None);
             assert!(metadata.deletion_timestamp.is_some(), "it is terminating");
+            assert_eq!(metadata.finalizers, Some(vec![ESO_FINALIZER.to_owned()]));
             assert!(metadata.owner_references.is_none() && metadata.managed_fields.is_none());
         }
         assert_eq!(object.metadata.labels.as_ref().unwrap()["a"], "b");

@@ -5,7 +5,9 @@
 //! source has changed meanwhile.
 
 mod desired;
+mod forecast;
 mod freeze;
+mod left;
 mod merge;
 mod plan;
 mod size;
@@ -28,7 +30,9 @@ use crate::telemetry::{KindOp, Metrics};
 
 use desired::Marks;
 pub use desired::{Consent, Desired, MANAGED_LABEL, Ownership, Revision, Rights};
+pub use forecast::Change;
 pub use freeze::Freeze;
+pub use left::Left;
 use merge::{MergePlan, created, field_manager, plan_merge};
 use plan::{Plan, is_newer, plan};
 pub use watch::{SecretListener, SecretWatch};

@@ -166,7 +166,20 @@ fn owners_patch(existing: &Secret, desired: &Desired) -> Option<Vec<OwnerReferen
         .cloned()
         .partition(|owner| desired.origin.is_lineage_of(owner));
     let wanted = desired.owner_references();
-    (ours != wanted).then(|| others.into_iter().chain(wanted).collect())
+    // Whether deletion waits for us is left as it is: External Secrets writes it too.
+    let is_same = |ours: &[OwnerReference]| {
+        ours.iter()
+            .map(without_block)
+            .eq(wanted.iter().map(without_block))
+    };
+    (!is_same(&ours)).then(|| others.into_iter().chain(wanted).collect())
+}
+
+fn without_block(owner: &OwnerReference) -> OwnerReference {
+    OwnerReference {
+        block_owner_deletion: None,
+        ..owner.clone()
+    }
 }
 
 /// Does the Secret say that it was made from a later generation of the source, or from another

@@ -1,4 +1,5 @@
-//! The one watch on the Secrets that Sealkit wrote: metadata only, shared by all reconcilers.
+//! The one watch on the Secrets that Sealkit wrote, and on those that it takes over: metadata only,
+//! shared by all reconcilers.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, Weak};
@@ -6,6 +7,7 @@ use std::sync::{Arc, Mutex, Weak};
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
+use sealkit_core::api::external::ESO_MANAGED_LABEL;
 use tokio::task::JoinSet;
 
 use super::MANAGED_LABEL;
@@ -25,32 +27,58 @@ pub trait SecretListener: Send + Sync {
     fn secret_changed(&self, key: &Key, current: Option<&Version>);
 }
 
+/// Which Secrets a watch shows. No Secret is in both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shows {
+    /// Those that Sealkit wrote.
+    Ours,
+    /// Those that External Secrets wrote and Sealkit has not written yet.
+    Left,
+}
+
+impl Shows {
+    /// The label selector. Anybody may put a label on any Secret.
+    fn selector(self) -> String {
+        match self {
+            Self::Ours => format!("{MANAGED_LABEL}=true"),
+            Self::Left => format!("{ESO_MANAGED_LABEL}=true,{MANAGED_LABEL}!=true"),
+        }
+    }
+}
+
 /// The versions of all labelled Secrets in the served namespaces.
 pub struct SecretWatch {
     client: Client,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
     served: Vec<Namespaces>,
-    current: Mutex<HashMap<Key, Version>>,
+    shows: Vec<Shows>,
+    current: Mutex<HashMap<Key, (Shows, Version)>>,
     listeners: Mutex<Vec<Weak<dyn SecretListener>>>,
     listed: FirstLists,
 }
 
 impl SecretWatch {
-    /// A watch that has observed nothing yet.
+    /// A watch that has observed nothing yet. `takes_over` adds the Secrets of External Secrets.
     pub fn new(
         client: Client,
         served: Vec<Namespaces>,
+        takes_over: bool,
         health: Arc<Health>,
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
         health.expect(NAME);
+        let mut shows = vec![Shows::Ours];
+        if takes_over {
+            shows.push(Shows::Left);
+        }
         Arc::new(Self {
             client,
             health,
             metrics,
-            listed: FirstLists::of(served.len()),
+            listed: FirstLists::of(served.len() * shows.len()),
             served,
+            shows,
             current: Mutex::default(),
             listeners: Mutex::default(),
         })
@@ -63,7 +91,8 @@ impl SecretWatch {
 
     /// The last observed version of the Secret.
     pub fn current(&self, key: &Key) -> Option<Version> {
-        lock(&self.current).get(key).cloned()
+        let current = lock(&self.current);
+        current.get(key).map(|(_, version)| version.clone())
     }
 
     /// Returns once all Secrets were listed.
@@ -74,8 +103,10 @@ impl SecretWatch {
     /// Watches without end.
     pub async fn run(self: Arc<Self>) {
         let mut watches = JoinSet::new();
-        for namespaces in self.served.clone() {
-            watches.spawn(self.clone().watch(namespaces));
+        for namespaces in &self.served {
+            for shows in &self.shows {
+                watches.spawn(self.clone().watch(namespaces.clone(), *shows));
+            }
         }
         self.listed().await;
         self.health.ready(NAME);
@@ -83,31 +114,41 @@ impl SecretWatch {
         watches.join_next().await;
     }
 
-    async fn watch(self: Arc<Self>, namespaces: Namespaces) {
+    async fn watch(self: Arc<Self>, namespaces: Namespaces, shows: Shows) {
         let api = api::<RawMeta<Secret>>(&self.client, &namespaces);
-        // Anybody may put the label on any Secret.
-        let label = format!("{MANAGED_LABEL}=true");
-        let stream = of_strangers(&self.client, api, Some(&label)).await;
+        let stream = of_strangers(&self.client, api, Some(&shows.selector())).await;
         let mut changes = changes(stream, NAME, namespaces, self.health.clone(), &self.metrics);
         while let Some(change) = changes.next().await {
             match change {
                 Change::Seen(secret) => {
                     let (key, seen) = (Key::of(&secret.metadata), Version::of(&secret.metadata));
-                    lock(&self.current).insert(key.clone(), seen.clone());
+                    lock(&self.current).insert(key.clone(), (shows, seen.clone()));
                     self.changed(&key, Some(&seen));
                 }
-                Change::Gone(key) => self.gone(&key),
+                Change::Gone(key) => self.gone(&key, shows),
                 Change::Listed(list) => {
-                    let gone = list.missing(lock(&self.current).keys());
-                    gone.iter().for_each(|key| self.gone(key));
+                    let gone = {
+                        let current = lock(&self.current);
+                        let mine = current.iter().filter(|(_, (by, _))| *by == shows);
+                        list.missing(mine.map(|(key, _)| key))
+                    };
+                    gone.iter().for_each(|key| self.gone(key, shows));
                     self.listed.count(&list);
                 }
             }
         }
     }
 
-    fn gone(&self, key: &Key) {
-        lock(&self.current).remove(key);
+    /// A Secret that lost its label, or got another one, is gone for one watch, and may be there for
+    /// the other.
+    fn gone(&self, key: &Key, shows: Shows) {
+        {
+            let mut current = lock(&self.current);
+            if current.get(key).is_none_or(|(by, _)| *by != shows) {
+                return;
+            }
+            current.remove(key);
+        }
         self.changed(key, None);
     }
 

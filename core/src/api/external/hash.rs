@@ -13,6 +13,11 @@ pub const ESO_MANAGED_LABEL: &str = "reconcile.external-secrets.io/managed";
 pub const ESO_CREATED_BY_LABEL: &str = "reconcile.external-secrets.io/created-by";
 /// Annotation of a Secret with [`data_hash`].
 pub const ESO_DATA_HASH_ANNOTATION: &str = "reconcile.external-secrets.io/data-hash";
+/// Finalizer that External Secrets puts on each ExternalSecret.
+pub const ESO_FINALIZER: &str = "externalsecrets.external-secrets.io/externalsecret-cleanup";
+/// Prefix of the finalizers that it puts on namespaces, which end with the name of a
+/// ClusterExternalSecret.
+pub const ESO_NAMESPACE_FINALIZER: &str = "externalsecrets.external-secrets.io/ces-";
 /// Prefix of the field managers of External Secrets.
 const ESO_FIELD_MANAGER: &str = "externalsecrets.external-secrets.io/";
 /// Longest name of an ExternalSecret that stands in a field manager as it is.

@@ -40,8 +40,8 @@ pub use external_secret::{
 };
 pub use fake::{FakeProvider, FakeValue};
 pub use hash::{
-    ESO_CREATED_BY_LABEL, ESO_DATA_HASH_ANNOTATION, ESO_MANAGED_LABEL, created_by, data_hash,
-    eso_field_manager, synced_resource_version,
+    ESO_CREATED_BY_LABEL, ESO_DATA_HASH_ANNOTATION, ESO_FINALIZER, ESO_MANAGED_LABEL,
+    ESO_NAMESPACE_FINALIZER, created_by, data_hash, eso_field_manager, synced_resource_version,
 };
 pub use kubernetes::{
     CertificateAuth, KubernetesAuth, KubernetesProvider, KubernetesServer, TokenAuth,
