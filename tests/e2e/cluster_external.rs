@@ -142,7 +142,7 @@ fn selected_namespaces_have_the_external_secret_and_others_lose_it() {
     wait_within(WAIT, "both are put right", || {
         let right = |path: &str| {
             let now = api.get(path)?;
-            let spec = now["spec"]["refreshInterval"] == "1h";
+            let spec = now["spec"]["refreshInterval"] == "1h0m0s";
             (spec && now["metadata"]["labels"]["team"] == "shops").then_some(())
         };
         right(&in_first).and(right(&in_later))

@@ -45,6 +45,7 @@ mod rules;
 mod soak;
 mod stores;
 mod suspend;
+mod take_over;
 mod tampered;
 mod template;
 mod wait;

@@ -55,7 +55,9 @@ fn converted(schema: Value) -> Value {
             "nullable" | "format" | "example" => {}
             "properties" => {
                 let all = value.as_object().cloned().unwrap_or_default();
-                let all = all.into_iter().map(|(name, field)| (name, converted(field)));
+                let all = all
+                    .into_iter()
+                    .map(|(name, field)| (name, converted(field)));
                 new.insert(name, Value::Object(all.collect()));
             }
             "items" | "additionalProperties" | "not" => {

@@ -236,7 +236,7 @@ impl Reconciler for ClusterExternalSecrets {
         // The labels of namespaces are known then.
         self.secret_stores.listed().await;
         if self.context.rules.take_over {
-            self.release_namespaces().await;
+            watches.spawn(self.clone().release_namespaces());
         }
         watches.spawn(self.clone().watch());
         watches

@@ -1,6 +1,8 @@
 //! Removes the finalizers that External Secrets put on namespaces: without it, nobody else would, and
 //! such a namespace could not be deleted.
 
+use std::sync::Arc;
+
 use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;
 use kube::api::ListParams;
@@ -9,20 +11,30 @@ use sealkit_core::api::external::ESO_NAMESPACE_FINALIZER;
 use super::ClusterExternalSecrets;
 use crate::kubernetes::{self, ApiFailure};
 use crate::object::RawMeta;
+use crate::queue::pause;
 use crate::watch::all_pass;
 
 impl ClusterExternalSecrets {
-    /// Releases all namespaces, once. What cannot be done is logged: it hinders nothing else.
-    pub(super) async fn release_namespaces(&self) {
+    /// Releases all namespaces, and then does nothing more. It hinders nothing else: what it may not do
+    /// yet, it tries again.
+    pub(super) async fn release_namespaces(self: Arc<Self>) {
         let what = "finalizers of External Secrets on namespaces";
-        match self.released().await {
-            Ok(0) => {}
-            Ok(count) => tracing::info!(count, "removed {what}"),
-            Err(failure) => {
-                let right = "patch on namespaces, which deploy/components/take-over grants";
-                tracing::warn!("cannot remove {what} without the right {right}: {failure}");
+        for failures in 1.. {
+            match self.released().await {
+                Ok(count) => {
+                    if count > 0 {
+                        tracing::info!(count, "removed {what}");
+                    }
+                    break;
+                }
+                Err(failure) => {
+                    let right = "patch on namespaces, which deploy/components/take-over grants";
+                    tracing::warn!("cannot remove {what}: is there the right {right}? {failure}");
+                }
             }
+            tokio::time::sleep(pause(failures)).await;
         }
+        std::future::pending().await
     }
 
     async fn released(&self) -> Result<usize, ApiFailure> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use kube::core::{Selector, SelectorExt as _};
 use sealkit_core::api::RECONCILE_REQUESTED_AT;
 use sealkit_core::api::external::{
-    CLUSTER_FORCE_SYNC, ClusterExternalSecretSpec, FORCE_SYNC, duration,
+    CLUSTER_FORCE_SYNC, ClusterExternalSecretSpec, FORCE_SYNC, canonical_duration, duration,
 };
 use sealkit_core::names;
 use serde_json::{Value, json};
@@ -43,7 +43,15 @@ impl Template {
             return Err("the spec cannot be read".to_owned());
         };
         // Each ExternalSecret tells what is wrong with its own spec.
-        let spec = fields.insert("externalSecretSpec".to_owned(), json!({}));
+        let mut spec = fields.insert("externalSecretSpec".to_owned(), json!({}));
+        // As External Secrets writes it: both would rewrite it for ever.
+        if let Some(interval) = spec
+            .as_mut()
+            .and_then(|spec| spec.get_mut("refreshInterval"))
+            && let Some(form) = interval.as_str().and_then(canonical_duration)
+        {
+            *interval = form.into();
+        }
         let read: ClusterExternalSecretSpec = serde_json::from_value(Value::Object(fields))
             .map_err(|error| names::printable(&error.to_string()))?;
         let interval = match read.refresh_time.as_str() {

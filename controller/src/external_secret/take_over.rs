@@ -104,12 +104,12 @@ impl ExternalSecrets {
                 tracing::info!(namespace, name, "removed the finalizer of External Secrets");
                 Ok(())
             }
-            // Without the right, it is for somebody else to do.
+            // The right may come later: it is tried again.
             Err(failure) if failure.code() == 403 => {
                 let right = "patch on externalsecrets";
                 let what = "cannot remove the finalizer of External Secrets without the right";
                 tracing::warn!(namespace, name, "{what} {right}: {failure}");
-                Ok(())
+                Err(failure)
             }
             Err(failure) => Err(failure),
         }

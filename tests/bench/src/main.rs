@@ -58,8 +58,16 @@ enum What {
     Memory,
     /// ExternalSecrets over OpenBao, against External Secrets Operator and a bare client
     External,
+    /// ExternalSecrets that External Secrets Operator left, taken over
+    TakeOver,
     /// All of them
     All,
+    /// Record what External Secrets Operator leaves, for the end-to-end tests
+    Left {
+        /// Such as tests/vectors/left-by-external-secrets.json
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
     /// Check that a report says how this program measures
     Method {
         /// Such as docs/benchmarks.md
@@ -118,6 +126,9 @@ fn run(arguments: &Arguments) -> Result<()> {
     }
     let (name, parts): (_, &[Part]) = match &arguments.what {
         What::Bare(bare) => return cluster::bare(bare),
+        What::Left { file } => {
+            return cluster::record_left(&ExternalSecretsOperator::build()?, file);
+        }
         What::Method { check } => return check_method(check),
         What::Open => ("open", &[Part::Open]),
         What::Cli => ("cli", &[Part::Cli]),
@@ -127,6 +138,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         What::Hostile => ("hostile", &[Part::Hostile]),
         What::Memory => ("memory", &[Part::Memory]),
         What::External => ("external", &[Part::External]),
+        What::TakeOver => ("take-over", &[Part::TakeOver]),
         What::All => (
             "all",
             &[
@@ -138,6 +150,7 @@ fn run(arguments: &Arguments) -> Result<()> {
                 Part::Hostile,
                 Part::Memory,
                 Part::External,
+                Part::TakeOver,
             ],
         ),
     };
@@ -176,6 +189,7 @@ enum Part {
     Hostile,
     Memory,
     External,
+    TakeOver,
 }
 
 fn measure(parts: &[Part], scale: &Scale) -> Result<Vec<Figure>> {
@@ -185,12 +199,13 @@ fn measure(parts: &[Part], scale: &Scale) -> Result<Vec<Figure>> {
         _ if scale.no_build => Some(Binaries::find()?),
         _ => Some(Binaries::build()?),
     };
-    let peers = if matches!(parts, [Part::Memory | Part::External]) {
+    let peers = if matches!(parts, [Part::Memory | Part::External | Part::TakeOver]) {
         None
     } else {
         Some(Peers::build()?)
     };
-    let operator = if parts.contains(&Part::External) {
+    let with_operator = [Part::External, Part::TakeOver];
+    let operator = if parts.iter().any(|part| with_operator.contains(part)) {
         operator()
     } else {
         None
@@ -210,6 +225,10 @@ fn measure(parts: &[Part], scale: &Scale) -> Result<Vec<Figure>> {
             (Part::Hostile, Some(ours), Some(peers)) => cluster::hostile(scale, ours, peers)?,
             (Part::Memory, Some(ours), _) => cluster::memory(scale, ours)?,
             (Part::External, Some(ours), _) => cluster::external(scale, ours, operator.as_ref())?,
+            (Part::TakeOver, Some(ours), _) => match &operator {
+                Some(operator) => cluster::taken_over(scale, ours, operator)?,
+                None => Vec::new(),
+            },
             _ => return Err("something was not built".into()),
         };
         figures.extend(found);

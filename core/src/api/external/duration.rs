@@ -17,9 +17,37 @@ pub fn duration(text: &str) -> Option<Duration> {
     Duration::try_from(duration).ok()
 }
 
+/// The duration in the one form in which Go itself writes it, such as `24h0m0s` for `24h`. `None` if it
+/// is none, or is no whole number of seconds.
+pub fn canonical(text: &str) -> Option<String> {
+    let whole = duration(text).filter(|duration| duration.subsec_nanos() == 0)?;
+    let (hours, rest) = (whole.as_secs() / 3600, whole.as_secs() % 3600);
+    let (minutes, seconds) = (rest / 60, rest % 60);
+    Some(match (hours, minutes) {
+        (0, 0) => format!("{seconds}s"),
+        (0, _) => format!("{minutes}m{seconds}s"),
+        _ => format!("{hours}h{minutes}m{seconds}s"),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_canonical_form_is_that_of_go() {
+        for (text, form) in [
+            ("24h", "24h0m0s"),
+            ("90m", "1h30m0s"),
+            ("60s", "1m0s"),
+            ("15s", "15s"),
+            ("0", "0s"),
+        ] {
+            assert_eq!(canonical(text).as_deref(), Some(form), "{text}");
+        }
+        assert_eq!(canonical("1.5s"), None);
+        assert_eq!(canonical("soon"), None);
+    }
 
     #[test]
     fn durations_are_those_of_go() {

@@ -33,7 +33,7 @@ pub use cluster_external_secret::{
     ClusterExternalSecret, ClusterExternalSecretSpec, ClusterExternalSecretStatus,
     ExternalSecretMetadata, FailedNamespace,
 };
-pub use duration::duration;
+pub use duration::{canonical as canonical_duration, duration};
 pub use external_secret::{
     Binding, ExternalSecret, ExternalSecretSpec, ExternalSecretStatus, RefreshPolicy, SyncWindow,
     SyncWindowKind, SyncWindows,

@@ -19,7 +19,7 @@ use crate::{Result, Scale, progress};
 
 pub use bare::{BareArguments, run as bare};
 use contestant::Contestant;
-pub use external::run as external;
+pub use external::{record_left, run as external, taken_over};
 pub use ours::{Ours, recipient as newest_recipient};
 pub use peer::{SYSTEM as PEER_SYSTEM, SealedSecrets};
 pub use plane::{METADATA_ONLY, NAMESPACE, Plane};

@@ -30,6 +30,8 @@ pub struct Ours {
     bare: Option<PathBuf>,
     /// The kind of its objects.
     kind: &'static str,
+    /// More flags of the controller.
+    flags: Vec<&'static str>,
     /// Where the controller serves its metrics; 0 before it is started.
     port: AtomicU16,
 }
@@ -42,6 +44,7 @@ impl Ours {
             controller,
             bare: None,
             kind: "SealedSecret",
+            flags: Vec::new(),
             port: AtomicU16::new(0),
         }
     }
@@ -53,6 +56,7 @@ impl Ours {
             controller: None,
             bare,
             kind: "SealedSecret",
+            flags: Vec::new(),
             port: AtomicU16::new(0),
         })
     }
@@ -62,6 +66,12 @@ impl Ours {
     /// The same for objects of another kind.
     pub fn of_kind(self, kind: &'static str) -> Self {
         Self { kind, ..self }
+    }
+
+    /// The same with another flag of the controller.
+    pub fn with(mut self, flag: &'static str) -> Self {
+        self.flags.push(flag);
+        self
     }
 
     /// Installs it, with a key, and starts it.
@@ -103,7 +113,7 @@ impl Contestant for Ours {
             .kubectl(&["wait", "--for=condition=Established", definition])?;
         if self.controller.is_some() {
             // Its first start makes its key.
-            let mut process = self.start(plane)?;
+            let mut process = self.start_with(plane, &["--external-secrets=false"])?;
             recipient(plane)?;
             trial::stop(&mut process)?;
         }
@@ -131,6 +141,18 @@ impl Contestant for Ours {
     }
 
     fn start(&self, plane: &Plane) -> Result<Process> {
+        self.start_with(plane, &self.flags)
+    }
+
+    fn in_sync(&self) -> Option<usize> {
+        let port = self.port.load(Ordering::Relaxed);
+        let labels = format!("kind=\"{}\",ready=\"true\"", self.kind);
+        (port != 0).then(|| metric(port, "sealkit_objects", &labels).unwrap_or_default())
+    }
+}
+
+impl Ours {
+    fn start_with(&self, plane: &Plane, flags: &[&str]) -> Result<Process> {
         let lasting = Some(Duration::from_secs(4 * 3600));
         let kubeconfig = plane
             .control
@@ -142,6 +164,7 @@ impl Contestant for Ours {
                 self.port.store(port, Ordering::Relaxed);
                 let mut command = Command::new(controller);
                 command.arg("--listen").arg(format!("127.0.0.1:{port}"));
+                command.args(flags);
                 ("seal-controller", command)
             }
             (None, Some(bare)) => {
@@ -154,12 +177,6 @@ impl Contestant for Ours {
         };
         command.env("KUBECONFIG", kubeconfig);
         Ok(Process::spawn(name, command, &logs)?)
-    }
-
-    fn in_sync(&self) -> Option<usize> {
-        let port = self.port.load(Ordering::Relaxed);
-        let labels = format!("kind=\"{}\",ready=\"true\"", self.kind);
-        (port != 0).then(|| metric(port, "sealkit_objects", &labels).unwrap_or_default())
     }
 }
 

@@ -255,7 +255,7 @@ async fn in_sync(
 }
 
 /// Waits until the program has no work, and returns when it last had some.
-async fn quiet(process: &mut Process, start: Instant) -> Result<Duration> {
+pub async fn quiet(process: &mut Process, start: Instant) -> Result<Duration> {
     let mut last_work = (Instant::now(), process_cpu(process.id())?);
     while last_work.0.elapsed() < QUIET {
         tokio::time::sleep(Duration::from_millis(100)).await;

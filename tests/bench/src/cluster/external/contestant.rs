@@ -88,6 +88,14 @@ impl External {
         }
     }
 
+    /// Applies the definitions of the peer, in place of others.
+    pub fn apply_definitions(&self, plane: &Plane) -> Result<()> {
+        match &self.program {
+            Program::Ours(_) => Ok(()),
+            Program::Peer { crds, .. } => Ok(plane.control.apply_kustomize(crds)?),
+        }
+    }
+
     /// An object that reads this key, as both controllers understand it.
     pub fn object(&self, name: &str, key: &str, load: Load) -> Value {
         let data: Vec<_> = (0..load.values)

@@ -3,6 +3,8 @@
 mod calls;
 mod contestant;
 mod fresh;
+mod left;
+mod take_over;
 mod vault;
 
 use std::time::Duration;
@@ -248,6 +250,52 @@ fn new_object(
     Ok(vec![
         figure(&what, 99, limit),
         figure("the same, median", 50, None),
+    ])
+}
+
+/// Records what External Secrets leaves, for tests.
+pub fn record_left(peer: &ExternalSecretsOperator, file: &std::path::Path) -> Result<()> {
+    let peer = External::peer(peer, Vault::start(0, VALUES)?, NEVER_DUE);
+    runtime()?.block_on(left::record(&peer, file))
+}
+
+/// What External Secrets left, taken over, and given back.
+pub fn taken_over(
+    scale: &Scale,
+    ours: &Binaries,
+    peer: &ExternalSecretsOperator,
+) -> Result<Vec<Figure>> {
+    const PART: &str = "ExternalSecrets, taken over from External Secrets";
+    let load = load(scale.objects);
+    let keys = load.objects.div_ceil(4);
+    progress(format_args!("{PART}: {load}, {keys} keys"));
+    let peer = External::peer(peer, Vault::start(keys, VALUES)?, take_over::INTERVAL);
+    let (there, back) = runtime()?.block_on(take_over::swap(&peer, ours, load))?;
+    let limited = |what: &str, measured: Quantity, limit: Quantity| {
+        Figure::limited(PART, what, measured, limit)
+    };
+    let (count, none) = (Quantity::Count, Quantity::Count(0));
+    Ok(vec![
+        limited(
+            &format!("{load} on {keys} keys: Secrets written"),
+            count(there.secrets),
+            none,
+        ),
+        limited("reads of the provider", count(there.calls.reads), none),
+        limited("statuses that are not right", count(there.wrong), none),
+        limited(
+            "until all statuses are right",
+            there.wall.into(),
+            Duration::from_secs(15).into(),
+        ),
+        limited("CPU", there.cpu.into(), Duration::from_secs(3).into()),
+        limited("going back: Secrets written", count(back.secrets), none),
+        Figure::note(
+            PART,
+            "going back: reads of the provider by External Secrets",
+            count(back.calls.reads),
+        ),
+        Figure::note(PART, "going back: CPU of External Secrets", back.cpu.into()),
     ])
 }
 

@@ -74,8 +74,13 @@ impl Vault {
         let values: Map<_, _> = (0..self.values)
             .map(|number| (property(number), random_text().into()))
             .collect();
+        self.put_value(key, &Value::Object(values))
+    }
+
+    /// Writes a key.
+    pub fn put_value(&self, key: &str, value: &Value) -> Result<()> {
         let root: BaoClient = self.bao.root();
-        Ok(root.put("secret", key, &Value::Object(values))?)
+        Ok(root.put("secret", key, value)?)
     }
 
     /// Makes the store in a cluster.
