@@ -17,6 +17,7 @@ mod python;
 mod random;
 mod recovery_text;
 mod scanners;
+mod schemas;
 mod status;
 mod template;
 mod yaml;
