@@ -61,7 +61,11 @@ impl Plane {
     }
 
     fn with_servers(kustomization: &str, options: Options) -> Self {
-        let servers = ControlPlane::start(options).unwrap();
+        Self::on(ControlPlane::start(options).unwrap(), kustomization)
+    }
+
+    /// One with the manifests of a folder of the repository, on servers that run.
+    pub fn on(servers: ControlPlane, kustomization: &str) -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         servers.apply_kustomize(&root.join(kustomization)).unwrap();
         let hour = Some(Duration::from_hours(1));
@@ -328,7 +332,7 @@ impl Drop for Own {
 }
 
 /// Every status written so far must have kept the rules.
-pub(crate) fn judge(plane: &Plane) {
+pub fn judge(plane: &Plane) {
     let violations = plane.recorder.violations();
     assert!(
         violations.is_empty(),

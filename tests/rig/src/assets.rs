@@ -58,7 +58,12 @@ fn build_all() -> Result<PathBuf, RigError> {
     let build = GoBuild {
         module_dir: &module_dir,
         label: "k8s",
-        packages: &["tool"],
+        packages: &[
+            "go.etcd.io/etcd/server/v3",
+            "k8s.io/kubernetes/cmd/kube-apiserver",
+            "k8s.io/kubernetes/cmd/kube-controller-manager",
+            "k8s.io/kubernetes/cmd/kubectl",
+        ],
         ldflags: &version_stamp(&module_dir)?,
     };
     build.run(
@@ -84,6 +89,25 @@ fn build_controller_manager() -> Result<PathBuf, RigError> {
         |_| Ok(()),
     )?;
     Ok(folder.join("kube-controller-manager"))
+}
+
+/// What a node needs beside the control plane.
+pub(crate) fn build_node_programs() -> Result<PathBuf, RigError> {
+    let module_dir = module_dir();
+    let build = GoBuild {
+        module_dir: &module_dir,
+        label: "k8s-node",
+        packages: &[
+            "k8s.io/kubernetes/cmd/kube-proxy",
+            "k8s.io/kubernetes/cmd/kube-scheduler",
+            "k8s.io/kubernetes/cmd/kubelet",
+        ],
+        ldflags: &version_stamp(&module_dir)?,
+    };
+    build.run(
+        "building kubelet, kube-proxy and kube-scheduler, minutes, once",
+        |_| Ok(()),
+    )
 }
 
 fn module_dir() -> PathBuf {

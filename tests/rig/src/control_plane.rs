@@ -10,6 +10,7 @@ use rand_core::{OsRng, RngCore};
 
 use crate::certificates::Certificates;
 use crate::kubeconfig::Kubeconfig;
+use crate::node::{Forward, Network};
 use crate::process::run;
 use crate::run_dir::{RunDir, write_private};
 use crate::servers::{Ports, accepts, apiserver, controller_manager, etcd, is_etcd_healthy};
@@ -29,6 +30,17 @@ pub struct Options {
     pub extra_apiserver_flags: Vec<String>,
 }
 
+/// What a node makes of its control plane. The default is a control plane by itself.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Setting {
+    /// The network in which the servers run; connections from here are carried there.
+    pub(crate) network: Option<Network>,
+    /// Users beside the administrator, each with a group; [`ControlPlane::user_kubeconfig`] is theirs.
+    pub(crate) users: &'static [(&'static str, &'static str)],
+    /// What kube-controller-manager runs beside the usual.
+    pub(crate) controllers: &'static [&'static str],
+}
+
 /// A running control plane. Dropping it kills its processes and removes its scratch directory,
 /// except when the thread panics: then the logs stay and their place is printed.
 #[derive(Debug)]
@@ -37,9 +49,11 @@ pub struct ControlPlane {
     controller_manager: Option<Process>,
     apiserver: Option<Process>,
     etcd: Option<Process>,
+    _forwards: Vec<Forward>,
     dir: RunDir,
     assets: Assets,
     options: Options,
+    setting: Setting,
     ports: Ports,
     url: String,
     ca_pem: String,
@@ -50,9 +64,13 @@ impl ControlPlane {
     /// Starts a control plane and waits until it is ready: the API server says so, and the
     /// `default` `ServiceAccount` of namespace `default` exists.
     pub fn start(options: Options) -> Result<Self, RigError> {
+        Self::start_with(options, Setting::default())
+    }
+
+    pub(crate) fn start_with(options: Options, setting: Setting) -> Result<Self, RigError> {
         let assets = Assets::find_or_build()?;
-        match Self::try_start(&assets, options.clone()) {
-            Err(error) if error.is_port_conflict() => Self::try_start(&assets, options),
+        match Self::try_start(&assets, options.clone(), setting.clone()) {
+            Err(error) if error.is_port_conflict() => Self::try_start(&assets, options, setting),
             other => other,
         }
     }
@@ -178,6 +196,11 @@ impl ControlPlane {
         Ok(path)
     }
 
+    /// The kubeconfig of one of the users of the [`Setting`].
+    pub(crate) fn user_kubeconfig(&self, user: &str) -> PathBuf {
+        user_kubeconfig(&self.dir, user)
+    }
+
     /// Kills the API server (SIGKILL).
     pub fn stop_apiserver(&mut self) -> Result<(), RigError> {
         self.apiserver.as_mut().map_or(Ok(()), Process::kill)
@@ -232,7 +255,7 @@ impl ControlPlane {
         self.start_etcd()
     }
 
-    fn try_start(assets: &Assets, options: Options) -> Result<Self, RigError> {
+    fn try_start(assets: &Assets, options: Options, setting: Setting) -> Result<Self, RigError> {
         let dir = match &options.dir {
             Some(dir) => RunDir::chosen(dir)?,
             None => RunDir::scratch()?,
@@ -251,27 +274,50 @@ impl ControlPlane {
             namespace: None,
         }
         .write(&kubeconfig)?;
+        let mut tokens = format!("{token},admin,1,\"system:masters\"\n");
+        for (user, group) in setting.users {
+            let token = random_token();
+            tokens += &format!("{token},{user},{user},\"{group}\"\n");
+            Kubeconfig {
+                server,
+                ca_pem,
+                user,
+                token: &token,
+                namespace: None,
+            }
+            .write(&user_kubeconfig(&dir, user))?;
+        }
         for (name, content) in [
             ("ca.crt", &certificates.ca),
             ("server.crt", &certificates.server),
             ("server.key", &certificates.server_key),
             ("sa.key", &certificates.service_account_key),
             ("sa.pub", &certificates.service_account_public_key),
-            (
-                "tokens.csv",
-                &format!("{token},admin,1,\"system:masters\"\n"),
-            ),
+            ("kubelet-client.crt", &certificates.kubelet_client),
+            ("kubelet-client.key", &certificates.kubelet_client_key),
+            ("kubelet.crt", &certificates.kubelet),
+            ("kubelet.key", &certificates.kubelet_key),
+            ("tokens.csv", &tokens),
         ] {
             write_private(&dir.keys().join(name), content)?;
         }
 
+        let forwards = match &setting.network {
+            Some(network) => [ports.etcd, ports.apiserver]
+                .into_iter()
+                .map(|port| network.forward(port))
+                .collect::<Result<_, _>>()?,
+            None => Vec::new(),
+        };
         let mut control_plane = Self {
             controller_manager: None,
             apiserver: None,
             etcd: None,
+            _forwards: forwards,
             dir,
             assets: assets.clone(),
             options,
+            setting,
             ports,
             url,
             ca_pem: certificates.ca,
@@ -288,7 +334,8 @@ impl ControlPlane {
     fn start_all(&mut self) -> Result<(), RigError> {
         self.start_etcd()?;
         self.start_apiserver()?;
-        let command = controller_manager(&self.assets, &self.dir, &self.ports);
+        let more = self.setting.controllers;
+        let command = controller_manager(&self.assets, &self.dir, &self.ports, more);
         self.controller_manager = Some(self.spawn("kube-controller-manager", command)?);
         self.record()?;
         let account = ["get", "serviceaccount", "default", "--namespace", "default"];
@@ -319,6 +366,10 @@ impl ControlPlane {
     }
 
     fn spawn(&self, name: &str, command: Command) -> Result<Process, RigError> {
+        let command = match &self.setting.network {
+            Some(network) => network.inside(&command),
+            None => command,
+        };
         if self.options.keep {
             Process::spawn_keepable(name, command, &self.dir.logs())
         } else {
@@ -355,6 +406,11 @@ impl ControlPlane {
         command.arg("--kubeconfig").arg(&self.kubeconfig);
         command
     }
+}
+
+fn user_kubeconfig(dir: &RunDir, user: &str) -> PathBuf {
+    let file = format!("{}.kubeconfig", user.replace(':', "_"));
+    dir.path().join("kubeconfigs").join(file)
 }
 
 const READY_WITHIN: Duration = Duration::from_mins(1);

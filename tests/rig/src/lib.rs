@@ -20,6 +20,8 @@
 //! [`OpenBao`] is a real server of secrets, [`Moto`] answers as AWS does; a [`Proxy`] before one of
 //! them, or before any other server that speaks plain HTTP, injects faults.
 //!
+//! A [`Node`] is a control plane that also runs pods, from an [`Image`] made of a folder.
+//!
 //! Where util-linux's `setpriv` exists, the kernel kills every process as soon as the test process
 //! is gone, however it ended. Elsewhere only `Drop` does.
 #![forbid(unsafe_code)]
@@ -33,10 +35,12 @@ mod control_plane;
 mod error;
 mod flux;
 mod git_server;
+mod image;
 mod kept;
 mod kubeconfig;
 mod memory;
 mod moto;
+mod node;
 mod openbao;
 mod ports;
 mod process;
@@ -51,9 +55,11 @@ pub use control_plane::{ControlPlane, Options};
 pub use error::RigError;
 pub use flux::Flux;
 pub use git_server::{GitRepository, GitServer};
+pub use image::Image;
 pub use kept::{running_kubeconfig, stop_kept};
 pub use memory::MemoryLimit;
 pub use moto::{Moto, MotoCall};
+pub use node::Node;
 pub use openbao::{BaoAnswer, BaoCall, BaoClient, OpenBao};
 pub use ports::free_port;
 pub use process::Process;

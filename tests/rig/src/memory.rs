@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::sleep;
 use std::time::Duration;
 
+use crate::process::prefixed;
+
 /// A memory cgroup of its own, version 1 or 2, removed when dropped. Whatever runs in it is killed
 /// by the kernel where a container would be.
 #[derive(Debug)]
@@ -39,17 +41,7 @@ impl MemoryLimit {
         let mut entering = Command::new("sh");
         entering.args(["-c", "echo $$ > \"$0\" && exec \"$@\""]);
         entering.arg(self.folder.join("cgroup.procs"));
-        entering.arg(command.get_program()).args(command.get_args());
-        for (variable, value) in command.get_envs() {
-            match value {
-                Some(value) => entering.env(variable, value),
-                None => entering.env_remove(variable),
-            };
-        }
-        if let Some(folder) = command.get_current_dir() {
-            entering.current_dir(folder);
-        }
-        entering
+        prefixed(entering, command)
     }
 
     /// Processes that the kernel killed in it.

@@ -28,7 +28,10 @@ impl Process {
     /// its redirections and `env_clear` do not.
     pub fn spawn(name: &str, command: Command, log_dir: &Path) -> Result<Self, RigError> {
         let command = if has_setpriv() {
-            under_setpriv(&command)
+            let mut setpriv = Command::new("setpriv");
+            setpriv.args(["--pdeathsig", "KILL", "--"]);
+            // To be killed by the kernel when the thread that spawns it ends.
+            prefixed(setpriv, &command)
         } else {
             command
         };
@@ -196,25 +199,23 @@ fn input_file(input: &str) -> io::Result<File> {
     Ok(file)
 }
 
-/// The same command, to be killed by the kernel when the thread that spawns it ends.
-fn under_setpriv(command: &Command) -> Command {
-    let mut wrapped = Command::new("setpriv");
-    wrapped.args(["--pdeathsig", "KILL", "--"]);
-    wrapped.arg(command.get_program()).args(command.get_args());
+/// `command`, run by a program that prepares for it and then becomes it.
+pub(crate) fn prefixed(mut prefix: Command, command: &Command) -> Command {
+    prefix.arg(command.get_program()).args(command.get_args());
     for (name, value) in command.get_envs() {
         match value {
-            Some(value) => wrapped.env(name, value),
-            None => wrapped.env_remove(name),
+            Some(value) => prefix.env(name, value),
+            None => prefix.env_remove(name),
         };
     }
     if let Some(dir) = command.get_current_dir() {
-        wrapped.current_dir(dir);
+        prefix.current_dir(dir);
     }
-    wrapped
+    prefix
 }
 
 /// Tried and not looked up, since `BusyBox` has a `setpriv` without the option.
-fn has_setpriv() -> bool {
+pub(crate) fn has_setpriv() -> bool {
     static FOUND: OnceLock<bool> = OnceLock::new();
     *FOUND.get_or_init(|| {
         let mut command = Command::new("setpriv");

@@ -1,6 +1,6 @@
 //! The three servers' command lines.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::process::Command;
 use std::time::Duration;
@@ -51,9 +51,18 @@ pub(crate) fn is_etcd_healthy(port: u16) -> bool {
     get(port, "/health").is_ok_and(|answer| answer.contains(r#""health":"true""#))
 }
 
-/// Whether somebody listens on this port of 127.0.0.1.
+/// Whether somebody listens on this port of 127.0.0.1, and does not end connections at once, as the way
+/// into a node does while nobody listens there.
 pub(crate) fn accepts(port: u16) -> bool {
-    TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
+    let is_open = || {
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+        stream.set_read_timeout(Some(Duration::from_millis(20)))?;
+        stream.peek(&mut [0])
+    };
+    match is_open() {
+        Ok(bytes) => bytes > 0,
+        Err(error) => matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+    }
 }
 
 /// Whether the server on this port of 127.0.0.1 answers `path` with 200.
@@ -114,7 +123,12 @@ pub(crate) fn apiserver(
     command
 }
 
-pub(crate) fn controller_manager(assets: &Assets, dir: &RunDir, ports: &Ports) -> Command {
+pub(crate) fn controller_manager(
+    assets: &Assets,
+    dir: &RunDir,
+    ports: &Ports,
+    more: &[&str],
+) -> Command {
     let keys = dir.keys();
     let mut command = Command::new(&assets.kube_controller_manager);
     command.arg("--kubeconfig").arg(dir.admin_kubeconfig());
@@ -122,7 +136,8 @@ pub(crate) fn controller_manager(assets: &Assets, dir: &RunDir, ports: &Ports) -
         "--leader-elect=false",
         "--use-service-account-credentials=false",
     ]);
-    command.arg(format!("--controllers={}", CONTROLLERS.join(",")));
+    let controllers = [&CONTROLLERS, more].concat();
+    command.arg(format!("--controllers={}", controllers.join(",")));
     // A quota that was there before its kind was discovered counts within seconds.
     command.arg("--resource-quota-sync-period=5s");
     command
