@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::{HeaderValue, header};
 use kube::Client;
-use kube_lease_manager::LeaseManagerBuilder;
+use kube_lease_manager::{LeaseManagerBuilder, LeaseManagerError};
 use sealkit_core::api::LEASE;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -16,7 +16,7 @@ use crate::cluster_external_secret::{self, ClusterExternalSecrets};
 use crate::external_secret::{self, ExternalSecrets};
 use crate::in_hand::InHand;
 use crate::keys::{KeyReconciler, KeyUsers, KeysReceiver, Leading, NAME as KEYS};
-use crate::kubernetes::USER_AGENT;
+use crate::kubernetes::{ApiFailure, USER_AGENT};
 use crate::object::{Namespaces, served};
 use crate::reconciler::{Context, Frame, Part, caught};
 use crate::rewrap::RewrapRequests;
@@ -410,10 +410,12 @@ async fn take_lease(
             .with_grace((settings.lease_seconds / 3).max(1))
             .build()
             .await;
-        if let Ok(manager) = manager {
-            return Ok(manager.watch().await);
-        }
-        tracing::warn!("cannot use the lease yet, will retry");
+        let cause = match manager {
+            Ok(manager) => return Ok(manager.watch().await),
+            Err(LeaseManagerError::KubeError(error)) => ApiFailure::from(error).to_string(),
+            Err(error) => error.to_string(),
+        };
+        tracing::warn!(cause, "cannot use the lease yet, will retry");
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_secs(30));
     }
