@@ -32,7 +32,11 @@ fn main() -> ExitCode {
 
 /// Paths and texts.
 fn files() -> Vec<(String, String)> {
-    let definitions = custom_resource_definitions();
+    let mut definitions = custom_resource_definitions();
+    for crd in &mut definitions {
+        let annotations = crd.metadata.annotations.get_or_insert_default();
+        annotations.extend(KEPT.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    }
     let crds = definitions.iter().map(|crd| {
         // A CRD is plain data.
         let yaml = to_yaml(&[crd]).unwrap_or_default();
@@ -43,6 +47,16 @@ fn files() -> Vec<(String, String)> {
         .chain([("docs/flags.md".to_owned(), flags())])
         .collect()
 }
+
+/// With a CRD, Kubernetes deletes its objects and the Secrets that they own: no GitOps tool does so because a
+/// file is gone.
+const KEPT: [(&str, &str); 2] = [
+    (
+        "argocd.argoproj.io/sync-options",
+        "Prune=false,Delete=false",
+    ),
+    ("kustomize.toolkit.fluxcd.io/prune", "disabled"),
+];
 
 /// Every flag of the controller, from the same description as `--help`.
 fn flags() -> String {
