@@ -1,5 +1,6 @@
 //! What `deploy/` holds beside what the other tests run under.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -37,6 +38,30 @@ fn the_base_comes_with_a_budget_and_a_network_policy() {
         policy["spec"]["ingress"][0]["ports"][0]["port"],
         ports[0]["name"]
     );
+}
+
+/// With these, Kubernetes would delete Secrets and identities of the whole cluster.
+#[test]
+fn no_gitops_tool_deletes_crds_or_the_namespace() {
+    let plane = Shared::get();
+    let folder = root().join("deploy/base");
+    let built = plane
+        .servers
+        .kubectl(&["kustomize", folder.to_str().unwrap()])
+        .unwrap();
+    let objects = sealkit_core::manifest::read_documents(built.as_bytes()).unwrap();
+    let kept = objects
+        .iter()
+        .filter(|it| ["CustomResourceDefinition", "Namespace"].contains(&it.kind()));
+    let mut count = 0;
+    for object in kept {
+        let annotations = &object.object["metadata"]["annotations"];
+        let argo = &annotations["argocd.argoproj.io/sync-options"];
+        assert_eq!(argo, "Prune=false,Delete=false", "{}", object.kind());
+        assert_eq!(annotations["kustomize.toolkit.fluxcd.io/prune"], "disabled");
+        count += 1;
+    }
+    assert_eq!(count, 8);
 }
 
 #[test]
@@ -150,4 +175,9 @@ fn the_image_holds_all_that_the_controller_loads() {
     let said = String::from_utf8_lossy(&run.stdout);
     assert!(said.starts_with("seal-controller "), "{run:?}");
     assert!(!folder.path().join("bin/sh").exists(), "no shell");
+    let authorities = folder.path().join("etc/ssl/certs/ca-certificates.crt");
+    let authorities = std::fs::read_to_string(authorities).unwrap();
+    assert!(authorities.contains("-----BEGIN CERTIFICATE-----"));
+    let temporary = std::fs::metadata(folder.path().join("tmp")).unwrap();
+    assert_eq!(temporary.permissions().mode() & 0o7777, 0o1777);
 }
