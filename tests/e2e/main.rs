@@ -26,6 +26,7 @@ mod keys;
 mod limits;
 mod memory;
 mod namespaced;
+mod node;
 mod opening;
 mod operations;
 mod outage;

@@ -109,6 +109,11 @@ impl Plane {
         Namespace::create(&self.api, &unique(label), recipient)
     }
 
+    /// A namespace that somebody else has made.
+    pub fn existing_namespace(&self, name: &str) -> Namespace {
+        Namespace::existing(&self.api, name, &recipient(&self.newest_key()))
+    }
+
     /// A `SealingKey`.
     pub fn sealing_key(&self, name: &str) -> Value {
         self.api

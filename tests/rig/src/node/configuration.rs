@@ -24,6 +24,7 @@ pub(super) const USERS: &[(&str, &str)] = &[
 pub(super) const CONTROLLERS: &[&str] = &[
     "deployment-controller",
     "replicaset-controller",
+    "endpoints-controller",
     "endpointslice-controller",
     "disruption-controller",
     "node-lifecycle-controller",
