@@ -65,11 +65,16 @@ pub(crate) fn archive(folder: &Path) -> (PathBuf, String) {
         .arg(&rootfs)
         .status();
     assert!(made.unwrap().success());
+    let dockerfile = std::fs::read_to_string(root().join("Dockerfile")).unwrap();
+    let instruction = |name: &str| {
+        let line = dockerfile.lines().find_map(|line| line.strip_prefix(name));
+        line.expect(name).trim()
+    };
     let image = Image {
         name: IMAGE,
         rootfs: &rootfs,
-        entrypoint: "/seal-controller",
-        user: "65532:65532",
+        entrypoint: instruction("ENTRYPOINT").trim_matches(['[', '"', ']']),
+        user: instruction("USER"),
     };
     let archive = folder.join("image.tar");
     let digest = image.write(&archive).unwrap();

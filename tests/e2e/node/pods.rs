@@ -74,6 +74,11 @@ fn one_replica_stays_while_nodes_are_drained() {
             .kubectl_with_input(&create, &eviction.to_string());
         evicted.map_err(|error| error.to_string())
     };
+    let path = format!("/apis/policy/v1/namespaces/{SYSTEM}/poddisruptionbudgets/seal-controller");
+    wait_until("the budget allows one", || {
+        let budget = installation.api.get(&path).expect("a budget");
+        budget["status"]["disruptionsAllowed"] == 1
+    });
     let pods = installation.pods();
     evict(&pods[0]).unwrap();
     let refusal = evict(&pods[1]).unwrap_err();
