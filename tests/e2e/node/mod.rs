@@ -3,6 +3,7 @@
 mod pods;
 mod rollout;
 mod uninstall;
+mod webhook;
 
 use std::fs;
 use std::ops::Deref;
@@ -42,13 +43,14 @@ fn the_installation_is_observable() {
     let Some(installation) = Installation::take() else {
         return;
     };
-    let logs = installation
-        .pods()
-        .iter()
-        .map(|pod| installation.system(&["logs", &pod.name]).unwrap())
-        .collect::<Vec<_>>();
-    let leaders = logs.iter().filter(|log| log.contains("\"leading\""));
-    assert_eq!(leaders.count(), 1, "{logs:#?}");
+    let says_so = |pod: &Pod| {
+        let log = installation.system(&["logs", &pod.name]);
+        log.is_ok_and(|log| log.contains("\"leading\""))
+    };
+    wait_for("one log that says who leads", || {
+        let leaders = installation.pods().into_iter().filter(says_so);
+        (leaders.count() == 1).then_some(())
+    });
     // Through the Service, to a pod on its own network.
     let proxy = format!("/api/v1/namespaces/{SYSTEM}/services/seal-controller:http/proxy");
     let metrics = installation
@@ -100,6 +102,11 @@ impl Installation {
 
     /// As the documentation says.
     fn install(&self) {
+        // What a test leaves when it fails would hold up the next one.
+        self.kubectl(&["uncordon", Node::NAME]).unwrap();
+        let configuration = ["validatingwebhookconfiguration", "sealkit"];
+        self.kubectl(&[&["delete", "--ignore-not-found"], &configuration[..]].concat())
+            .unwrap();
         self.servers
             .apply_kustomize(&root().join("deploy/base"))
             .unwrap();
@@ -125,10 +132,15 @@ impl Installation {
 
     /// `deploy/base` with a patch of its Deployment, as somebody applies it who made a mistake.
     fn apply_patched(&self, patch: &str) {
+        self.apply_with(&format!(
+            "patches:\n- target: {{kind: Deployment}}\n  patch: '{patch}'\n"
+        ));
+    }
+
+    /// `deploy/base` with more lines in the kustomization.
+    fn apply_with(&self, lines: &str) {
         let folder = tempfile::tempdir_in(root().join("target")).unwrap();
-        let text = format!(
-            "resources: [../../deploy/base]\npatches:\n- target: {{kind: Deployment}}\n  patch: '{patch}'\n"
-        );
+        let text = format!("resources: [../../deploy/base]\n{lines}");
         fs::write(folder.path().join("kustomization.yaml"), text).unwrap();
         self.servers.apply_kustomize(folder.path()).unwrap();
     }
