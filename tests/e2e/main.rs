@@ -5,6 +5,7 @@ mod admission;
 mod argocd;
 mod attacks;
 mod canary;
+mod chart;
 mod cluster_external;
 mod conflict;
 mod crash;
