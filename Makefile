@@ -7,7 +7,7 @@ STAGE = @tests/stage "$(1)" $(2)
 # The Go modules that the interop tests run, by their names in the rig's cache.
 INTEROP = $(foreach module,$(notdir $(wildcard tests/interop/go/*)),--tools interop-$(module)=tests/interop/go/$(module))
 # Servers of the rig beside the control plane.
-SERVERS = --tools openbao=tests/rig/openbao --tools moto=tests/rig/moto --tools git_server=tests/rig/git_server --tools flux --tools argocd --tools node
+SERVERS = --tools openbao=tests/rig/openbao --tools moto=tests/rig/moto --tools git_server=tests/rig/git_server --tools flux --tools argocd --tools node --tools prometheus
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

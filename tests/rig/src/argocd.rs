@@ -66,6 +66,7 @@ impl ArgoCd {
             label: "argocd",
             packages: &["tool"],
             ldflags: "",
+            tags: "",
         };
         build.run("building Argo CD, minutes, once", |folder| {
             // The package's name.

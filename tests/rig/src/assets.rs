@@ -65,6 +65,7 @@ fn build_all() -> Result<PathBuf, RigError> {
             "k8s.io/kubernetes/cmd/kubectl",
         ],
         ldflags: &version_stamp(&module_dir)?,
+        tags: "",
     };
     build.run(
         "building the Kubernetes control plane, about 3 minutes, once",
@@ -83,6 +84,7 @@ fn build_controller_manager() -> Result<PathBuf, RigError> {
         label: "k8s-controller-manager",
         packages: &["k8s.io/kubernetes/cmd/kube-controller-manager"],
         ldflags: &version_stamp(&module_dir)?,
+        tags: "",
     };
     let folder = build.run(
         "building kube-controller-manager, minutes, once",

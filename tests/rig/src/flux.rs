@@ -49,6 +49,7 @@ impl Flux {
             label: "flux",
             packages: &["tool"],
             ldflags: "",
+            tags: "",
         };
         build.run("building Flux's controllers, minutes, once", |folder| {
             let crds = folder.join(CRDS);

@@ -17,6 +17,8 @@
 //!
 //! [`Flux`] and [`ArgoCd`] deliver to a control plane what a [`GitServer`] holds.
 //!
+//! [`Prometheus`] scrapes what serves metrics and answers queries.
+//!
 //! [`OpenBao`] is a real server of secrets, [`Moto`] answers as AWS does; a [`Proxy`] before one of
 //! them, or before any other server that speaks plain HTTP, injects faults.
 //!
@@ -44,6 +46,7 @@ mod node;
 mod openbao;
 mod ports;
 mod process;
+mod prometheus;
 mod proxy;
 mod run_dir;
 mod servers;
@@ -63,5 +66,6 @@ pub use node::Node;
 pub use openbao::{BaoAnswer, BaoCall, BaoClient, OpenBao};
 pub use ports::free_port;
 pub use process::Process;
+pub use prometheus::Prometheus;
 pub use proxy::{Fault, Proxy};
 pub use tools::{go_tools, node_script, python_venv};

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use sealkit_rig::{
-    ArgoCd, Assets, ControlPlane, Flux, GitServer, Moto, Node, OpenBao, Options, RigError,
-    go_tools, python_venv, running_kubeconfig, stop_kept,
+    ArgoCd, Assets, ControlPlane, Flux, GitServer, Moto, Node, OpenBao, Options, Prometheus,
+    RigError, go_tools, python_venv, running_kubeconfig, stop_kept,
 };
 
 /// Runs a local Kubernetes control plane (no containers, no kubelet)
@@ -46,9 +46,9 @@ enum Action {
     GitServerPath,
     /// Build the control plane and further tools, unless they are in the cache
     Tools {
-        /// flux, argocd, node, or a label and the folder of a Go module or of a requirements.txt with
+        /// flux, argocd, node, prometheus, or a label and the folder of a Go module or of a requirements.txt with
         /// Python packages; the label names a Go module in the cache
-        #[arg(value_name = "flux|argocd|node|LABEL=FOLDER")]
+        #[arg(value_name = "flux|argocd|node|prometheus|LABEL=FOLDER")]
         tools: Vec<String>,
     },
 }
@@ -89,6 +89,7 @@ fn install(tools: &[String]) -> Result<(), RigError> {
             "flux" => Flux::programs().map(drop)?,
             "argocd" => ArgoCd::programs().map(drop)?,
             "node" => node()?,
+            "prometheus" => Prometheus::programs().map(drop)?,
             labelled => install_labelled(labelled)?,
         }
     }

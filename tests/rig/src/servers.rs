@@ -76,7 +76,8 @@ pub(crate) fn answers_ok(port: u16, path: &str) -> bool {
     })
 }
 
-fn get(port: u16, path: &str) -> std::io::Result<String> {
+/// The whole answer to a GET of `path` from the server on this port of 127.0.0.1.
+pub(crate) fn get(port: u16, path: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     let request = format!("GET {path} HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n");

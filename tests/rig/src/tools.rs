@@ -17,6 +17,7 @@ pub fn go_tools(module_dir: &Path, label: &str) -> Result<PathBuf, RigError> {
         label,
         packages: &["tool"],
         ldflags: "",
+        tags: "",
     };
     build.run(&format!("building {label}, once"), |_| Ok(()))
 }
@@ -87,6 +88,8 @@ pub(crate) struct GoBuild<'a> {
     pub(crate) packages: &'a [&'a str],
     /// Beyond `-s -w`.
     pub(crate) ldflags: &'a str,
+    /// Build tags, which leave out what no test needs.
+    pub(crate) tags: &'a str,
 }
 
 impl GoBuild<'_> {
@@ -107,14 +110,18 @@ impl GoBuild<'_> {
         for source in self.sources()? {
             key = key.file(&source)?;
         }
-        let key = key
+        let mut key = key
             .bytes(self.packages.join(" ").as_bytes())
             .bytes(ldflags.as_bytes());
+        if !self.tags.is_empty() {
+            key = key.bytes(self.tags.as_bytes());
+        }
         build_once(self.label, &key, |folder| {
             eprintln!("sealkit-rig: {announcement}");
             let mut go = Command::new("go");
             go.current_dir(self.module_dir).env("CGO_ENABLED", "0");
-            go.args(["build", "-trimpath", "-ldflags", &ldflags, "-o"]);
+            go.args(["build", "-trimpath", "-ldflags", &ldflags]);
+            go.args(["-tags", self.tags, "-o"]);
             run(go.arg(folder).args(self.packages), None)?;
             finish(folder)
         })
