@@ -91,6 +91,9 @@ pub enum Pool {
     Slow,
 }
 
+/// The result of a reconcile that panicked.
+const PANIC: &str = "Panic";
+
 /// Objects of one kind in [`Pool::Slow`] at once.
 pub const SLOW: usize = 8;
 
@@ -160,11 +163,31 @@ impl<R: Reconciler> Part for R {
             metrics.queue_depth.get_or_create(&label).set(depth);
             all += depth;
         }
+        let queues = [Some(self.queue()), self.slow_queue()];
+        let overdue = queues.into_iter().flatten().map(Queue::overdue).max();
+        let overdue = overdue.unwrap_or_default().as_secs_f64();
+        let label = kind_label(R::KIND);
+        metrics.queue_overdue.get_or_create(&label).set(overdue);
         let somewhere = Key {
             namespace: "default".to_owned(),
             name: String::new(),
         };
         metrics.external.waiting(R::controller(&somewhere), all);
+        // There from the beginning, so that the first panic counts as an increase.
+        let label = KindResult {
+            kind: R::KIND,
+            result: PANIC,
+        };
+        drop(metrics.reconcile_total.get_or_create(&label));
+        let workers = self.workers() + self.slow_queue().map_or(0, |_| SLOW);
+        for namespace in ["default", ""] {
+            let somewhere = Key {
+                namespace: namespace.to_owned(),
+                name: String::new(),
+            };
+            let controller = R::controller(&somewhere);
+            metrics.external.may_have(controller, workers);
+        }
         self.gauges(metrics);
     }
 }
@@ -216,7 +239,7 @@ async fn work<R: Reconciler>(reconciler: Arc<R>, frame: Frame, pool: Pool) {
             result: match &result {
                 Some(Ok(outcome)) => outcome,
                 Some(Err(_)) => "ApiFailure",
-                None => "Panic",
+                None => PANIC,
             },
         };
         metrics.reconcile_total.get_or_create(&label).inc();

@@ -115,6 +115,7 @@ fn every_metric_of_the_documentation_is_there(text: &str) {
         ("drift_healed", "counter"),
         ("queue_depth", "gauge"),
         ("queue_wait_seconds", "histogram"),
+        ("queue_overdue_seconds", "gauge"),
         ("key_age_seconds", "gauge"),
         ("objects_needing_reseal", "gauge"),
         ("watch_errors", "counter"),
@@ -125,12 +126,13 @@ fn every_metric_of_the_documentation_is_there(text: &str) {
         let line = format!("# TYPE sealkit_{name} {type_}");
         assert!(text.lines().any(|found| found == line), "{line}");
     }
-    // Documented, and there once a store is read or the webhook is asked.
+    // Documented, and there once a store is read or the webhook is asked, or where memory is limited.
     let later = [
         "store_reads",
         "store_sessions",
         "admission",
         "admission_duration_seconds",
+        "memory_limit_bytes",
     ];
     // Those that External Secrets has too are without the prefix.
     let described = text

@@ -190,7 +190,9 @@ impl Webhook {
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
+        let asked = self.metrics.external.asked(PATH);
         let mut answer = self.reviewed(request).await;
+        asked.answered(answer.status().as_u16());
         if *self.draining.borrow() {
             // The next call opens a connection, to a replica that stays.
             let close = HeaderValue::from_static("close");

@@ -9,6 +9,7 @@ mod turns;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -214,6 +215,18 @@ impl<K: Clone + Eq + Hash + Grouped, T> Queue<K, T> {
             .count()
     }
 
+    /// For how long the key that has been due longest has waited; zero if none is due.
+    pub fn overdue(&self) -> Duration {
+        let now = Instant::now();
+        let first = self
+            .lock()
+            .pending
+            .values()
+            .map(|pending| pending.due)
+            .min();
+        first.map_or(Duration::ZERO, |due| now.saturating_duration_since(due))
+    }
+
     fn lock(&self) -> MutexGuard<'_, State<K, T>> {
         lock(&self.state)
     }
@@ -314,7 +327,6 @@ pub async fn drained(mut workers: JoinSet<()>, mut watches: JoinSet<()>) {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::time::Duration;
 
     use super::*;
 
@@ -434,6 +446,24 @@ mod tests {
                 break;
             }
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn overdue_is_the_wait_of_the_key_that_is_due_longest() {
+        let queue = queue::<&str, ()>();
+        assert_eq!(queue.overdue(), Duration::ZERO, "nothing waits");
+        let later = now() + Duration::from_secs(10);
+        queue.push("late", Lane::Background, later, None);
+        assert_eq!(queue.overdue(), Duration::ZERO, "nothing is due");
+        queue.push("first", Lane::Fresh, now(), None);
+        tokio::time::advance(Duration::from_secs(15)).await;
+        assert_eq!(queue.overdue(), Duration::from_secs(15));
+        assert_eq!(queue.next().await.unwrap().key, "first");
+        assert_eq!(
+            queue.overdue(),
+            Duration::from_secs(5),
+            "what runs does not wait"
+        );
     }
 
     #[tokio::test(start_paused = true)]

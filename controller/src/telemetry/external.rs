@@ -2,7 +2,7 @@
 //! alerts for them work unchanged. Those of single objects are made at each scrape and not kept.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
@@ -13,6 +13,7 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use super::process::ProcessMetrics;
 use crate::lock::lock;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -29,6 +30,18 @@ struct ControllerResult {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct QueueName {
     name: &'static str,
+}
+
+/// A webhook, by its path.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Webhook {
+    webhook: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WebhookCode {
+    webhook: &'static str,
+    code: u16,
 }
 
 /// A call of a provider.
@@ -82,7 +95,18 @@ pub struct ExternalMetrics {
     workqueue_depth: Family<QueueName, Gauge>,
     active_workers: Family<Controller, Gauge>,
     provider_calls: Family<ProviderCall, Gauge>,
+    max_concurrent: Family<Controller, Gauge>,
+    webhook_requests: Family<WebhookCode, Counter>,
+    webhook_in_flight: Family<Webhook, Gauge>,
+    webhook_latency: Family<Webhook, Histogram, fn() -> Histogram>,
     objects: Arc<Objects>,
+}
+
+/// A request to a webhook that is under way until this is dropped.
+pub struct WebhookCall<'a> {
+    metrics: &'a ExternalMetrics,
+    webhook: &'static str,
+    started: Instant,
 }
 
 /// The objects of the scrape that is being made.
@@ -100,6 +124,10 @@ impl ExternalMetrics {
             workqueue_depth: Family::default(),
             active_workers: Family::default(),
             provider_calls: Family::default(),
+            max_concurrent: Family::default(),
+            webhook_requests: Family::default(),
+            webhook_in_flight: Family::default(),
+            webhook_latency: Family::new_with_constructor(seconds),
             objects: Arc::default(),
         };
         let mut registry = Registry::default();
@@ -128,7 +156,28 @@ impl ExternalMetrics {
             "Calls of providers",
             this.provider_calls.clone(),
         );
+        registry.register(
+            "controller_runtime_max_concurrent_reconciles",
+            "Reconciles that a controller may have under way",
+            this.max_concurrent.clone(),
+        );
+        registry.register(
+            "controller_runtime_webhook_requests",
+            "Requests to the webhook by the code of their answers",
+            this.webhook_requests.clone(),
+        );
+        registry.register(
+            "controller_runtime_webhook_requests_in_flight",
+            "Requests to the webhook under way",
+            this.webhook_in_flight.clone(),
+        );
+        registry.register(
+            "controller_runtime_webhook_latency_seconds",
+            "Duration of requests to the webhook",
+            this.webhook_latency.clone(),
+        );
         registry.register_collector(Box::new(this.objects.clone()));
+        registry.register_collector(Box::new(ProcessMetrics::new()));
         Self { registry, ..this }
     }
 
@@ -165,6 +214,24 @@ impl ExternalMetrics {
         self.workqueue_depth.get_or_create(&label).set(depth);
     }
 
+    /// A controller may have so many reconciles under way.
+    pub fn may_have(&self, controller: &'static str, reconciles: usize) {
+        let label = Controller { controller };
+        let reconciles = i64::try_from(reconciles).unwrap_or(i64::MAX);
+        self.max_concurrent.get_or_create(&label).set(reconciles);
+    }
+
+    /// A webhook was asked.
+    pub fn asked(&self, webhook: &'static str) -> WebhookCall<'_> {
+        let label = Webhook { webhook };
+        self.webhook_in_flight.get_or_create(&label).inc();
+        WebhookCall {
+            metrics: self,
+            webhook,
+            started: Instant::now(),
+        }
+    }
+
     /// Tells of these objects in the scrape that is being made.
     pub fn tell(&self, objects: impl IntoIterator<Item = ObjectState>) {
         self.objects.lock().extend(objects);
@@ -175,6 +242,25 @@ impl ExternalMetrics {
         // Writing into a String cannot fail.
         let _ = prometheus_client::encoding::text::encode_registry(text, &self.registry);
         *self.objects.lock() = Vec::new();
+    }
+}
+
+impl WebhookCall<'_> {
+    /// The request was answered with this code.
+    pub fn answered(self, code: u16) {
+        let (metrics, webhook) = (self.metrics, self.webhook);
+        let label = WebhookCode { webhook, code };
+        metrics.webhook_requests.get_or_create(&label).inc();
+        let latency = metrics.webhook_latency.get_or_create(&Webhook { webhook });
+        latency.observe(self.started.elapsed().as_secs_f64());
+    }
+}
+
+impl Drop for WebhookCall<'_> {
+    fn drop(&mut self) {
+        let webhook = self.webhook;
+        let in_flight = &self.metrics.webhook_in_flight;
+        in_flight.get_or_create(&Webhook { webhook }).dec();
     }
 }
 
@@ -285,6 +371,10 @@ mod tests {
         metrics.ended("externalsecret", false, 0.1);
         metrics.waiting("externalsecret", 3);
         metrics.called("HashiCorp/Vault", "ReadSecretData", true);
+        metrics.may_have("externalsecret", 8);
+        metrics.asked("/validate").answered(200);
+        drop(metrics.asked("/validate"));
+        let under_way = metrics.asked("/validate");
         let object = |kind, namespace: &str, ready| ObjectState {
             kind,
             namespace: namespace.to_owned(),
@@ -306,6 +396,10 @@ mod tests {
             r#"controller_runtime_reconcile_total{controller="externalsecret",result="error"} 1"#,
             r#"controller_runtime_reconcile_time_seconds_count{controller="externalsecret"} 1"#,
             r#"controller_runtime_active_workers{controller="externalsecret"} 0"#,
+            r#"controller_runtime_max_concurrent_reconciles{controller="externalsecret"} 8"#,
+            r#"controller_runtime_webhook_requests_total{webhook="/validate",code="200"} 1"#,
+            r#"controller_runtime_webhook_requests_in_flight{webhook="/validate"} 1"#,
+            r#"controller_runtime_webhook_latency_seconds_count{webhook="/validate"} 1"#,
             r#"workqueue_depth{name="externalsecret"} 3"#,
             r#"externalsecret_provider_api_calls_count{provider="HashiCorp/Vault",call="ReadSecretData",status="success"} 1"#,
             r#"externalsecret_sync_calls_total{namespace="shop",name="db"} 3"#,
@@ -317,6 +411,7 @@ mod tests {
         ] {
             assert!(text.lines().any(|have| have == line), "{line}\n{text}");
         }
+        drop(under_way);
         assert!(!text.contains("clustersecretstore"));
         let mut again = String::new();
         metrics.encode(&mut again);

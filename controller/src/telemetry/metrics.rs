@@ -64,6 +64,7 @@ pub struct Metrics {
     pub(crate) drift_healed: Family<Kind, Counter>,
     pub(crate) queue_depth: Family<KindLane, Gauge>,
     pub(crate) queue_wait: Family<KindLane, Histogram, fn() -> Histogram>,
+    pub(crate) queue_overdue: Family<Kind, Gauge<f64, AtomicU64>>,
     pub(crate) key_age: Family<KeyLabel, Gauge<f64, AtomicU64>>,
     pub(crate) needing_reseal: Gauge,
     pub(crate) watch_errors: Family<Kind, Counter>,
@@ -89,6 +90,7 @@ impl Metrics {
             drift_healed: Family::default(),
             queue_depth: Family::default(),
             queue_wait: Family::new_with_constructor(seconds),
+            queue_overdue: Family::default(),
             key_age: Family::default(),
             needing_reseal: Gauge::default(),
             watch_errors: Family::default(),
@@ -134,6 +136,11 @@ impl Metrics {
             "queue_wait_seconds",
             "Time from due to started, by kind and lane",
             metrics.queue_wait.clone(),
+        );
+        registry.register(
+            "queue_overdue_seconds",
+            "Time since the object was due that has been due longest, 0 if none is",
+            metrics.queue_overdue.clone(),
         );
         registry.register(
             "key_age_seconds",

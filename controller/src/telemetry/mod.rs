@@ -5,6 +5,7 @@ mod events;
 mod external;
 mod health;
 mod metrics;
+mod process;
 mod server;
 mod store;
 
