@@ -26,6 +26,7 @@ mod image;
 mod keys;
 mod limits;
 mod memory;
+mod monitoring;
 mod namespaced;
 mod node;
 mod opening;
