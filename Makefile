@@ -21,6 +21,10 @@ record: ## record a real session for the README, write docs/demo.svg
 	tests/build -p sealkit-cli -p sealkit-controller --bins
 	tests/demo/record
 
+dashboard: ## break a real cluster under a real Prometheus, write docs/dashboard.svg
+	tests/build --tools openbao=tests/rig/openbao --tools prometheus -p sealkit-cli -p sealkit-controller --bins
+	SEALKIT_DASHBOARD=45 $(CARGO) test --locked -p sealkit-tests --test e2e -- monitoring::alerts_fire
+
 test: ## everything that CI checks
 	$(call STAGE,format,$(CARGO) fmt --all --check)
 	$(call STAGE,build,tests/build $(INTEROP) $(SERVERS) --workspace --bins)
@@ -77,4 +81,4 @@ rig-down: ## stop it
 clean: ## remove build results (caches outside the tree stay)
 	$(CARGO) clean
 
-.PHONY: help demo record test check build release install generate bench soak fuzz rig-up rig-down clean
+.PHONY: help demo record dashboard test check build release install generate bench soak fuzz rig-up rig-down clean
