@@ -162,16 +162,7 @@ impl Metrics {
             "1 while this replica writes",
             metrics.leader.clone(),
         );
-        registry.register(
-            "admission",
-            "Requests of API servers to the webhook by result",
-            metrics.admission.clone(),
-        );
-        registry.register(
-            "admission_duration_seconds",
-            "Time from a whole request to its verdict",
-            metrics.admission_duration.clone(),
-        );
+        metrics.register_webhook(&mut registry);
         registry.register(
             "build",
             "Version of the controller",
@@ -182,6 +173,19 @@ impl Metrics {
             registry,
             ..metrics
         }
+    }
+
+    fn register_webhook(&self, registry: &mut Registry) {
+        registry.register(
+            "admission",
+            "Requests of API servers to the webhook by result",
+            self.admission.clone(),
+        );
+        registry.register(
+            "admission_duration_seconds",
+            "Time from a whole request to its verdict",
+            self.admission_duration.clone(),
+        );
     }
 
     /// Sets how many objects of a kind are ready, and how many are not.
