@@ -334,11 +334,15 @@ impl Replica {
             stores.clone(),
             sources.clone(),
         );
-        let (served, listed) = (context.clone(), external_secrets.clone());
-        spawn(parts, "sources", async move {
-            listed.listed().await;
-            sources.run(served).await;
-        });
+        for namespaces in context.served.clone() {
+            let (listed, sources) = (external_secrets.clone(), sources.clone());
+            let mut context = context.clone();
+            context.served = vec![namespaces.clone()];
+            spawn(parts, "sources", async move {
+                listed.listed(&namespaces).await;
+                sources.run(context).await;
+            });
+        }
         let mut reconcilers: Vec<Arc<dyn Part>> = vec![stores.clone(), external_secrets.clone()];
         // Stores and namespaces of the cluster are watched only where all of it is served.
         if context.served.contains(&Namespaces::All)
@@ -356,8 +360,11 @@ impl Replica {
     /// Sets the gauges that are read from memory before each scrape, from now on.
     fn scrape(&self, reconcilers: &[Arc<dyn Part>], keys: KeysReceiver) {
         let reconcilers: Vec<_> = reconcilers.iter().map(Arc::downgrade).collect();
-        let metrics = self.metrics.clone();
+        let (metrics, health) = (self.metrics.clone(), Arc::downgrade(&self.health));
         self.health.on_scrape(move || {
+            if let Some(health) = health.upgrade() {
+                metrics.tell_unwatched(health.unwatched_namespaces().into_keys());
+            }
             for reconciler in reconcilers.iter().filter_map(std::sync::Weak::upgrade) {
                 reconciler.scrape(&metrics);
             }

@@ -1,6 +1,6 @@
 //! Watches that never end. Each has its own growing pause after errors, and keeps track of lists.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use kube::client::Body;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Resource};
+use sealkit_core::api::watch_command;
 use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, watch};
 
@@ -40,6 +41,11 @@ pub struct List {
 }
 
 impl List {
+    /// What it covers.
+    pub fn namespaces(&self) -> &Namespaces {
+        &self.namespaces
+    }
+
     /// Is the object missing from the list, although the list covers its namespace?
     pub fn lacks(&self, key: &Key) -> bool {
         self.namespaces.covers(key) && !self.keys.contains(key)
@@ -52,42 +58,52 @@ impl List {
     }
 }
 
-/// How many of the watches of one kind have a complete first list.
+/// Which watches of one kind do not have a complete first list yet. Each namespace is by itself: one
+/// that the controller may not watch holds up no other.
 pub struct FirstLists {
-    complete: watch::Sender<usize>,
-    watches: usize,
+    /// How many there are, by what they cover.
+    missing: watch::Sender<HashMap<Namespaces, usize>>,
 }
 
 impl FirstLists {
-    /// Those of so many watches, none of them complete.
-    pub fn of(watches: usize) -> Self {
+    /// Those of watches that cover these, none of them complete.
+    pub fn of<'a>(watches: impl IntoIterator<Item = &'a Namespaces>) -> Self {
+        let mut missing = HashMap::new();
+        for namespaces in watches {
+            *missing.entry(namespaces.clone()).or_default() += 1;
+        }
         Self {
-            complete: watch::Sender::new(0),
-            watches,
+            missing: watch::Sender::new(missing),
         }
     }
 
-    /// Counts a list, if it is the first one of its watch. Returns whether all are complete with it.
+    /// Counts a list, if it is the first one of its watch. Returns whether all that cover the same
+    /// are complete with it.
     pub fn count(&self, list: &List) -> bool {
-        let mut all = false;
-        self.complete.send_if_modified(|count| {
-            *count += usize::from(list.is_first);
-            all = list.is_first && *count == self.watches;
-            list.is_first
+        let mut last = false;
+        self.missing.send_if_modified(|missing| {
+            let left = missing.get_mut(&list.namespaces);
+            if let Some(left) = left.filter(|left| list.is_first && **left > 0) {
+                *left -= 1;
+                last = *left == 0;
+            }
+            last
         });
-        all
+        last
     }
 
     /// Are all complete?
     pub fn are_complete(&self) -> bool {
-        *self.complete.borrow() >= self.watches
+        self.missing.borrow().values().all(|left| *left == 0)
     }
 
-    /// Returns once all are complete.
-    pub async fn completed(&self) {
-        let mut complete = self.complete.subscribe();
+    /// Returns once all that cover these are complete.
+    pub async fn completed(&self, namespaces: &Namespaces) {
+        let is_complete =
+            |missing: &HashMap<_, _>| missing.get(namespaces).is_none_or(|left| *left == 0);
+        let mut missing = self.missing.subscribe();
         // The sender lives as long as this.
-        let _ = complete.wait_for(|count| *count >= self.watches).await;
+        let _ = missing.wait_for(is_complete).await;
     }
 }
 
@@ -190,7 +206,7 @@ where
 {
     let mut keys = HashSet::new();
     let mut is_first = true;
-    events(stream, name, health, metrics)
+    events(stream, name, namespaces.clone(), health, metrics)
         .filter_map(move |event| {
             let change = match event {
                 Event::Init => {
@@ -218,6 +234,7 @@ where
 fn events<K>(
     stream: impl Stream<Item = watcher::Result<Event<K>>> + Send + 'static,
     name: &'static str,
+    namespaces: Namespaces,
     health: Arc<Health>,
     metrics: &Metrics,
 ) -> BoxStream<'static, Event<K>>
@@ -231,15 +248,36 @@ where
     stream
         .default_backoff()
         .filter_map(move |item| {
-            health.watch(item.is_ok());
-            let event = item
-                .inspect_err(|error| {
+            let namespace = namespaces.one();
+            let event = match item {
+                Ok(event) => {
+                    health.watch(true);
+                    // The begin of a list says nothing about its success.
+                    if let Some(namespace) = namespace.filter(|_| !matches!(event, Event::Init))
+                        && health.watched(namespace, name)
+                    {
+                        tracing::info!(kind = name, namespace, "the namespace is watched again");
+                    }
+                    Some(event)
+                }
+                Err(error) => {
                     errors.inc();
-                    // Only the kind of the failure: the text of an API error may quote an object.
-                    let failure = failure_of(error);
-                    tracing::warn!(kind = name, failure, "watch failed, will retry");
-                })
-                .ok();
+                    // A right that lacks in one namespace is no reason to restart.
+                    if let Some(namespace) = namespace.filter(|_| is_refused(&error)) {
+                        if health.unwatched(namespace, name) {
+                            let fix = watch_command(namespace);
+                            let what = "no right to watch this namespace: it is not served";
+                            tracing::warn!(kind = name, namespace, fix, "{what}");
+                        }
+                    } else {
+                        health.watch(false);
+                        // Only the kind of the failure: the text of an API error may quote an object.
+                        let failure = failure_of(&error);
+                        tracing::warn!(kind = name, failure, "watch failed, will retry");
+                    }
+                    None
+                }
+            };
             futures::future::ready(event)
         })
         .boxed()
@@ -261,6 +299,17 @@ async fn streams_lists(client: &Client, collection: &str) -> bool {
             }
             _ => tokio::time::sleep(Duration::from_secs(1)).await,
         }
+    }
+}
+
+/// Does the controller lack the right, because the tenant has no Role, or has deleted the namespace?
+fn is_refused(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchFailed(kube::Error::Api(status)) => status.code == 403,
+        watcher::Error::WatchError(status) => status.code == 403,
+        _ => false,
     }
 }
 
@@ -334,27 +383,68 @@ mod tests {
 
     #[tokio::test]
     async fn lists_are_complete_once_each_watch_had_its_first_one() {
-        let lists = || {
+        let one = |name: &str| Namespaces::One(name.to_owned());
+        let (a, b) = (one("a"), one("b"));
+        let lists = |namespaces: &Namespaces| {
             let list = [Event::<ConfigMap>::Init, Event::InitDone];
             let stream = futures::stream::iter(list.clone().into_iter().chain(list).map(Ok))
                 .chain(futures::stream::pending());
             let (health, metrics) = (Arc::default(), Metrics::new());
-            changes(stream, "ConfigMap", Namespaces::All, health, &metrics)
+            changes(stream, "ConfigMap", namespaces.clone(), health, &metrics)
         };
-        let first_lists = FirstLists::of(2);
-        let (mut one, mut other) = (lists(), lists());
+        let first_lists = FirstLists::of([&a, &a, &b]);
+        let (mut one, mut other, mut third) = (lists(&a), lists(&a), lists(&b));
         let count =
             async |watch: &mut BoxStream<'static, Change<ConfigMap>>| match watch.next().await {
                 Some(Change::Listed(list)) => first_lists.count(&list),
                 _ => panic!("no list"),
             };
+        let is_complete = |namespaces| first_lists.completed(namespaces).now_or_never().is_some();
         assert!(!count(&mut one).await);
         assert!(!count(&mut one).await, "a second list of the same watch");
-        assert!(first_lists.completed().now_or_never().is_none());
+        assert!(!is_complete(&a));
         assert!(count(&mut other).await);
         assert!(!count(&mut other).await, "told once");
-        assert!(first_lists.are_complete());
-        assert!(first_lists.completed().now_or_never().is_some());
+        assert!(is_complete(&a), "whatever the other namespace does");
+        assert!(!is_complete(&b) && !first_lists.are_complete());
+        assert!(count(&mut third).await);
+        assert!(is_complete(&b) && first_lists.are_complete());
+    }
+
+    #[tokio::test]
+    async fn a_missing_right_in_one_namespace_is_told_and_is_no_reason_to_restart() {
+        let forbidden = || {
+            let status = kube::core::Status::failure("no", "Forbidden").with_code(403);
+            Err(watcher::Error::InitialListFailed(kube::Error::Api(
+                Box::new(status),
+            )))
+        };
+        let (health, metrics) = (Arc::new(Health::default()), Metrics::new());
+        health.expect_in("ConfigMap", &Namespaces::One("a".to_owned()));
+        let refused = [Ok(Event::Init), forbidden(), Ok(Event::Init), forbidden()];
+        let stream = futures::stream::iter::<[watcher::Result<Event<ConfigMap>>; 4]>(refused);
+        let namespaces = Namespaces::One("a".to_owned());
+        let mut refused = changes(
+            stream,
+            "ConfigMap",
+            namespaces.clone(),
+            health.clone(),
+            &metrics,
+        );
+        assert!(refused.next().await.is_none());
+        assert_eq!(health.missing(), None);
+        assert!(health.is_live(i64::MAX));
+        assert!(health.unwatched_namespaces().contains_key("a"));
+        let allowed = [Ok(Event::Init), Ok(Event::<ConfigMap>::InitDone)];
+        let stream = futures::stream::iter(allowed);
+        let mut allowed = changes(stream, "ConfigMap", namespaces, health.clone(), &metrics);
+        assert!(allowed.next().await.is_some());
+        assert!(health.unwatched_namespaces().is_empty());
+        assert_eq!(
+            health.missing().as_deref(),
+            Some("ConfigMap"),
+            "until it is listed"
+        );
     }
 
     #[test]

@@ -58,9 +58,9 @@ pub async fn verdict(
         return Verdict::Allowed;
     }
     match users(client, served, &keys, fingerprint).await {
-        Ok(users) if users.is_empty() => Verdict::Allowed,
-        Ok(users) => Verdict::Denied("InUse", refusal(&users, fingerprint)),
-        Err(failure) => Verdict::Warned(format!(
+        (users, _) if !users.is_empty() => Verdict::Denied("InUse", refusal(&users, fingerprint)),
+        (_, None) => Verdict::Allowed,
+        (_, Some(failure)) => Verdict::Warned(format!(
             "not checked whether objects need the key: {failure}"
         )),
     }
@@ -79,25 +79,28 @@ fn refusal(users: &[String], fingerprint: Fingerprint) -> String {
     )
 }
 
-/// The objects that no other key would open, by their own word.
+/// The objects that no other key would open, by their own word; and why not all of them are known. A
+/// namespace that cannot be read hides no object of another.
 async fn users(
     client: &kube::Client,
     served: &[Namespaces],
     keys: &Keys,
     key: Fingerprint,
-) -> Result<Vec<String>, ApiFailure> {
+) -> (Vec<String>, Option<ApiFailure>) {
     let mut users = Vec::new();
+    let mut unread = None;
     for namespaces in served {
         let objects: Api<Raw<SealedSecret>> = api(client, namespaces);
-        all_pass(&objects, ListParams::default(), |object| {
+        let read = all_pass(&objects, ListParams::default(), |object| {
             if !object.is_terminating() && needs(&object.spec().value, keys, key) {
                 users.push(Key::of(&object.metadata).to_string());
             }
             true
         })
-        .await?;
+        .await;
+        unread = unread.or(read.err());
     }
-    Ok(users)
+    (users, unread)
 }
 
 /// Is there an envelope that this key opens, and no other one that the cluster holds?

@@ -126,7 +126,7 @@ impl ClusterExternalSecrets {
             stores: secret_stores.stores(),
             secret_stores,
             known: Mutex::default(),
-            listed: FirstLists::of(1),
+            listed: FirstLists::of(&[Namespaces::All]),
             context,
         });
         let listener: Weak<dyn StoreListener> = Arc::<Self>::downgrade(&this);
@@ -234,7 +234,7 @@ impl Reconciler for ClusterExternalSecrets {
     async fn triggers(self: &Arc<Self>) -> JoinSet<()> {
         let mut watches = JoinSet::new();
         // The labels of namespaces are known then.
-        self.secret_stores.listed().await;
+        self.secret_stores.listed(&Namespaces::All).await;
         if self.context.rules.take_over {
             watches.spawn(self.clone().release_namespaces());
         }

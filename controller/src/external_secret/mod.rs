@@ -139,7 +139,9 @@ impl ExternalSecrets {
         secret_stores: Arc<SecretStores>,
         sources: Arc<Sources>,
     ) -> Arc<Self> {
-        context.health.expect(KIND);
+        for namespaces in &context.served {
+            context.health.expect_in(KIND, namespaces);
+        }
         let this = Arc::new(Self {
             at_once: at_once.max(1),
             queue: Queue::new(at_once),
@@ -155,7 +157,7 @@ impl ExternalSecrets {
             users: Mutex::default(),
             sources,
             listeners: Mutex::default(),
-            listed: FirstLists::of(context.served.len()),
+            listed: FirstLists::of(&context.served),
             keeps_ours: OnceLock::new(),
             context,
         });
@@ -169,6 +171,8 @@ impl ExternalSecrets {
     }
 
     async fn watch_objects(self: Arc<Self>, namespaces: Namespaces) {
+        self.secret_watch.listed(&namespaces).await;
+        self.secret_stores.listed(&namespaces).await;
         let api: Api<ExternalSecretObject> = api(&self.context.client, &namespaces);
         let mut changes = changes_of_strangers(&self.context, api, KIND, namespaces).await;
         while let Some(change) = changes.next().await {
@@ -179,7 +183,7 @@ impl ExternalSecrets {
                     let gone = list.missing(self.known().keys());
                     gone.iter().for_each(|key| self.object_gone(key));
                     if self.listed.count(&list) {
-                        self.context.health.ready(KIND);
+                        self.context.health.ready_in(KIND, list.namespaces());
                     }
                 }
             }
@@ -282,9 +286,9 @@ impl ExternalSecrets {
         }
     }
 
-    /// Returns once all objects were listed.
-    pub async fn listed(&self) {
-        self.listed.completed().await;
+    /// Returns once all objects in these namespaces were listed.
+    pub async fn listed(&self, namespaces: &Namespaces) {
+        self.listed.completed(namespaces).await;
     }
 
     fn keeps_ours(&self) -> bool {
@@ -346,8 +350,6 @@ impl Reconciler for ExternalSecrets {
     async fn triggers(self: &Arc<Self>) -> JoinSet<()> {
         let Context { served, .. } = self.context.clone();
         let mut watches = JoinSet::new();
-        self.secret_watch.listed().await;
-        self.secret_stores.listed().await;
         let client = &self.context.client;
         let keeps_ours = keeps_in_status(client, EXTERNAL_SECRET, "observedGeneration").await;
         let _ = self.keeps_ours.set(keeps_ours);

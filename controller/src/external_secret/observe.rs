@@ -96,7 +96,6 @@ impl ExternalSecrets {
     pub async fn observe(self: &Arc<Self>) -> Result<Forecasts, ApiFailure> {
         // Only what the stores need: the watch of Secrets, which records nothing here, is not.
         let _stores = self.secret_stores.triggers().await;
-        self.secret_stores.listed().await;
         let mut forecasts = Forecasts::default();
         for namespaces in &self.context.served {
             self.observe_in(namespaces, &mut forecasts).await?;
@@ -109,6 +108,7 @@ impl ExternalSecrets {
         namespaces: &Namespaces,
         forecasts: &mut Forecasts,
     ) -> Result<(), ApiFailure> {
+        self.secret_stores.listed(namespaces).await;
         let api: Api<ExternalSecretObject> = api(&self.context.client, namespaces);
         let mut page = ListParams::default().limit(PAGE);
         loop {

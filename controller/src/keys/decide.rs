@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use sealkit_core::api::identity::{FINGERPRINT, FORCE_REVOKE, StoredIdentity};
-use sealkit_core::api::{Algorithm, KeyState, Reason, SealingKey, SealingKeyStatus};
+use sealkit_core::api::{Algorithm, KeyState, Reason, SealingKey, SealingKeyStatus, watch_command};
 use sealkit_core::keys::{Fingerprint, KeyRing, KeyType};
 use sealkit_core::names::printable;
 
@@ -357,6 +357,20 @@ fn requested_state(
                  annotation {FORCE_REVOKE}: {fingerprint}",
                 objects.len(),
                 first_of(&objects),
+            );
+            let outcome = Outcome::Retrying(Reason::InUse, message);
+            (KeyState::DecryptOnly, Some(Trouble::Refused(outcome)))
+        }
+        // Some namespaces cannot be looked at, and may stay so.
+        Users::Unwatched(namespaces) => {
+            let message = format!(
+                "not revoked yet: the controller may not watch {} namespaces ({}), so it does not \
+                 know whether objects there need this key; run `{}`, take the namespace out of \
+                 SEALKIT_WATCH_NAMESPACES, or force the revocation with the annotation \
+                 {FORCE_REVOKE}: {fingerprint}",
+                namespaces.len(),
+                first_of(&namespaces),
+                watch_command(namespaces.first().map_or("NAMESPACE", String::as_str)),
             );
             let outcome = Outcome::Retrying(Reason::InUse, message);
             (KeyState::DecryptOnly, Some(Trouble::Refused(outcome)))

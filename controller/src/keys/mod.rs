@@ -69,6 +69,8 @@ pub enum Users {
     Unknown,
     /// These objects cannot be reconciled, and the users may stay unknown.
     Failing(Vec<String>),
+    /// These namespaces may not be watched, and their objects are unknown.
+    Unwatched(Vec<String>),
     /// The users.
     Known(Vec<String>),
 }

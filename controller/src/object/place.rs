@@ -43,7 +43,7 @@ impl Grouped for Key {
 }
 
 /// What one watch covers: the whole cluster, or one namespace.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Namespaces {
     /// The whole cluster.
     All,
@@ -57,6 +57,14 @@ impl Namespaces {
         match self {
             Self::All => true,
             Self::One(namespace) => *namespace == key.namespace,
+        }
+    }
+
+    /// The one namespace that it is.
+    pub fn one(&self) -> Option<&str> {
+        match self {
+            Self::All => None,
+            Self::One(namespace) => Some(namespace),
         }
     }
 }

@@ -71,9 +71,11 @@ impl SealedSecrets {
         secrets: Secrets,
         secret_watch: Arc<SecretWatch>,
     ) -> Arc<Self> {
-        context.health.expect(KIND);
+        for namespaces in &context.served {
+            context.health.expect_in(KIND, namespaces);
+        }
         let this = Arc::new(Self {
-            listed: FirstLists::of(context.served.len()),
+            listed: FirstLists::of(&context.served),
             context,
             at_once: at_once.max(1),
             queue: Queue::new(at_once),
@@ -123,6 +125,8 @@ impl SealedSecrets {
     }
 
     async fn watch_objects(self: Arc<Self>, namespaces: Namespaces) {
+        // Then drift is noticed from the first object on.
+        self.secret_watch.listed(&namespaces).await;
         let api: Api<SealedSecretObject> = api(&self.context.client, &namespaces);
         let mut changes = changes_of_strangers(&self.context, api, KIND, namespaces).await;
         while let Some(change) = changes.next().await {
@@ -133,7 +137,7 @@ impl SealedSecrets {
                     let gone = list.missing(self.known().keys());
                     gone.iter().for_each(|key| self.object_gone(key));
                     if self.listed.count(&list) {
-                        self.context.health.ready(KIND);
+                        self.context.health.ready_in(KIND, list.namespaces());
                     }
                 }
             }
@@ -213,13 +217,12 @@ impl Reconciler for SealedSecrets {
             mut keys, served, ..
         } = self.context.clone();
         let mut watches = JoinSet::new();
-        // Once keys and Secrets are known, objects can be opened, and drift noticed, from the first
-        // one on. A watch of keys without a sender has ended.
+        // Once keys are known, objects can be opened from the first one on. A watch of keys without a
+        // sender has ended.
         if keys.wait_for(Option::is_some).await.is_err() {
             watches.spawn(async {});
             return watches;
         }
-        self.secret_watch.listed().await;
         for namespaces in served {
             watches.spawn(self.clone().watch_objects(namespaces));
         }
@@ -262,6 +265,10 @@ impl Reconciler for SealedSecrets {
 impl KeyUsers for SealedSecrets {
     /// The objects that no other key opens. Those that are being deleted need none.
     fn users_of(&self, key: &Fingerprint) -> Users {
+        let unwatched = self.context.health.unwatched_namespaces();
+        if !unwatched.is_empty() {
+            return Users::Unwatched(unwatched.into_keys().collect());
+        }
         if !self.listed.are_complete() {
             return Users::Unknown;
         }

@@ -67,7 +67,9 @@ impl SecretWatch {
         health: Arc<Health>,
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
-        health.expect(NAME);
+        for namespaces in &served {
+            health.expect_in(NAME, namespaces);
+        }
         let mut shows = vec![Shows::Ours];
         if takes_over {
             shows.push(Shows::Left);
@@ -76,7 +78,7 @@ impl SecretWatch {
             client,
             health,
             metrics,
-            listed: FirstLists::of(served.len() * shows.len()),
+            listed: FirstLists::of(shows.iter().flat_map(|_| &served)),
             served,
             shows,
             current: Mutex::default(),
@@ -95,9 +97,9 @@ impl SecretWatch {
         current.get(key).map(|(_, version)| version.clone())
     }
 
-    /// Returns once all Secrets were listed.
-    pub async fn listed(&self) {
-        self.listed.completed().await;
+    /// Returns once all Secrets in these namespaces were listed.
+    pub async fn listed(&self, namespaces: &Namespaces) {
+        self.listed.completed(namespaces).await;
     }
 
     /// Watches without end.
@@ -108,8 +110,6 @@ impl SecretWatch {
                 watches.spawn(self.clone().watch(namespaces.clone(), *shows));
             }
         }
-        self.listed().await;
-        self.health.ready(NAME);
         // If one ends, the others end with it.
         watches.join_next().await;
     }
@@ -133,7 +133,9 @@ impl SecretWatch {
                         list.missing(mine.map(|(key, _)| key))
                     };
                     gone.iter().for_each(|key| self.gone(key, shows));
-                    self.listed.count(&list);
+                    if self.listed.count(&list) {
+                        self.health.ready_in(NAME, list.namespaces());
+                    }
                 }
             }
         }

@@ -81,7 +81,9 @@ impl SecretStores {
         every: Duration,
         sources: &Arc<Sources>,
     ) -> Arc<Self> {
-        context.health.expect(KIND);
+        for namespaces in &context.served {
+            context.health.expect_in(KIND, namespaces);
+        }
         let this = Arc::new(Self {
             queue: Queue::new(AT_ONCE),
             stores: Arc::new(Stores::new(
@@ -112,9 +114,9 @@ impl SecretStores {
         lock(&self.listeners).push(listener);
     }
 
-    /// Returns once all stores were listed.
-    pub async fn listed(&self) {
-        self.listed.completed().await;
+    /// Returns once all stores for these namespaces were listed.
+    pub async fn listed(&self, namespaces: &Namespaces) {
+        self.listed.completed(namespaces).await;
     }
 
     /// Watches the stores of one kind.
@@ -167,7 +169,7 @@ impl SecretStores {
 
     fn list_complete(&self, list: &List) {
         if self.listed.count(list) {
-            self.context.health.ready(KIND);
+            self.context.health.ready_in(KIND, list.namespaces());
         }
     }
 
@@ -230,8 +232,11 @@ impl SourceListener for SecretStores {
 }
 
 /// Stores of each served namespace; stores of the cluster, and the namespaces that may use them.
-fn watches(served: &[Namespaces]) -> usize {
-    served.len() + 2 * usize::from(serves_cluster(served))
+fn watches(served: &[Namespaces]) -> impl Iterator<Item = &Namespaces> {
+    let more = if serves_cluster(served) { 2 } else { 0 };
+    served
+        .iter()
+        .chain(std::iter::repeat_n(&Namespaces::All, more))
 }
 
 /// A controller that serves some namespaces only has no right on stores of the cluster.

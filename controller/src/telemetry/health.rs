@@ -1,12 +1,14 @@
 //! The state that the probes report.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use jiff::Timestamp;
 
 use crate::lock::lock;
+use crate::object::Namespaces;
+use sealkit_core::api::watch_command;
 
 /// Minutes for which watches may fail without one good item. After that, a restart may help.
 const LIVE_MINUTES: i64 = 10;
@@ -16,8 +18,10 @@ const QUIET_SECONDS: i64 = 90;
 /// The state that the probes report.
 #[derive(Default)]
 pub struct Health {
-    /// The parts that must be ready, and whether they are.
-    parts: Mutex<BTreeMap<&'static str, bool>>,
+    /// The parts that must be ready, and whether they are; some are so in each namespace by itself.
+    parts: Mutex<BTreeMap<(&'static str, Option<String>), bool>>,
+    /// The namespaces that the controller should serve but may not watch, with the kinds.
+    unwatched: Mutex<BTreeMap<String, BTreeSet<&'static str>>>,
     /// Was the process asked to stop?
     stopping: AtomicBool,
     /// Since when watches have only failed, in Unix seconds; 0 while they work.
@@ -31,12 +35,65 @@ pub struct Health {
 impl Health {
     /// Makes the process ready only once this part is: see [`Health::ready`].
     pub fn expect(&self, part: &'static str) {
-        lock(&self.parts).entry(part).or_default();
+        lock(&self.parts).entry((part, None)).or_default();
+    }
+
+    /// The same for what it does in these namespaces. One that may not be watched is not waited for.
+    pub fn expect_in(&self, part: &'static str, namespaces: &Namespaces) {
+        let place = namespaces.one().map(str::to_owned);
+        lock(&self.parts).entry((part, place)).or_default();
     }
 
     /// Reports that the part can do its work.
     pub fn ready(&self, part: &'static str) {
-        lock(&self.parts).insert(part, true);
+        lock(&self.parts).insert((part, None), true);
+    }
+
+    /// Reports that the part can do its work in these namespaces.
+    pub fn ready_in(&self, part: &'static str, namespaces: &Namespaces) {
+        let place = namespaces.one().map(str::to_owned);
+        lock(&self.parts).insert((part, place), true);
+    }
+
+    /// Reports that the namespace may not be watched for a kind. Returns whether that is new.
+    pub fn unwatched(&self, namespace: &str, kind: &'static str) -> bool {
+        let mut unwatched = lock(&self.unwatched);
+        unwatched
+            .entry(namespace.to_owned())
+            .or_default()
+            .insert(kind)
+    }
+
+    /// Reports that the namespace is watched for a kind. Returns whether it was not before.
+    pub fn watched(&self, namespace: &str, kind: &'static str) -> bool {
+        let mut unwatched = lock(&self.unwatched);
+        let Some(kinds) = unwatched.get_mut(namespace) else {
+            return false;
+        };
+        let was_unwatched = kinds.remove(kind);
+        if kinds.is_empty() {
+            unwatched.remove(namespace);
+        }
+        was_unwatched
+    }
+
+    /// The namespaces that may not be watched, with the kinds.
+    pub fn unwatched_namespaces(&self) -> BTreeMap<String, BTreeSet<&'static str>> {
+        lock(&self.unwatched).clone()
+    }
+
+    /// What a reader of the probe should know although the process is ready: a line for each
+    /// namespace that is not served, with the command that mends it.
+    pub(super) fn remarks(&self) -> Vec<String> {
+        let remark = |(namespace, kinds): (&String, &BTreeSet<&str>)| {
+            let kinds: Vec<&str> = kinds.iter().copied().collect();
+            format!(
+                "{namespace} is not served: no right to watch {} there; fix: {}",
+                kinds.join(", "),
+                watch_command(namespace)
+            )
+        };
+        lock(&self.unwatched).iter().map(remark).collect()
     }
 
     /// Reports that the process will end: nobody should begin to rely on it.
@@ -45,16 +102,23 @@ impl Health {
     }
 
     /// The parts that are not ready. Before any part is expected, the process is not ready either.
-    pub(super) fn missing(&self) -> Option<String> {
+    pub(crate) fn missing(&self) -> Option<String> {
         if self.stopping.load(Ordering::Relaxed) {
             return Some("the end".to_owned());
         }
         let parts = lock(&self.parts);
-        let missing: Vec<&str> = parts
+        let unwatched = lock(&self.unwatched);
+        let is_waited_for = |place: &Option<String>| {
+            place
+                .as_ref()
+                .is_none_or(|namespace| !unwatched.contains_key(namespace))
+        };
+        let mut missing: Vec<&str> = parts
             .iter()
-            .filter(|(_, ready)| !**ready)
-            .map(|(part, _)| *part)
+            .filter(|((_, place), ready)| !**ready && is_waited_for(place))
+            .map(|((part, _), _)| *part)
             .collect();
+        missing.dedup();
         match (parts.is_empty(), missing.is_empty()) {
             (true, _) => Some("start".to_owned()),
             (false, false) => Some(missing.join(", ")),
@@ -88,7 +152,7 @@ impl Health {
     }
 
     /// Whether a restart is not expected to help.
-    pub(super) fn is_live(&self, now: i64) -> bool {
+    pub(crate) fn is_live(&self, now: i64) -> bool {
         let since = self.failing_since.load(Ordering::Relaxed);
         let last = self.last_failure.load(Ordering::Relaxed);
         // In a quiet cluster, a recovered watch yields no item, but no failures either.
@@ -117,6 +181,28 @@ mod tests {
         health.ready("SealedSecret");
         health.stopping();
         assert_eq!(health.missing().as_deref(), Some("the end"));
+    }
+
+    #[test]
+    fn a_namespace_that_may_not_be_watched_is_named_and_not_waited_for() {
+        let one = |name: &str| Namespaces::One(name.to_owned());
+        let health = Health::default();
+        for namespace in ["a", "b"] {
+            health.expect_in("SealedSecret", &one(namespace));
+        }
+        health.ready_in("SealedSecret", &one("a"));
+        assert_eq!(health.missing().as_deref(), Some("SealedSecret"));
+        assert!(health.unwatched("b", "Secret"));
+        assert!(!health.unwatched("b", "Secret"), "told once");
+        assert_eq!(health.missing(), None);
+        let remarks = health.remarks();
+        let fix = "kubectl apply --server-side -n b -k deploy/namespaced/tenant";
+        assert!(
+            remarks.len() == 1 && remarks[0].contains(fix),
+            "{remarks:?}"
+        );
+        assert!(health.watched("b", "Secret") && !health.watched("b", "Secret"));
+        assert_eq!(health.missing().as_deref(), Some("SealedSecret"));
     }
 
     #[test]

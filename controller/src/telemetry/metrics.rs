@@ -48,6 +48,11 @@ pub struct KindLane {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct NamespaceLabel {
+    pub namespace: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct KeyLabel {
     pub fingerprint: String,
 }
@@ -68,6 +73,7 @@ pub struct Metrics {
     pub(crate) key_age: Family<KeyLabel, Gauge<f64, AtomicU64>>,
     pub(crate) needing_reseal: Gauge,
     pub(crate) watch_errors: Family<Kind, Counter>,
+    pub(crate) namespace_unwatched: Family<NamespaceLabel, Gauge>,
     pub(crate) leader: Gauge,
     pub(crate) admission: Family<KindResult, Counter>,
     pub(crate) admission_duration: Family<Kind, Histogram, fn() -> Histogram>,
@@ -94,6 +100,7 @@ impl Metrics {
             key_age: Family::default(),
             needing_reseal: Gauge::default(),
             watch_errors: Family::default(),
+            namespace_unwatched: Family::default(),
             leader: Gauge::default(),
             admission: Family::default(),
             admission_duration: Family::new_with_constructor(seconds),
@@ -158,6 +165,11 @@ impl Metrics {
             metrics.watch_errors.clone(),
         );
         registry.register(
+            "namespace_unwatched",
+            "1 for each namespace of --watch-namespaces that the controller may not watch",
+            metrics.namespace_unwatched.clone(),
+        );
+        registry.register(
             "leader",
             "1 while this replica writes",
             metrics.leader.clone(),
@@ -195,6 +207,15 @@ impl Metrics {
         for (count, ready) in counts.into_iter().zip(["false", "true"]) {
             let label = KindReady { kind, ready };
             self.objects.get_or_create(&label).set(count);
+        }
+    }
+
+    /// Sets which namespaces should be watched and may not be.
+    pub(crate) fn tell_unwatched(&self, namespaces: impl IntoIterator<Item = String>) {
+        self.namespace_unwatched.clear();
+        for namespace in namespaces {
+            let label = NamespaceLabel { namespace };
+            self.namespace_unwatched.get_or_create(&label).set(1);
         }
     }
 

@@ -167,7 +167,13 @@ impl Answers {
             "/healthz" => probe(None),
             "/readyz" => {
                 let missing = self.health.missing();
-                probe(missing.map(|parts| format!("not ready, waiting for: {parts}")))
+                match missing.map(|parts| format!("not ready, waiting for: {parts}")) {
+                    Some(fault) => probe(Some(fault)),
+                    None => {
+                        let lines = [vec!["ok".to_owned()], self.health.remarks()].concat();
+                        response(StatusCode::OK, TEXT, lines.join("\n"))
+                    }
+                }
             }
             "/livez" => {
                 let live = self.health.is_live(Timestamp::now().as_second());

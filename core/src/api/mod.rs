@@ -43,6 +43,11 @@ pub const LEASE: &str = "seal-controller";
 /// Annotation whose change forces a reconcile; repeated in `status.lastHandledReconcileAt`.
 pub const RECONCILE_REQUESTED_AT: &str = "sealkit.dev/reconcile-requested-at";
 
+/// The command that lets the controller of a few namespaces serve this one.
+pub fn watch_command(namespace: &str) -> String {
+    format!("kubectl apply --server-side -n {namespace} -k deploy/namespaced/tenant")
+}
+
 /// Prefix of the labels and annotations that only Sealkit sets.
 pub const OWN_PREFIX: &str = "sealkit.dev/";
 
