@@ -5,30 +5,91 @@ use std::time::Duration;
 
 use sealkit_tests::api::ApiClient;
 use sealkit_tests::canary::unique_value;
-use sealkit_tests::controller::Flags;
+use sealkit_tests::controller::{Controller, Flags};
 use sealkit_tests::namespace::condition;
 use sealkit_tests::plane::{Plane, SYSTEM};
 use sealkit_tests::wait::{holds_for, wait_until};
-use serde_json::json;
+use serde_json::{Value, json};
 
-#[test]
-fn it_serves_its_namespaces_and_has_no_right_elsewhere() {
-    let plane = Plane::with("deploy/namespaced");
-    let kubectl = |arguments: &[&str]| plane.servers.kubectl(arguments).unwrap();
+/// Gives the controller its rights in a namespace.
+fn allow(plane: &Plane, namespace: &str) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let tenant = root.join("deploy/namespaced/tenant");
-    for name in ["team-a", "team-b", "other"] {
+    let arguments = ["apply", "--server-side", "-n", namespace, "-k"];
+    let arguments = [&arguments[..], &[tenant.to_str().unwrap()]].concat();
+    plane.servers.kubectl(&arguments).unwrap();
+}
+
+/// Asserts that readiness, metrics, log, `seal doctor` and `seal status` name these namespaces and no
+/// others, with the command that mends it.
+fn assert_unwatched(plane: &Plane, controller: &Controller, namespaces: &[&str]) {
+    let fix =
+        |name: &str| format!("kubectl apply --server-side -n {name} -k deploy/namespaced/tenant");
+    wait_until("it tells which namespaces are not watched", || {
+        let (code, body) = controller.get("/readyz").unwrap();
+        let lines = body.lines().count();
+        code == 200
+            && lines == 1 + namespaces.len()
+            && namespaces.iter().all(|name| body.contains(&fix(name)))
+    });
+    let unwatched = controller
+        .metric("sealkit_namespace_unwatched", "")
+        .to_string();
+    assert_eq!(unwatched, namespaces.len().to_string());
+    let seal = crate::wait::Seal::admin(plane);
+    let told = "SEALKIT_WATCH_NAMESPACES=team-a,team-b,late,nowhere";
+    let set = [
+        "set",
+        "env",
+        "deployment/seal-controller",
+        "-n",
+        SYSTEM,
+        told,
+    ];
+    plane.servers.kubectl(&set).unwrap();
+    let report = |verb: &str| -> Value {
+        let output = seal.run(&[verb, "-o", "json", "--context", "rig"]);
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let (doctor, status) = (report("doctor"), report("status"));
+    let troubles = doctor["troubles"].as_array().unwrap().iter();
+    let troubles: Vec<_> = troubles
+        .filter(|trouble| trouble["code"] == "NotWatched")
+        .collect();
+    let unwatched = status["unwatched"].as_array().unwrap();
+    for name in namespaces {
+        assert!(controller.log().contains(&fix(name)), "{name}");
+        let command = fix(name).replacen("kubectl", "kubectl --context rig", 1);
+        assert!(
+            troubles.iter().any(|trouble| trouble["mend"][0] == command),
+            "{doctor:#}"
+        );
+        assert!(
+            unwatched.iter().any(|it| it["mend"][0] == command),
+            "{status:#}"
+        );
+    }
+    // `other` has an object that nobody opens.
+    let detail = |trouble: &&Value| {
+        trouble["detail"]
+            .as_str()
+            .unwrap()
+            .contains("namespace other")
+    };
+    assert!(troubles.iter().any(detail), "{doctor:#}");
+    assert_eq!(troubles.len(), namespaces.len() + 1, "{doctor:#}");
+    assert_eq!(unwatched.len(), namespaces.len() + 1, "{status:#}");
+}
+
+#[test]
+fn it_serves_each_of_its_namespaces_by_itself_and_has_no_right_elsewhere() {
+    let plane = Plane::with("deploy/namespaced");
+    let kubectl = |arguments: &[&str]| plane.servers.kubectl(arguments).unwrap();
+    for name in ["team-a", "team-b", "late", "other"] {
         kubectl(&["create", "namespace", name]);
     }
     for name in ["team-a", "team-b"] {
-        kubectl(&[
-            "apply",
-            "--server-side",
-            "-n",
-            name,
-            "-k",
-            tenant.to_str().unwrap(),
-        ]);
+        allow(&plane, name);
     }
     let account = ApiClient::new(&plane.controller_kubeconfig);
     wait_until("the roles are in force", || {
@@ -57,7 +118,8 @@ fn it_serves_its_namespaces_and_has_no_right_elsewhere() {
     }
 
     let flags = Flags {
-        more: vec!["--watch-namespaces=team-a,team-b".to_owned()],
+        // One tenant has no Role yet, and one namespace does not exist.
+        more: vec!["--watch-namespaces=team-a,team-b,late,nowhere".to_owned()],
         ..Flags::default()
     };
     let mut controller = plane.controller(&flags);
@@ -80,6 +142,13 @@ fn it_serves_its_namespaces_and_has_no_right_elsewhere() {
         other.secret("db").is_none() && condition(&other.sealed("db"), "Ready").is_none()
     });
 
+    assert_unwatched(&plane, &controller, &["late", "nowhere"]);
+    let late = attach("late");
+    late.seal("db", &values[0]);
+    allow(&plane, "late");
+    late.wait_value("db", &values[0]);
+    assert_unwatched(&plane, &controller, &["nowhere"]);
+
     // A restart finds all in sync; gone objects are forgotten per namespace.
     controller.stop();
     a.delete_sealed("db");
@@ -88,7 +157,17 @@ fn it_serves_its_namespaces_and_has_no_right_elsewhere() {
     b.seal("db", &values[3]);
     b.wait_ready("db");
     b.wait_value("db", &values[3]);
-    assert_eq!(again.metric("sealkit_objects", "").to_string(), "1");
+    wait_until("each namespace is listed", || {
+        again.metric("sealkit_objects", "").to_string() == "2"
+    });
+    // A tenant deletes its own namespace; the rig's controllers of namespaces remove what is in it.
+    kubectl(&["delete", "namespace", "late", "--wait=false"]);
+    wait_until("its objects are forgotten", || {
+        again.metric("sealkit_objects", "").to_string() == "1"
+    });
+    a.seal("after", &values[2]);
+    a.wait_value("after", &values[2]);
+    assert!(again.get("/readyz").is_some_and(|(code, _)| code == 200));
     let violations = plane.recorder.violations();
     assert!(violations.is_empty(), "{violations:#?}");
     assert_eq!(

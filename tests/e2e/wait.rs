@@ -402,6 +402,40 @@ fn crd(group: &str, version: &str, kind: &str) -> Value {
     })
 }
 
+/// With both kinds in the cluster, what the documentation and `seal` name is ours.
+fn assert_ours_are_found(plane: &Plane, shop: &Namespace, seal: &Seal) {
+    shop.seal("db", "value");
+    shop.wait_ready("db");
+    for word in ["sealedsecrets.sealkit.dev", "seal"] {
+        let get = ["get", word, "-n", &shop.name, "-o", "name"];
+        wait_until("kubectl finds ours alone", || {
+            let found = plane.servers.kubectl(&get).unwrap();
+            found.trim() == "sealedsecret.sealkit.dev/db"
+        });
+    }
+    let ready = [
+        "wait",
+        "-n",
+        &shop.name,
+        "--for=condition=Ready",
+        "sealedsecrets.sealkit.dev/db",
+    ];
+    plane.servers.kubectl(&ready).unwrap();
+    seal.ends(
+        0,
+        &[
+            "wait",
+            "sealedsecret/db",
+            "-n",
+            &shop.name,
+            "--timeout",
+            "20s",
+        ],
+    );
+    let status = seal.ends(0, &["status", "-n", &shop.name, "--context", "rig"]);
+    assert!(status.contains(&shop.name), "{status}");
+}
+
 #[test]
 fn statuses_of_other_controllers_are_read_by_their_own_rules() {
     let plane = Own::take();
@@ -420,6 +454,7 @@ fn statuses_of_other_controllers_are_read_by_their_own_rules() {
     let sealed = json!({"apiVersion": "bitnami.com/v1alpha1", "kind": "SealedSecret",
         "metadata": {"name": "old"}, "spec": {"encryptedData": {"a": "AgB"}}});
     wait_until("it is served", || plane.api.create(&path, &sealed).is_ok());
+    assert_ours_are_found(&plane, &shop, &seal);
     let tell = |status: Value| {
         let status = json!({"status": status});
         plane

@@ -1,3 +1,5 @@
+use std::path::{Path, PathBuf};
+
 use crate::support::Desk;
 
 #[test]
@@ -75,4 +77,61 @@ fn it_works_as_a_plugin_of_kubectl() {
         String::from_utf8_lossy(&run.stdout).starts_with("seal "),
         "{run:?}"
     );
+}
+
+/// The files below a folder with one of these endings.
+fn files(folder: &Path, endings: &[&str], found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files(&path, endings, found);
+        } else if endings
+            .iter()
+            .any(|ending| path.extension().is_some_and(|it| it == *ending))
+        {
+            found.push(path);
+        }
+    }
+}
+
+/// In a cluster that has Sealed Secrets too, `kubectl get sealedsecrets` asks for theirs.
+#[test]
+fn kubectl_is_told_whose_sealed_secrets_are_meant() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut found = vec![root.join("README.md")];
+    for folder in [
+        "docs",
+        "examples",
+        "deploy",
+        "cli/src",
+        "controller/src",
+        "core/src",
+    ] {
+        files(&root.join(folder), &["md", "yaml", "rs"], &mut found);
+    }
+    let mut commands = 0;
+    for file in found {
+        let text = std::fs::read_to_string(&file).unwrap();
+        for line in text.lines().filter(|line| line.contains("kubectl")) {
+            let words: Vec<&str> = line
+                .split(|it: char| !it.is_ascii_alphanumeric() && !".-".contains(it))
+                .collect();
+            let verbs = [
+                "get", "describe", "wait", "delete", "annotate", "patch", "edit", "explain",
+            ];
+            if !words.iter().any(|word| verbs.contains(word)) {
+                continue;
+            }
+            commands += 1;
+            let bare = ["sealedsecret", "sealedsecrets", "SealedSecret"];
+            let is_bare = words.iter().any(|word| bare.contains(word));
+            // The value of an annotation names the kind as such.
+            assert!(
+                !is_bare || line.contains("sealkit.dev/allow="),
+                "{}: {line}",
+                file.display()
+            );
+        }
+    }
+    assert!(commands > 10, "{commands}");
 }
