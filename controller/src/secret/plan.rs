@@ -212,7 +212,14 @@ fn foreign(existing: &Secret, desired: &Desired, ours: Option<&str>) -> Option<S
     }
     if !desired.adopt {
         let why = "already exists, and nothing on it says that it was made from this resource";
-        return Some(format!("a Secret {name} {why}: it is left alone"));
+        // What is left to do, as each step is done.
+        let next = if desired.is_allowed(existing, Takes::Adopt) {
+            "it consents to adoption: set spec.target.adopt: true to take it over".to_owned()
+        } else {
+            let wanted = desired.wanted_consent(Takes::Adopt);
+            format!("to take it over, annotate it with {wanted} and set spec.target.adopt: true")
+        };
+        return Some(format!("a Secret {name} {why}: it is left alone; {next}"));
     }
     (!desired.is_allowed(existing, Takes::Adopt)).then(|| {
         let wanted = desired.wanted_consent(Takes::Adopt);
