@@ -59,6 +59,16 @@ impl Document {
         self.kind() == "SealedSecret" && self.api_version().starts_with("sealkit.dev/")
     }
 
+    /// The other program that encrypted it, if one did.
+    pub fn foreign(&self) -> Option<Foreign> {
+        if self.kind() == "SealedSecret" && self.api_version().starts_with("bitnami.com/") {
+            return Some(Foreign::SealedSecrets);
+        }
+        let sops = self.object.get("sops")?.as_object()?;
+        let is_it = sops.contains_key("mac") || sops.contains_key("lastmodified");
+        is_it.then_some(Foreign::Sops)
+    }
+
     /// Kind, namespace and name for messages, safe for a terminal.
     pub fn title(&self) -> String {
         let kind = if self.kind().is_empty() {
@@ -70,6 +80,15 @@ impl Document {
         let slash = if namespace.is_empty() { "" } else { "/" };
         names::printable(&format!("{kind} {namespace}{slash}{name}"))
     }
+}
+
+/// Another program that encrypts what is kept in Git.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Foreign {
+    /// Sealed Secrets, whose SealedSecret is of the group `bitnami.com`.
+    SealedSecrets,
+    /// SOPS, which encrypts the values of a manifest in place.
+    Sops,
 }
 
 /// Why an input cannot be read. Reports places, never content, which may be plaintext.
@@ -91,6 +110,11 @@ pub enum ReadError {
         /// The kind of fault.
         what: &'static str,
     },
+    /// A merge that nobody has resolved.
+    #[error(
+        "has an unresolved merge conflict at line {0}: keep one side of each, and remove the markers"
+    )]
+    Conflict(usize),
     /// A document that is not an object.
     #[error("document {0} is not a Kubernetes object")]
     NotAnObject(usize),
@@ -100,6 +124,16 @@ pub enum ReadError {
     /// No document.
     #[error("contains no document")]
     Empty,
+}
+
+/// The first conflict that Git has marked in a text.
+fn conflict(text: &str) -> Option<ReadError> {
+    let line = text.lines().position(|line| line.starts_with("<<<<<<< "))?;
+    let is_marked = text
+        .lines()
+        .skip(line)
+        .any(|line| line.starts_with(">>>>>>> "));
+    is_marked.then_some(ReadError::Conflict(line + 1))
 }
 
 /// Reads a stream of YAML documents (JSON is YAML). Lists are taken apart, and empty documents are
@@ -115,7 +149,7 @@ pub fn read_documents(input: &[u8]) -> Result<Vec<Document>, ReadError> {
     let mut number = 0;
     // The library skips null documents: the empty ones between separators.
     let values: Vec<StrictValue> = serde_saphyr::from_multiple_with_options(text, reader_options())
-        .map_err(|error| syntax_error(&error))?;
+        .map_err(|error| conflict(text).unwrap_or_else(|| syntax_error(&error)))?;
     for StrictValue(value) in values {
         number += 1;
         match value {

@@ -9,7 +9,7 @@ mod located;
 pub mod merge;
 mod secret;
 
-pub use document::{Document, INPUT_BYTES, ReadError, read_documents, read_value};
+pub use document::{Document, Foreign, INPUT_BYTES, ReadError, read_documents, read_value};
 pub use edit::{Edited, LayoutError, SealedEdit, document_ranges, edit_sealed};
 pub use emit::{to_go_json, to_json, to_yaml, to_yaml_for_people};
 pub use located::{Content, Located, Node, Place, Scalar, read_located};

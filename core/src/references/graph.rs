@@ -167,12 +167,15 @@ fn matches(pattern: &str, text: &str) -> bool {
     places.any(|at| matches(rest, &text[at..]))
 }
 
-/// The name that looks most alike, if one does.
+/// The other name that looks most alike, if one does. Upper and lower case, and the signs between
+/// words, are the same here: `PASSWORD` is meant where there is `password`.
 pub fn nearest<'a>(name: &str, others: impl Iterator<Item = &'a str>) -> Option<String> {
-    let allowed = (name.len() / 3).clamp(1, 3);
+    let plain = |name: &str| name.to_lowercase().replace(['-', '.'], "_");
+    let (allowed, wanted) = ((name.len() / 3).clamp(1, 3), plain(name));
     let near = others
-        .filter(|other| !other.contains('*') && other.len().abs_diff(name.len()) <= allowed)
-        .map(|other| (strsim::damerau_levenshtein(name, other), other))
-        .filter(|(distance, _)| (1..=allowed).contains(distance));
+        .filter(|other| *other != name && !other.contains('*'))
+        .filter(|other| other.len().abs_diff(name.len()) <= allowed)
+        .map(|other| (strsim::damerau_levenshtein(&wanted, &plain(other)), other))
+        .filter(|(distance, _)| *distance <= allowed);
     near.min().map(|(_, other)| other.to_owned())
 }
