@@ -85,15 +85,16 @@ pub(crate) struct RecipientArgs {
 /// Which cluster a verb reads.
 #[derive(Args, Debug)]
 pub(crate) struct ClusterArgs {
-    /// Cluster in .sealkit.yaml; uses the context named there
-    #[arg(long, value_name = "NAME", conflicts_with = "context")]
+    /// Cluster in .sealkit.yaml; uses the context that this clone knows for it, or checks --context
+    #[arg(long, value_name = "NAME")]
     pub cluster: Option<String>,
 }
 
 /// Which cluster a verb writes to.
 #[derive(Args, Debug)]
 pub(crate) struct WriteClusterArgs {
-    /// Cluster in .sealkit.yaml; asks before it uses the context named there
+    /// Cluster in .sealkit.yaml; uses the context that this clone knows for it, or checks --context;
+    /// asks before it uses one that only the config names
     #[arg(long, value_name = "NAME")]
     pub cluster: Option<String>,
 }

@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::error::{CommandError, Result};
 use crate::files::{self, SMALL_FILE};
+use crate::signals;
 use crate::terminal::{Session, Terminal, shown};
 
 /// First bytes of age files, binary and armored.
@@ -83,9 +84,12 @@ pub(crate) fn ask(terminal: Terminal, prompt: &str) -> Result<SecretString> {
         )
         .hint("run `seal` on a terminal, or first decrypt the key file into a private folder"));
     }
-    rpassword::prompt_password(prompt)
-        .map(SecretString::from)
-        .map_err(|_| CommandError::usage("no passphrase was read"))
+    let prompt = prompt.to_owned();
+    let read = move || rpassword::prompt_password(prompt).map(SecretString::from);
+    signals::answer(read)?.map_err(|error| match error.kind() {
+        std::io::ErrorKind::Interrupted => signals::interrupted(),
+        _ => CommandError::usage("no passphrase was read"),
+    })
 }
 
 /// Encrypts a key file with a passphrase, as `age -p -a` does.

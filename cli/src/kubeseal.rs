@@ -5,6 +5,15 @@ pub(crate) fn hint(flag: &str) -> Option<&'static str> {
     let name = flag.trim_start_matches('-');
     let name = name.split(['=', ' ']).next().unwrap_or_default();
     Some(match name {
+        "encrypt" => {
+            "to encrypt: `seal -f FILE -w NEW.sealed.yaml` seals a manifest, `seal create NAME --key KEY` makes a Secret"
+        }
+        "decrypt" | "view" | "show" | "cat" => {
+            "to decrypt: `seal open -i KEYFILE FILE` prints the Secret; `seal edit -i KEYFILE FILE` changes it"
+        }
+        "updatekeys" | "rekey" => {
+            "to seal to other keys: `seal reseal PATH…`, after the recipient files have changed"
+        }
         "cert" => {
             "kubeseal's --cert: pass a file of public keys with -R FILE; `seal keys fetch` writes one"
         }

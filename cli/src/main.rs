@@ -11,6 +11,7 @@ mod recipients;
 mod report;
 mod sealed_text;
 mod sealing;
+mod signals;
 mod terminal;
 mod verb;
 
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
     match verb::run(&cli, terminal) {
         Ok(Verdict::Clean) => ExitCode::SUCCESS,
         Ok(Verdict::Findings) => ExitCode::from(1),
+        Ok(Verdict::Review) => ExitCode::from(6),
         Err(error) => {
             terminal.error(&error);
             ExitCode::from(error.exit_code())

@@ -1,5 +1,6 @@
 //! Results that people and programs read: findings, tables, JSON.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use sealkit_core::manifest::Document;
@@ -8,18 +9,29 @@ use serde_json::json;
 
 use crate::args::Output;
 use crate::error::{CommandError, Result};
-use crate::terminal::{print, safe};
+use crate::terminal::{Terminal, print, safe};
 
-/// What a verb came to, where it did what it was asked. Decides between the exit codes 0 and 1.
+/// What a verb came to, where it did what it was asked. Decides between the exit codes 0, 1 and 6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// Everything is as it should be.
     Clean,
     /// There is something to look at.
     Findings,
+    /// There are changes that a reviewer can approve, and nothing else.
+    Review,
 }
 
 impl Verdict {
+    /// What findings come to.
+    pub fn of(findings: &[Finding]) -> Self {
+        match findings {
+            [] => Self::Clean,
+            all if all.iter().all(|finding| finding.review) => Self::Review,
+            _ => Self::Findings,
+        }
+    }
+
     /// Clean where this is so.
     pub fn clean_if(is_clean: bool) -> Self {
         if is_clean {
@@ -42,7 +54,19 @@ pub(crate) struct Finding {
     pub code: String,
     /// A sentence for people.
     pub detail: String,
+    /// Is it a change that a reviewer can approve?
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub review: bool,
 }
+
+/// Findings of a comparison with a revision that every rotation, addition or removal brings.
+const REVIEWED: [&str; 5] = [
+    "NewRecipient",
+    "LostRecipient",
+    "NewScope",
+    "Renamed",
+    "NewConsent",
+];
 
 impl Finding {
     /// Of a file, or of an object in it.
@@ -57,6 +81,7 @@ impl Finding {
             object,
             code: code.to_owned(),
             detail,
+            review: REVIEWED.contains(&code),
         }
     }
 }
@@ -88,6 +113,7 @@ pub(crate) fn print_findings(
         object,
         code,
         detail,
+        review: _,
     } in findings
     {
         let object = object.as_ref().map(|object| format!("{}: ", safe(object)));
@@ -95,6 +121,25 @@ pub(crate) fn print_findings(
         text.extend([&safe(path), ": ", &object, code, ": ", detail, "\n"]);
     }
     print(text)
+}
+
+/// One line for each kind of finding that a reviewer can approve, where there are several.
+pub(crate) fn print_review(findings: &[Finding], terminal: Terminal) {
+    let mut kinds: BTreeMap<&str, (usize, BTreeSet<&str>)> = BTreeMap::new();
+    for finding in findings.iter().filter(|finding| finding.review) {
+        let kind = kinds.entry(&finding.code).or_default();
+        kind.0 += 1;
+        kind.1.insert(&finding.path);
+    }
+    for (code, (count, files)) in &kinds {
+        let files = files.len();
+        terminal.note(format_args!(
+            "{code}: {count} in {files} files, for a reviewer to approve"
+        ));
+    }
+    if Verdict::of(findings) == Verdict::Review {
+        terminal.note("nothing else was found: exit code 6");
+    }
 }
 
 /// A value in the form asked for.

@@ -1,12 +1,16 @@
-//! The signals that would end this program and leave plaintext behind.
+//! The signals that would end this program and leave something behind: plaintext, or a terminal
+//! that shows nothing of what is typed.
 
+use std::fs::File;
 use std::future::poll_fn;
 use std::io;
 use std::process::{Child, ExitStatus};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
 use rustix::process::Signal as Number;
+use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::error::{CommandError, Result};
@@ -44,15 +48,18 @@ const REAL_TIME: std::ops::Range<i32> = if cfg!(target_os = "linux") {
     0..0
 };
 
+/// How many hold the signals: while one does, only it answers them.
+static HELD: AtomicUsize = AtomicUsize::new(0);
+
 /// Caught signals. From now on none of them ends this process by itself.
-pub(super) struct Signals {
+pub(crate) struct Signals {
     runtime: tokio::runtime::Runtime,
     shared: Vec<Signal>,
     ours: Vec<Signal>,
 }
 
 impl Signals {
-    pub(super) fn caught() -> Result<Self> {
+    pub(crate) fn caught() -> Result<Self> {
         let failed = |_| CommandError::bug("signals cannot be caught");
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -70,6 +77,7 @@ impl Signals {
         // The system may have fewer of these.
         ours.extend(REAL_TIME.filter_map(|number| catch(number).ok()));
         drop(entered);
+        HELD.fetch_add(1, Ordering::SeqCst);
         Ok(Self {
             runtime,
             shared,
@@ -78,7 +86,7 @@ impl Signals {
     }
 
     /// Waits for a process; nothing if a signal that is for us comes first.
-    pub(super) fn wait(&mut self, child: &mut Child) -> io::Result<Option<ExitStatus>> {
+    pub(crate) fn wait(&mut self, child: &mut Child) -> io::Result<Option<ExitStatus>> {
         let ours = &mut self.ours;
         self.runtime.block_on(async {
             loop {
@@ -94,18 +102,57 @@ impl Signals {
         })
     }
 
-    /// Lets signals end this process again, now that there is no plaintext to be removed.
-    pub(super) fn release(mut self) {
+    /// What a person answers, unless a signal comes first; then the terminal is as it was before.
+    pub(crate) fn answer<T: Send + 'static>(
+        &mut self,
+        read: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T> {
+        let terminal = File::open("/dev/tty").ok();
+        let before = terminal
+            .as_ref()
+            .and_then(|terminal| tcgetattr(terminal).ok());
+        let (sender, answer) = tokio::sync::oneshot::channel();
+        // It stays behind if a signal comes first, and ends with the process.
+        std::thread::spawn(move || sender.send(read()));
+        let answer = self.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                answer = answer => answer.ok(),
+                () = any(&mut self.shared) => None,
+                () = any(&mut self.ours) => None,
+            }
+        });
+        if let (None, Some((terminal, before))) = (&answer, terminal.as_ref().zip(before)) {
+            let _ = tcsetattr(terminal, OptionalActions::Now, &before);
+        }
+        answer.ok_or_else(interrupted)
+    }
+
+    /// Lets signals end this process again, now that nothing would be left behind.
+    pub(crate) fn release(mut self) {
+        HELD.fetch_sub(1, Ordering::SeqCst);
         std::thread::spawn(move || {
             self.ours.append(&mut self.shared);
-            self.runtime.block_on(any(&mut self.ours));
-            std::process::exit(interrupted().exit_code().into());
+            loop {
+                self.runtime.block_on(any(&mut self.ours));
+                if HELD.load(Ordering::SeqCst) == 0 {
+                    std::process::exit(interrupted().exit_code().into());
+                }
+            }
         });
     }
 }
 
+/// What a person answers. A signal ends the wait for it, and what is held is put down.
+pub(crate) fn answer<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    let mut signals = Signals::caught()?;
+    let answer = signals.answer(read);
+    signals.release();
+    answer
+}
+
 /// The failure when a signal ends the work.
-pub(super) fn interrupted() -> CommandError {
+pub(crate) fn interrupted() -> CommandError {
     CommandError::input("interrupted").hint("nothing was changed")
 }
 

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::args::{Color, GlobalArgs, Output};
 use crate::error::{CommandError, Result};
+use crate::signals;
 
 const ERROR: Style = AnsiColor::Red.on_default().bold();
 const WARNING: Style = AnsiColor::Yellow.on_default().bold();
@@ -82,7 +83,7 @@ impl Terminal {
     pub fn confirm(self, what: &str) -> Result<bool> {
         if !self.can_ask() {
             return Err(CommandError::usage(format_args!(
-                "cannot {what}: only .sealkit.yaml names this context, and nobody can confirm it"
+                "you must name the cluster to {what}: only .sealkit.yaml names this context, and nobody can be asked"
             ))
             .hint("name the context yourself: --context NAME"));
         }
@@ -150,11 +151,13 @@ impl Terminal {
 
 /// Asks the person at the terminal; the answer is no unless it is yes.
 pub(crate) fn ask_yes(question: &str) -> Result<bool> {
-    let _ = write!(anstream::stderr(), "{question} [y/N] ");
-    let mut answer = String::new();
-    io::stdin()
-        .read_line(&mut answer)
-        .map_err(|_| CommandError::usage("no answer was read"))?;
+    let question = format!("{question} [y/N] ");
+    let read = move || {
+        let _ = write!(anstream::stderr(), "{question}");
+        let mut answer = String::new();
+        io::stdin().read_line(&mut answer).map(|_| answer)
+    };
+    let answer = signals::answer(read)?.map_err(|_| CommandError::usage("no answer was read"))?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 

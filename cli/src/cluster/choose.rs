@@ -2,29 +2,24 @@
 //! hand.
 
 use super::Cluster;
+use super::contexts::{Contexts, Named, check, context_of, no_context, recognised};
 use crate::args::{ClusterArgs, GlobalArgs, WriteClusterArgs};
 use crate::error::{CommandError, Result};
 use crate::recipients::config::Config;
 use crate::terminal::{Session, safe};
 
-/// The cluster to read from.
+/// The cluster to read from. One that is named must be the one of that name.
 pub(crate) fn connect(args: &ClusterArgs, global: &GlobalArgs) -> Result<Cluster> {
     let Some(name) = &args.cluster else {
         return Cluster::connect(global, None);
     };
-    let config = Config::here()?.1.ok_or_else(|| {
-        CommandError::usage("no .sealkit.yaml defines this cluster")
-            .on(safe(name))
-            .hint("name the kubeconfig context instead: --context NAME")
-    })?;
-    let context = config.context(name)?.ok_or_else(|| {
-        CommandError::input(format_args!(
-            "the config names no context for cluster {}",
-            safe(name)
-        ))
-        .hint("name the kubeconfig context: --context NAME")
-    })?;
-    Cluster::connect(global, Some(context))
+    let config = Config::here()?.1.ok_or_else(|| undefined(name))?;
+    let known = context_of(&config, name, global)?;
+    let context = global.context.as_deref();
+    let context = context.or(known.as_ref().map(Named::context));
+    let cluster = Cluster::connect(global, Some(context.ok_or_else(|| no_context(name))?))?;
+    check(&cluster, &config, name)?;
+    Ok(cluster)
 }
 
 /// The cluster to write to, and its name in the config. A context that only the config names is
@@ -36,36 +31,43 @@ pub(crate) fn connect_to_write(
     what: &str,
 ) -> Result<(Cluster, Option<String>)> {
     let Session { global, terminal } = session;
-    let context = match (&args.cluster, config) {
-        // By --context, or the one at hand.
-        (None, _) => None,
-        // A name that nothing explains.
-        (Some(name), None) => {
-            return Err(CommandError::usage("no .sealkit.yaml defines this cluster")
-                .on(safe(name))
-                .hint("name the kubeconfig context: --context NAME"));
-        }
-        // By the config, which may leave it to --context.
-        (Some(name), Some(config)) => config.context(name)?,
+    let Some(name) = &args.cluster else {
+        let cluster = Cluster::connect(global, None)?;
+        let name = config.and_then(|config| name_of(&cluster, config));
+        return Ok((cluster, name));
     };
-    if let (Some(name), None, None) = (&args.cluster, context, &global.context) {
-        return Err(CommandError::input(format_args!(
-            "the config names no context for cluster {}",
-            safe(name)
-        ))
-        .hint("name the kubeconfig context: --context NAME"));
-    }
-    let asks = global.context.is_none() && context.is_some();
-    let cluster = Cluster::connect(global, global.context.as_deref().or(context))?;
+    let config = config.ok_or_else(|| undefined(name))?;
+    let known = context_of(config, name, global)?;
+    let (context, asks) = match (&global.context, &known) {
+        (Some(context), _) => (context.as_str(), false),
+        (None, Some(Named::Clone(context))) => (context.as_str(), false),
+        (None, Some(Named::Config(context))) => (context.as_str(), true),
+        (None, None) => return Err(no_context(name)),
+    };
+    let cluster = Cluster::connect(global, Some(context))?;
     if asks && !terminal.confirm(&format!("{what} {}", cluster.title()))? {
         return Err(CommandError::usage("nothing was changed"));
     }
-    let by_context = |config: &Config| {
-        let mut names = config
-            .cluster_names()
-            .filter(|name| config.context(name).ok().flatten() == Some(cluster.context()));
-        names.next().map(str::to_owned)
-    };
-    let name = args.cluster.clone().or_else(|| config.and_then(by_context));
-    Ok((cluster, name))
+    check(&cluster, config, name)?;
+    Ok((cluster, Some(name.clone())))
+}
+
+/// The name in the config of a cluster that somebody named by its context. If it has several, it is
+/// the one that this clone knows, or none.
+fn name_of(cluster: &Cluster, config: &Config) -> Option<String> {
+    let mut names = recognised(cluster, config).unwrap_or_default();
+    let mut contexts = Contexts::load(config.root());
+    if let [name] = names.as_slice() {
+        contexts.remember(name, cluster.context());
+    } else {
+        names.retain(|name| contexts.leads(name, cluster.context()));
+    }
+    let name = names.pop();
+    name.filter(|_| names.is_empty())
+}
+
+fn undefined(name: &str) -> CommandError {
+    CommandError::usage("no .sealkit.yaml defines this cluster")
+        .on(safe(name))
+        .hint("name the kubeconfig context: --context NAME")
 }

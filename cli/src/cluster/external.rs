@@ -8,14 +8,13 @@ use sealkit_core::api::external::duration;
 use sealkit_core::api::readiness::Readiness;
 use serde_json::Value;
 
-use super::Cluster;
 use super::kinds::{KINDS, ObjectKey, SecretsKind};
+use super::{CONTROLLER, Cluster};
 use crate::error::Result;
 
 /// Label of the Deployment of External Secrets, as its chart sets it.
 const EXTERNAL_SECRETS: &str = "app.kubernetes.io/name=external-secrets";
-/// The Deployment of our controller, and its variable that leaves ExternalSecrets to others.
-const CONTROLLER: &str = "seal-controller";
+/// The variable of our controller that leaves ExternalSecrets to others.
 const SERVES: &str = "SEALKIT_EXTERNAL_SECRETS";
 
 /// What is said of one ExternalSecret.
@@ -133,6 +132,17 @@ pub(crate) struct External {
 }
 
 impl External {
+    /// Is all of it ready?
+    pub fn is_ready(&self) -> bool {
+        let externals = self.externals.iter().map(|state| &state.readiness);
+        let stores = self.stores.iter().map(|state| &state.readiness);
+        let of_cluster = self.of_cluster.iter().map(|(_, readiness)| readiness);
+        externals
+            .chain(stores)
+            .chain(of_cluster)
+            .all(Readiness::is_ready)
+    }
+
     /// Is a store that an ExternalSecret names known not to exist?
     pub fn lacks(&self, store: &ObjectKey) -> bool {
         self.unread.is_empty() && !self.stores.iter().any(|known| known.key == *store)

@@ -53,7 +53,7 @@ impl Cluster {
         let api: Api<SealingKey> = Api::all(self.client.clone());
         let params = ListParams::default();
         let listed = self.send(
-            api.list(&params),
+            self.patiently(|| api.list(&params)),
             "not allowed to read SealingKeys",
             "the ClusterRole sealkit-public-keys lets every authenticated user read them: ask who runs the cluster to restore it, or seal to a recipient file: -R FILE",
         );
@@ -177,6 +177,23 @@ impl Cluster {
         Api::namespaced_with(self.client.clone(), namespace, &secret)
     }
 
+    /// The newest key whose private half is lost, where the cluster has no other to seal to.
+    pub fn lost_key(&self) -> Result<Option<NewestKey>> {
+        let keys = self.sealing_keys()?;
+        let lost = keys.iter().find_map(|key| {
+            let status = key.status.as_ref()?;
+            let is_lost = status.conditions.iter().any(|condition| {
+                condition.reason == sealkit_core::api::Reason::IdentityMissing.name()
+            });
+            let recipient = status.recipient.as_ref()?.parse().ok()?;
+            is_lost.then(|| NewestKey {
+                name: key.name_any(),
+                recipient,
+            })
+        });
+        Ok(lost)
+    }
+
     /// The key to seal to. Its fingerprint is computed here, not believed. Says so when a newer
     /// one is on its way.
     pub fn newest_key(&self, terminal: Terminal) -> Result<NewestKey> {
@@ -185,7 +202,7 @@ impl Cluster {
         if let Some(name) = awaited(&keys, &newest.name) {
             terminal.warning(format_args!(
                 "SealingKey {name} is newer and not Ready yet; wait for it with \
-                 `kubectl wait --for=condition=Ready sealingkey/{name}`, {}",
+                 `kubectl wait --for=condition=Ready sealingkeys.sealkit.dev/{name}`, {}",
                 self.title()
             ));
         }

@@ -283,7 +283,8 @@ impl Cluster {
         let mut params = ListParams::default().limit(PAGE);
         loop {
             let page = self.runtime.block_on(async {
-                let answer = tokio::time::timeout(TIMEOUT * 2, api.list(&params)).await;
+                let list = self.patiently(|| api.list(&params));
+                let answer = tokio::time::timeout(TIMEOUT * 2, list).await;
                 answer.map_err(|_| timed_out().on(self.title()))
             })?;
             let page = page.map_err(|error| self.unread(&error, "list", kind, namespace))?;

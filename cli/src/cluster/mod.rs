@@ -2,6 +2,7 @@
 
 mod apply;
 mod choose;
+pub(crate) mod contexts;
 mod external;
 mod interrupt;
 mod keys;
@@ -14,6 +15,7 @@ pub(crate) mod ready;
 mod rewrap;
 mod trusted;
 mod wait;
+mod watched;
 
 use std::error::Error as _;
 use std::io::{self, IsTerminal as _};
@@ -32,12 +34,18 @@ pub(crate) use choose::{connect, connect_to_write};
 pub(crate) use external::{External, ExternalState, StoreState};
 pub(crate) use keys::{NewestKey, age_in_days, is_ready};
 pub(crate) use kinds::{KINDS, ObjectKey, SecretsKind, Served, Stage};
-pub(crate) use objects::{Grant, Leader, ObjectState};
+pub(crate) use objects::{Account, Grant, Leader, ObjectState};
 pub(crate) use rewrap::{Answer, Ask, Refused};
 pub(crate) use trusted::{TrustedMap, manifest};
+pub(crate) use watched::Unwatched;
 
+/// The Deployment of our controller.
+const CONTROLLER: &str = "seal-controller";
 /// Longest wait for one answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// Pauses before a call that the API server wants to be made again.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LAST_PAUSE: Duration = Duration::from_secs(4);
 /// Objects of one page of a list: each may have more than a megabyte.
 const PAGE: u32 = 50;
 
@@ -140,6 +148,24 @@ impl Cluster {
             Ok(Ok(value)) => Ok(value),
         }
         .map_err(|error| error.on(self.title()))
+    }
+
+    /// The same for a call that may be made again: right after a CustomResourceDefinition was
+    /// installed, and while it is busy, the API server asks for that with 429.
+    async fn patiently<T, F: Future<Output = kube::Result<T>>>(
+        &self,
+        call: impl Fn() -> F,
+    ) -> kube::Result<T> {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match call().await {
+                Err(kube::Error::Api(status)) if status.code == 429 && pause <= LAST_PAUSE => {
+                    tokio::time::sleep(pause).await;
+                    pause *= 2;
+                }
+                answer => return answer,
+            }
+        }
     }
 
     /// What tells this cluster from others: the UID of `kube-system`.

@@ -81,6 +81,33 @@ pub(crate) struct Grant<'a> {
     pub namespace: &'a str,
 }
 
+/// Who may do something.
+#[derive(Clone, Debug)]
+pub(crate) struct Account {
+    user: String,
+    groups: Vec<String>,
+}
+
+impl Account {
+    /// Everybody who is authenticated, whoever that is.
+    pub fn everybody() -> Self {
+        Self {
+            user: "sealkit:nobody".to_owned(),
+            groups: vec!["system:authenticated".to_owned()],
+        }
+    }
+
+    /// A ServiceAccount.
+    pub fn of_service(namespace: &str, name: &str) -> Self {
+        let groups = ["system:authenticated", "system:serviceaccounts"];
+        let own = format!("system:serviceaccounts:{namespace}");
+        Self {
+            user: format!("system:serviceaccount:{namespace}:{name}"),
+            groups: groups.map(str::to_owned).into_iter().chain([own]).collect(),
+        }
+    }
+}
+
 /// Does a controller lead?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Leader {
@@ -109,9 +136,9 @@ impl Cluster {
     }
 
     /// The fingerprints of the keys that really opened each SealedSecret, one for each object and
-    /// key.
-    pub fn sealed_to(&self) -> Result<Vec<String>> {
-        let objects = self.objects(None)?;
+    /// key; those of one namespace, if one is named.
+    pub fn sealed_to(&self, namespace: Option<&str>) -> Result<Vec<String>> {
+        let objects = self.objects(namespace)?;
         Ok(objects
             .into_iter()
             .flat_map(|object| object.sealed_to)
@@ -202,13 +229,13 @@ impl Cluster {
         })
     }
 
-    /// Has every authenticated user this right? The query itself needs a right.
-    pub fn everybody_may(&self, grant: Grant<'_>) -> Result<bool> {
+    /// Has this account the right? The query itself needs a right.
+    pub fn may(&self, account: &Account, grant: Grant<'_>) -> Result<bool> {
         let kind = GroupVersionKind::gvk("authorization.k8s.io", "v1", "SubjectAccessReview");
         let resource = ApiResource::from_gvk(&kind);
         let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
         let mut review = DynamicObject::new("", &resource).data(json!({"spec": {
-            "user": "sealkit:nobody", "groups": ["system:authenticated"],
+            "user": account.user, "groups": account.groups,
             "resourceAttributes": {
                 "verb": grant.verb, "group": grant.group, "resource": grant.resource,
                 "namespace": grant.namespace,

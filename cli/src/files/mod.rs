@@ -7,7 +7,9 @@ pub(crate) mod tree;
 use std::collections::BTreeSet;
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 #[cfg(unix)]
 use rustix::{fs::Stat, io::Errno};
@@ -17,9 +19,11 @@ use crate::error::{CommandError, Result};
 use crate::terminal::shown;
 
 /// How the names of files that are being written begin.
-const TEMPORARY: &str = ".seal-tmp-";
+pub(crate) const TEMPORARY: &str = ".seal-tmp-";
 /// Random characters after that.
-const TEMPORARY_RANDOM: usize = 16;
+pub(crate) const TEMPORARY_RANDOM: usize = 16;
+/// A temporary file that is older may be one that an interrupted run has left.
+const LEFTOVER: Duration = Duration::from_mins(1);
 /// Bytes that a key file or a config may have.
 pub(crate) const SMALL_FILE: usize = 1024 * 1024;
 
@@ -230,7 +234,14 @@ pub(crate) fn replace_unsynced(path: &Path, bytes: &[u8]) -> Result<()> {
 pub(crate) fn create(path: &Path, bytes: &[u8], access: Access) -> Result<()> {
     let file = temporary(path, bytes, access).map_err(|error| writing(&error).on(shown(path)))?;
     file.persist_noclobber(path)
-        .map_err(|error| writing(&error.error).on(shown(path)))?;
+        .map_err(|error| match error.error.kind() {
+            io::ErrorKind::AlreadyExists => CommandError::input(format_args!(
+                "{} exists and is never overwritten",
+                shown(path)
+            ))
+            .hint("choose another path"),
+            _ => writing(&error.error).on(shown(path)),
+        })?;
     sync_folders([path]);
     Ok(())
 }
@@ -244,10 +255,44 @@ fn temporary(path: &Path, bytes: &[u8], access: Access) -> io::Result<tempfile::
     if let Some(permissions) = permissions(access) {
         builder.permissions(permissions);
     }
-    let mut file = builder.tempfile_in(folder.unwrap_or(Path::new(".")))?;
+    let folder = folder.unwrap_or(Path::new("."));
+    remove_leftovers(folder);
+    let mut file = builder.tempfile_in(folder)?;
+    // Whoever looks for leftovers sees that somebody is at work on it.
+    let _ = file.as_file().lock();
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     Ok(file)
+}
+
+/// Is this a temporary file of ours?
+fn is_temporary(name: &str) -> bool {
+    let random = name.strip_prefix(TEMPORARY);
+    random.is_some_and(|random| {
+        random.len() == TEMPORARY_RANDOM && random.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    })
+}
+
+/// Removes the temporary files that interrupted runs have left in a folder: old ones on which nobody
+/// works. Each folder is looked at once: a run may write thousands of files.
+fn remove_leftovers(folder: &Path) {
+    static SEEN: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+    let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
+    if !seen.insert(folder.to_owned()) {
+        return;
+    }
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if !is_temporary(&entry.file_name().to_string_lossy()) {
+            continue;
+        }
+        let age = entry.metadata().ok().filter(|metadata| metadata.is_file());
+        let age = age.and_then(|metadata| metadata.modified().ok()?.elapsed().ok());
+        if age.is_some_and(|age| age > LEFTOVER)
+            && File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok())
+        {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 #[cfg(unix)]
@@ -297,10 +342,6 @@ fn writing(error: &io::Error) -> CommandError {
         io::ErrorKind::NotFound => CommandError::input("the folder to write into does not exist")
             .hint("create it with `mkdir -p`; or pass the folder alone, with / at its end"),
         io::ErrorKind::PermissionDenied => CommandError::input("no permission to write"),
-        io::ErrorKind::AlreadyExists => {
-            CommandError::input("the file already exists and is never overwritten")
-                .hint("choose another path")
-        }
         io::ErrorKind::NotADirectory => {
             CommandError::input("a file exists where a folder is needed")
         }

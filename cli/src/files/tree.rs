@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use super::is_temporary;
 use super::reading;
 use crate::error::Result;
 use crate::git::command;
@@ -133,11 +134,7 @@ pub(crate) fn is_manifest(path: &Path) -> bool {
 /// A temporary file of [`crate::files::replace`] whose process is gone.
 fn is_abandoned(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str());
-    let random = name.and_then(|name| name.strip_prefix(crate::files::TEMPORARY));
-    let ours = random.is_some_and(|random| {
-        random.len() == crate::files::TEMPORARY_RANDOM
-            && random.bytes().all(|byte| byte.is_ascii_alphanumeric())
-    });
+    let ours = name.is_some_and(is_temporary);
     let written = ours
         .then(|| path.metadata().ok()?.modified().ok())
         .flatten();

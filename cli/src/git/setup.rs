@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::command::git;
 use super::repository::{Location, Repository, git_folder};
 use crate::error::{CommandError, Result};
-use crate::files::{self, Access};
+use crate::files::{self, Access, TEMPORARY, TEMPORARY_RANDOM};
 use crate::terminal::{Terminal, shown};
 
 /// Files that the drivers are for.
@@ -41,6 +41,29 @@ const SETTINGS: [(&str, &str); 4] = [
     ("diff.sealkit.cachetextconv", "false"),
 ];
 
+/// Has Git ignore, in this clone, what an interrupted run may leave beside a file. The next run
+/// removes it.
+pub(crate) fn ignore_leftovers(root: &Path) {
+    let Some(path) = git_folder(root).map(|git| git.join("info/exclude")) else {
+        return;
+    };
+    let line = format!("{TEMPORARY}{}", "?".repeat(TEMPORARY_RANDOM));
+    let old = std::fs::read_to_string(&path).unwrap_or_default();
+    if old.lines().any(|known| known == line) {
+        return;
+    }
+    let end = if old.is_empty() || old.ends_with('\n') {
+        ""
+    } else {
+        "\n"
+    };
+    let folder = path.parent().map(std::fs::create_dir_all);
+    if folder.is_some_and(|made| made.is_ok()) {
+        // Without it, Git shows a file that does no harm.
+        let _ = files::replace(&path, format!("{old}{end}{line}\n").as_bytes());
+    }
+}
+
 /// Sets Git up for this clone, and `.gitattributes` for everybody.
 pub(crate) fn install(with_hook: bool, terminal: Terminal) -> Result<()> {
     let root = root()?;
@@ -71,6 +94,7 @@ pub(crate) fn install(with_hook: bool, terminal: Terminal) -> Result<()> {
             .map_err(|error| error.on(shown(&place.given)))?;
         terminal.done("wrote", Path::new(".gitattributes"));
     }
+    ignore_leftovers(&root);
     if with_hook {
         install_hook(&root, terminal)?;
     }

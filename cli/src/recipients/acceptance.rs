@@ -7,6 +7,7 @@ use sealkit_core::keys::Fingerprint;
 
 use super::config::Config;
 use super::known::{Group, KnownClusters};
+use super::names::named;
 use super::{Chosen, from_config};
 use crate::error::{CommandError, Result};
 use crate::terminal::{Terminal, ask_yes};
@@ -68,7 +69,7 @@ impl Acceptance {
         all.dedup();
         self.accept(&format!(
             "this clone has sealed to nobody before; .sealkit.yaml names {}",
-            Fingerprint::short_list(&all)
+            named(&all)
         ))?;
         self.known(root).accept(&all);
         Ok(())
@@ -86,7 +87,7 @@ impl Acceptance {
         }
         self.accept(&format!(
             "{} could not open these values before, and nobody accepted them in this clone",
-            Fingerprint::short_list(&new)
+            named(&new)
         ))?;
         self.known(root).accept(&new);
         Ok(())

@@ -1,6 +1,6 @@
 //! `.sealkit.yaml`: which clusters a repository seals to. One file, at the root of the repository.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 
@@ -232,6 +232,13 @@ impl Config {
             ignored,
             rollback: file.rollback,
         })
+    }
+
+    /// The names of the clusters in the text of a config, if it is one.
+    pub fn names_in(text: &str) -> Option<BTreeSet<String>> {
+        let mut documents = read_documents(text.as_bytes()).ok()?;
+        let file: File = serde_json::from_value(documents.pop()?.object).ok()?;
+        Some(file.clusters.into_keys().collect())
     }
 
     /// The same for paths below another folder: of a revision that was written elsewhere.

@@ -50,6 +50,15 @@ impl KnownClusters {
         }
     }
 
+    /// The memory of this clone with nothing in it: what it named before, no file names any more.
+    pub fn forgotten(root: Option<&std::path::Path>) -> Self {
+        Self {
+            entries: BTreeMap::new(),
+            changed: true,
+            ..Self::load(root)
+        }
+    }
+
     /// Does it know nothing yet?
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()

@@ -5,6 +5,7 @@ pub(crate) mod acceptance;
 pub(crate) mod cluster_file;
 pub(crate) mod config;
 pub(crate) mod known;
+pub(crate) mod names;
 pub(crate) mod path_rule;
 pub(crate) mod recipient_file;
 pub(crate) mod trust;
@@ -14,7 +15,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use sealkit_core::keys::{Fingerprint, KeyError, Recipient, RecipientSet};
+use sealkit_core::keys::{KeyError, Recipient, RecipientSet};
 
 use crate::args::RecipientArgs;
 use crate::cluster::Cluster;
@@ -24,6 +25,7 @@ use crate::git::repository::Location;
 use crate::terminal::{Session, safe, shown};
 use config::{Config, FILE_NAME};
 use known::Group;
+use names::named;
 use recipient_file::read_recipient_file;
 
 /// The recipients for a path, and how they came about.
@@ -78,7 +80,7 @@ impl<'a> Chooser<'a> {
         };
         self.session.terminal.detail(format_args!(
             "sealing to {}",
-            Fingerprint::short_list(&chosen.set.fingerprints())
+            named(&chosen.set.fingerprints())
         ));
         let chosen = Rc::new(chosen);
         self.chosen.insert(origin, Rc::clone(&chosen));

@@ -7,6 +7,7 @@ use sealkit_core::api::CONTROLLER_NAMESPACE;
 use sealkit_core::keys::{Fingerprint, Recipient, TrustedRecipients, parse_recipient_file};
 
 use super::config::Config;
+use super::names::named;
 use super::recipient_file::read_superseded;
 use crate::cluster::{Cluster, TrustedMap};
 use crate::error::{CommandError, Result};
@@ -52,15 +53,15 @@ pub(crate) fn write(
     for (old, new) in trusted.successors() {
         terminal.note(format_args!(
             "{} is succeeded by {}",
-            old.short(),
-            new.fingerprint().short()
+            named(&[*old]),
+            named(&[new.fingerprint()])
         ));
     }
     let prints: Vec<Fingerprint> = trusted.recipients().map(Recipient::fingerprint).collect();
     terminal.note(format_args!(
         "{} may reseal to {} and to its own key",
         cluster.title(),
-        Fingerprint::short_list(&prints)
+        named(&prints)
     ));
     Ok(())
 }
@@ -162,6 +163,16 @@ impl Wish {
         Ok(data)
     }
 
+    /// The entries of a list that no file of this repository names: of clusters and people that are
+    /// gone, or of other repositories.
+    pub fn unnamed(&self, data: &BTreeMap<String, String>) -> Vec<String> {
+        let names = data
+            .keys()
+            .filter(|entry| *entry != TrustedRecipients::SUCCESSORS);
+        let unnamed = names.filter(|entry| !self.entries.contains_key(*entry));
+        unnamed.cloned().collect()
+    }
+
     /// An entry may be written over if each key that it loses is superseded by a file of ours.
     fn check_entry(
         &self,
@@ -182,7 +193,7 @@ impl Wish {
             "entry {} of ConfigMap {} holds {}, which no recipient file of this repository supersedes",
             safe(entry),
             TrustedRecipients::NAME,
-            Fingerprint::short_list(&lost)
+            named(&lost)
         ))
         .hint("if another repository wrote the entry, give your cluster another name in .sealkit.yaml")
         .hint("if it is an earlier key of your recipient file, pass --replace"))

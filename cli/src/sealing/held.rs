@@ -4,6 +4,7 @@ use std::path::Path;
 
 use sealkit_core::manifest::{Document, INPUT_BYTES, read_documents};
 
+use super::foreign::refusal_of_all;
 use crate::error::{CommandError, Result};
 use crate::files;
 use crate::terminal::shown;
@@ -36,8 +37,10 @@ pub(crate) fn find_object<'d>(
         .enumerate()
         .filter(|(_, document)| meant(document));
     let first = found.next().ok_or_else(|| {
-        CommandError::input("no such SealedSecret in the file")
-            .hint("to add a new one, seal it with -w: see `seal --help`")
+        refusal_of_all(documents, None).unwrap_or_else(|| {
+            CommandError::input("no such SealedSecret in the file")
+                .hint("to add a new one, seal it with -w: see `seal --help`")
+        })
     })?;
     if found.next().is_some() {
         let names: Vec<_> = documents

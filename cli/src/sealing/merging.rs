@@ -37,6 +37,8 @@ pub(crate) fn merge(
         if let Piece::Sealed(item) = piece
             && let Some(index) = file.find(item)?
         {
+            let keys = item.sealed.values.keys().map(String::as_str);
+            check_readable(&file.documents[index], keys, item.render)?;
             file.settle_missing(index, item, prune, terminal);
         }
     }
@@ -258,6 +260,48 @@ fn tell(item: &SealedItem, document: Option<&Document>, terminal: Terminal) {
 
 fn unchanged(error: CommandError) -> CommandError {
     error.hint("nothing was changed; write to a new file")
+}
+
+/// Refuses new values that the templates of the object read and could not read any more: the cluster
+/// would keep the old Secret and report that the template failed.
+pub(crate) fn check_readable<'k>(
+    document: &Document,
+    keys: impl Iterator<Item = &'k str>,
+    render: bool,
+) -> Result<()> {
+    let templates = SealedView::of(&document.object).template_data();
+    let texts = templates.and_then(Value::as_object).into_iter().flatten();
+    let texts: Vec<&str> = texts.filter_map(|(_, text)| text.as_str()).collect();
+    let read: Vec<String> = keys
+        .filter(|key| !render && texts.iter().any(|text| reads(text, key)))
+        .map(sealkit_core::names::printable)
+        .collect();
+    if read.is_empty() {
+        return Ok(());
+    }
+    Err(CommandError::input(format_args!(
+        "templates of the object read {}, and could not read the new value: it would be sealed without --render",
+        read.join(", ")
+    ))
+    .hint("pass --render to let them read it: anyone who may change the SealedSecret can then learn it")
+    .hint("or take it out of spec.template first"))
+}
+
+/// Does an action of a template name this key?
+fn reads(template: &str, key: &str) -> bool {
+    let actions = template.split("{{").skip(1);
+    let actions = actions.filter_map(|rest| rest.split("}}").next());
+    let is_name = |it: char| it.is_alphanumeric() || matches!(it, '_' | '-');
+    let mut places = actions.flat_map(|action| {
+        action
+            .match_indices(key)
+            .map(move |(at, _)| (&action[..at], &action[at + key.len()..]))
+    });
+    places.any(|(before, after)| {
+        let begins = before.ends_with(['.', '"', '`']);
+        // A key may have a dot in it, as `tls.key`.
+        begins && !after.starts_with(|it: char| is_name(it) || it == '.')
+    })
 }
 
 /// How the recipients of the other envelopes differ from the new ones'.

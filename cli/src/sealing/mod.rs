@@ -1,6 +1,7 @@
 //! From a Secret manifest to a SealedSecret: names, scope, refusals, limits.
 
 pub(crate) mod destination;
+pub(crate) mod foreign;
 pub(crate) mod held;
 mod marks;
 pub(crate) mod merging;
@@ -10,6 +11,7 @@ pub(crate) mod piece;
 pub(crate) mod stream;
 pub(crate) mod target;
 pub(crate) mod template_file;
+pub(crate) mod values;
 
 use std::collections::BTreeMap;
 

@@ -10,10 +10,10 @@ use sealkit_core::manifest::{Document, SCOPE_ANNOTATION};
 use sealkit_core::sealed::{Code, Opened, SealedObject, SealedView};
 use serde::Serialize;
 use serde_json::{Map, Value};
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::target::NAMESPACE_HINT;
-use super::template_file;
+use super::{foreign, template_file};
 use crate::error::{CommandError, Result};
 use crate::identities;
 
@@ -34,6 +34,14 @@ pub(crate) struct Plain {
     string_data: BTreeMap<String, String>,
 }
 
+impl Plain {
+    /// The bytes of a key under `data`.
+    pub fn value(&self, key: &str) -> Option<Zeroizing<Vec<u8>>> {
+        let text = self.data.get(key)?;
+        BASE64_STANDARD.decode(text).ok().map(Zeroizing::new)
+    }
+}
+
 impl Drop for Plain {
     fn drop(&mut self) {
         self.data
@@ -47,7 +55,10 @@ impl Drop for Plain {
 /// wrong and what to do.
 pub(crate) fn open(document: &Document, namespace: &str, ring: &KeyRing) -> Result<Opened> {
     if !document.is_sealed_secret() {
-        return Err(CommandError::input("not a SealedSecret of sealkit.dev"));
+        let other = foreign::refusal(document, None);
+        return Err(
+            other.unwrap_or_else(|| CommandError::input("not a SealedSecret of sealkit.dev"))
+        );
     }
     let object = SealedObject::parse_in(&document.object, namespace).map_err(|error| {
         let refused = CommandError::input(format_args!("{}: {}", error.code(), error.detail));

@@ -6,6 +6,7 @@ use std::ops::{Deref, Range};
 use std::path::{Path, PathBuf};
 
 use sealkit_core::manifest::{Document, INPUT_BYTES, document_ranges, read_documents, wipe};
+use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::error::{CommandError, Result};
@@ -24,6 +25,21 @@ pub(crate) struct Input {
 }
 
 impl Input {
+    /// A manifest that was made here.
+    pub fn of(object: Value) -> Self {
+        let document = Document {
+            number: 1,
+            item: None,
+            object,
+        };
+        Self {
+            path: None,
+            text: Zeroizing::default(),
+            documents: vec![PlainDocument(document)],
+            ranges: OnceCell::new(),
+        }
+    }
+
     /// The text of a document with its comments, where it can be cut out: not of items of Lists.
     pub fn text_of(&self, document: &Document) -> Option<&str> {
         let text = std::str::from_utf8(&self.text).ok()?;

@@ -2,6 +2,7 @@
 //! takes a secret value.
 
 mod completions;
+mod create;
 mod doctor;
 mod edit;
 mod git;
@@ -30,6 +31,7 @@ use crate::error::{CommandError, Result};
 use crate::report::{Finding, Verdict};
 use crate::terminal::{Session, Terminal};
 use completions::CompletionsArgs;
+use create::CreateArgs;
 use doctor::DoctorArgs;
 use edit::EditArgs;
 use git::{DiffArgs, GitCommand, MergeDriverArgs, TextconvArgs};
@@ -66,7 +68,7 @@ Examples:
 /// stdout or -w.
 #[derive(Debug, Parser)]
 #[command(name = "seal", version, after_help = EXAMPLES, subcommand_value_name = "VERB")]
-#[command(subcommand_help_heading = "Verbs", disable_help_subcommand = true)]
+#[command(subcommand_help_heading = "Verbs")]
 pub(crate) struct Cli {
     /// Flags of sealing.
     #[command(flatten)]
@@ -84,6 +86,8 @@ pub(crate) struct Cli {
 enum Command {
     /// Set up a repository: write .sealkit.yaml and the recipient files
     Init(InitArgs),
+    /// Make a Secret from values that you type, or from files, and seal it
+    Create(CreateArgs),
     /// Print the plaintext of SealedSecrets; needs a private key
     Open(OpenArgs),
     /// Check structure, names and recipients; with a private key, also open the values
@@ -158,6 +162,10 @@ pub(super) fn run(cli: &Cli, terminal: Terminal) -> Result<Verdict> {
     }
     match command {
         Command::Init(args) => init::run(args, session)?,
+        Command::Create(args) => {
+            let (input, how) = create::made(args, session)?;
+            seal::seal(&[input], &how, session)?;
+        }
         Command::Open(args) => open::run(args, session)?,
         Command::Verify(args) => return verify::run(args, session),
         Command::Impact(args) => return impact::run(args, session),
@@ -166,7 +174,7 @@ pub(super) fn run(cli: &Cli, terminal: Terminal) -> Result<Verdict> {
         Command::Edit(args) => edit::run(args, session)?,
         Command::Unset(args) => unset::run(args, session)?,
         Command::Reseal(args) => return reseal::run(args, session),
-        Command::Status(args) => status::run(args, session)?,
+        Command::Status(args) => return status::run(args, session),
         Command::Preapply(args) => return preapply::run(args, session, checked),
         Command::Wait(args) => return wait::run(args, session),
         Command::Doctor(args) => return doctor::run(args, session),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use sealkit_core::manifest::{Document, to_json, to_yaml};
 use sealkit_core::names::printable;
-use sealkit_core::sealed::SealedView;
+use sealkit_core::sealed::{Opened, SealedView};
 use zeroize::Zeroizing;
 
 use crate::args::Output;
@@ -57,8 +57,18 @@ pub(super) fn run(args: &OpenArgs, session: Session<'_>) -> Result<()> {
     let mut configs = Configs::default();
     let mut opened = Vec::new();
     for input in &inputs {
+        // As `seal --all-documents` writes them.
+        let passes = input
+            .documents
+            .iter()
+            .any(|document| document.is_sealed_secret());
         for document in &input.documents {
             let subject = input.subject(document);
+            let is_passed = passes && !document.is_sealed_secret() && document.foreign().is_none();
+            if is_passed && !document.is_secret() {
+                terminal.detail(format_args!("left out, since it is not sealed: {subject}"));
+                continue;
+            }
             let place = input.path.as_deref().map(Location::of).transpose()?;
             let config = place.as_ref().map(|place| configs.at(place)).transpose()?;
             let config = config.flatten();
@@ -74,17 +84,14 @@ pub(super) fn run(args: &OpenArgs, session: Session<'_>) -> Result<()> {
         }
     }
     if let Some(key) = &args.key {
-        let [(_, opened, subject)] = opened.as_slice() else {
+        if opened.len() != 1 {
             return Err(CommandError::usage("--key needs a single object")
                 .on(format_args!("{} objects", opened.len())));
+        }
+        let Some((document, opened, subject)) = opened.pop() else {
+            return Err(CommandError::bug("no object"));
         };
-        let value = opened.values.get(key).ok_or_else(|| {
-            let keys: Vec<_> = opened.values.keys().map(|key| printable(key)).collect();
-            CommandError::input(format_args!("no key {:?}", printable(key)))
-                .on(subject)
-                .hint(format_args!("its keys are {}", keys.join(", ")))
-        })?;
-        return print(&value.bytes);
+        return print_key(key, document, opened).map_err(|error| error.on(subject));
     }
     let kept_nowhere = |(document, ..): &(&Document, _, _)| {
         let view = SealedView::of(&document.object);
@@ -105,6 +112,22 @@ pub(super) fn run(args: &OpenArgs, session: Session<'_>) -> Result<()> {
     };
     let text = text.map_err(|()| CommandError::bug("the Secret cannot be written"))?;
     print(Zeroizing::new(text).as_bytes())
+}
+
+/// One value as it is sealed, or one that a template makes of them.
+fn print_key(key: &str, document: &Document, opened: Opened) -> Result<()> {
+    if let Some(value) = opened.values.get(key) {
+        return print(&value.bytes);
+    }
+    let sealed: Vec<_> = opened.values.keys().map(|key| printable(key)).collect();
+    let secret = rebuild(document, opened, false)?;
+    if let Some(value) = secret.value(key) {
+        return print(value);
+    }
+    Err(
+        CommandError::input(format_args!("no key {:?}", printable(key)))
+            .hint(format_args!("its keys are {}", sealed.join(", "))),
+    )
 }
 
 /// `seal open x > y` inside a work tree puts plaintext one `git add` away from everybody.

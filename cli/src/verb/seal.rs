@@ -5,13 +5,15 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use sealkit_core::api::SecretTemplate;
-use sealkit_core::manifest::{Document, SecretManifest};
+use sealkit_core::manifest::{Document, INPUT_BYTES, SecretManifest};
 use sealkit_core::names;
 use sealkit_core::sealed::Scope;
 
 use crate::args::{Output, RecipientArgs};
+use crate::cluster::contexts::context_of;
 use crate::cluster::kubeconfig;
 use crate::error::{CommandError, Result};
+use crate::files;
 use crate::files::lock::{Lock, replace_unchanged};
 use crate::git::repository::Location;
 use crate::recipients::Chooser;
@@ -24,7 +26,8 @@ use crate::sealing::seal_manifest;
 use crate::sealing::stream::{Input, read_inputs};
 use crate::sealing::target::{ScopeLimit, SealTarget, scopes, tell_target};
 use crate::sealing::template_file;
-use crate::terminal::{Session, print, safe, shown};
+use crate::sealing::{foreign, held};
+use crate::terminal::{Session, Terminal, ask_yes, print, safe, shown};
 
 /// Flags of sealing.
 #[derive(Args, Clone, Debug, Default, PartialEq)]
@@ -54,6 +57,9 @@ pub(super) struct SealArgs {
     /// Remove keys of the file to update that the input does not have
     #[arg(long, requires = "write")]
     pub prune: bool,
+    /// Replace the file of -f, if -w names the same one, without asking
+    #[arg(long, requires = "write")]
+    pub in_place: bool,
     /// As -o: what kubeseal calls it
     #[arg(long, hide = true, value_name = "FORMAT", conflicts_with = "output")]
     pub format: Option<Output>,
@@ -64,8 +70,12 @@ pub(super) struct SealArgs {
 
 /// Seals what is read, and writes nothing unless all of it can be written.
 pub(super) fn run(args: &SealArgs, session: Session<'_>) -> Result<()> {
+    seal(&read_inputs(&args.files)?, args, session)
+}
+
+/// Seals inputs that were read.
+pub(super) fn seal(inputs: &[Input], args: &SealArgs, session: Session<'_>) -> Result<()> {
     let terminal = session.terminal;
-    let inputs = read_inputs(&args.files)?;
     let destination = Destination::new(args.write.as_deref(), args.all_documents)?;
     let secrets = inputs
         .iter()
@@ -80,7 +90,8 @@ pub(super) fn run(args: &SealArgs, session: Session<'_>) -> Result<()> {
     }
     let mut sealer = Sealer::new(args, session)?;
     let mut outputs = BTreeMap::<Option<PathBuf>, Vec<Piece>>::new();
-    for input in &inputs {
+    for input in inputs {
+        tell_comments(input, terminal);
         for document in &input.documents {
             let (path, piece) = sealer
                 .piece(document, input, &destination)
@@ -103,6 +114,7 @@ pub(super) fn run(args: &SealArgs, session: Session<'_>) -> Result<()> {
     if args.render {
         terminal.note("templates in the cluster may read these values: anyone who may change the SealedSecret can learn them");
     }
+    sealer.replaced = replaced(inputs, args)?;
     sealer.write(outputs, &destination)
 }
 
@@ -116,6 +128,8 @@ struct Sealer<'a> {
     template: Option<SecretTemplate>,
     /// Namespace of the kubeconfig context, once asked for.
     context_namespace: Option<String>,
+    /// The real path of the input that the output takes the place of.
+    replaced: Option<PathBuf>,
 }
 
 impl<'a> Sealer<'a> {
@@ -129,6 +143,7 @@ impl<'a> Sealer<'a> {
             acceptance: Acceptance::new(args.to.accept_recipients, session.terminal),
             template: template.transpose()?,
             context_namespace: None,
+            replaced: None,
         })
     }
 
@@ -143,6 +158,11 @@ impl<'a> Sealer<'a> {
         input: &Input,
         destination: &Destination,
     ) -> Result<(Option<PathBuf>, Piece)> {
+        if let Some(refused) = foreign::refusal(document, input.path.as_deref())
+            && !(self.args.all_documents && !document.is_secret())
+        {
+            return Err(refused);
+        }
         if !document.is_secret() {
             return if self.args.all_documents {
                 let piece = Piece::Other(Passed::new(document, input));
@@ -177,7 +197,13 @@ impl<'a> Sealer<'a> {
             .map_or_else(|| Location::of(Path::new("-")), Ok)?;
         let config = self.configs.at(&around)?;
         let scope = self.scope(&manifest, config.as_deref(), place.as_ref())?;
-        let namespace = self.namespace(&manifest, scope, config.as_deref(), place.as_ref())?;
+        let mut namespace = self.said_namespace(&manifest, config.as_deref(), place.as_ref())?;
+        if namespace.is_empty() {
+            namespace = held_namespace(path.as_deref(), &name);
+        }
+        if namespace.is_empty() && scope != Scope::ClusterWide {
+            namespace = self.context_namespace(scope, config.as_deref(), place.as_ref())?;
+        }
         let chosen = self.chooser.choose(config.as_deref(), place.as_ref())?;
         self.acceptance.compare(&chosen, around.root.as_deref())?;
         let target = SealTarget {
@@ -227,10 +253,10 @@ impl<'a> Sealer<'a> {
         Ok(scope_for(config, place))
     }
 
-    fn namespace(
-        &mut self,
+    /// The namespace as the manifest, the flag or the rule of the path says, or nothing.
+    fn said_namespace(
+        &self,
         manifest: &SecretManifest,
-        scope: Scope,
         config: Option<&Config>,
         place: Option<&Location>,
     ) -> Result<String> {
@@ -254,18 +280,23 @@ impl<'a> Sealer<'a> {
             }
             return Ok(manifest.namespace.clone());
         }
-        let elsewhere = namespace_for(Some(given), config, place);
-        if !elsewhere.is_empty() || scope == Scope::ClusterWide {
-            return Ok(elsewhere);
+        Ok(namespace_for(Some(given), config, place))
+    }
+
+    /// The namespace of the kubeconfig context in force, if that leads to a cluster that is sealed to:
+    /// the namespace of another cluster means nothing here.
+    fn context_namespace(
+        &mut self,
+        scope: Scope,
+        config: Option<&Config>,
+        place: Option<&Location>,
+    ) -> Result<String> {
+        if let Some(config) = config {
+            self.check_context(scope, config, place)?;
         }
         if self.context_namespace.is_none() {
             let (namespace, context) = kubeconfig::current_namespace(self.session.global)?
-                .ok_or_else(|| {
-                    CommandError::input(format_args!(
-                        "scope {scope} binds values to a namespace, and none is given"
-                    ))
-                    .hint("give it with -n NAME")
-                })?;
+                .ok_or_else(|| no_namespace(scope))?;
             self.session.terminal.note(format_args!(
                 "sealed for namespace {}, that of context {}",
                 names::printable(&namespace),
@@ -274,6 +305,74 @@ impl<'a> Sealer<'a> {
             self.context_namespace = Some(namespace);
         }
         Ok(self.context_namespace.clone().unwrap_or_default())
+    }
+
+    /// Refuses the namespace of a context that is not known to be that of a cluster of the path.
+    fn check_context(&self, scope: Scope, config: &Config, place: Option<&Location>) -> Result<()> {
+        let (global, to) = (self.session.global, &self.args.to);
+        // Whoever names keys or a context chooses the cluster.
+        if global.context.is_some() || !to.recipients.is_empty() || !to.recipients_files.is_empty()
+        {
+            return Ok(());
+        }
+        let named = (!to.clusters.is_empty()).then(|| to.clusters.clone());
+        let names = named
+            .or_else(|| config.clusters_for(place))
+            .unwrap_or_default();
+        let current = kubeconfig::current_namespace(global)?;
+        for name in &names {
+            let known = context_of(config, name, global)?;
+            let is_current = |(_, current): &(String, String)| {
+                known
+                    .as_ref()
+                    .is_some_and(|known| known.context() == current)
+            };
+            if current.as_ref().is_some_and(is_current) {
+                return Ok(());
+            }
+        }
+        let error = no_namespace(scope);
+        Err(match current {
+            Some((_, context)) => error.hint(format_args!(
+                "the current context, {}, is not known to lead to the cluster that is sealed to, so its namespace is not taken",
+                safe(&context)
+            )),
+            None => error,
+        })
+    }
+
+    /// Puts sealed objects in the place of the plain ones of a file, after a question.
+    fn convert(
+        &self,
+        path: &Path,
+        place: &Location,
+        old: &str,
+        pieces: &[Piece],
+        form: Output,
+    ) -> Result<()> {
+        let terminal = self.session.terminal;
+        let what = format!(
+            "replace {}, which has the values in plain text",
+            shown(path)
+        );
+        if !self.args.in_place {
+            if !terminal.can_ask() {
+                return Err(CommandError::usage(format_args!("this would {what}")).hint(
+                    "nothing was changed; pass --in-place to do that, or write to another file",
+                ));
+            }
+            if !ask_yes(&format!("this will {what}. Continue?"))? {
+                return Err(CommandError::usage("nothing was changed"));
+            }
+        }
+        let text = output::stream(pieces, form, terminal)?;
+        replace_unchanged(&place.real, Some(old), text.as_bytes())
+            .map_err(|error| error.on(shown(path)))?;
+        terminal.done("sealed", path);
+        if place.root.is_some() {
+            terminal.warning("if the plain values were ever committed or pushed, Git's history still has them: change them where they are used, and `seal set` the new ones");
+        }
+        Ok(())
     }
 
     fn write(
@@ -310,6 +409,11 @@ impl<'a> Sealer<'a> {
                 rule: scope_for(config.as_deref(), Some(&place)),
                 flag: self.args.scope,
             };
+            if self.replaced.as_ref() == Some(&place.real) {
+                let old = files::read_text(&place.real, INPUT_BYTES)?;
+                self.convert(&path, &place, &old, &pieces, form)?;
+                continue;
+            }
             let update = output::update(
                 place,
                 &pieces,
@@ -335,5 +439,65 @@ impl<'a> Sealer<'a> {
         }
         self.acceptance.save();
         Ok(())
+    }
+}
+
+fn no_namespace(scope: Scope) -> CommandError {
+    CommandError::input(format_args!(
+        "scope {scope} binds values to a namespace, and none is given"
+    ))
+    .hint("give it with -n NAME, or as `namespace:` of the path's rule in .sealkit.yaml")
+}
+
+/// The namespace of the one object of this name in a file that exists, or nothing.
+fn held_namespace(path: Option<&Path>, name: &str) -> String {
+    let documents = path
+        .and_then(|path| held::read(path).ok())
+        .map(|(_, documents)| documents);
+    let documents = documents.unwrap_or_default();
+    let named =
+        |document: &&Document| document.is_sealed_secret() && document.metadata("name") == name;
+    let mut found = documents.iter().filter(named);
+    match (found.next(), found.next()) {
+        (Some(only), None) => only.metadata("namespace").to_owned(),
+        _ => String::new(),
+    }
+}
+
+/// The input that the output takes the place of: `-f F -w F`, where F holds Secrets.
+fn replaced(inputs: &[Input], args: &SealArgs) -> Result<Option<PathBuf>> {
+    let Some(write) = args.write.as_deref().filter(|path| path.is_file()) else {
+        return Ok(None);
+    };
+    let real = Location::of(write)?.real;
+    for input in inputs {
+        let Some(path) = &input.path else { continue };
+        let is_plain = input.documents.iter().any(|document| document.is_secret());
+        if is_plain && Location::of(path)?.real == real {
+            if inputs.len() > 1 {
+                return Err(CommandError::usage(
+                    "only a single file can be replaced by what is sealed of it",
+                )
+                .on(shown(write)));
+            }
+            return Ok(Some(real));
+        }
+    }
+    Ok(None)
+}
+
+/// Comments of Secrets stay behind: says so, since they may say what the values are for.
+fn tell_comments(input: &Input, terminal: Terminal) {
+    let text = String::from_utf8_lossy(&input.text);
+    let is_comment = |line: &str| {
+        let line = line.trim_start();
+        line.starts_with('#') && !line.starts_with("# seal:allow")
+    };
+    if input.documents.iter().any(|document| document.is_secret()) && text.lines().any(is_comment) {
+        let name = input
+            .path
+            .as_deref()
+            .map_or_else(|| "stdin".to_owned(), shown);
+        terminal.note(format_args!("comments of {name} are not taken over"));
     }
 }

@@ -1,30 +1,27 @@
 //! `seal set` and `seal unset`: one value of a file, with public keys only.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use age::secrecy::ExposeSecret as _;
 use clap::Args;
-use sealkit_core::manifest::{INPUT_BYTES, SecretManifest};
+use sealkit_core::manifest::{Document, SecretManifest};
 use sealkit_core::names;
-use sealkit_core::sealed::{Pattern, Scope};
-use zeroize::Zeroizing;
+use sealkit_core::references::nearest;
+use sealkit_core::sealed::{Pattern, Scope, SealedView};
 
 use crate::args::RecipientArgs;
 use crate::error::{CommandError, Result};
-use crate::files;
 use crate::files::lock::{Lock, replace_unchanged};
 use crate::git::repository::Location;
-use crate::identities;
 use crate::recipients::Chooser;
 use crate::recipients::acceptance::Acceptance;
 use crate::recipients::config::{Configs, namespace_for, scope_for};
 use crate::sealing::held::{find_object, read};
-use crate::sealing::merging::merge_into;
+use crate::sealing::merging::{check_readable, merge_into};
 use crate::sealing::piece::Piece;
 use crate::sealing::seal_manifest;
 use crate::sealing::target::{ScopeLimit, SealTarget, scopes};
-use crate::terminal::{Session, Terminal, safe, shown};
+use crate::sealing::values::{Source, sources, values};
+use crate::terminal::{Session, Terminal, ask_yes, shown};
 
 /// Flags of `seal set`.
 #[derive(Args, Debug)]
@@ -60,6 +57,9 @@ pub(super) struct SetArgs {
     /// Recipients.
     #[command(flatten)]
     pub to: RecipientArgs,
+    /// Add keys that look like a misspelt one of the object
+    #[arg(long)]
+    pub new: bool,
     /// Let the templates of the object read these values in the cluster
     #[arg(long)]
     pub render: bool,
@@ -76,7 +76,7 @@ pub(super) fn run(args: &SetArgs, session: Session<'_>) -> Result<()> {
         find_object(&documents, namespace, args.name.as_deref()).map_err(on_file)?;
     let config = Configs::default().at(&place)?;
     let elsewhere = namespace_for(namespace, config.as_deref(), Some(&place));
-    // Checked first: nobody should type a value that cannot be sealed.
+    // All is checked first: nobody should type a value that cannot be sealed.
     let target = SealTarget::of(document, &elsewhere).map_err(on_file)?;
     let limit = ScopeLimit {
         rule: scope_for(config.as_deref(), Some(&place)),
@@ -87,8 +87,12 @@ pub(super) fn run(args: &SetArgs, session: Session<'_>) -> Result<()> {
     let chosen = chooser.choose(config.as_deref(), Some(&place))?;
     let mut acceptance = Acceptance::new(args.to.accept_recipients, terminal);
     acceptance.compare(&chosen, place.root.as_deref())?;
+    let sources = sources(&args.keys)?;
+    check_new(document, &sources, args.new, terminal).map_err(on_file)?;
+    let keys = sources.iter().map(|(key, _)| *key);
+    check_readable(document, keys, args.render).map_err(on_file)?;
     let manifest = SecretManifest {
-        values: values(&args.keys, args.generate, terminal)?,
+        values: values(&sources, args.generate, terminal)?,
         ..SecretManifest::default()
     };
     let item = seal_manifest(&manifest, target, &chosen.set, args.render, None)?;
@@ -110,71 +114,71 @@ pub(super) fn run(args: &SetArgs, session: Session<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The values of the keys: each from its file, from stdin, from a person or from chance.
-fn values(
-    arguments: &[String],
-    generate: Option<Pattern>,
+/// Asks whether keys that the object does not have are meant. Where nobody can be asked, one that
+/// looks like a key of the object needs the flag: it is a slip more often than not.
+fn check_new(
+    document: &Document,
+    sources: &[Source<'_>],
+    flag: bool,
     terminal: Terminal,
-) -> Result<BTreeMap<String, Zeroizing<Vec<u8>>>> {
-    if generate.is_some_and(Pattern::is_weak) {
-        terminal
-            .warning("so few random characters can be guessed by trying: generate a longer value");
+) -> Result<()> {
+    let held: Vec<&str> = SealedView::of(&document.object)
+        .values()
+        .map(|(key, _)| key)
+        .collect();
+    if flag || held.is_empty() {
+        return Ok(());
     }
-    let mut values = BTreeMap::new();
-    let mut from_stdin = None;
-    for argument in arguments {
-        let (key, source) = match argument.split_once('=') {
-            None => (argument.as_str(), None),
-            Some((key, source)) => (key, Some(source)),
-        };
-        let shown_key = names::printable(key);
-        if !names::is_secret_key(key) {
-            return Err(CommandError::usage(format_args!(
-                "{shown_key:?} is not a key that Kubernetes allows"
+    for (key, _) in sources.iter().filter(|(key, _)| !held.contains(key)) {
+        let (title, shown_key) = (document.title(), names::printable(key));
+        let meant = misspelt(key, &held).map(|meant| names::printable(&meant));
+        if terminal.can_ask() {
+            let meant = meant.map_or_else(String::new, |meant| format!(", but {meant}"));
+            if !ask_yes(&format!(
+                "{title} has no key {shown_key}{meant}. Add {shown_key}?"
+            ))? {
+                return Err(CommandError::usage("nothing was changed"));
+            }
+        } else if let Some(meant) = meant {
+            let what = format_args!("{title} has no key {shown_key}, but {meant}");
+            return Err(CommandError::usage(what).hint(format_args!(
+                "did you mean {meant}? to add {shown_key} beside it, pass --new"
             )));
         }
-        let path = match source {
-            None => None,
-            Some(source) => match source.strip_prefix('@') {
-                Some(path) => Some(path).filter(|path| *path != "-"),
-                // It may be a secret: it is not repeated.
-                None => {
-                    return Err(CommandError::usage("a value on the command line ends up in history files and process lists")
-                        .on(shown_key)
-                        .hint("treat it as leaked; give a new one in a file (KEY=@FILE), on stdin, or at the prompt"));
-                }
-            },
-        };
-        let drawn = generate.filter(|_| source.is_none());
-        let value = match path {
-            Some(path) => files::read(Path::new(path), INPUT_BYTES)?,
-            None if let Some(pattern) = drawn => pattern.draw(),
-            None if source.is_none() && terminal.can_ask() => {
-                let typed = identities::ask(terminal, &format!("value of {shown_key}: "))?;
-                Zeroizing::new(typed.expose_secret().as_bytes().to_vec())
-            }
-            None => {
-                if let Some(other) = from_stdin.replace(shown_key.clone()) {
-                    return Err(CommandError::usage("stdin can be read only once")
-                        .on(format_args!("{} and {}", safe(&other), safe(&shown_key)))
-                        .hint("give one of them with KEY=@FILE"));
-                }
-                files::read_stdin(INPUT_BYTES)?
-            }
-        };
-        if value.is_empty() && path.is_none() {
-            return Err(CommandError::input("no value was given")
-                .on(shown_key)
-                .hint("for an empty value, give an empty file: KEY=@FILE"));
-        }
-        if value.ends_with(b"\n") && path.is_none() && drawn.is_none() {
-            terminal.note(format_args!(
-                "the value of {shown_key} ends with a line feed"
-            ));
-        }
-        if values.insert(key.to_owned(), value).is_some() {
-            return Err(CommandError::usage("the key is given twice").on(shown_key));
+    }
+    Ok(())
+}
+
+/// The key that is meant, if this one looks like a slip. Names that count, such as `HOST_1`, differ in
+/// digits alone on purpose, and short ones are all alike.
+fn misspelt(key: &str, held: &[&str]) -> Option<String> {
+    let letters = |name: &str| name.replace(|it: char| it.is_ascii_digit(), "");
+    let may_be_meant = |other: &&str| {
+        other.eq_ignore_ascii_case(key) || (key.len() > 3 && letters(other) != letters(key))
+    };
+    nearest(key, held.iter().copied().filter(may_be_meant))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_is_told_from_a_name_of_its_own() {
+        let held = ["password", "DB_HOST", "HOST_1", "tls.crt", "A"];
+        for (key, meant) in [
+            ("PASSWORD", Some("password")),
+            ("pasword", Some("password")),
+            ("passwrod", Some("password")),
+            ("DB-HOST", Some("DB_HOST")),
+            ("db_hots", Some("DB_HOST")),
+            ("a", Some("A")),
+            ("B", None),
+            ("HOST_2", None),
+            ("tls.key", None),
+            ("token", None),
+        ] {
+            assert_eq!(misspelt(key, &held).as_deref(), meant, "{key}");
         }
     }
-    Ok(values)
 }

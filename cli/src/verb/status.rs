@@ -11,14 +11,16 @@ use sealkit_core::names::printable;
 use serde_json::json;
 
 use crate::args::ClusterArgs;
-use crate::cluster::{ObjectState, age_in_days, connect, is_ready};
+use crate::cluster::{External, ObjectState, Unwatched, age_in_days, connect, is_ready};
 use crate::error::Result;
-use crate::report::{structured, table};
+use crate::report::{Verdict, structured, table};
 use crate::terminal::{Session, Terminal, print, safe};
 
 /// Flags of `seal status`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
+Exits with 1 if something is not Ready.
+
 Examples:
   seal status --context prod-eu
 
@@ -28,31 +30,69 @@ pub(super) struct StatusArgs {
     /// Which cluster.
     #[command(flatten)]
     pub cluster: ClusterArgs,
+    /// Namespace of the controller
+    #[arg(long, value_name = "NAME", default_value = sealkit_core::api::CONTROLLER_NAMESPACE)]
+    pub system_namespace: String,
 }
 
 /// Objects that are not ready and are shown one by one.
 const SHOWN: usize = 20;
 
 /// Prints which key seals what, how old keys are, what is not ready, and what stores and
-/// ExternalSecrets do.
-pub(super) fn run(args: &StatusArgs, session: Session<'_>) -> Result<()> {
+/// ExternalSecrets do. What is not ready is a finding.
+pub(super) fn run(args: &StatusArgs, session: Session<'_>) -> Result<Verdict> {
     let Session { global, terminal } = session;
     let cluster = connect(&args.cluster, global)?;
     let keys = cluster.sealing_keys()?;
     let mut objects = cluster.objects(global.namespace.as_deref())?;
     objects.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
     let external = cluster.external(global.namespace.as_deref())?;
+    let used = objects.iter().map(|object| object.namespace.as_str());
+    let used = used.chain(global.namespace.as_deref()).collect();
+    // Whoever may not ask is told by the objects themselves.
+    let mut unwatched = cluster
+        .unwatched(&args.system_namespace, &used)
+        .unwrap_or_default();
+    let is_shown = |namespace: &str| {
+        global
+            .namespace
+            .as_deref()
+            .is_none_or(|one| one == namespace)
+    };
+    unwatched.retain(|unwatched| is_shown(&unwatched.namespace));
+    let externals_ready = external.as_ref().is_none_or(External::is_ready);
+    let is_ready =
+        externals_ready && objects.iter().all(|object| object.ready) && unwatched.is_empty();
+    let verdict = Verdict::clean_if(is_ready);
     if let Some(form) = global.output {
         let mut whole = as_json(&keys, &objects);
+        whole["unwatched"] = json!(unwatched);
         external::add_json(&mut whole, external.as_ref());
-        return print(structured(&whole, form)?);
+        print(structured(&whole, form)?)?;
+        return Ok(verdict);
     }
     terminal.note(cluster.title());
     print(shown_keys(&keys, &objects))?;
     show_sealed(&objects, terminal)?;
-    external
-        .as_ref()
-        .map_or(Ok(()), |external| external::show(external, terminal))
+    for Unwatched {
+        namespace,
+        detail,
+        mend,
+    } in &unwatched
+    {
+        let namespace = printable(namespace);
+        terminal.warning(format_args!(
+            "namespace {namespace} is not watched: {}",
+            safe(detail)
+        ));
+        for command in mend {
+            terminal.note(format_args!("run: {command}"));
+        }
+    }
+    if let Some(external) = &external {
+        external::show(external, terminal)?;
+    }
+    Ok(verdict)
 }
 
 fn show_sealed(objects: &[ObjectState], terminal: Terminal) -> Result<()> {
@@ -168,7 +208,7 @@ fn shown_waiting(waiting: &[&ObjectState]) -> String {
             if looked {
                 safe(&object.message)
             } else {
-                "not reconciled yet".to_owned()
+                "no controller has looked at it: is its namespace watched?".to_owned()
             },
         ]);
     }

@@ -22,7 +22,8 @@ fn repository() -> (Desk, String, String) {
 fn found(desk: &Desk) -> Vec<String> {
     let answer = desk.seal(&["verify", "--base", "main"]);
     let lines: Vec<_> = answer.stdout.lines().map(str::to_owned).collect();
-    assert_eq!(answer.code, i32::from(!lines.is_empty()), "{answer:?}");
+    let codes: &[i32] = if lines.is_empty() { &[0] } else { &[1, 6] };
+    assert!(codes.contains(&answer.code), "{answer:?}");
     lines
 }
 
@@ -519,4 +520,84 @@ fn an_envelope_with_another_data_key_opens_nothing() {
     );
     let open = ["open", "-i", &key, FILE];
     desk.refused(&open, "", 4, "envelope");
+}
+
+/// A rotation is reviewed, and not in the way of every other request.
+#[test]
+fn what_a_reviewer_can_approve_has_an_exit_code_of_its_own() {
+    let config = "version: 1\nclusters:\n  production: {recipients: [.sealkit/production.pub]}\n\
+        recovery: [.sealkit/recovery.pub]\n";
+    let desk = Desk::repository(&["production", "recovery"], config);
+    for name in ["a", "b"] {
+        let manifest = crate::support::secret(name, &[("A", "1")]);
+        desk.pipe(&["-w", &format!("{name}.sealed.yaml")], manifest)
+            .done();
+    }
+    desk.commit("begin");
+    desk.git(&["branch", "-q", "start"]);
+    let verify = ["verify", "--base", "start"];
+    // A rotation.
+    let public = desk
+        .seal(&["keys", "generate", "--classic", "-w", "../home/next"])
+        .done()
+        .stdout;
+    desk.write(".sealkit/production.pub", &public);
+    let reseal = [
+        "reseal",
+        "-q",
+        "-i",
+        "../home/recovery",
+        "--accept-recipients",
+    ];
+    desk.seal(&reseal).done();
+    desk.commit("rotate");
+    let answer = desk.seal(&verify);
+    assert_eq!(answer.code, 6, "{answer:?}");
+    for said in [
+        "note: NewRecipient: ",
+        "for a reviewer to approve",
+        "exit code 6",
+    ] {
+        assert!(answer.stderr.contains(said), "{answer:?}");
+    }
+    let json = desk.seal(&[&verify[..], &["-o", "json"]].concat());
+    let report: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
+    let findings = report["findings"].as_array().unwrap();
+    assert!(
+        json.code == 6 && findings.iter().all(|it| it["review"] == true),
+        "{report:#}"
+    );
+    // A recipient that goes.
+    desk.git(&["checkout", "-q", "-f", "start"]);
+    desk.write(".sealkit.yaml", config.split("recovery:").next().unwrap());
+    desk.seal(&[
+        "reseal",
+        "-q",
+        "-i",
+        "../home/production",
+        "--accept-recipients",
+    ])
+    .done();
+    let answer = desk.seal(&verify);
+    assert!(
+        answer.code == 6 && answer.stdout.contains("LostRecipient"),
+        "{answer:?}"
+    );
+    // A recipient that no config names, and a Secret in plain text, nobody approves.
+    desk.git(&["checkout", "-q", "-f", "start"]);
+    let keys = [
+        "-R",
+        "key.pub",
+        "-R",
+        ".sealkit/production.pub",
+        "-w",
+        "c.sealed.yaml",
+    ];
+    desk.pipe(&keys, crate::support::secret("c", &[("A", "1")]))
+        .done();
+    let answer = desk.seal(&verify);
+    assert!(
+        answer.code == 1 && answer.stdout.contains("NewRecipient"),
+        "{answer:?}"
+    );
 }

@@ -433,3 +433,87 @@ fn a_proxy_is_used_as_kubectl_uses_it() {
     let desk = through(far, Some("ftp://canary-user@proxy:21"));
     desk.refused(&["keys", "list"], "", 5, "the proxy has no valid URL");
 }
+
+/// Everybody calls their contexts otherwise. What a cluster is, its keys say.
+#[test]
+fn a_cluster_is_recognised_by_its_keys_whatever_the_context_is_called() {
+    let created = "2026-01-01T00:00:00Z";
+    let [ours, other] = std::array::from_fn(|_| Identity::generate(KeyType::Classic));
+    let server = |identity: &Identity| serve(200, list(&[key("a", identity, created, "Active")]));
+    let desk = with(&server(&ours));
+    desk.git_init();
+    let config = "version: 1\nclusters:\n  production: {recipients: [.sealkit/production.pub], context: prod-of-somebody}\n";
+    desk.write(".sealkit.yaml", config);
+    let recipient = ours.recipient();
+    desk.write(".sealkit/production.pub", &format!("{recipient}\n"));
+    // The name in the config is somebody else's.
+    let named = ["keys", "fetch", "--cluster", "production"];
+    let refused = desk.refused(
+        &named,
+        "",
+        2,
+        "knows no kubeconfig context of cluster production",
+    );
+    assert!(refused.stderr.contains("--context NAME"), "{refused:?}");
+    // Named once, it is remembered.
+    let once = [&named[..], &["--context", "dev"]].concat();
+    let answer = desk.seal(&once).done();
+    assert!(answer.stdout.contains(&recipient.to_string()), "{answer:?}");
+    desk.seal(&named).done();
+    // The same name, but another cluster.
+    desk.write("../home/kubeconfig", &server(&other));
+    for arguments in [&named[..], &once] {
+        let refused = desk.refused(arguments, "", 3, "this is not cluster production");
+        let keys = format!("production ({})", recipient.fingerprint().short());
+        assert!(refused.stderr.contains(&keys), "{refused:?}");
+    }
+    // It has changed its key since.
+    let keys = [
+        key("b", &other, "2026-02-01T00:00:00Z", "Active"),
+        key("a", &ours, created, "DecryptOnly"),
+    ];
+    desk.write("../home/kubeconfig", &serve(200, list(&keys)));
+    let answer = desk.seal(&named).done();
+    assert!(
+        answer.stdout.contains(&other.recipient().to_string()),
+        "{answer:?}"
+    );
+}
+
+/// A config that comes with a pull chooses no cluster to write to.
+#[test]
+fn a_write_goes_to_a_context_that_only_the_config_names_after_a_question() {
+    let ours = Identity::generate(KeyType::Classic);
+    let created = "2026-01-01T00:00:00Z";
+    let desk = with(&serve(200, list(&[key("a", &ours, created, "Active")])));
+    desk.git_init();
+    let config = "version: 1\nclusters:\n  production: {recipients: [.sealkit/production.pub], context: dev}\n";
+    desk.write(".sealkit.yaml", config);
+    desk.write(
+        ".sealkit/production.pub",
+        &format!("{}\n", ours.recipient()),
+    );
+    let rotate = ["keys", "rotate", "--cluster", "production"];
+    desk.refused(&rotate, "", 2, "you must name the cluster");
+}
+
+/// As an API server answers right after a CustomResourceDefinition was installed.
+#[test]
+fn a_server_that_asks_for_patience_is_asked_again() {
+    let identity = Identity::generate(KeyType::Classic);
+    let keys = list(&[key("a", &identity, "2026-01-01T00:00:00Z", "Active")]);
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let desk = with(&serve_each(move |_| {
+        match count.fetch_add(1, Ordering::Relaxed) {
+            0 | 1 => (429, status(429)),
+            _ => (200, keys.clone()),
+        }
+    }));
+    let answer = desk.seal(&["keys", "fetch"]).done();
+    assert!(
+        answer.stdout.contains(&identity.recipient().to_string()),
+        "{answer:?}"
+    );
+    assert_eq!(asked.load(Ordering::Relaxed), 3);
+}

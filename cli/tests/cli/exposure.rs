@@ -114,7 +114,15 @@ fn what_a_leaked_key_reads_is_listed_by_value_over_all_of_history() {
         "the rewrap opened the old ones too"
     );
     assert_eq!(states(&desk, &["--classic"]).len(), 8);
-    assert!(states(&desk, &[&"0".repeat(32)]).is_empty());
+    let nobody = ["keys", "exposure", &"0".repeat(32)];
+    desk.refused(&nobody, "", 3, "names this key");
+    // Names and beginnings mean the same.
+    for word in ["production", &second[..4], &second.to_uppercase()] {
+        assert_eq!(states(&desk, &[word]).len(), 7, "{word}");
+    }
+    for typo in ["prodution", &format!("{}{}", &second[..12], "zz")] {
+        desk.refused(&["keys", "exposure", typo], "", 3, "names this key");
+    }
 }
 
 #[test]
@@ -161,7 +169,8 @@ fn values_outside_of_objects_count_however_they_are_spelled() {
     // An object says who can open it, and only the patch has it now.
     desk.write(FILE, &text);
     desk.commit("an object");
-    assert!(states(&desk, &[&"0".repeat(32)]).is_empty());
+    let nobody = ["keys", "exposure", &"0".repeat(32)];
+    desk.refused(&nobody, "", 3, "names this key");
     std::fs::remove_file(desk.path(FILE)).unwrap();
     let (one, two) = value.split_at(70);
     desk.write("patch.yaml", &format!("value: \"{one}\\\n  {two}\"\n"));
@@ -175,7 +184,7 @@ fn values_outside_of_objects_count_however_they_are_spelled() {
 fn bad_questions_are_refused() {
     let desk = Desk::repository(&["production", "recovery"], CONFIG);
     desk.refused(&["keys", "exposure"], "", 2, "no key is named");
-    desk.refused(&["keys", "exposure", "xyz"], "", 2, "16 to 32 hex");
+    desk.refused(&["keys", "exposure", "xyz"], "", 3, "names this key");
     desk.refused(
         &["keys", "exposure", "--classic"],
         "",

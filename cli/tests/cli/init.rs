@@ -51,11 +51,105 @@ fn a_repository_is_ready_to_seal_after_init() {
         "hunter2"
     );
     desk.seal(&["verify"]).done();
+    for next in [
+        "next: `git add .sealkit.yaml .sealkit && git commit`",
+        "seal create NAME --key KEY",
+    ] {
+        assert!(answer.stderr.contains(next), "{answer:?}");
+    }
+}
+
+/// The third cluster comes later than the first, the second repository has the recovery key of the
+/// first, and somebody begins anew.
+#[test]
+fn init_can_be_done_again() {
+    let desk = Desk::new();
+    desk.git_init();
+    let generate = |name: &str| {
+        let file = format!("../home/{name}");
+        let public = desk
+            .seal(&["keys", "generate", "--classic", "-w", &file])
+            .done()
+            .stdout;
+        desk.write(&format!("../home/{name}.pub"), &public);
+        format!("{name}=../home/{name}.pub")
+    };
+    let [a, b] = ["a", "b"].map(generate);
+    generate("recovery");
+    let recovery = ["--recovery-recipient", "../home/recovery.pub"];
+    desk.seal(&[&["init", "--cluster-key", &a], &recovery[..]].concat())
+        .done();
+    desk.pipe(&["-w", "db.yaml"], SECRET).done();
+    assert_eq!(
+        desk.values("../home/recovery", "db.yaml")["password"],
+        "hunter2"
+    );
+    let config = desk.read(".sealkit.yaml") + "# ours\n";
+    desk.write(".sealkit.yaml", &config);
+
+    let answer = desk.seal(&["init", "--cluster-key", &b]).done();
+    assert!(
+        answer.stderr.contains("changed .sealkit.yaml"),
+        "{answer:?}"
+    );
+    let now = desk.read(".sealkit.yaml");
+    assert!(
+        now.contains("# ours\n") && now.contains(".sealkit/b.pub"),
+        "{now}"
+    );
+    std::fs::create_dir_all(desk.path("clusters/b")).unwrap();
+    desk.pipe(&["-w", "clusters/b/db.yaml"], SECRET).done();
+    assert_eq!(
+        desk.values("../home/b", "clusters/b/db.yaml")["password"],
+        "hunter2"
+    );
+    assert_eq!(
+        desk.values("../home/recovery", "clusters/b/db.yaml")["password"],
+        "hunter2"
+    );
+    // What was sealed to the only cluster still is.
+    desk.seal(&["verify"]).done();
+    desk.pipe(&["-w", "db.yaml"], SECRET).done();
+
+    // The same again changes nothing, another key under the same name is refused.
+    let before = desk.read(".sealkit.yaml");
+    desk.seal(&["init", "--cluster-key", &b]).done();
+    assert_eq!(desk.read(".sealkit.yaml"), before);
+    let other = "b=../home/recovery.pub";
     desk.refused(
-        &["init", "--cluster-key", "a=key.pub", "--no-recovery"],
+        &["init", "--cluster-key", other],
         "",
         3,
-        "the file already exists and is never overwritten",
+        "has a cluster b already, with another key",
+    );
+    let two = [&["init", "--cluster-key", &b], &recovery[..]].concat();
+    desk.refused(&two, "", 2, "names a recovery key already");
+    desk.write(
+        ".sealkit.yaml",
+        "{version: 1, clusters: {a: {recipients: [.sealkit/a.pub]}}}\n",
+    );
+    std::fs::remove_file(desk.path(".sealkit/b.pub")).unwrap();
+    let refused = desk.refused(&["init", "--cluster-key", &b], "", 3, "cannot be added to");
+    assert!(
+        refused
+            .stderr
+            .contains("under clusters: \"b\": {recipients: [.sealkit/b.pub]}"),
+        "{refused:?}"
+    );
+
+    // Begun anew: what no file names any more is no longer known.
+    std::fs::remove_file(desk.path(".sealkit.yaml")).unwrap();
+    std::fs::remove_dir_all(desk.path(".sealkit")).unwrap();
+    desk.seal(&["init", "--cluster-key", &b, "--no-recovery"])
+        .done();
+    let known = desk.read(".git/sealkit/known-recipients");
+    assert!(!known.contains("cluster a"), "{known}");
+    desk.write("b.pub", &desk.read("../home/b.pub"));
+    assert!(known.contains(&desk.fingerprint("b.pub")), "{known}");
+    desk.write("recovery.pub", &desk.read("../home/recovery.pub"));
+    assert!(
+        !known.contains(&desk.fingerprint("recovery.pub")),
+        "{known}"
     );
 }
 
@@ -166,7 +260,7 @@ fn wrong_requests_write_nothing() {
         (
             &["--cluster-key", "a=key.pub", "--recovery-key", "../home/pq"],
             3,
-            "the file already exists and is never overwritten",
+            "../home/pq exists and is never overwritten",
         ),
         (
             &[

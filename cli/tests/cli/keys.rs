@@ -26,7 +26,7 @@ fn generated_keys_are_private_and_never_overwritten() {
             &["keys", "generate", "-w", &name],
             "",
             3,
-            "the file already exists and is never overwritten",
+            "exists and is never overwritten",
         );
     }
     desk.refused(

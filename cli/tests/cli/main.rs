@@ -16,6 +16,7 @@ mod impact;
 mod init;
 mod keys;
 mod lint;
+mod migrate;
 mod open;
 mod recipients;
 mod repository;

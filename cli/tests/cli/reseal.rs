@@ -475,7 +475,7 @@ fn a_fresh_clone_seals_old_values_to_nobody_new_without_an_answer() {
         let refused = || {
             let answer = seal(&reseal);
             assert_eq!(answer.code, 3, "{reason}: {answer:?}");
-            let what = format!("{print} could not open these values before");
+            let what = format!("({print}) could not open these values before");
             assert!(answer.stderr.contains(&what), "{reason}: {answer:?}");
             let now = std::fs::read_to_string(clone.join(FILE)).unwrap();
             assert!(before == now, "{reason}");

@@ -200,6 +200,44 @@ fn namespaces_come_from_manifest_flag_and_kubeconfig() {
     assert_eq!(namespace(&answer.stdout), "default");
 }
 
+/// The namespace of the context in force says nothing of another cluster, or of a file that says its
+/// own.
+#[test]
+fn no_namespace_comes_from_another_clusters_context_or_over_that_of_the_file() {
+    let config = "version: 1\nclusters: {production: {recipients: [.sealkit/production.pub]}}\n";
+    let mut desk = Desk::repository(&["production"], config);
+    let kubeconfig = "apiVersion: v1\nkind: Config\ncurrent-context: dev\ncontexts:\n\
+        - {name: dev, context: {cluster: c, user: u, namespace: team-a}}\nclusters: []\nusers: []\n";
+    desk.write("../home/kubeconfig", kubeconfig);
+    let path = desk.path("../home/kubeconfig").display().to_string();
+    desk.set("KUBECONFIG", &path);
+    let bare = "apiVersion: v1\nkind: Secret\nmetadata: {name: db}\nstringData: {a: b}\n";
+    let refused = desk.refused(&["-w", "db.yaml"], bare, 3, "binds values to a namespace");
+    assert!(
+        refused
+            .stderr
+            .contains("the current context, dev, is not known"),
+        "{refused:?}"
+    );
+    // The file says it.
+    desk.pipe(&["-w", "db.yaml", "-n", "shop"], bare).done();
+    let answer = desk
+        .pipe(&["-w", "db.yaml"], bare.replace("a: b", "a: c"))
+        .done();
+    assert!(answer.stderr.contains("sealed for shop/db"), "{answer:?}");
+    assert_eq!(
+        desk.values("../home/production", "db.yaml"),
+        serde_json::json!({"a": "c"})
+    );
+    // This clone knows that the context leads to the cluster.
+    desk.write(".git/sealkit/contexts", "{\"production\": \"dev\"}");
+    let answer = desk.pipe(&["-w", "web.yaml"], bare).done();
+    assert!(
+        answer.stderr.contains("team-a, that of context dev"),
+        "{answer:?}"
+    );
+}
+
 #[test]
 fn names_can_be_given_to_one_secret() {
     let desk = Desk::new();

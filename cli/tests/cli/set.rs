@@ -1,5 +1,6 @@
 use serde_json::json;
 
+use crate::support::Step::{Hidden, See, Signal, Type};
 use crate::support::{Desk, SECRET, objects, secret};
 
 const FILE: &str = "db.yaml";
@@ -128,16 +129,33 @@ fn templates_read_new_values_only_if_the_flag_says_so() {
     desk.pipe(&["-R", "key.pub", "-w", FILE], SECRET).done();
     let text = desk.read(FILE) + "  template: {data: {out: '{{ .new }}'}}\n";
     desk.write(FILE, &text);
-    let answer = desk
-        .pipe(&["set", FILE, "new", "-R", "key.pub"], "x")
+    let set = ["set", FILE, "new", "-R", "key.pub"];
+    let answer = desk.refused(&set, "x", 3, "templates of the object read new");
+    assert!(answer.stderr.contains("--render"), "{answer:?}");
+    // What they do not read needs no more.
+    desk.pipe(&["set", FILE, "news", "--new", "-R", "key.pub"], "x")
         .done();
-    assert!(
-        answer.stderr.contains("sealed without --render"),
-        "{answer:?}"
-    );
+    desk.seal(&["unset", FILE, "news"]).done();
     let render = ["set", FILE, "new", "-R", "key.pub", "--render"];
     desk.pipe(&render, "x").done();
     assert_eq!(desk.values("key", FILE)["out"], "x");
+    // What is rendered can be asked for by name, and what is read cannot be taken away.
+    let out = desk
+        .seal(&["open", "-i", "key", FILE, "--key", "out"])
+        .done();
+    assert_eq!(out.stdout, "x");
+    desk.refused(
+        &["unset", FILE, "new"],
+        "",
+        3,
+        "templates of the object read new",
+    );
+    desk.refused(
+        &["-R", "key.pub", "-w", FILE],
+        secret("db", &[("new", "y")]),
+        3,
+        "templates of the object read new",
+    );
 }
 
 #[test]
@@ -196,7 +214,7 @@ fn what_cannot_be_set_is_refused_and_nothing_changes() {
             2,
             "not a key that Kubernetes allows",
         ),
-        (&["set", FILE, "A"], "", 3, "no value was given"),
+        (&["set", FILE, "A"], "", 3, "no value was read"),
         (
             &["set", FILE, "A", "B"],
             "x",
@@ -238,6 +256,102 @@ fn what_cannot_be_set_is_refused_and_nothing_changes() {
     }
     // The value is not asked for before it is known that it can be sealed.
     desk.refused(&["set", FILE, "A", "-R", "none.pub"], "x", 3, "none.pub");
+}
+
+/// Tools write keys in capitals that people wrote small, and fingers slip.
+#[test]
+fn a_key_that_looks_misspelt_is_added_only_if_that_is_said() {
+    let desk = Desk::new();
+    let manifest = secret("db", &[("password", "one"), ("DB_HOST", "two")]);
+    desk.pipe(&["-R", "key.pub", "-w", FILE], manifest).done();
+    for (key, meant) in [
+        ("PASSWORD", "password"),
+        ("pasword", "password"),
+        ("DB_HSOT", "DB_HOST"),
+    ] {
+        let set = ["set", FILE, key, "-R", "key.pub"];
+        let answer = desk.refused(&set, "x", 2, &format!("has no key {key}, but {meant}"));
+        assert!(answer.stderr.contains("--new"), "{answer:?}");
+    }
+    let both = [
+        "set",
+        FILE,
+        "password",
+        "PASSWORD=@key.pub",
+        "-R",
+        "key.pub",
+    ];
+    desk.refused(&both, "x", 2, "but password");
+    desk.pipe(&["set", FILE, "PASSWORD", "--new", "-R", "key.pub"], "x")
+        .done();
+    desk.pipe(&["set", FILE, "TOKEN", "-R", "key.pub"], "y")
+        .done();
+    let values = json!({"password": "one", "PASSWORD": "x", "DB_HOST": "two", "TOKEN": "y"});
+    assert_eq!(desk.values("key", FILE), values);
+}
+
+#[test]
+fn a_person_is_asked_whether_a_new_key_is_meant() {
+    let desk = desk();
+    let set = ["set", FILE, "PASSWORD", "-R", "key.pub"];
+    let before = desk.read(FILE);
+    let no = desk.on_terminal(
+        &set,
+        &[See("has no key PASSWORD. Add PASSWORD? [y/N]"), Type("\n")],
+    );
+    assert_eq!(no.code, 2, "{no:?}");
+    assert_eq!(desk.read(FILE), before);
+    let yes = [
+        See("Add PASSWORD?"),
+        Type("y\n"),
+        See("value of PASSWORD"),
+        Hidden,
+        Type("typed\n"),
+    ];
+    let yes = desk.on_terminal(&set, &yes);
+    assert_eq!(yes.code, 0, "{yes:?}");
+    assert!(!yes.stdout.contains("typed"), "{yes:?}");
+    assert_eq!(desk.values("key", FILE)["PASSWORD"], "typed");
+}
+
+/// Whatever is asked for: the run ends, the terminal shows again what is typed, nothing is left.
+#[test]
+fn a_signal_ends_every_prompt() {
+    let mut desk = desk();
+    let set = ["set", FILE, "A", "-R", "key.pub"];
+    let before = desk.read(FILE);
+    for end in [Type("\u{3}"), Signal("TERM"), Signal("HUP")] {
+        let answer = desk.on_terminal(&set, &[See("value of A"), Hidden, end]);
+        assert!(
+            answer.code == 3 && answer.stdout.contains("interrupted"),
+            "{answer:?}"
+        );
+    }
+    let new = ["set", FILE, "NEW", "-R", "key.pub"];
+    for end in [Type("\u{3}"), Signal("TERM")] {
+        let answer = desk.on_terminal(&new, &[See("[y/N]"), end]);
+        assert!(
+            answer.code == 3 && answer.stdout.contains("interrupted"),
+            "{answer:?}"
+        );
+    }
+    desk.write(
+        "editor.sh",
+        "echo 'kind: [' > \"$1\"; dirname \"$1\" > folder\n",
+    );
+    let editor = format!("sh {}", desk.path("editor.sh").display());
+    desk.set("EDITOR", &editor);
+    let edit = ["edit", FILE, "-i", "key", "-R", "key.pub"];
+    for end in [Type("\u{3}"), Signal("TERM"), Signal("USR1")] {
+        let answer = desk.on_terminal(&edit, &[See("edit it again?"), end]);
+        assert!(
+            answer.code == 3 && answer.stdout.contains("interrupted"),
+            "{answer:?}"
+        );
+        let folder = desk.read("folder");
+        assert!(!std::path::Path::new(folder.trim()).exists(), "{folder}");
+    }
+    assert_eq!(desk.read(FILE), before);
 }
 
 #[test]
@@ -307,4 +421,27 @@ fn runs_at_the_same_time_lose_no_value() {
     for key in &keys {
         assert_eq!(values[key], **key);
     }
+}
+
+#[test]
+fn the_last_value_and_one_that_the_type_needs_do_not_go_in_silence() {
+    let desk = Desk::new();
+    let tls = secret("web", &[("tls.crt", "c"), ("tls.key", "k")]);
+    let tls = tls.replace(
+        "\"stringData\"",
+        "\"type\":\"kubernetes.io/tls\",\"stringData\"",
+    );
+    desk.pipe(&["-R", "key.pub", "-w", FILE], tls).done();
+    let answer = desk.seal(&["unset", FILE, "tls.crt"]).done();
+    assert!(
+        answer
+            .stderr
+            .contains("of type kubernetes.io/tls needs tls.crt"),
+        "{answer:?}"
+    );
+    let answer = desk.seal(&["unset", FILE, "tls.key"]).done();
+    assert!(
+        answer.stderr.contains("has no value any more"),
+        "{answer:?}"
+    );
 }

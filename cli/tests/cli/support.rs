@@ -17,6 +17,19 @@ pub struct Desk {
     environment: Vec<(String, String)>,
 }
 
+/// What a person does at a terminal.
+#[derive(Clone, Copy)]
+pub enum Step<'a> {
+    /// Waits until the terminal shows this.
+    See(&'a str),
+    /// Waits until the terminal hides what is typed.
+    Hidden,
+    /// Types this.
+    Type(&'a str),
+    /// Sends this signal to `seal`.
+    Signal(&'a str),
+}
+
 /// What a run answered.
 #[derive(Debug)]
 pub struct Answer {
@@ -167,6 +180,42 @@ impl Desk {
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
             raw: output.stdout,
+        }
+    }
+
+    /// Runs `seal` on a terminal of its own, where a person sees and types. What it shows is in
+    /// `stdout`. The terminal must show afterwards what is typed.
+    pub fn on_terminal(&self, arguments: &[&str], steps: &[Step<'_>]) -> Answer {
+        let steps: Vec<_> = steps
+            .iter()
+            .map(|step| match step {
+                Step::See(text) => ("see", *text),
+                Step::Hidden => ("hidden", ""),
+                Step::Type(text) => ("type", *text),
+                Step::Signal(name) => ("signal", *name),
+            })
+            .collect();
+        let seal = [&[env!("CARGO_BIN_EXE_seal")], arguments].concat();
+        let told = serde_json::json!({"command": seal, "steps": steps}).to_string();
+        let output = Command::new("python3")
+            .args(["-c", include_str!("terminal.py"), &told])
+            .current_dir(self.work())
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", self.root.path().join("home"))
+            .env("TMPDIR", self.root.path().join("tmp"))
+            .env("KUBECONFIG", self.root.path().join("no-kubeconfig"))
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let seen: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(seen["echo"], true, "{seen}");
+        Answer {
+            code: i32::try_from(seen["code"].as_i64().unwrap()).unwrap(),
+            stdout: seen["shown"].as_str().unwrap().to_owned(),
+            stderr: String::new(),
+            raw: Vec::new(),
         }
     }
 

@@ -129,12 +129,12 @@ fn without_render_a_person_is_told() {
     assert!(verified.stdout.starts_with(found), "{}", verified.stdout);
     // A value that is replaced in a file with a template, without --render.
     let set = ["-R", "key.pub", "-w", "db.yaml"];
-    let answer = desk.pipe(&set, secret("db", &[("password", "new")])).done();
-    assert!(
-        answer.stderr.contains("templates in the file cannot read"),
-        "{}",
-        answer.stderr
-    );
+    let new = secret("db", &[("password", "new")]);
+    desk.refused(&set, new, 3, "templates of the object read password");
+    // One that they do not read.
+    let answer = desk.pipe(&set, secret("db", &[("other", "new")])).done();
+    let told = "templates in the file cannot read";
+    assert!(answer.stderr.contains(told), "{answer:?}");
 }
 
 #[test]

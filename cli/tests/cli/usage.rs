@@ -68,10 +68,6 @@ fn wrong_command_lines_exit_with_2() {
             &["init", "--no-recovery", "--recovery-key", "x"],
             "cannot be used with",
         ),
-        (
-            &["keys", "list", "--cluster", "a", "--context", "b"],
-            "cannot be used with",
-        ),
     ];
     for (arguments, message) in table {
         let answer = desk.refused(arguments, "", 2, message);

@@ -1,15 +1,19 @@
 //! What can be wrong in a cluster, or between it and the repository.
 
 use kube::ResourceExt as _;
-use sealkit_core::api::{KeyState, SealingKey};
-use sealkit_core::keys::{Fingerprint, Recipient};
+use sealkit_core::api::{KeyState, Reason, SealingKey};
+use sealkit_core::keys::Recipient;
 use sealkit_core::names::printable;
 
 use super::repository::KEY_FILE;
 use super::{DoctorArgs, Report};
 use crate::args::GlobalArgs;
-use crate::cluster::{Cluster, Grant, Leader, age_in_days, is_ready};
+use crate::cluster::contexts;
+use crate::cluster::{
+    Account, Cluster, Grant, Leader, ObjectState, Unwatched, age_in_days, is_ready,
+};
 use crate::recipients::config::Config;
+use crate::recipients::names::named;
 use crate::recipients::trust::Wish;
 use crate::terminal::{quoted, safe};
 
@@ -47,6 +51,11 @@ pub(crate) fn observe(
         }
     };
     report.good += 1;
+    if let Some((name, config)) = named
+        && let Err(error) = contexts::check(&cluster, config, name)
+    {
+        return report.failed(place, "WrongCluster", &error, "is this the right context?");
+    }
     let doctor = Doctor {
         place,
         context: quoted(cluster.context()),
@@ -78,7 +87,7 @@ impl Doctor<'_> {
             self.context, self.system
         )];
         match self.cluster.leader(self.system) {
-            Err(_) => report.note(self.place, "controller not checked: you are not allowed to read its lease"),
+            Err(_) => report.note(self.place, "controller not checked: you lack the right to read its lease"),
             Ok(leader) => report.check(
                 self.place,
                 leader == Leader::Alive,
@@ -128,11 +137,27 @@ impl Doctor<'_> {
             printable(&key.name_any()),
             said.unwrap_or_default()
         );
-        let mend = [format!(
-            "kubectl --context {} describe sealingkey {}",
-            self.context,
-            quoted(&key.name_any())
-        )];
+        let context = &self.context;
+        let is_lost = key.status.iter().flat_map(|status| &status.conditions);
+        let mend = if is_lost
+            .clone()
+            .any(|condition| condition.reason == Reason::IdentityMissing.name())
+        {
+            vec![
+                format!(
+                    "seal keys restore --context {context} -i RECOVERY_KEY BACKUP   # if there is a backup"
+                ),
+                format!(
+                    "seal keys rotate --context {context}                           # otherwise"
+                ),
+                "seal reseal -i RECOVERY_KEY, commit, and let the cluster apply it".to_owned(),
+            ]
+        } else {
+            vec![format!(
+                "kubectl --context {context} describe sealingkeys.sealkit.dev {}",
+                quoted(&key.name_any())
+            )]
+        };
         report.trouble(self.place, "KeyNotReady", detail, &mend);
     }
 
@@ -170,7 +195,7 @@ impl Doctor<'_> {
                 format!(
                     "the cluster seals to {}, but the repository to {}",
                     recipient.fingerprint().short(),
-                    Fingerprint::short_list(&prints)
+                    named(&prints)
                 )
             },
             &mend,
@@ -183,6 +208,7 @@ impl Doctor<'_> {
             Ok(objects) => objects,
             Err(error) => return report.note(place, &format!("objects not checked: {error}")),
         };
+        self.unwatched(report, &objects);
         let waiting = objects.iter().filter(|object| !object.ready).count();
         report.check(
             place,
@@ -234,6 +260,31 @@ impl Doctor<'_> {
         }
     }
 
+    /// Namespaces that the controller does not watch, with objects or without.
+    fn unwatched(&self, report: &mut Report, objects: &[ObjectState]) {
+        let used = objects.iter().map(|object| object.namespace.as_str());
+        match self.cluster.unwatched(self.system, &used.collect()) {
+            Err(error) => {
+                report.note(
+                    self.place,
+                    &format!("watched namespaces not checked: {error}"),
+                );
+            }
+            Ok(found) if found.is_empty() => report.good += 1,
+            Ok(found) => {
+                for Unwatched {
+                    namespace,
+                    detail,
+                    mend,
+                } in found
+                {
+                    let detail = format!("namespace {} is not watched: {detail}", safe(&namespace));
+                    report.trouble(self.place, "NotWatched", detail, &mend);
+                }
+            }
+        }
+    }
+
     fn trusted(&self, report: &mut Report, name: &str, config: &Config) {
         let wish = match Wish::of(config, Some(name)) {
             Ok(wish) => wish,
@@ -269,9 +320,9 @@ impl Doctor<'_> {
                 resource,
                 namespace: self.system,
             };
-            match self.cluster.everybody_may(grant) {
+            match self.cluster.may(&Account::everybody(), grant) {
                 Err(_) => {
-                    return report.note(self.place, "rights not checked: you are not allowed to query them");
+                    return report.note(self.place, "rights not checked: you lack the right to create SubjectAccessReviews");
                 }
                 Ok(may) => report.check(
                     self.place,

@@ -137,7 +137,7 @@ impl Doctor<'_> {
     fn servers(&self, report: &mut Report, has_objects: bool) {
         let Ok(servers) = self.cluster.servers(self.system) else {
             let detail =
-                "not checked who serves ExternalSecrets: you are not allowed to list Deployments";
+                "not checked who serves ExternalSecrets: you lack the right to list Deployments";
             return report.note(self.place, detail);
         };
         report.check(

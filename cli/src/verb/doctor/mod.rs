@@ -9,6 +9,8 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::args::GlobalArgs;
+use crate::cluster::Cluster;
+use crate::cluster::contexts::{context_of, recognised};
 use crate::error::{CommandError, Result};
 use crate::recipients::config::Config;
 use crate::report::{Verdict, structured};
@@ -50,38 +52,33 @@ pub(super) fn run(args: &DoctorArgs, session: Session<'_>) -> Result<Verdict> {
     Ok(Verdict::clean_if(report.troubles.is_empty()))
 }
 
-/// Names in the config, and contexts: that of the flag alone, else all that the config has, else
+/// Names in the config, and contexts: that of the flag alone, else all that this clone knows, else
 /// the current one.
 fn clusters(
     config: Option<&Config>,
     global: &GlobalArgs,
     report: &mut Report,
 ) -> Vec<(Option<String>, Option<String>)> {
-    let context_of = |name: &str| {
-        let context = config.and_then(|config| config.context(name).ok().flatten());
-        context.map(str::to_owned)
-    };
-    let names: Vec<String> = config
-        .into_iter()
-        .flat_map(Config::cluster_names)
-        .map(str::to_owned)
-        .collect();
     if let Some(context) = &global.context {
-        let name = names
-            .into_iter()
-            .find(|name| context_of(name).as_ref() == Some(context));
-        return vec![(name, Some(context.clone()))];
+        // A context that leads nowhere is found later.
+        let known = config.and_then(|config| {
+            let cluster = Cluster::connect(global, None).ok()?;
+            recognised(&cluster, config).ok()?.pop()
+        });
+        return vec![(known, Some(context.clone()))];
     }
-    if names.is_empty() {
+    let Some(config) = config.filter(|config| config.cluster_names().next().is_some()) else {
         return vec![(None, None)];
-    }
+    };
     let mut found = Vec::new();
-    for name in names {
-        match context_of(&name) {
-            Some(context) => found.push((Some(name), Some(context))),
-            None => report.note(
-                &safe(&name),
-                "not checked: the config names no context for it; to check it, pass --context NAME",
+    for name in config.cluster_names() {
+        match context_of(config, name, global) {
+            Ok(Some(context)) => {
+                found.push((Some(name.to_owned()), Some(context.context().to_owned())));
+            }
+            _ => report.note(
+                &safe(name),
+                "not checked: this clone knows no kubeconfig context for it; to check it, pass --context NAME",
             ),
         }
     }
@@ -191,10 +188,14 @@ impl Report {
             terminal.note(format_args!("{place}: {detail}"));
         }
         terminal.note(format_args!(
-            "{} checks passed, {} failed",
-            self.good,
-            self.troubles.len()
+            "{}, {}",
+            counted(self.troubles.len(), "problem", "problems"),
+            counted(self.good, "check passed", "checks passed")
         ));
         Ok(())
     }
+}
+
+fn counted(count: usize, one: &str, several: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { several })
 }

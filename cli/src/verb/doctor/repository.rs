@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use sealkit_core::lint::{FileKind, Rule, lint};
 use sealkit_core::manifest::{INPUT_BYTES, read_documents};
 use sealkit_core::sealed::SealedObject;
 
@@ -165,7 +166,12 @@ fn private_keys(report: &mut Report, root: &Path) {
 fn files_of(report: &mut Report, root: &Path) -> Result<()> {
     let mut wanted = Wanted::default();
     let mut counts = Counts::default();
+    let config = Config::load(root)?;
     for file in Tree::below(&[root.to_owned()])?.files {
+        let path = file.place.real.strip_prefix(config.root());
+        if path.is_ok_and(|path| config.ignores(path)) {
+            continue;
+        }
         if is_nested_config(&file, root) {
             let detail = format!("a second config: {}", shown(&file.place.given));
             let mend = [format!(
@@ -184,6 +190,29 @@ fn files_of(report: &mut Report, root: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Secrets that anybody who can read the repository can read.
+fn plain_secrets(report: &mut Report, files: &[String]) {
+    let named: Vec<&str> = files.iter().take(5).map(String::as_str).collect();
+    let more = files.len().saturating_sub(named.len());
+    let more = if more > 0 {
+        format!(" and {more} more")
+    } else {
+        String::new()
+    };
+    let mend = [
+        "seal lint                                   # shows them".to_owned(),
+        "seal -f FILE -w FILE                        # seals a file in place".to_owned(),
+        "if they were ever committed, change the values where they are used and `seal set` the new ones: Git's history keeps the old ones".to_owned(),
+    ];
+    report.check(
+        PLACE,
+        files.is_empty(),
+        "PlaintextSecret",
+        || format!("Secrets in plain text in {}{more}", named.join(", ")),
+        &mend,
+    );
+}
+
 fn is_nested_config(file: &Found, root: &Path) -> bool {
     let real = &file.place.real;
     real.file_name().is_some_and(|name| name == FILE_NAME) && real.parent() != Some(root)
@@ -199,12 +228,21 @@ struct Counts {
     ruleless: usize,
     /// Malformed: no key opens them.
     broken: usize,
+    /// Files with Secrets in plain text.
+    plain: Vec<String>,
     first_error: Option<CommandError>,
 }
 
 impl Counts {
     fn take_in(&mut self, file: &Found, bytes: &[u8], wanted: &mut Wanted) {
         let documents = read_documents(bytes).unwrap_or_default();
+        let found = lint(bytes, FileKind::Manifest, &|_| None).findings;
+        if found
+            .iter()
+            .any(|finding| finding.rule == Rule::PlaintextSecret)
+        {
+            self.plain.push(shown(&file.place.given));
+        }
         for document in documents
             .iter()
             .filter(|document| document.is_sealed_secret())
@@ -236,8 +274,10 @@ impl Counts {
             stale,
             ruleless,
             broken,
+            plain,
             first_error,
         } = self;
+        plain_secrets(report, &plain);
         report.good += usize::from(good > 0);
         // Errors for every file beside a second config, and for every one that a key is for.
         let is_known = report.has("NestedConfig") || report.has("BadKeyFile");

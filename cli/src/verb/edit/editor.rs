@@ -6,8 +6,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::folder::PrivateFolder;
-use super::signals::{Signals, interrupted};
 use crate::error::{CommandError, Result};
+use crate::signals::{Signals, interrupted};
 use crate::terminal::{Terminal, safe};
 
 /// Vim and Neovim: no viminfo or shada file, no swap file, no backup, no undo file. A second time

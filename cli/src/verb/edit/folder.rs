@@ -13,12 +13,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use rustix::fs::{AtFlags, Dir, Mode, OFlags, fstat, openat, statat, unlinkat};
+use rustix::fs::{
+    AtFlags, Dir, FlockOperation, Mode, OFlags, flock, fstat, openat, statat, unlinkat,
+};
 use rustix::process::{Resource, Rlimit, geteuid, getrlimit, setrlimit};
 
-use super::signals::Signals;
 use crate::error::{CommandError, Result};
 use crate::files::only_we_can_change;
+use crate::signals::Signals;
 use crate::terminal::print;
 
 /// How the names of private folders begin.
@@ -26,6 +28,8 @@ const PREFIX: &str = "seal-edit-";
 /// An editor that outlives us may write while the folder is removed.
 const ATTEMPTS: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(20);
+/// A folder that is older may be one that nobody looks after any more.
+const LEFTOVER: Duration = Duration::from_mins(1);
 
 /// No link is followed.
 const FOLDER: OFlags = OFlags::DIRECTORY
@@ -50,6 +54,7 @@ pub(super) struct PrivateFolder {
 impl PrivateFolder {
     pub(super) fn new() -> Result<Self> {
         let places = [PathBuf::from("/dev/shm"), std::env::temp_dir()];
+        places.iter().for_each(|place| remove_leftovers(place));
         let made = places.iter().find_map(|place| {
             let folder = tempfile::Builder::new()
                 .prefix(PREFIX)
@@ -57,6 +62,8 @@ impl PrivateFolder {
                 .tempdir_in(place)
                 .ok()?;
             let held = Held::open(folder.path()).ok()?;
+            // Whoever looks for leftovers sees that somebody is at work in it.
+            let _ = flock(&held.folder, FlockOperation::LockExclusive);
             Some((folder, held))
         });
         let (folder, held) = made.ok_or_else(|| {
@@ -141,6 +148,24 @@ pub(super) fn guard(folder: &Path) -> Result<()> {
         std::thread::sleep(PAUSE);
     }
     Ok(())
+}
+
+/// Removes the folders whose process and guard were both killed: old ones in which nobody is at work.
+fn remove_leftovers(place: &Path) {
+    for entry in std::fs::read_dir(place).into_iter().flatten().flatten() {
+        if !entry.file_name().as_bytes().starts_with(PREFIX.as_bytes()) {
+            continue;
+        }
+        let age = entry.metadata().ok();
+        let age = age.and_then(|metadata| metadata.modified().ok()?.elapsed().ok());
+        // Opened only if it is ours.
+        if age.is_some_and(|age| age > LEFTOVER)
+            && let Ok(held) = Held::open(&entry.path())
+            && flock(&held.folder, FlockOperation::NonBlockingLockExclusive).is_ok()
+        {
+            held.remove();
+        }
+    }
 }
 
 /// A private folder that is open, and stays the same whatever happens to its name.

@@ -8,6 +8,7 @@ use sealkit_core::sealed::{SealedObject, SealedView};
 use super::OpenValues;
 use crate::args::GlobalArgs;
 use crate::cluster::Cluster;
+use crate::cluster::contexts::{Contexts, context_of, recognised};
 use crate::error::{CommandError, Result};
 use crate::git::repository::Location;
 use crate::recipients::config::Config;
@@ -23,36 +24,44 @@ pub(crate) fn cluster(
     let nothing = || {
         CommandError::usage("nothing to open the values with")
             .hint("pass a private key: -i FILE or SEALKIT_IDENTITY_FILE")
-            .hint("or let .sealkit.yaml name the context of the path's cluster, to read the live Secret; choose one of several with --context NAME")
+            .hint("or name the context of the path's cluster, to read the live Secret: --context NAME")
             .hint("or set a value without seeing the old one: `seal set`")
     };
     let config = config.ok_or_else(nothing)?;
-    let mut contexts = Vec::new();
+    let (mut names, mut contexts) = (Vec::new(), Vec::new());
     for name in config.clusters_for(Some(place)).unwrap_or_default() {
-        contexts.extend(config.context(&name)?.map(str::to_owned));
+        let context = context_of(config, &name, global)?;
+        contexts.extend(context.map(|context| context.context().to_owned()));
+        names.push(name);
     }
-    match (&global.context, contexts.as_slice()) {
-        // The config names no context for the path.
-        (_, []) => Err(nothing()),
-        // The only one, or the one that is named.
-        (None, [context]) => Cluster::connect(global, Some(context)),
-        (Some(context), _) if contexts.contains(context) => Cluster::connect(global, Some(context)),
-        // One of several, or none of them.
-        (named, _) => {
+    let context = match (&global.context, contexts.as_slice()) {
+        // One of the path's, which is seen below.
+        (Some(context), _) if !names.is_empty() => context,
+        (None, [context]) => context,
+        (_, []) => return Err(nothing()),
+        _ => {
             let listed: Vec<String> = contexts.iter().map(|context| safe(context)).collect();
-            let what = match named {
-                None => "the rule of the path names several clusters".to_owned(),
-                Some(context) => format!(
-                    "the rule of the path does not name context {}",
-                    safe(context)
+            return Err(
+                CommandError::usage("the rule of the path names several clusters").hint(
+                    format_args!("pass --context NAME, one of {}", listed.join(", ")),
                 ),
-            };
-            Err(CommandError::usage(what).hint(format_args!(
-                "pass --context NAME, one of {}",
-                listed.join(", ")
-            )))
+            );
         }
-    }
+    };
+    let cluster = Cluster::connect(global, Some(context))?;
+    let known = recognised(&cluster, config)?;
+    let Some(name) = known.iter().find(|known| names.contains(known)) else {
+        let names: Vec<String> = names.iter().map(|name| safe(name)).collect();
+        let what = "this is no cluster that the path is for: it has none of their keys";
+        return Err(CommandError::usage(what)
+            .on(cluster.title())
+            .hint(format_args!(
+                "name the context of {}: --context NAME",
+                names.join(" or ")
+            )));
+    };
+    Contexts::load(config.root()).remember(name, cluster.context());
+    Ok(cluster)
 }
 
 /// The values of the Secret that are those of the file: what is sealed under a key in the cluster

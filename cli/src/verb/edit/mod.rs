@@ -4,7 +4,6 @@
 mod editor;
 mod folder;
 mod live;
-mod signals;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -34,10 +33,10 @@ use crate::sealing::merging::{merge_into, without};
 use crate::sealing::piece::Piece;
 use crate::sealing::seal_manifest;
 use crate::sealing::target::{ScopeLimit, SealTarget, scopes};
+use crate::signals::Signals;
 use crate::terminal::{Session, Terminal, ask_yes, shown};
 use editor::Editor;
 use folder::{PrivateFolder, forbid_core_dumps, guard};
-use signals::Signals;
 
 /// Flags of `seal edit`.
 #[derive(Args, Debug)]

@@ -2,7 +2,7 @@
 //! private key.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use sealkit_core::manifest::{Document, INPUT_BYTES, read_documents, to_yaml};
@@ -12,18 +12,24 @@ use serde_json::{Map, Value, json};
 
 use crate::error::{CommandError, Result};
 use crate::files;
+use crate::files::tree::{Tree, is_manifest};
+use crate::git::history::History;
+use crate::git::repository::Location;
 use crate::report::Verdict;
 use crate::terminal::{print, shown};
 
 /// Flags of `seal diff`.
 #[derive(Args, Debug)]
 pub(crate) struct DiffArgs {
-    /// The old file
-    #[arg(value_name = "OLD")]
+    /// The old file, or a revision of Git
+    #[arg(value_name = "OLD|REF")]
     pub old: PathBuf,
-    /// The new file
-    #[arg(value_name = "NEW")]
-    pub new: PathBuf,
+    /// The new file, or another revision [default: the work tree]
+    #[arg(value_name = "NEW|REF")]
+    pub new: Option<PathBuf>,
+    /// Files and folders, where revisions are compared
+    #[arg(value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
 }
 
 /// Flags of `seal textconv`.
@@ -85,12 +91,113 @@ fn shortened(document: &Document) -> Value {
 }
 
 /// Two files, compared key by key. What differs is a finding.
-pub(crate) fn diff(DiffArgs { old, new }: &DiffArgs) -> Result<Verdict> {
+pub(crate) fn diff(args: &DiffArgs) -> Result<Verdict> {
+    let DiffArgs { old, new, paths } = args;
+    let new = match new {
+        Some(new) if old.exists() && paths.is_empty() => new,
+        _ => return diff_revisions(args),
+    };
     let read = |path: &PathBuf| -> Result<Vec<Document>> {
         let bytes = files::read(path, INPUT_BYTES)?;
         read_documents(&bytes).map_err(|error| CommandError::input(error).on(shown(path)))
     };
-    let (old, new) = (read(old)?, read(new)?);
+    let lines = compared(&read(old)?, &read(new)?);
+    print(&lines)?;
+    Ok(Verdict::clean_if(lines.is_empty()))
+}
+
+/// The manifests that differ between two revisions, or between one and the work tree, each compared
+/// key by key.
+fn diff_revisions(DiffArgs { old, new, paths }: &DiffArgs) -> Result<Verdict> {
+    let here = Location::of(Path::new("-"))?;
+    let root = here.root.ok_or_else(|| {
+        CommandError::usage("two files are compared, or revisions of a Git repository")
+            .hint("`seal diff OLD NEW`, or in a repository `seal diff REF [REF] [PATH]`")
+    })?;
+    let history = History::open(&root)?;
+    let old_commit = history.commit(&old.to_string_lossy())?;
+    let mut given = paths.clone();
+    let mut new_commit = None;
+    if let Some(new) = new {
+        // A path that exists is one, as for Git.
+        if new.exists() {
+            given.insert(0, new.clone());
+        } else {
+            new_commit = Some(history.commit(&new.to_string_lossy())?);
+        }
+    }
+    let limits: Vec<PathBuf> = given
+        .iter()
+        .map(|path| Ok(Location::of(path)?.real))
+        .collect::<Result<_>>()?;
+    let real = root.canonicalize().unwrap_or(root);
+    let is_meant = |path: &Path| {
+        is_manifest(path)
+            && (limits.is_empty()
+                || limits
+                    .iter()
+                    .any(|limit| real.join(path).starts_with(limit)))
+    };
+    let before = texts_of(&history, &old_commit, &is_meant)?;
+    let after = match &new_commit {
+        Some(commit) => texts_of(&history, commit, &is_meant)?,
+        None => {
+            let mut texts = BTreeMap::new();
+            for file in Tree::below(std::slice::from_ref(&real))?.files {
+                let path = file
+                    .place
+                    .real
+                    .strip_prefix(&real)
+                    .unwrap_or(&file.place.real);
+                if is_meant(path) {
+                    texts.insert(
+                        path.to_owned(),
+                        files::read(&file.place.real, INPUT_BYTES)?.to_vec(),
+                    );
+                }
+            }
+            texts
+        }
+    };
+    let documents = |texts: &BTreeMap<PathBuf, Vec<u8>>, path: &Path| {
+        let bytes = texts.get(path).map(Vec::as_slice).unwrap_or_default();
+        // What is no manifest has no SealedSecret.
+        read_documents(bytes).unwrap_or_default()
+    };
+    let mut lines = String::new();
+    let all: BTreeSet<&PathBuf> = before.keys().chain(after.keys()).collect();
+    for path in all {
+        if before.get(path) == after.get(path) {
+            continue;
+        }
+        let changes = compared(&documents(&before, path), &documents(&after, path));
+        if !changes.is_empty() {
+            lines.extend([&shown(path), ":\n", &changes]);
+        }
+    }
+    print(&lines)?;
+    Ok(Verdict::clean_if(lines.is_empty()))
+}
+
+/// The files of a commit by their paths.
+fn texts_of(
+    history: &History,
+    commit: &str,
+    is_meant: &dyn Fn(&Path) -> bool,
+) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
+    let mut files = history.files(commit)?;
+    files.retain(|(path, _)| is_meant(path));
+    let ids: Vec<&str> = files.iter().map(|(_, id)| id.as_str()).collect();
+    let mut texts = BTreeMap::new();
+    history.read(&ids, |index, bytes| {
+        texts.insert(files[index].0.clone(), bytes.to_vec());
+        Ok(())
+    })?;
+    Ok(texts)
+}
+
+/// The keys that differ between objects of the same names.
+fn compared(old: &[Document], new: &[Document]) -> String {
     let text = |documents: &[Document]| -> BTreeMap<String, Map<String, Value>> {
         let sealed = documents
             .iter()
@@ -103,7 +210,7 @@ pub(crate) fn diff(DiffArgs { old, new }: &DiffArgs) -> Result<Verdict> {
             })
             .collect()
     };
-    let (old, new) = (text(&old), text(&new));
+    let (old, new) = (text(old), text(new));
     let mut lines = String::new();
     let titles: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
     for title in titles {
@@ -129,8 +236,7 @@ pub(crate) fn diff(DiffArgs { old, new }: &DiffArgs) -> Result<Verdict> {
             lines += &format!("{title}\n{}", changes.concat());
         }
     }
-    print(&lines)?;
-    Ok(Verdict::clean_if(lines.is_empty()))
+    lines
 }
 
 /// The leaves of a value by their path.

@@ -12,7 +12,7 @@ use sealkit_core::api::identity::{
     CREATED_ANNOTATION, IDENTITY_KEY, IDENTITY_TYPE, SEALING_KEY_ANNOTATION, STATE_ANNOTATION,
     read_identity,
 };
-use sealkit_core::keys::{Fingerprint, Identity, RecipientSet};
+use sealkit_core::keys::{Identity, RecipientSet};
 use sealkit_core::manifest::{Document, read_documents, to_json, wipe};
 use serde_json::{Value, json};
 use zeroize::{Zeroize as _, Zeroizing};
@@ -26,6 +26,7 @@ use crate::identities;
 use crate::recipients::acceptance::Acceptance;
 use crate::recipients::config::Config;
 use crate::recipients::known::Group;
+use crate::recipients::names::named;
 use crate::recipients::{Chosen, given};
 use crate::terminal::{Session, Terminal, print, shown};
 
@@ -98,7 +99,7 @@ pub(super) fn run(args: &BackupArgs, session: Session<'_>) -> Result<()> {
     files::create(path, &file, files::Access::Private)?;
     let terminal = session.terminal;
     terminal.done("wrote", path);
-    let to = Fingerprint::short_list(&recipients.fingerprints());
+    let to = named(&recipients.fingerprints());
     terminal.note(format_args!("encrypted to {to}"));
     terminal.note(format_args!(
         "{count} private keys of {}; test the backup: `seal keys restore --check -i RECOVERY_KEY`",

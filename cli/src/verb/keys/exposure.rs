@@ -1,9 +1,10 @@
 //! `seal keys exposure`: what a leaked key can read, over all of Git's history.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;
 
 use clap::Args;
+use kube::ResourceExt as _;
 use sealkit_core::keys::{Fingerprint, KeyRing};
 use sealkit_core::manifest::Document;
 use sealkit_core::names::printable;
@@ -12,10 +13,13 @@ use serde::Serialize;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
+use super::retire::fingerprint_of;
+use crate::cluster::Cluster;
 use crate::error::{CommandError, Result};
 use crate::git::history::{Blob, Commit, History};
 use crate::git::repository::Location;
 use crate::identities;
+use crate::recipients::names::{Names, beginning, only, unknown};
 use crate::report::{Verdict, structured, table};
 use crate::sealed_text::{KnownValues, ValueId, sealed_secrets, spelled, title, values};
 use crate::terminal::{Session, Terminal, print, safe};
@@ -23,9 +27,10 @@ use crate::terminal::{Session, Terminal, print, safe};
 /// Flags of `seal keys exposure`.
 #[derive(Args, Debug)]
 pub(crate) struct ExposureArgs {
-    /// Fingerprint of the key, or its first 16 characters
-    #[arg(value_name = "FINGERPRINT")]
-    pub fingerprint: Option<String>,
+    /// Fingerprint of the key or at least 4 characters of it, or a name of .sealkit.yaml such as
+    /// `recovery`
+    #[arg(value_name = "KEY")]
+    pub key: Option<String>,
     /// List the values of all classic keys, which a quantum computer could read
     #[arg(long)]
     pub classic: bool,
@@ -86,9 +91,17 @@ struct Occurrence {
 /// Lists what the key can read. What may be in use is a finding.
 pub(super) fn run(args: &ExposureArgs, session: Session<'_>) -> Result<Verdict> {
     let Session { global, terminal } = session;
-    let leaked = Leaked::new(args)?;
+    let leaked = Leaked::new(args, session)?;
     let ring = identities::ring(session)?;
     let exposed = Exposed::scan(&leaked, &ring, terminal)?;
+    if let Some(word) = &args.key
+        && !exposed.check_known(word, &leaked)?
+    {
+        terminal.warning(format_args!(
+            "no file names the key {}: these are the values of which nobody can say who can read them",
+            safe(word)
+        ));
+    }
     if let Some(form) = global.output {
         print(structured(&exposed.json(), form)?)?;
     } else {
@@ -104,6 +117,8 @@ pub(super) struct Exposed {
     versions: usize,
     /// Was no identity at hand that could compare values?
     guessed: bool,
+    /// The keys that envelopes name and that may be meant.
+    named: BTreeSet<Fingerprint>,
 }
 
 impl Exposed {
@@ -159,7 +174,18 @@ impl Exposed {
                     .any(|finding| finding.state == Fate::SealedAnew),
             versions: ids.len(),
             findings,
+            named: seen.named,
         })
+    }
+
+    /// Does anybody know the one key that the word means? If not, and nothing is exposed, it is a typo.
+    fn check_known(&self, word: &str, leaked: &Leaked) -> Result<bool> {
+        let meant: BTreeSet<_> = self.named.iter().chain(&leaked.known).copied().collect();
+        let is_known = only(word, &meant)?.is_some();
+        if is_known || !self.findings.is_empty() {
+            return Ok(is_known);
+        }
+        Err(unknown(word))
     }
 
     /// How many of the values may be in use.
@@ -219,8 +245,11 @@ fn shown(findings: &[Finding]) -> String {
 
 /// Which envelopes are open to the finder.
 pub(super) struct Leaked {
+    /// The fingerprint, or its beginning.
     fingerprint: Option<String>,
     classic: bool,
+    /// The keys that the config and the cluster know by the word.
+    known: BTreeSet<Fingerprint>,
 }
 
 impl Leaked {
@@ -229,29 +258,60 @@ impl Leaked {
         Self {
             fingerprint: Some(fingerprint.to_string()),
             classic: false,
+            known: BTreeSet::from([fingerprint]),
         }
     }
 
-    fn new(args: &ExposureArgs) -> Result<Self> {
-        let fingerprint = args.fingerprint.clone();
-        let is_hex = |text: &String| {
-            (16..=32).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+    fn new(args: &ExposureArgs, session: Session<'_>) -> Result<Self> {
+        let Some(word) = &args.key else {
+            if !args.classic {
+                return Err(CommandError::usage("no key is named").hint(
+                    "give the fingerprint or the name of a key, or --classic for all classic keys",
+                ));
+            }
+            return Ok(Self {
+                fingerprint: None,
+                classic: true,
+                known: BTreeSet::new(),
+            });
         };
-        if fingerprint.as_ref().is_some_and(|text| !is_hex(text)) {
-            return Err(
-                CommandError::usage("a fingerprint has 16 to 32 hex characters")
-                    .on(safe(&fingerprint.unwrap_or_default()))
-                    .hint("see `seal keys list`, or the recipient file"),
-            );
+        let mut of_cluster = Vec::new();
+        // Only if it is named: history can be searched far from any cluster.
+        if session.global.context.is_some() {
+            let keys = Cluster::connect(session.global, None)?.sealing_keys()?;
+            if let Some(key) = keys.iter().find(|key| key.name_any() == *word) {
+                of_cluster.extend(fingerprint_of(key));
+            } else {
+                let all = keys.iter().filter_map(fingerprint_of);
+                of_cluster.extend(Names::here().meant(word, all));
+            }
         }
-        if fingerprint.is_none() && !args.classic {
-            return Err(CommandError::usage("no key is named")
-                .hint("give the fingerprint of a key, or --classic for all classic keys"));
-        }
+        let mut known = Names::here().meant(word, []);
+        known.extend(of_cluster);
+        let fingerprint = match (only(word, &known)?, beginning(word)) {
+            (Some(known), _) => known.to_string(),
+            (None, Some(beginning)) => beginning,
+            (None, None) => return Err(unknown(word)),
+        };
         Ok(Self {
-            fingerprint: fingerprint.map(|text| text.to_ascii_lowercase()),
+            fingerprint: Some(fingerprint),
             classic: args.classic,
+            known,
         })
+    }
+
+    /// The keys of an envelope that may be meant.
+    fn named(&self, envelope: &Value) -> Vec<Fingerprint> {
+        let hints = envelope.get("recipients").and_then(Value::as_array);
+        let hints = hints.into_iter().flatten().filter_map(Value::as_str);
+        let meant = |hint: &&str| {
+            let leaked = self.fingerprint.as_ref();
+            leaked.is_some_and(|leaked| hint.starts_with(leaked.as_str()))
+        };
+        hints
+            .filter(meant)
+            .filter_map(|hint| hint.parse().ok())
+            .collect()
     }
 
     /// An envelope that cannot be read counts as exposed.
@@ -288,6 +348,8 @@ struct Seen {
     exposed: HashSet<String>,
     /// Envelopes of which some version says who can open them.
     read: HashSet<String>,
+    /// The keys that envelopes name and that may be meant.
+    named: BTreeSet<Fingerprint>,
 }
 
 impl Seen {
@@ -302,6 +364,7 @@ impl Seen {
         for document in documents.iter().flatten() {
             for (id, envelope) in SealedView::of(&document.object).envelopes() {
                 self.read.insert(id.to_owned());
+                self.named.extend(leaked.named(envelope));
                 if leaked.opens(envelope) {
                     self.exposed.insert(id.to_owned());
                 }

@@ -8,6 +8,7 @@ use serde_json::json;
 use crate::args::{ClusterArgs, GlobalArgs};
 use crate::cluster::{connect, is_ready};
 use crate::error::Result;
+use crate::recipients::names::Names;
 use crate::report::{structured, table};
 use crate::terminal::print;
 
@@ -21,6 +22,7 @@ pub(super) fn run(args: &ClusterArgs, global: &GlobalArgs) -> Result<()> {
             "STATE",
             "READY",
             "FINGERPRINT",
+            "IN REPOSITORY",
             "CREATED",
         ]
         .map(str::to_owned)
@@ -47,6 +49,9 @@ pub(super) fn run(args: &ClusterArgs, global: &GlobalArgs) -> Result<()> {
             state.clone().unwrap_or_else(dash),
             if ready { "True" } else { "False" }.to_owned(),
             fingerprint.map_or_else(dash, |fingerprint| fingerprint.short()),
+            fingerprint
+                .and_then(|key| Names::here().whose(&key))
+                .unwrap_or_else(dash),
             created.clone().unwrap_or_else(dash),
         ]);
         items.push(json!({

@@ -3,18 +3,20 @@
 use clap::Args;
 use kube::ResourceExt as _;
 use sealkit_core::api::{KeyState, SealingKey};
+use sealkit_core::keys::Fingerprint;
 use sealkit_core::names::printable;
 
 use crate::args::WriteClusterArgs;
 use crate::cluster::{Cluster, connect_to_write};
 use crate::error::{CommandError, Result};
 use crate::recipients::config::Config;
+use crate::recipients::names::{Names, only};
 use crate::terminal::{Session, Terminal, safe};
 
 /// Flags of `seal keys retire`.
 #[derive(Args, Debug)]
 pub(crate) struct RetireArgs {
-    /// Name of the SealingKey, or the beginning of its fingerprint
+    /// Name of the SealingKey, or at least 4 characters of its fingerprint
     #[arg(value_name = "KEY")]
     pub key: String,
     /// Which cluster.
@@ -31,7 +33,11 @@ pub(super) fn run(args: &RetireArgs, session: Session<'_>) -> Result<()> {
     let keys = cluster.sealing_keys()?;
     let key = find(&keys, &args.key)?;
     let name = key.name_any();
-    if name == cluster.newest_key(terminal)?.name {
+    // Where the newest key is lost, others can be retired all the same.
+    if cluster
+        .newest_key(terminal)
+        .is_ok_and(|newest| newest.name == name)
+    {
         return Err(CommandError::input("the cluster still seals to this key")
             .on(safe(&name))
             .hint("make a new one first: `seal keys rotate`"));
@@ -39,21 +45,32 @@ pub(super) fn run(args: &RetireArgs, session: Session<'_>) -> Result<()> {
     end(&cluster, &name, terminal)
 }
 
-/// The key of this name, or whose fingerprint begins so.
-pub(super) fn find<'a>(keys: &'a [SealingKey], named: &str) -> Result<&'a SealingKey> {
-    let is_meant = |key: &&SealingKey| {
-        let status = key.status.as_ref();
-        let fingerprint = status.and_then(|status| status.fingerprint.as_deref());
-        key.name_any() == named
-            || (named.len() >= 8 && fingerprint.is_some_and(|text| text.starts_with(named)))
-    };
-    let mut meant = keys.iter().filter(is_meant);
-    match (meant.next(), meant.next()) {
-        (Some(key), None) => Ok(key),
-        _ => Err(CommandError::input("no key of the cluster matches, or several do")
-            .on(safe(named))
-            .hint("see `seal keys list`; give its name or the first 16 characters of its fingerprint")),
+/// The key of this name, that of the config's cluster of this name, or the one whose fingerprint
+/// begins so.
+pub(super) fn find<'a>(keys: &'a [SealingKey], word: &str) -> Result<&'a SealingKey> {
+    if let Some(key) = keys.iter().find(|key| key.name_any() == word) {
+        return Ok(key);
     }
+    let all = keys.iter().filter_map(fingerprint_of);
+    let mut meant = Names::here().meant(word, all.clone());
+    meant.retain(|meant| all.clone().any(|key| key == *meant));
+    let meant = only(word, &meant)?;
+    let found = keys
+        .iter()
+        .find(|key| meant.is_some() && fingerprint_of(key) == meant);
+    found.ok_or_else(|| {
+        CommandError::input(
+            "no key of the cluster is called so, and none has a fingerprint that begins so",
+        )
+        .on(safe(word))
+        .hint("see `seal keys list`; give its name, or at least 4 characters of its fingerprint")
+    })
+}
+
+/// The fingerprint that a cluster says of a key.
+pub(super) fn fingerprint_of(key: &SealingKey) -> Option<Fingerprint> {
+    let status = key.status.as_ref()?;
+    status.fingerprint.as_ref()?.parse().ok()
 }
 
 /// Has the cluster revoke a key.

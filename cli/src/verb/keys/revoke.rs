@@ -12,13 +12,14 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::exposure::{Exposed, Leaked};
-use super::retire::{end, find};
-use super::usage::claims;
+use super::retire::{end, find, fingerprint_of};
+use super::usage::{NAMED, claims};
 use crate::args::WriteClusterArgs;
 use crate::cluster::{Cluster, connect_to_write};
 use crate::error::{CommandError, Result};
 use crate::identities;
 use crate::recipients::config::Config;
+use crate::recipients::names::named;
 use crate::recipients::recipient_file::read_recipient_file;
 use crate::report::{Verdict, structured, table};
 use crate::terminal::{Session, Terminal, print, quoted};
@@ -26,7 +27,7 @@ use crate::terminal::{Session, Terminal, print, quoted};
 /// Flags of `seal keys revoke`.
 #[derive(Args, Debug)]
 pub(crate) struct RevokeArgs {
-    /// Name of the SealingKey, or the beginning of its fingerprint
+    /// Name of the SealingKey, or at least 4 characters of its fingerprint
     #[arg(value_name = "KEY")]
     pub key: String,
     /// Files and folders of the repository [default: the working directory]
@@ -149,9 +150,7 @@ fn revoked(cluster: &Cluster, key: &SealingKey, terminal: Terminal) -> Result<()
 }
 
 fn fingerprint(key: &SealingKey) -> Result<Fingerprint> {
-    let status = key.status.as_ref();
-    let text = status.and_then(|status| status.fingerprint.as_deref());
-    text.and_then(|text| text.parse().ok()).ok_or_else(|| {
+    fingerprint_of(key).ok_or_else(|| {
         CommandError::cluster("the key has no fingerprint yet")
             .on(printable(&key.name_any()))
             .hint("see `seal keys list`")
@@ -193,7 +192,7 @@ fn rotated(
         found: if done {
             format!(
                 "new values are sealed to {}",
-                newest.recipient.fingerprint().short()
+                named(&[newest.recipient.fingerprint()])
             )
         } else {
             "the cluster still seals to it".to_owned()
@@ -225,8 +224,14 @@ fn resealed(
     let claimed = claims(&args.paths, terminal)?
         .remove(&text)
         .unwrap_or_default();
-    let opened = cluster.sealed_to()?;
-    let objects = opened.iter().filter(|key| **key == text).count();
+    let opened = cluster.objects(None)?;
+    let opened = opened
+        .iter()
+        .filter(|object| object.sealed_to.contains(&text));
+    let named: Vec<String> = opened
+        .map(|object| printable(&format!("{}/{}", object.namespace, object.name)))
+        .collect();
+    let objects = named.len();
     let context = quoted(cluster.context());
     let next = match (claimed.envelopes, objects) {
         (0, 0) => None,
@@ -239,11 +244,24 @@ fn resealed(
         name: "reseal",
         done: next.is_none(),
         found: format!(
-            "{} envelopes in {} files claim it, and the cluster opens {objects} objects with it",
-            claimed.envelopes, claimed.files
+            "{} envelopes in {} files claim it{}, and the cluster opens {objects} objects with it{}",
+            claimed.envelopes,
+            claimed.files,
+            first_of(&claimed.named, claimed.files),
+            first_of(&named, objects)
         ),
         next,
     })
+}
+
+/// The first of so many names, in brackets.
+fn first_of(names: &[String], count: usize) -> String {
+    let shown = &names[..names.len().min(NAMED)];
+    if shown.is_empty() {
+        return String::new();
+    }
+    let more = if count > shown.len() { ", …" } else { "" };
+    format!(" ({}{more})", shown.join(", "))
 }
 
 fn changed(exposed: &Exposed) -> Step {

@@ -1,19 +1,20 @@
 //! `seal keys rotate`: the cluster's side of a rotation, and the recipient file.
 
 use clap::Args;
-use sealkit_core::api::Algorithm;
+use sealkit_core::api::{Algorithm, CONTROLLER_NAMESPACE};
 use sealkit_core::names::printable;
 use serde_json::json;
 
 use crate::args::WriteClusterArgs;
-use crate::cluster::{Cluster, NewestKey, connect_to_write};
-use crate::error::Result;
+use crate::cluster::{Cluster, Leader, NewestKey, connect_to_write};
+use crate::error::{CommandError, Result};
 use crate::git::repository::Location;
 use crate::recipients::acceptance::Acceptance;
 use crate::recipients::cluster_file::ClusterFile;
 use crate::recipients::config::Config;
 use crate::recipients::from_config;
 use crate::recipients::known::KnownClusters;
+use crate::recipients::names::Names;
 use crate::recipients::trust::trust_quietly;
 use crate::report::structured;
 use crate::terminal::{Session, Terminal, print, quoted, safe};
@@ -45,7 +46,11 @@ pub(super) fn run(args: &RotateArgs, session: Session<'_>) -> Result<()> {
         acceptance.compare_all(config, here.root.as_deref())?;
         acceptance.save();
     }
-    let before = cluster.newest_key(terminal)?;
+    check_controller(&cluster)?;
+    let before = match cluster.newest_key(terminal) {
+        Err(error) => cluster.lost_key()?.ok_or(error)?,
+        found => found?,
+    };
     let entry = match (&config, &name) {
         (Some(config), Some(name)) => Some(Entry {
             file: ClusterFile::find(config, name, &before)?,
@@ -79,6 +84,22 @@ pub(super) fn run(args: &RotateArgs, session: Session<'_>) -> Result<()> {
     }
     say_what_is_next(&before, &key, &cluster, path.is_some(), terminal);
     Ok(())
+}
+
+/// Without a controller, nobody would make the key, and the request would wait for one.
+fn check_controller(cluster: &Cluster) -> Result<()> {
+    // Whoever may not ask is told by the key that never gets ready.
+    match cluster.leader(CONTROLLER_NAMESPACE) {
+        Ok(Leader::Away | Leader::None) => Err(CommandError::cluster(
+            "the controller is not running: nothing was changed",
+        )
+        .on(cluster.title())
+        .hint(format_args!(
+            "`seal doctor --context {}` says what to look at",
+            quoted(cluster.context())
+        ))),
+        Ok(Leader::Alive) | Err(_) => Ok(()),
+    }
 }
 
 /// The cluster as the repository knows it.
@@ -126,10 +147,13 @@ fn say_what_is_next(
     has_file: bool,
     terminal: Terminal,
 ) {
+    // As the recipient file says now.
+    let config = Config::here().ok().and_then(|(_, config)| config);
+    let names = config.as_ref().map(Names::of).unwrap_or_default();
     terminal.note(format_args!(
         "new values are now sealed to {}; {} still opens what is sealed to it, but nothing new is",
-        key.recipient.fingerprint().short(),
-        before.recipient.fingerprint().short(),
+        names.title(&key.recipient.fingerprint()),
+        names.title(&before.recipient.fingerprint()),
     ));
     if has_file {
         terminal.note(format_args!(

@@ -7,7 +7,7 @@ use crate::recipients::acceptance::Acceptance;
 use crate::recipients::config::Config;
 use crate::recipients::trust::{Wish, write};
 use crate::report::structured;
-use crate::terminal::{Session, print};
+use crate::terminal::{Session, print, safe};
 use clap::Args;
 
 /// Flags of `seal keys trust`.
@@ -20,6 +20,10 @@ pub(crate) struct TrustArgs {
     /// the cluster does not confirm
     #[arg(long)]
     pub replace: bool,
+    /// Also remove entries that no file of this repository names; other repositories that share the
+    /// cluster may need them
+    #[arg(long)]
+    pub prune: bool,
     /// Accept recipients that differ from those used before
     #[arg(long)]
     pub accept_recipients: bool,
@@ -42,7 +46,23 @@ pub(super) fn run(args: &TrustArgs, session: Session<'_>) -> Result<()> {
     acceptance.compare_all(&config, here.root.as_deref())?;
     let wish = Wish::of(&config, name.as_deref())?;
     let old = cluster.trusted(&args.system_namespace)?;
-    let data = wish.merged(&old.data, args.replace)?;
+    let mut data = wish.merged(&old.data, args.replace)?;
+    let unnamed = wish.unnamed(&data);
+    if args.prune {
+        for entry in &unnamed {
+            terminal.note(format_args!(
+                "removed {}: the cluster no longer reseals to it",
+                safe(entry)
+            ));
+            data.remove(entry);
+        }
+    } else if !unnamed.is_empty() {
+        let unnamed: Vec<_> = unnamed.iter().map(|entry| safe(entry)).collect();
+        terminal.note(format_args!(
+            "the cluster also trusts {}, which no file of this repository names: if no other repository needs it, pass --prune",
+            unnamed.join(", ")
+        ));
+    }
     if let Some(form) = global.output {
         // For those who keep it in Git: nothing is written to the cluster.
         let map = manifest(&args.system_namespace, &data);

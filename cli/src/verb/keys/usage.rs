@@ -14,9 +14,9 @@ use crate::args::ClusterArgs;
 use crate::cluster::connect;
 use crate::error::Result;
 use crate::files;
-use crate::files::tree::Tree;
+use crate::files::tree::{Found, Tree};
 use crate::report::{structured, table};
-use crate::terminal::{Session, Terminal, print};
+use crate::terminal::{Session, Terminal, print, shown};
 
 /// Flags of `seal keys usage`.
 #[derive(Args, Debug)]
@@ -29,6 +29,9 @@ pub(crate) struct UsageArgs {
     pub paths: Vec<PathBuf>,
 }
 
+/// Files and objects that are named in one message.
+pub(super) const NAMED: usize = 5;
+
 /// What is known of one key.
 #[derive(Default)]
 struct Usage {
@@ -40,12 +43,14 @@ struct Usage {
 }
 
 /// What the files of a repository claim of one key.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Claims {
     /// Envelopes that claim to be sealed to it.
     pub(super) envelopes: usize,
     /// Files that those are in.
     pub(super) files: usize,
+    /// The first of them.
+    pub(super) named: Vec<String>,
 }
 
 /// Counts what files claim, by fingerprint as it is spelled there.
@@ -64,7 +69,7 @@ pub(crate) fn claims(paths: &[PathBuf], terminal: Terminal) -> Result<BTreeMap<S
         let Ok(documents) = read_documents(&bytes) else {
             // Nobody knows what it is: whatever looks like a fingerprint may be one.
             fingerprints(&bytes).into_iter().for_each(&mut count);
-            count_file(&mut claims, in_file);
+            count_file(&mut claims, in_file, file);
             continue;
         };
         for document in documents
@@ -82,15 +87,19 @@ pub(crate) fn claims(paths: &[PathBuf], terminal: Terminal) -> Result<BTreeMap<S
                     .for_each(&mut count);
             }
         }
-        count_file(&mut claims, in_file);
+        count_file(&mut claims, in_file, file);
     }
     bar.finish_and_clear();
     Ok(claims)
 }
 
-fn count_file(claims: &mut BTreeMap<String, Claims>, in_file: BTreeSet<String>) {
+fn count_file(claims: &mut BTreeMap<String, Claims>, in_file: BTreeSet<String>, file: &Found) {
     for hint in in_file {
-        claims.entry(hint).or_default().files += 1;
+        let claims = claims.entry(hint).or_default();
+        claims.files += 1;
+        if claims.named.len() < NAMED {
+            claims.named.push(shown(&file.place.given));
+        }
     }
 }
 
@@ -116,7 +125,7 @@ pub(super) fn run(args: &UsageArgs, session: Session<'_>) -> Result<()> {
             usage.state = status.state.map(|state| state.name().to_owned());
         }
     }
-    for fingerprint in cluster.sealed_to()? {
+    for fingerprint in cluster.sealed_to(global.namespace.as_deref())? {
         usages.entry(fingerprint).or_default().objects += 1;
     }
     for (fingerprint, claims) in claims(&args.paths, terminal)? {
@@ -158,6 +167,12 @@ pub(super) fn run(args: &UsageArgs, session: Session<'_>) -> Result<()> {
         ]);
     }
     print(table(&rows))?;
+    if let Some(namespace) = &global.namespace {
+        terminal.note(format_args!(
+            "OBJECTS are those of the namespace {}, ENVELOPES and FILES those of all files",
+            printable(namespace)
+        ));
+    }
     terminal.note("OBJECTS are those of the cluster that the key opened; ENVELOPES and FILES are claims of the files");
     Ok(())
 }

@@ -17,6 +17,7 @@ use crate::files::lock::{Lock, replace_unchanged_unsynced};
 use crate::files::tree::{Found, is_broken_secret};
 use crate::git::repository::Location;
 use crate::identities;
+use crate::recipients::names::named;
 use crate::report::Finding;
 use crate::terminal::quoted;
 
@@ -391,10 +392,7 @@ impl FileOutcome {
         wanted: &RecipientSet,
     ) {
         self.changed += 1;
-        let (to, wanted) = (
-            Fingerprint::short_list(to),
-            Fingerprint::short_list(&wanted.fingerprints()),
-        );
+        let (to, wanted) = (named(to), named(&wanted.fingerprints()));
         let detail = format!("envelope {id} {verb} {to}, but its path requires {wanted}");
         self.find(place, Some(document), "NeedsReseal", detail);
     }

@@ -22,6 +22,7 @@ use crate::git::repository::Location;
 use crate::identities;
 use crate::recipients::acceptance::Acceptance;
 use crate::recipients::config::Config;
+use crate::recipients::names::named;
 use crate::recipients::wanted::Wanted;
 use crate::report::{Finding, Scanned, Verdict, print_findings, structured};
 use crate::terminal::{Session, Terminal, print};
@@ -317,10 +318,7 @@ impl Total {
             list.dedup();
         }
         if !self.added.is_empty() {
-            terminal.note(format_args!(
-                "newly sealed to {}",
-                Fingerprint::short_list(&self.added)
-            ));
+            terminal.note(format_args!("newly sealed to {}", named(&self.added)));
         }
         if !self.dropped.is_empty() {
             let would = if mode == Mode::DryRun {
@@ -330,7 +328,7 @@ impl Total {
             };
             terminal.warning(format_args!(
                 "{would}no longer sealed to {}; anyone who has these keys can still read the same values in Git's history: change the values if that matters",
-                Fingerprint::short_list(&self.dropped)
+                named(&self.dropped)
             ));
         }
     }

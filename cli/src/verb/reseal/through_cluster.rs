@@ -17,6 +17,7 @@ use crate::error::{CommandError, Result};
 use crate::files;
 use crate::files::parallel;
 use crate::git::repository::Location;
+use crate::recipients::names::named;
 
 /// Files that are open at once, and their bytes.
 const FILES: usize = 1024;
@@ -87,8 +88,8 @@ impl Through {
         (!opens).then(|| {
             format!(
                 "envelope {id} claims to be sealed to {}, but the cluster has {}",
-                Fingerprint::short_list(hints),
-                Fingerprint::short_list(&keys)
+                named(hints),
+                named(&keys)
             )
         })
     }
@@ -314,8 +315,8 @@ fn check(
         };
         return Err(format!(
             "the cluster seals it to {}, but its path requires {}: {what}; use a private key (-i FILE)",
-            Fingerprint::short_list(&claim.to),
-            Fingerprint::short_list(&wanted.fingerprints())
+            named(&claim.to),
+            named(&wanted.fingerprints())
         ));
     }
     serde_json::from_value(answer.clone()).map_err(|_| "the answer cannot be read".to_owned())

@@ -28,9 +28,10 @@ use crate::files::tree::{Found, Tree, is_broken_secret, is_manifest};
 use crate::git::repository::{Location, no_repository};
 use crate::identities;
 use crate::recipients::config::{Config, Configs, scope_for};
+use crate::recipients::names::Names;
 use crate::recipients::path_rule::is_wider;
 use crate::recipients::wanted::Wanted;
-use crate::report::{Finding, Scanned, Verdict, print_findings};
+use crate::report::{Finding, Scanned, Verdict, print_findings, print_review};
 use crate::sealed_text::{ValueId, plain, title, values};
 use crate::sealing::target::NAMESPACE_HINT;
 use crate::sealing::template_file;
@@ -110,7 +111,10 @@ pub(super) fn run(args: &VerifyArgs, session: Session<'_>) -> Result<Verdict> {
             ""
         }
     ));
-    Ok(Verdict::clean_if(findings.is_empty()))
+    if args.base.is_some() && global.output.is_none() {
+        print_review(&findings, terminal);
+    }
+    Ok(Verdict::of(&findings))
 }
 
 /// What is wrong with files and folders, and with a stream of built manifests. A stream has no path
@@ -128,6 +132,7 @@ pub(super) fn findings(
         verifier.findings.retain(|finding| !is_of_files(finding));
         verifier.wanted = Wanted::default();
         verifier.trusted = Trusted::Files;
+        verifier.names = Names::here().clone();
     }
     if !paths.is_empty() {
         for file in Tree::below(paths)?.files {
@@ -144,6 +149,8 @@ struct Verifier {
     terminal: Terminal,
     wanted: Wanted,
     trusted: Trusted,
+    /// Whose keys they are, as the trusted config says.
+    names: Names,
     configs: Configs,
     /// As the files say, where a revision is compared with.
     next: Wanted,
@@ -175,6 +182,7 @@ impl Verifier {
             terminal,
             wanted: Wanted::default(),
             trusted: Trusted::Files,
+            names: Names::here().clone(),
             configs: Configs::default(),
             next: Wanted::default(),
             base: None,
@@ -201,6 +209,7 @@ impl Verifier {
     /// From now on this config holds, whatever the work tree says.
     fn trust(&mut self, config: Option<Rc<Config>>) {
         self.wanted = Wanted::by_revision(config.clone());
+        self.names = config.as_deref().map(Names::of).unwrap_or_default();
         self.trusted = Trusted::Revision(config);
     }
 
@@ -251,7 +260,7 @@ impl Verifier {
         if !new.is_empty() {
             let detail = format!(
                 "new values at this path will also be sealed to {}",
-                Fingerprint::short_list(&new)
+                self.names.list(&new)
             );
             findings.push(("NewRecipient", detail));
         }
@@ -386,6 +395,18 @@ impl Verifier {
         self.base.is_some() || exposed.any(|finding| is_it(finding.object.as_deref()))
     }
 
+    /// Does the trusted config name the path under `ignore:`?
+    fn is_ignored(&mut self, place: &Location) -> Result<bool> {
+        let config = match &self.trusted {
+            Trusted::Files => self.configs.at(place)?,
+            Trusted::Revision(config) => config.clone(),
+        };
+        Ok(config.is_some_and(|config| {
+            let path = place.real.strip_prefix(config.root());
+            path.is_ok_and(|path| config.ignores(path))
+        }))
+    }
+
     fn file(&mut self, file: &Found) -> Result<()> {
         let bytes = files::read(&file.place.given, INPUT_BYTES)?;
         self.content(&file.place, file.named, &bytes)
@@ -394,11 +415,15 @@ impl Verifier {
     /// A file that should be a manifest, and has to be one if it was named.
     fn content(&mut self, place: &Location, named: bool, bytes: &[u8]) -> Result<()> {
         let path = &place.given;
-        self.private_keys(path, bytes);
+        // What the config ignores may have plain text in it, and need be no manifest.
+        let ignored = !named && self.is_ignored(place)?;
+        if !ignored {
+            self.private_keys(path, bytes);
+        }
         let mut documents = match read_documents(bytes) {
             Ok(documents) => documents,
             Err(error) => {
-                if named || is_broken_secret(bytes) {
+                if named || (!ignored && is_broken_secret(bytes)) {
                     self.scanned.files += 1;
                     self.find(path, None, "Unreadable", error.to_string());
                 }
@@ -416,7 +441,8 @@ impl Verifier {
             if document.is_sealed_secret() {
                 self.scanned.objects += 1;
                 self.sealed_secret(place, document, &objects)?;
-            } else if plain(document).is_some_and(|digest| !self.standing.plain.contains(&digest))
+            } else if !ignored
+                && plain(document).is_some_and(|digest| !self.standing.plain.contains(&digest))
                 && self.is_exposed(bytes, document)
             {
                 let detail =
@@ -527,6 +553,11 @@ impl Verifier {
             return Ok(());
         };
         let wanted = chosen.set.fingerprints();
+        // As the request itself wants.
+        let next = match self.base {
+            Some(_) => self.next.at(place)?.map(|chosen| chosen.set.fingerprints()),
+            None => None,
+        };
         let mut findings = Vec::new();
         for (id, fingerprints) in envelopes {
             let envelope = SealedView::of(&document.object).envelope(id.as_str());
@@ -541,23 +572,25 @@ impl Verifier {
             if sorted != wanted {
                 let detail = format!(
                     "envelope {id} {verb} {}, but its path requires {}",
-                    Fingerprint::short_list(&sorted),
-                    Fingerprint::short_list(&wanted)
+                    self.names.list(&sorted),
+                    self.names.list(&wanted)
                 );
                 let new = sorted
                     .iter()
                     .any(|fingerprint| !wanted.contains(fingerprint));
-                let code = if self.base.is_some() && new {
-                    "NewRecipient"
-                } else {
-                    "OtherRecipients"
+                let is_meant = next.as_ref() == Some(&sorted);
+                let code = match &self.base {
+                    Some(_) if new => "NewRecipient",
+                    Some(_) if is_meant => "LostRecipient",
+                    _ => "OtherRecipients",
                 };
-                findings.push((code, detail));
+                let mut finding = Finding::new(&place.given, Some(document), code, detail);
+                // Nobody can approve a recipient that no config names.
+                finding.review &= is_meant;
+                findings.push(finding);
             }
         }
-        for (code, detail) in findings {
-            self.find(&place.given, Some(document), code, detail);
-        }
+        self.findings.extend(findings);
         Ok(())
     }
 
