@@ -86,10 +86,7 @@ pub(crate) fn ask(terminal: Terminal, prompt: &str) -> Result<SecretString> {
     }
     let prompt = prompt.to_owned();
     let read = move || rpassword::prompt_password(prompt).map(SecretString::from);
-    signals::answer(read)?.map_err(|error| match error.kind() {
-        std::io::ErrorKind::Interrupted => signals::interrupted(),
-        _ => CommandError::usage("no passphrase was read"),
-    })
+    signals::answer(read)
 }
 
 /// Encrypts a key file with a passphrase, as `age -p -a` does.

@@ -143,12 +143,20 @@ impl Signals {
     }
 }
 
-/// What a person answers. A signal ends the wait for it, and what is held is put down.
-pub(crate) fn answer<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+/// What a person answers. A signal ends the wait for it: the caller puts down what it holds, and ends.
+pub(crate) fn answer<T: Send + 'static>(
+    read: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T> {
     let mut signals = Signals::caught()?;
-    let answer = signals.answer(read);
+    let answer = signals.answer(read)?;
+    // A prompt that hides what is typed sees Ctrl-C itself.
+    if let Err(error) = &answer
+        && error.kind() == io::ErrorKind::Interrupted
+    {
+        return Err(interrupted());
+    }
     signals.release();
-    answer
+    answer.map_err(|_| CommandError::usage("no answer was read"))
 }
 
 /// The failure when a signal ends the work.

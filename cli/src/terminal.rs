@@ -157,7 +157,7 @@ pub(crate) fn ask_yes(question: &str) -> Result<bool> {
         let mut answer = String::new();
         io::stdin().read_line(&mut answer).map(|_| answer)
     };
-    let answer = signals::answer(read)?.map_err(|_| CommandError::usage("no answer was read"))?;
+    let answer = signals::answer(read)?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 

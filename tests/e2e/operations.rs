@@ -68,13 +68,13 @@ fn the_doctor_finds_what_is_wrong_and_says_what_mends_it() {
     assert_eq!(found(&["--offline"]), ["BadKeyFile"]);
     fs::write(&config, "version: 2\n").unwrap();
     assert_eq!(found(&["--offline"]), ["BadConfig"]);
-    fs::write(
-        &config,
-        good.replace("context: \"rig\"", "context: nowhere"),
-    )
-    .unwrap();
-    assert_eq!(found(&[]), ["Unreachable"]);
     fs::write(&config, good).unwrap();
+    // The contexts are those of this clone.
+    let contexts = repository.path(".git/sealkit/contexts");
+    let known = fs::read_to_string(&contexts).unwrap();
+    fs::write(&contexts, known.replace("rig", "nowhere")).unwrap();
+    assert_eq!(found(&[]), ["Unreachable"]);
+    fs::write(&contexts, known).unwrap();
 
     // Between it and the cluster.
     plane.api.delete(TRUSTED).unwrap();
@@ -117,7 +117,12 @@ fn the_doctor_finds_what_is_wrong_and_says_what_mends_it() {
         .servers
         .kubectl(&["delete", "clusterrolebinding", "far-too-much"])
         .unwrap();
-    let identity = plane.identities().pop().unwrap();
+    let newest = plane.newest_key();
+    let is_newest = |identity: &Value| {
+        let key = &identity["metadata"]["annotations"]["sealkit.dev/sealing-key"];
+        *key == newest["metadata"]["name"]
+    };
+    let identity = plane.identities().into_iter().find(is_newest).unwrap();
     let name = sealkit_tests::plane::name_of(&identity);
     plane
         .api
@@ -126,10 +131,21 @@ fn the_doctor_finds_what_is_wrong_and_says_what_mends_it() {
     wait_until("the private key is missed", || {
         found(&[]).contains(&"KeyNotReady".to_owned())
     });
+    // A lost private key is no dead end.
+    repository.done(&plane, &["keys", "rotate", "--context", "rig"], "");
+    let next = plane.newest_key();
+    assert_ne!(next["metadata"]["name"], newest["metadata"]["name"]);
     controller.stop();
     wait_until("the controller is missed", || {
         found(&[]).contains(&"NoController".to_owned())
     });
+    // Nothing is asked of a controller that is gone.
+    let keys = plane.sealing_keys().len();
+    let output = repository.seal(&plane, &["keys", "rotate", "--context", "rig"], "");
+    let said = text(&output);
+    assert!(said.contains("the controller is not running"), "{said}");
+    assert_eq!(output.status.code(), Some(5));
+    assert_eq!(plane.sealing_keys().len(), keys);
 }
 
 #[test]
@@ -147,7 +163,10 @@ fn status_shows_keys_and_what_is_not_ready() {
     moved["metadata"]["name"] = "elsewhere".into();
     shop.apply(&moved);
     shop.wait_stalled("elsewhere", "ScopeMismatch");
-    let status = repository.done(&plane, &["status", "-n", NAMESPACE], "");
+    let output = repository.seal(&plane, &["status", "-n", NAMESPACE], "");
+    let status = text(&output);
+    assert_eq!(output.status.code(), Some(1), "not all is ready: {status}");
+    assert!(!repository.values.iter().any(|value| status.contains(value)));
     let row = |first: &str| {
         let line = status.lines().find(|line| line.starts_with(first));
         let line = line.unwrap_or_else(|| panic!("no {first}: {status}"));
@@ -188,7 +207,7 @@ fn status_shows_keys_and_what_is_not_ready() {
         repository.seal(&plane, &[&flags[..], more].concat(), "")
     };
     wait_until("the role is in force", || {
-        as_viewer(&["-n", NAMESPACE]).status.success()
+        as_viewer(&["-n", NAMESPACE]).status.code() == Some(1)
     });
     let denied = as_viewer(&[]);
     assert!(
@@ -247,16 +266,15 @@ fn a_leaked_key_is_walked_to_its_end() {
     let state = || plane.sealing_key(name)["status"]["state"].clone();
     revoke(1, "next: `seal keys rotate --context rig`");
     repository.done(&plane, &["keys", "rotate", "--context", "rig"], "");
+    revoke(1, "2 envelopes in 2 files claim it (");
     revoke(
         1,
-        "2 envelopes in 2 files claim it, and the cluster opens 2 objects with it",
+        "the cluster opens 2 objects with it (shop/db-0, shop/db-1)",
     );
     repository.done(&plane, &["reseal", "--context", "rig"], "");
     commit();
-    revoke(
-        1,
-        "0 envelopes in 0 files claim it, and the cluster opens 2 objects with it",
-    );
+    let left = "0 envelopes in 0 files claim it, and the cluster opens 2 objects with it (";
+    revoke(1, left);
     repository.apply(&plane);
     wait_until("no object needs it", || {
         (0..2).all(|index| shop.sealed(&format!("db-{index}"))["status"]["needsReseal"] == false)
@@ -330,7 +348,7 @@ fn values_are_edited_from_the_live_secret_without_a_private_key() {
     );
     assert_eq!(String::from_utf8_lossy(&opened.stdout), "grace");
 
-    // Another cluster than the path's, an object that is not Ready, no right.
+    // An object that is not Ready, no right.
     let refused = |more: &[&str], code: i32, says: &str| {
         let output = edit("exit 9", more);
         assert!(
@@ -349,11 +367,6 @@ fn values_are_edited_from_the_live_secret_without_a_private_key() {
         "--context",
         "other",
     ];
-    refused(
-        &other,
-        2,
-        "the rule of the path does not name context other",
-    );
     let account = plane
         .servers
         .service_account_kubeconfig("default", "default", None)
@@ -369,4 +382,6 @@ fn values_are_edited_from_the_live_secret_without_a_private_key() {
         sealkit_tests::namespace::condition(&shop.sealed("db-0"), "Ready") == Some("False")
     });
     refused(&[], 5, "is not Ready at its newest generation");
+    // Whatever its context is called, it is the cluster of the path.
+    refused(&other, 5, "is not Ready at its newest generation");
 }

@@ -168,10 +168,10 @@ fn stores_and_external_secrets_are_shown_and_what_is_wrong_with_them_is_found() 
         .delete(&format!("{deployments}/external-secrets"))
         .unwrap();
 
-    let text = seal.ends(0, &[&["status"][..], &scope].concat());
+    let text = seal.ends(1, &[&["status"][..], &scope].concat());
     for part in ["STORE", "vault", "EXTERNALSECRETS", "NEXT REFRESH", "never"] {
         assert!(text.contains(part), "{part}: {text}");
     }
-    assert_status(&seal.json(0, &[&["status"][..], &scope].concat()));
+    assert_status(&seal.json(1, &[&["status"][..], &scope].concat()));
     assert!(!text.contains(bao.root_token()));
 }

@@ -39,8 +39,7 @@ pub(crate) fn connect_to_write(
     let config = config.ok_or_else(|| undefined(name))?;
     let known = context_of(config, name, global)?;
     let (context, asks) = match (&global.context, &known) {
-        (Some(context), _) => (context.as_str(), false),
-        (None, Some(Named::Clone(context))) => (context.as_str(), false),
+        (Some(context), _) | (None, Some(Named::Clone(context))) => (context.as_str(), false),
         (None, Some(Named::Config(context))) => (context.as_str(), true),
         (None, None) => return Err(no_context(name)),
     };

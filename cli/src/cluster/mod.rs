@@ -150,8 +150,8 @@ impl Cluster {
         .map_err(|error| error.on(self.title()))
     }
 
-    /// The same for a call that may be made again: right after a CustomResourceDefinition was
-    /// installed, and while it is busy, the API server asks for that with 429.
+    /// The same for a call that may be made again: while it is busy, and right after a CRD was
+    /// installed, the API server asks for that with 429.
     async fn patiently<T, F: Future<Output = kube::Result<T>>>(
         &self,
         call: impl Fn() -> F,

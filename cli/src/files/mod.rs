@@ -285,7 +285,7 @@ fn remove_leftovers(folder: &Path) {
         if !is_temporary(&entry.file_name().to_string_lossy()) {
             continue;
         }
-        let age = entry.metadata().ok().filter(|metadata| metadata.is_file());
+        let age = entry.metadata().ok().filter(fs::Metadata::is_file);
         let age = age.and_then(|metadata| metadata.modified().ok()?.elapsed().ok());
         if age.is_some_and(|age| age > LEFTOVER)
             && File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok())

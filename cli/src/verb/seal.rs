@@ -32,6 +32,7 @@ use crate::terminal::{Session, Terminal, ask_yes, print, safe, shown};
 /// Flags of sealing.
 #[derive(Args, Clone, Debug, Default, PartialEq)]
 #[command(next_help_heading = "Sealing")]
+#[expect(clippy::struct_excessive_bools, reason = "flags")]
 pub(super) struct SealArgs {
     /// Manifest to read, - for stdin; repeatable [default: stdin]
     #[arg(short, long = "file", value_name = "FILE")]
@@ -159,7 +160,7 @@ impl<'a> Sealer<'a> {
         destination: &Destination,
     ) -> Result<(Option<PathBuf>, Piece)> {
         if let Some(refused) = foreign::refusal(document, input.path.as_deref())
-            && !(self.args.all_documents && !document.is_secret())
+            && (!self.args.all_documents || document.is_secret())
         {
             return Err(refused);
         }

@@ -517,3 +517,29 @@ fn a_server_that_asks_for_patience_is_asked_again() {
     );
     assert_eq!(asked.load(Ordering::Relaxed), 3);
 }
+
+/// Whoever fetches a key that somebody else rotated must not lose who it succeeds: clusters reseal by
+/// that.
+#[test]
+fn a_fetched_key_says_whose_place_it_takes() {
+    let [old, new] = std::array::from_fn(|_| Identity::generate(KeyType::Classic));
+    let keys = [
+        key("b", &new, "2026-02-01T00:00:00Z", "Active"),
+        key("a", &old, "2026-01-01T00:00:00Z", "DecryptOnly"),
+    ];
+    let desk = with(&serve(200, list(&keys)));
+    let first = "# supersedes: 00112233445566778899aabbccddeeff";
+    desk.write("k.pub", &format!("{first}\n{}\n", old.recipient()));
+    desk.seal(&["keys", "fetch", "-w", "k.pub"]).done();
+    let text = desk.read("k.pub");
+    let print = old.recipient().fingerprint();
+    let lines = format!("{first}\n# supersedes: {print}\n{}\n", new.recipient());
+    assert!(text.ends_with(&lines), "{text}");
+    desk.seal(&["keys", "fetch", "-w", "k.pub"]).done();
+    assert_eq!(desk.read("k.pub"), text, "once");
+    // A key of another cluster is succeeded by nobody here.
+    let stranger = Identity::generate(KeyType::Classic);
+    desk.write("k.pub", &format!("{}\n", stranger.recipient()));
+    desk.seal(&["keys", "fetch", "-w", "k.pub"]).done();
+    assert!(!desk.read("k.pub").contains("supersedes"));
+}

@@ -277,3 +277,88 @@ fn words_of_other_tools_are_answered() {
         "{help:?}"
     );
 }
+
+/// What HEAD has in plain text already, and what is meant to be so.
+#[test]
+fn the_doctor_finds_plain_secrets_unless_the_config_ignores_them() {
+    let config = "version: 1\nclusters: {a: {recipients: [.sealkit/a.pub]}}\n";
+    let desk = Desk::repository(&["a"], config);
+    desk.write(
+        "tests/fixtures/db.yaml",
+        &secret("db", &[("A", "hunter2-hunter2")]),
+    );
+    desk.commit("begin");
+    let doctor = ["doctor", "--offline"];
+    let answer = desk.seal(&doctor);
+    let found = "PlaintextSecret: Secrets in plain text in";
+    assert!(
+        answer.code == 1 && answer.stdout.contains(found),
+        "{answer:?}"
+    );
+    for way in ["seal -f FILE -w FILE", "Git's history keeps the old ones"] {
+        assert!(answer.stdout.contains(way), "{answer:?}");
+    }
+    assert_eq!(desk.seal(&["verify"]).code, 1);
+    desk.write(
+        ".sealkit.yaml",
+        &(config.to_owned() + "ignore: [tests/fixtures/]\n"),
+    );
+    assert!(!desk.seal(&doctor).stdout.contains("PlaintextSecret"));
+    desk.seal(&["verify"]).done();
+    // A file that is named is meant.
+    assert_eq!(desk.seal(&["verify", "tests/fixtures/db.yaml"]).code, 1);
+}
+
+#[test]
+fn a_merge_that_nobody_resolved_is_told_as_one() {
+    let desk = Desk::new();
+    let text = desk.sealed();
+    let conflict = text.replace("spec:", "<<<<<<< ours\nspec:\n=======\n>>>>>>> theirs");
+    desk.write("db.yaml", &conflict);
+    let line = conflict
+        .lines()
+        .position(|line| line.starts_with("<<<<"))
+        .unwrap()
+        + 1;
+    let said = format!("an unresolved merge conflict at line {line}");
+    desk.refused(
+        &["set", "db.yaml", "password", "-R", "key.pub"],
+        "x",
+        3,
+        &said,
+    );
+    let answer = desk.seal(&["verify", "db.yaml"]);
+    assert!(
+        answer.code == 1 && answer.stdout.contains(&said),
+        "{answer:?}"
+    );
+}
+
+#[test]
+fn without_a_terminal_an_editor_has_to_be_named() {
+    let desk = Desk::new();
+    desk.write("db.yaml", &desk.sealed());
+    let edit = [
+        "setsid",
+        "-w",
+        env!("CARGO_BIN_EXE_seal"),
+        "edit",
+        "-i",
+        "key",
+        "db.yaml",
+        "-R",
+        "key.pub",
+    ];
+    let mut command = std::process::Command::new(edit[0]);
+    command
+        .args(&edit[1..])
+        .current_dir(desk.work())
+        .env_remove("VISUAL")
+        .env_remove("EDITOR");
+    let output = command.stdin(std::process::Stdio::null()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.code() == Some(2) && said.contains("no terminal for an editor"),
+        "{said}"
+    );
+}

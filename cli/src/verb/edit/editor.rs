@@ -32,14 +32,20 @@ pub(super) struct Editor {
 }
 
 impl Editor {
-    /// The editor of the person, as Git chooses it.
-    pub(super) fn of_person() -> Self {
+    /// The editor of the person, as Git chooses it. Without a terminal, only one that is named can be
+    /// meant to work.
+    pub(super) fn of_person() -> Result<Self> {
         let variable = |name| {
             let text = std::env::var(name).ok();
             text.filter(|text| !text.trim().is_empty())
         };
         let command = variable("VISUAL").or_else(|| variable("EDITOR"));
-        Self::parse(command.as_deref().unwrap_or("vi"))
+        match command {
+            Some(command) => Ok(Self::parse(&command)),
+            None if File::open("/dev/tty").is_ok() => Ok(Self::parse("vi")),
+            None => Err(CommandError::usage("no terminal for an editor, and none is named")
+                .hint("set VISUAL or EDITOR to a program that changes the file that it is given, or use `seal set`")),
+        }
     }
 
     fn parse(command: &str) -> Self {

@@ -297,7 +297,7 @@ fn sealed(
 
 /// The values as a person left them.
 fn edited(opened: &OpenValues, target: &SealTarget, terminal: Terminal) -> Result<Values> {
-    let editor = Editor::of_person();
+    let editor = Editor::of_person()?;
     editor.tell(terminal);
     // Before any plaintext is written.
     let mut signals = Signals::caught()?;

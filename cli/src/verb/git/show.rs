@@ -139,25 +139,10 @@ fn diff_revisions(DiffArgs { old, new, paths }: &DiffArgs) -> Result<Verdict> {
                     .any(|limit| real.join(path).starts_with(limit)))
     };
     let before = texts_of(&history, &old_commit, &is_meant)?;
-    let after = match &new_commit {
-        Some(commit) => texts_of(&history, commit, &is_meant)?,
-        None => {
-            let mut texts = BTreeMap::new();
-            for file in Tree::below(std::slice::from_ref(&real))?.files {
-                let path = file
-                    .place
-                    .real
-                    .strip_prefix(&real)
-                    .unwrap_or(&file.place.real);
-                if is_meant(path) {
-                    texts.insert(
-                        path.to_owned(),
-                        files::read(&file.place.real, INPUT_BYTES)?.to_vec(),
-                    );
-                }
-            }
-            texts
-        }
+    let after = if let Some(commit) = &new_commit {
+        texts_of(&history, commit, &is_meant)?
+    } else {
+        texts_below(&real, &is_meant)?
     };
     let documents = |texts: &BTreeMap<PathBuf, Vec<u8>>, path: &Path| {
         let bytes = texts.get(path).map(Vec::as_slice).unwrap_or_default();
@@ -177,6 +162,22 @@ fn diff_revisions(DiffArgs { old, new, paths }: &DiffArgs) -> Result<Verdict> {
     }
     print(&lines)?;
     Ok(Verdict::clean_if(lines.is_empty()))
+}
+
+/// The files of a work tree by their paths.
+fn texts_below(
+    root: &Path,
+    is_meant: &dyn Fn(&Path) -> bool,
+) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
+    let mut texts = BTreeMap::new();
+    for file in Tree::below(&[root.to_owned()])?.files {
+        let real = &file.place.real;
+        let path = real.strip_prefix(root).unwrap_or(real);
+        if is_meant(path) {
+            texts.insert(path.to_owned(), files::read(real, INPUT_BYTES)?.to_vec());
+        }
+    }
+    Ok(texts)
 }
 
 /// The files of a commit by their paths.

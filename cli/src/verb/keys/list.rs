@@ -5,16 +5,20 @@ use sealkit_core::keys::{KeyType, Recipient};
 use sealkit_core::names::printable;
 use serde_json::json;
 
-use crate::args::{ClusterArgs, GlobalArgs};
+use crate::args::ClusterArgs;
 use crate::cluster::{connect, is_ready};
 use crate::error::Result;
 use crate::recipients::names::Names;
 use crate::report::{structured, table};
-use crate::terminal::print;
+use crate::terminal::{Session, print};
 
 /// Prints them, newest first.
-pub(super) fn run(args: &ClusterArgs, global: &GlobalArgs) -> Result<()> {
+pub(super) fn run(args: &ClusterArgs, session: Session<'_>) -> Result<()> {
+    let Session { global, terminal } = session;
     let keys = connect(args, global)?.sealing_keys()?;
+    if keys.is_empty() {
+        terminal.note("the cluster has no sealing key: the controller makes one when it starts, see `seal doctor`");
+    }
     let mut rows = vec![
         [
             "NAME",

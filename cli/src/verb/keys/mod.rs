@@ -97,12 +97,12 @@ Examples:
 
 /// Runs one of the verbs.
 pub(super) fn run(command: &KeysCommand, session: Session<'_>) -> Result<Verdict> {
-    let Session { global, terminal } = session;
+    let terminal = session.terminal;
     match command {
         KeysCommand::Exposure(args) => return exposure::run(args, session),
         KeysCommand::Revoke(args) => return revoke::run(args, session),
         KeysCommand::Generate(args) => generate::run(args, terminal),
-        KeysCommand::List(args) => list::run(args, global),
+        KeysCommand::List(args) => list::run(args, session),
         KeysCommand::Fetch(args) => fetch::run(args, session),
         KeysCommand::Usage(args) => usage::run(args, session),
         KeysCommand::Rotate(args) => rotate::run(args, session),
