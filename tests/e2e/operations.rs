@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Output};
 
 use sealkit_tests::canary::unique_value;
+use sealkit_tests::controller::Controller;
 use sealkit_tests::plane::{Own, Plane, SYSTEM_SECRETS};
 use sealkit_tests::repository::{NAMESPACE, Repository, shop, text};
 use sealkit_tests::rewrap::TRUSTED;
@@ -25,6 +26,40 @@ fn troubles(plane: &Plane, repository: &Repository, more: &[&str]) -> Vec<String
         .collect();
     codes.sort();
     codes
+}
+
+/// A lost private key, and then a lost controller: both are found, and neither is a dead end.
+fn assert_losses_are_found(plane: &Plane, repository: &Repository, controller: &mut Controller) {
+    let found = || troubles(plane, repository, &[]);
+    let newest = plane.newest_key();
+    let is_newest = |identity: &Value| {
+        let key = &identity["metadata"]["annotations"]["sealkit.dev/sealing-key"];
+        *key == newest["metadata"]["name"]
+    };
+    let identity = plane.identities().into_iter().find(is_newest).unwrap();
+    let name = sealkit_tests::plane::name_of(&identity);
+    plane
+        .api
+        .delete(&format!("{SYSTEM_SECRETS}/{name}"))
+        .unwrap();
+    wait_until("the private key is missed", || {
+        found().contains(&"KeyNotReady".to_owned())
+    });
+    // A lost private key is no dead end.
+    repository.done(plane, &["keys", "rotate", "--context", "rig"], "");
+    let next = plane.newest_key();
+    assert_ne!(next["metadata"]["name"], newest["metadata"]["name"]);
+    controller.stop();
+    wait_until("the controller is missed", || {
+        found().contains(&"NoController".to_owned())
+    });
+    // Nothing is asked of a controller that is gone.
+    let keys = plane.sealing_keys().len();
+    let output = repository.seal(plane, &["keys", "rotate", "--context", "rig"], "");
+    let said = text(&output);
+    assert!(said.contains("the controller is not running"), "{said}");
+    assert_eq!(output.status.code(), Some(5));
+    assert_eq!(plane.sealing_keys().len(), keys);
 }
 
 #[test]
@@ -117,35 +152,7 @@ fn the_doctor_finds_what_is_wrong_and_says_what_mends_it() {
         .servers
         .kubectl(&["delete", "clusterrolebinding", "far-too-much"])
         .unwrap();
-    let newest = plane.newest_key();
-    let is_newest = |identity: &Value| {
-        let key = &identity["metadata"]["annotations"]["sealkit.dev/sealing-key"];
-        *key == newest["metadata"]["name"]
-    };
-    let identity = plane.identities().into_iter().find(is_newest).unwrap();
-    let name = sealkit_tests::plane::name_of(&identity);
-    plane
-        .api
-        .delete(&format!("{SYSTEM_SECRETS}/{name}"))
-        .unwrap();
-    wait_until("the private key is missed", || {
-        found(&[]).contains(&"KeyNotReady".to_owned())
-    });
-    // A lost private key is no dead end.
-    repository.done(&plane, &["keys", "rotate", "--context", "rig"], "");
-    let next = plane.newest_key();
-    assert_ne!(next["metadata"]["name"], newest["metadata"]["name"]);
-    controller.stop();
-    wait_until("the controller is missed", || {
-        found(&[]).contains(&"NoController".to_owned())
-    });
-    // Nothing is asked of a controller that is gone.
-    let keys = plane.sealing_keys().len();
-    let output = repository.seal(&plane, &["keys", "rotate", "--context", "rig"], "");
-    let said = text(&output);
-    assert!(said.contains("the controller is not running"), "{said}");
-    assert_eq!(output.status.code(), Some(5));
-    assert_eq!(plane.sealing_keys().len(), keys);
+    assert_losses_are_found(&plane, &repository, &mut controller);
 }
 
 #[test]

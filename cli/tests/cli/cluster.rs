@@ -497,7 +497,7 @@ fn a_write_goes_to_a_context_that_only_the_config_names_after_a_question() {
     desk.refused(&rotate, "", 2, "you must name the cluster");
 }
 
-/// As an API server answers right after a CustomResourceDefinition was installed.
+/// As an API server answers right after a CRD was installed.
 #[test]
 fn a_server_that_asks_for_patience_is_asked_again() {
     let identity = Identity::generate(KeyType::Classic);

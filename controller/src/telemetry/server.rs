@@ -167,12 +167,11 @@ impl Answers {
             "/healthz" => probe(None),
             "/readyz" => {
                 let missing = self.health.missing();
-                match missing.map(|parts| format!("not ready, waiting for: {parts}")) {
-                    Some(fault) => probe(Some(fault)),
-                    None => {
-                        let lines = [vec!["ok".to_owned()], self.health.remarks()].concat();
-                        response(StatusCode::OK, TEXT, lines.join("\n"))
-                    }
+                if let Some(parts) = missing {
+                    probe(Some(format!("not ready, waiting for: {parts}")))
+                } else {
+                    let lines = [vec!["ok".to_owned()], self.health.remarks()].concat();
+                    response(StatusCode::OK, TEXT, lines.join("\n"))
                 }
             }
             "/livez" => {
