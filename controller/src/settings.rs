@@ -13,6 +13,10 @@ use sealkit_core::sealed::Scope;
 /// Opens SealedSecrets into Secrets, in the cluster to whose keys they are sealed.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "seal-controller", version)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag that people set by itself"
+)]
 pub struct Settings {
     /// Namespace of the controller, which also holds the identities and the lease.
     #[arg(long, env = "SEALKIT_NAMESPACE", default_value = CONTROLLER_NAMESPACE)]

@@ -121,15 +121,15 @@ impl Left {
         let names = self.names.iter();
         names.map(|name| self.team.look(name)).collect()
     }
+}
 
-    /// `seal-controller --observe --once`.
-    fn observe(&self, plane: &Plane) -> Output {
-        Command::new(program("seal-controller"))
-            .args(["--observe", "--once", "--log=error"])
-            .env("KUBECONFIG", &plane.controller_kubeconfig)
-            .output()
-            .unwrap()
-    }
+/// `seal-controller --observe --once`.
+fn observe(plane: &Plane) -> Output {
+    Command::new(program("seal-controller"))
+        .args(["--observe", "--once", "--log=error"])
+        .env("KUBECONFIG", &plane.controller_kubeconfig)
+        .output()
+        .unwrap()
 }
 
 /// Makes an object with its status. Returns its UID.
@@ -295,7 +295,7 @@ fn a_look_says_what_a_take_over_would_change_and_changes_nothing() {
     let left = Left::new(&plane);
     let everything = || (left.secrets(), left.objects());
     let before = everything();
-    let look = left.observe(&plane);
+    let look = observe(&plane);
     let text = String::from_utf8(look.stdout).unwrap();
     assert!(look.status.success(), "{text}");
     let all = left.names.len();
@@ -313,7 +313,7 @@ fn a_look_says_what_a_take_over_would_change_and_changes_nothing() {
         .vault
         .put(&left.team.mount, "team/db", &db)
         .unwrap();
-    let look = left.observe(&plane);
+    let look = observe(&plane);
     let text = String::from_utf8(look.stdout).unwrap();
     assert_eq!(look.status.code(), Some(1), "{text}");
     let extracted = format!(

@@ -39,13 +39,16 @@ fn kubeconform_passes_what_the_api_server_takes() {
     }
 }
 
+/// Spoils the spec of a SealedSecret.
+type Spoil = fn(&mut Value);
+
 #[test]
 fn kubeconform_refuses_what_no_controller_would_take() {
     let text = fs::read(tree(SEALED)).unwrap();
     let good = read_documents(&text).unwrap().remove(0).object;
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("object.json");
-    let rows: [(&str, fn(&mut Value)); 9] = [
+    let rows: [(&str, Spoil); 9] = [
         ("an unknown field", |spec| spec["recipient"] = "x".into()),
         ("a plain value", |spec| {
             spec["encryptedData"]["K"] = "hunter2".into();

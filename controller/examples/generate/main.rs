@@ -49,12 +49,24 @@ fn files() -> Vec<(String, String)> {
             )
         })
     });
+    let monitoring = [
+        (
+            "prometheus-rule.yaml",
+            include_str!("../../../deploy/components/monitoring/prometheus-rule.yaml"),
+        ),
+        (
+            "dashboard.json",
+            include_str!("../../../deploy/components/monitoring/dashboard.json"),
+        ),
+    ];
+    let monitoring = monitoring
+        .map(|(name, text)| (format!("deploy/chart/files/monitoring/{name}"), text.into()));
     let pages = [
         ("docs/flags.md".to_owned(), flags()),
         ("deploy/chart/README.md".to_owned(), chart_readme()),
     ];
     let schemas = schemas::schemas(&definitions);
-    crds.chain(schemas).chain(pages).collect()
+    crds.chain(schemas).chain(monitoring).chain(pages).collect()
 }
 
 /// With a CRD, Kubernetes deletes its objects and the Secrets that they own: no GitOps tool does so because a

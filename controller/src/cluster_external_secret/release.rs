@@ -34,7 +34,7 @@ impl ClusterExternalSecrets {
             }
             tokio::time::sleep(pause(failures)).await;
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     async fn released(&self) -> Result<usize, ApiFailure> {

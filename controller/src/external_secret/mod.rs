@@ -94,7 +94,7 @@ struct Refresh {
     /// UID of the Secret that this process wrote for it.
     owned: Option<String>,
     /// The last refresh that its status tells, as this process knows it.
-    refresh_time: Option<Timestamp>,
+    told: Option<Timestamp>,
     /// Is a finalizer of External Secrets to be removed?
     releases: bool,
     /// Does another controller refresh it too?

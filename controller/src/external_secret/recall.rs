@@ -26,7 +26,7 @@ pub(super) fn recall(
     let known = Known {
         uid: object.uid().to_owned(),
         own: Refresh {
-            refresh_time: object
+            told: object
                 .status
                 .as_ref()
                 .and_then(|status| status.refresh_time),
@@ -70,7 +70,7 @@ pub(super) fn recall(
             sources: sources(namespace, spec.target.template.as_ref(), &target.name),
             stores,
             target: Some(target.name.clone()),
-            refresh_time: status.refresh_time,
+            told: status.refresh_time,
             ..Refresh::default()
         },
         ..known

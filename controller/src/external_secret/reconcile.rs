@@ -14,6 +14,7 @@ use super::fate::{self, Fate, fate};
 use super::fetch::{Fetched, NotMade};
 use super::plan::Plan;
 use super::status::status_of;
+use super::take_over::tell_of_another;
 use super::template::{Rendered, rendered};
 use super::{
     EXTERNAL_SECRET, ExternalSecretObject, ExternalSecrets, KIND, Known, beside, lock,
@@ -157,7 +158,7 @@ impl ExternalSecrets {
         let Some(mut done) = self.act(&object, &known).await else {
             return Ok(None);
         };
-        self.told_of_another(&object, &known, &mut done);
+        tell_of_another(&object, &known, &mut done);
         let reason = self.conclude(key, &object, &known, done).await?;
         if known.own.releases {
             self.release(key, &object).await?;
@@ -469,7 +470,7 @@ impl ExternalSecrets {
             }
             by_secret.insert(beside(key, target), key.clone());
         }
-        entry.own.refresh_time = entry.own.refresh_time.max(refreshed);
+        entry.own.told = entry.own.told.max(refreshed);
         entry.own.releases = false;
         entry.own.contested = false;
         entry.own.stores.clone_from(&done.stores);

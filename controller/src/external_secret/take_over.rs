@@ -38,17 +38,16 @@ impl ExternalSecrets {
         }
         let next = until_due(plan.interval, status, SystemTime::now())?;
         let creation = plan.spec.target.creation_policy;
-        let left = match creation {
-            CreationPolicy::None => None,
-            _ => {
-                let owner = plan.owner();
-                let left = self.secrets.left(&plan.origin, &plan.target, owner).await;
-                match left {
-                    Ok(left) => left,
-                    // A Secret that may exist must not be made again.
-                    Err(failure) if once => return Some(Done::failed(failure.into())),
-                    Err(_) => return None,
-                }
+        let left = if creation == CreationPolicy::None {
+            None
+        } else {
+            let owner = plan.owner();
+            let left = self.secrets.left(&plan.origin, &plan.target, owner).await;
+            match left {
+                Ok(left) => left,
+                // A Secret that may exist must not be made again.
+                Err(failure) if once => return Some(Done::failed(failure.into())),
+                Err(_) => return None,
             }
         };
         let ready = |reason, message: &str| Outcome::Ready(reason, message.to_owned());
@@ -126,26 +125,21 @@ impl ExternalSecrets {
             .get(key)
             .is_some_and(|known| known.own.contested)
     }
+}
 
-    /// Adds to an outcome that somebody else serves the object too, and tells it.
-    pub(super) fn told_of_another(
-        &self,
-        object: &ExternalSecretObject,
-        known: &Known,
-        done: &mut Done,
-    ) {
-        if !known.own.contested {
-            return;
-        }
-        match &mut done.outcome {
-            Outcome::Ready(_, message)
-            | Outcome::Retrying(_, message)
-            | Outcome::Stalled(_, message) => message.push_str(CONTESTED),
-        }
-        let origin = object.origin(EXTERNAL_SECRET);
-        let (namespace, name) = (&origin.namespace, &origin.name);
-        tracing::warn!(namespace, name, "{}", CONTESTED.trim_start_matches("; "));
+/// Adds to an outcome that somebody else serves the object too, and tells it.
+pub(super) fn tell_of_another(object: &ExternalSecretObject, known: &Known, done: &mut Done) {
+    if !known.own.contested {
+        return;
     }
+    match &mut done.outcome {
+        Outcome::Ready(_, message)
+        | Outcome::Retrying(_, message)
+        | Outcome::Stalled(_, message) => message.push_str(CONTESTED),
+    }
+    let origin = object.origin(EXTERNAL_SECRET);
+    let (namespace, name) = (&origin.namespace, &origin.name);
+    tracing::warn!(namespace, name, "{}", CONTESTED.trim_start_matches("; "));
 }
 
 impl Known {
@@ -153,9 +147,9 @@ impl Known {
     /// knows of, another controller refreshes it too.
     pub(super) fn observe_refresh(&mut self, status: Option<&ExternalSecretStatus>) {
         let seen = status.and_then(|status| status.refresh_time);
-        if seen > self.own.refresh_time {
+        if seen > self.own.told {
             self.own.contested = true;
-            self.own.refresh_time = seen;
+            self.own.told = seen;
         }
     }
 }
@@ -235,7 +229,7 @@ mod tests {
             ..ExternalSecretStatus::default()
         };
         let mut known = Known::default();
-        known.own.refresh_time = at(10).refresh_time;
+        known.own.told = at(10).refresh_time;
         known.observe_refresh(None);
         known.observe_refresh(Some(&at(9)));
         known.observe_refresh(Some(&at(10)));

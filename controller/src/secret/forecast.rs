@@ -131,6 +131,11 @@ mod tests {
     use super::super::desired::tests::desired;
     use super::*;
 
+    fn data(secret: &mut Secret, key: &str, value: &[u8]) {
+        let data = secret.data.get_or_insert_default();
+        data.insert(key.to_owned(), ByteString(value.to_vec()));
+    }
+
     fn wide() -> Desired {
         Desired {
             adopt: true,
@@ -148,10 +153,6 @@ mod tests {
             changes(&secret, &wide()).unwrap()
         };
         assert_eq!(left(|_| ()), []);
-        let data = |secret: &mut Secret, key: &str, value: &[u8]| {
-            let data = secret.data.get_or_insert_default();
-            data.insert(key.to_owned(), ByteString(value.to_vec()));
-        };
         assert_eq!(
             left(|secret| data(secret, "K", b"other")),
             [Change::Value("K".into())]

@@ -56,6 +56,7 @@ app.kubernetes.io/component: controller
   "SEALKIT_LEASE_SECONDS" .Values.leaseSeconds
   "SEALKIT_LOG" .Values.log
   "SEALKIT_STORE_CHECK_SECONDS" .Values.externalSecrets.storeCheckSeconds
+  "SEALKIT_TAKE_OVER" (ternary "true" "" .Values.externalSecrets.takeOver)
   "SEALKIT_WATCH_INTERVAL" .Values.externalSecrets.watchInterval
   "SEALKIT_WATCH_NAMESPACES" (join "," .Values.watchNamespaces)
 }}

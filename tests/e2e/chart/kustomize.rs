@@ -146,7 +146,11 @@ patches:
             "webhook: {enabled: true, failurePolicy: Fail}",
             base_with(&failing),
         ),
-        ("serviceMonitor: {enabled: true}", base_and("monitoring")),
+        (
+            "{serviceMonitor: {enabled: true}, prometheusRule: {enabled: true}, grafanaDashboard: {enabled: true}}",
+            base_and("monitoring"),
+        ),
+        ("externalSecrets: {takeOver: true}", base_and("take-over")),
         (
             "rbac: {serviceAccountTokens: true}",
             base_and("service-account-tokens"),

@@ -18,7 +18,7 @@ impl<'a> Queue<'a> {
         Self { world, url }
     }
 
-    /// What EventBridge would put there.
+    /// What `EventBridge` would put there.
     fn send(&self, body: &str) {
         let message = json!({"QueueUrl": self.url, "MessageBody": body});
         let sent = self.world.moto.call("AmazonSQS.SendMessage", &message);

@@ -99,6 +99,7 @@ pub(crate) fn build_node_programs() -> Result<PathBuf, RigError> {
     let build = GoBuild {
         module_dir: &module_dir,
         label: "k8s-node",
+        tags: "",
         packages: &[
             "k8s.io/kubernetes/cmd/kube-proxy",
             "k8s.io/kubernetes/cmd/kube-scheduler",

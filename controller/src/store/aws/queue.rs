@@ -1,4 +1,4 @@
-//! A queue of SQS that EventBridge fills with changes of secrets and parameters. A message only brings
+//! A queue of SQS that `EventBridge` fills with changes of secrets and parameters. A message only brings
 //! the next read forward: nothing that it says gets into a Secret.
 
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::store::StoreError;
 const WAIT: i32 = 20;
 /// Messages of one call: the most that SQS allows.
 const AT_ONCE: i32 = 10;
-/// A message of EventBridge has 256 KiB at most.
+/// A message of `EventBridge` has 256 KiB at most.
 const LARGEST: usize = 256 * 1024;
 
 /// The messages of one call.
@@ -102,7 +102,7 @@ impl Queue {
     }
 }
 
-/// What changed, by an event of EventBridge: the name or ARN of a secret or parameter. `None` for all
+/// What changed, by an event of `EventBridge`: the name or ARN of a secret or parameter. `None` for all
 /// other messages.
 fn changed(body: &str) -> Option<String> {
     if body.len() > LARGEST {

@@ -83,6 +83,7 @@ fn build_container_programs() -> Result<PathBuf, RigError> {
     let build = GoBuild {
         module_dir: &Path::new(env!("CARGO_MANIFEST_DIR")).join("node"),
         label: "node",
+        tags: "",
         packages: &["tool", "."],
         ldflags: "",
     };
