@@ -286,7 +286,14 @@ impl SealedSecrets {
         match status::write(client, &origin, version, Some(&old), &new).await {
             // Deleted meanwhile: the watch reports it.
             Err(ApiFailure::Status { code: 404, .. }) => return Ok(reason),
-            result => drop(result?),
+            Err(failure) => {
+                // The pauses grow, however good the rest was.
+                if let Some(entry) = self.known().get_mut(key) {
+                    entry.failures = known.failures;
+                }
+                return Err(failure);
+            }
+            Ok(_) => {}
         }
         self.publish(
             object,

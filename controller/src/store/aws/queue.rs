@@ -210,7 +210,7 @@ mod tests {
             &"[".repeat(100_000),
             &large,
         ] {
-            assert_eq!(changed(body), None, "{:.40}", body);
+            assert_eq!(changed(body), None, "{body:.40}");
         }
     }
 }
