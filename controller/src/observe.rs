@@ -11,7 +11,7 @@ use crate::reconciler::Context;
 use crate::run::{RunError, client};
 use crate::secret::{Freeze, SecretWatch, Secrets};
 use crate::secret_store::SecretStores;
-use crate::settings::Settings;
+use crate::settings::{Rules, Settings};
 use crate::sources::Sources;
 use crate::telemetry::{Events, Health, Metrics};
 
@@ -29,7 +29,10 @@ pub async fn observe(settings: &Settings) -> Result<Forecasts, RunError> {
     let context = Context {
         client: client.clone(),
         served: served(settings),
-        rules: Arc::new(settings.rules()),
+        rules: Arc::new(Rules {
+            take_over: true,
+            ..settings.rules()
+        }),
         keys,
         renderer: Arc::default(),
         events: Events::start(&client, "observer"),

@@ -394,12 +394,12 @@ fn values_of_any_size_and_letter_arrive_as_they_are() {
 }
 
 /// A number that `make soak` sets higher than what is good for each run.
-fn count(variable: &str, usual: u32) -> u32 {
+pub fn count(variable: &str, usual: u32) -> u32 {
     env::var(variable).map_or(usual, |count| count.parse().expect("a number"))
 }
 
 /// `SplitMix64`, so that a failure can be repeated.
-fn next(state: &mut u64) -> u64 {
+pub fn next(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mut z = *state;
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

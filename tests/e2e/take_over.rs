@@ -5,9 +5,9 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use sealkit_rig::OpenBao;
+use sealkit_rig::{Fault, OpenBao, Proxy};
 use sealkit_tests::controller::Flags;
-use sealkit_tests::external::{Team, WAIT};
+use sealkit_tests::external::{Team, WAIT, property};
 use sealkit_tests::namespace::{data, ready_condition};
 use sealkit_tests::plane::{Own, Plane, unique};
 use sealkit_tests::program::program;
@@ -22,6 +22,7 @@ const FINALIZER: &str = "externalsecrets.external-secrets.io/externalsecret-clea
 /// What External Secrets left, in a namespace of its own and over a store of its own.
 struct Left {
     team: Team,
+    proxy: Proxy,
     bao: OpenBao,
     /// Names of the ExternalSecrets.
     names: Vec<String>,
@@ -41,7 +42,8 @@ impl Left {
             team.vault.put(&team.mount, key, value).unwrap();
         }
         let (store, spread) = (unique("left"), unique("spread"));
-        let mut object = team.store(&store, bao.url());
+        let proxy = Proxy::start(bao.url()).unwrap();
+        let mut object = team.store(&store, proxy.url());
         object["kind"] = json!("ClusterSecretStore");
         let auth = &mut object["spec"]["provider"]["vault"]["auth"]["tokenSecretRef"];
         auth["namespace"] = json!(team.namespace.name);
@@ -98,6 +100,7 @@ impl Left {
         team.api().merge(&path, &finalizers).unwrap();
         let mut left = Self {
             team,
+            proxy,
             bao,
             names,
             own_reads: 0,
@@ -198,11 +201,7 @@ fn what_external_secrets_left_is_neither_read_nor_written_before_it_is_due() {
 
     let mut controller = plane.controller(&taking_over(&plane));
     controller.wait_leading();
-    wait_within(Duration::from_mins(1), "all finalizers are removed", || {
-        let objects = left.objects();
-        let released = |object: &Value| object["metadata"]["finalizers"].is_null();
-        objects.iter().all(released).then_some(())
-    });
+    wait_released(&left);
     wait_within(WAIT, "the namespace is released", || {
         let path = format!("/api/v1/namespaces/{}", namespace.name);
         let finalizers = left.team.api().get(&path)?["metadata"]["finalizers"].clone();
@@ -332,10 +331,85 @@ fn a_look_says_what_a_take_over_would_change_and_changes_nothing() {
     assert_eq!(versions(&after.1), versions(&before.1));
 }
 
+/// Waits until the controller has been at all objects.
+fn wait_released(left: &Left) {
+    wait_within(Duration::from_mins(1), "all finalizers are removed", || {
+        let objects = left.objects();
+        let released = |object: &Value| object["metadata"]["finalizers"].is_null();
+        objects.iter().all(released).then_some(())
+    });
+}
+
+#[test]
+fn a_take_over_amid_an_outage_with_half_of_the_objects_failing_touches_no_secret() {
+    let plane = Own::take();
+    let left = Left::new(&plane);
+    let failing = ["owned", "orphan", "templated", "merged", "once"];
+    for name in failing {
+        // What External Secrets writes at a refresh that fails: the Secret and its last refresh stay.
+        let mut object = left.team.look(name);
+        object["status"]["conditions"] = json!([{
+            "type": "Ready", "status": "False", "reason": "SecretSyncedError",
+            "message": "could not get secret data from provider",
+            "lastTransitionTime": "2026-11-29T13:28:03Z",
+        }]);
+        let path = format!("{}/{name}/status", left.team.path("externalsecrets"));
+        left.team.api().replace(&path, &object).unwrap();
+    }
+    let secrets = left.secrets();
+    left.proxy.set(Fault::Reset);
+    let mut controller = plane.controller(&taking_over(&plane));
+    controller.wait_leading();
+    wait_released(&left);
+    for object in left.objects() {
+        let ready = ready_condition(&object);
+        let name = object["metadata"]["name"].as_str().unwrap();
+        let message = ready["message"].as_str().unwrap_or_default();
+        if name == "failing" || failing.contains(&name) && name != "once" {
+            assert!(message.contains("Vault"), "{name}: {ready}");
+        } else {
+            assert_eq!(ready["status"], "True", "{name}: {ready}");
+        }
+    }
+    assert_eq!(versions(&left.secrets()), versions(&secrets));
+    // It is over: all recover, and no value has changed.
+    left.proxy.set(Fault::None);
+    wait_within(Duration::from_mins(2), "all recover", || {
+        let objects = left.objects();
+        let mut rest = objects
+            .iter()
+            .filter(|object| object["metadata"]["name"] != "failing");
+        rest.all(|object| ready_condition(object)["status"] == "True")
+            .then_some(())
+    });
+    let values = |secrets: &[Value]| {
+        let of = |secret: &Value| (secret["metadata"]["uid"].clone(), secret["data"].clone());
+        secrets.iter().map(of).collect::<Vec<_>>()
+    };
+    assert_eq!(values(&left.secrets()), values(&secrets));
+}
+
 #[test]
 fn another_controller_beside_is_told_and_no_secret_flaps() {
     let plane = Own::take();
     let left = Left::new(&plane);
+    // Changed since its last refresh: what External Secrets said of it is of another generation.
+    let path = format!("{}/changed", left.team.path("externalsecrets"));
+    let data_of_user = json!({"spec": {"data": [property("PASSWORD", "team/db", "user")]}});
+    left.team.api().merge(&path, &data_of_user).unwrap();
+    // Of another class, although Sealkit would not serve it either.
+    let mut theirs = left.team.store("theirs", left.proxy.url());
+    theirs["spec"]["controller"] = json!("eso");
+    left.team.make("secretstores", &theirs);
+    let foreign = json!({
+        "apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret",
+        "metadata": {"name": "foreign", "finalizers": [FINALIZER]},
+        "spec": {
+            "secretStoreRef": {"name": "theirs"}, "data": [property("a", "team/db", "user")],
+            "target": {"manifest": {"apiVersion": "v1", "kind": "ConfigMap"}},
+        },
+    });
+    left.team.make("externalsecrets", &foreign);
     let mut controller = plane.controller(&taking_over(&plane));
     controller.wait_leading();
     wait_within(Duration::from_mins(1), "it is taken over", || {
@@ -343,6 +417,14 @@ fn another_controller_beside_is_told_and_no_secret_flaps() {
             .is_null()
             .then_some(())
     });
+    left.team
+        .namespace
+        .wait_secret("changed", "follows its spec", |secret| {
+            secret["data"] == data(&[("PASSWORD", "shop")])
+        });
+    let untouched = left.team.look("foreign");
+    assert_eq!(untouched["metadata"]["finalizers"], json!([FINALIZER]));
+    assert!(untouched["status"]["conditions"].is_null(), "{untouched}");
     // What External Secrets does at each refresh: its finalizer, and the time in the status.
     let path = format!("{}/owned", left.team.path("externalsecrets"));
     let finalizer = json!({"metadata": {"finalizers": [FINALIZER]}});

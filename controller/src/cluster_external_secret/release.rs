@@ -49,10 +49,15 @@ impl ClusterExternalSecrets {
             true
         })
         .await?;
+        let mut first_failure = Ok(found.len());
         for (name, finalizer) in &found {
             let path = format!("/api/v1/namespaces/{name}");
-            kubernetes::remove_finalizer(client, &path, finalizer).await?;
+            let removed = kubernetes::remove_finalizer(client, &path, finalizer).await;
+            if let Err(failure) = removed {
+                tracing::warn!(namespace = name, "cannot remove {finalizer}: {failure}");
+                first_failure = first_failure.and(Err(failure));
+            }
         }
-        Ok(found.len())
+        first_failure
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::ExternalSecrets;
+use crate::object::Namespaces;
 use crate::queue::pause;
 use crate::secret_store::StoreName;
 use crate::store::{Changes, Session, StoreError};
@@ -22,6 +23,8 @@ const APART: Duration = Duration::from_millis(500);
 impl ExternalSecrets {
     /// Listens to the queues of all stores that have one, without end.
     pub(super) async fn watch_changes(self: Arc<Self>) {
+        // What a message says of an object that is not known yet would be lost.
+        self.listed(&Namespaces::All).await;
         let mut listening = JoinSet::new();
         let mut running: HashMap<(StoreName, String), AbortHandle> = HashMap::new();
         loop {

@@ -153,10 +153,18 @@ impl ExternalSecrets {
         object: &ExternalSecretObject,
         known: &Known,
     ) -> Result<Option<Vec<Change>>, String> {
-        let plan = (self.plan(object, known)).map_err(|outcome| outcome.message())?;
-        let mut stores = plan.stores.iter();
-        if stores.any(|store| self.stores.is_foreign(store)) {
+        let plan = self.plan(object, known);
+        let stores = match &plan {
+            Ok(plan) => &plan.stores,
+            Err((_, stores)) => stores,
+        };
+        if stores.iter().any(|store| self.stores.is_foreign(store)) {
             return Ok(None);
+        }
+        let plan = plan.map_err(|(outcome, _)| outcome.message())?;
+        // What is never read again stays as it is.
+        if plan.interval.is_none() && self.taken_over(object, &plan, known).await.is_some() {
+            return Ok(Some(Vec::new()));
         }
         let target = &plan.spec.target;
         let fetched = self

@@ -104,20 +104,23 @@ impl Plan {
 }
 
 impl ExternalSecrets {
-    /// Decides what to do, by the spec alone.
+    /// Decides what to do, by the spec alone. Error: what is wrong with it, and the stores that it
+    /// names all the same.
     pub(super) fn plan(
         &self,
         object: &ExternalSecretObject,
         known: &Known,
-    ) -> Result<Plan, Outcome> {
-        let invalid = |what: String| Outcome::Stalled(Reason::InvalidSpec, what);
+    ) -> Result<Plan, (Outcome, Vec<StoreName>)> {
+        let invalid = |what: String| (Outcome::Stalled(Reason::InvalidSpec, what), Vec::new());
         let origin = object.origin(EXTERNAL_SECRET);
         let text = object.spec().value;
         let content = names::digest(text.to_string().as_bytes());
         let spec = read(text).map_err(invalid)?;
-        let interval = check(&origin.namespace, &spec, &self.context.rules)
-            .map_err(|(reason, what)| Outcome::Stalled(reason, what))?;
         let stores = stores_of(&spec, &origin.namespace);
+        let interval = match check(&origin.namespace, &spec, &self.context.rules) {
+            Ok(interval) => interval,
+            Err((reason, what)) => return Err((Outcome::Stalled(reason, what), stores)),
+        };
         let next = interval
             .map(|interval| schedule::next(interval, &slot(&spec, &stores), SystemTime::now()));
         Ok(Plan {

@@ -47,12 +47,19 @@ pub(super) fn recall(
         ..known
     };
     let is_unchanged = status.synced_resource_version == version_of(object);
-    let spec: Option<ExternalSecretSpec> = serde_json::from_value(object.spec().value).ok();
-    let (Some(target), Some(spec), true) = (&status.target, spec, is_unchanged) else {
+    let Ok(spec) = serde_json::from_value::<ExternalSecretSpec>(object.spec().value) else {
         return known;
     };
     let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
     let stores = stores_of(&spec, namespace);
+    let own = Refresh {
+        newest: newest(&spec, namespace),
+        ..known.own
+    };
+    let known = Known { own, ..known };
+    let (Some(target), true) = (&status.target, is_unchanged) else {
+        return known;
+    };
     let due = match due(&spec, &stores, status, now) {
         Due::Never => None,
         Due::In(wait) => Some(Instant::now() + wait),
@@ -66,12 +73,10 @@ pub(super) fn recall(
         }),
         own: Refresh {
             due,
-            newest: newest(&spec, namespace),
             sources: sources(namespace, spec.target.template.as_ref(), &target.name),
             stores,
             target: Some(target.name.clone()),
-            told: status.refresh_time,
-            ..Refresh::default()
+            ..known.own
         },
         ..known
     }

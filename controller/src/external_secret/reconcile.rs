@@ -56,6 +56,8 @@ pub(super) struct Done {
     pub(super) refreshed: bool,
     /// Was a Secret written that stays somebody else's?
     pub(super) merged: bool,
+    /// Do only marks that anybody can set say that the Secret is its own?
+    pub(super) is_unproven: bool,
     /// Was something left out that the store lacks?
     pub(super) lacks: bool,
 }
@@ -72,6 +74,7 @@ impl Done {
             target: None,
             refreshed: false,
             merged: false,
+            is_unproven: false,
             lacks: false,
         }
     }
@@ -144,8 +147,12 @@ impl ExternalSecrets {
                 Arc::new(object)
             }
         };
-        if object.is_terminating() || is_settled {
-            self.release(key, &object).await?;
+        if object.is_terminating() {
+            self.release_terminating(key, &object, &known).await?;
+            return Ok(None);
+        }
+        if is_settled {
+            self.release(key, &object).await;
             return Ok(None);
         }
         let renders = object.mentions("\"template\"") || object.mentions("\"rewrite\"");
@@ -160,8 +167,8 @@ impl ExternalSecrets {
         };
         tell_of_another(&object, &known, &mut done);
         let reason = self.conclude(key, &object, &known, done).await?;
-        if known.own.releases {
-            self.release(key, &object).await?;
+        if known.own.releases && !known.own.contested {
+            self.release(key, &object).await;
         }
         Ok(Some(reason))
     }
@@ -169,24 +176,33 @@ impl ExternalSecrets {
     /// Reads the values, makes the Secret of them and writes it. If something fails, the last good
     /// Secret stays. `None` if the object belongs to another class of controllers.
     async fn act(&self, object: &ExternalSecretObject, known: &Known) -> Option<Done> {
-        let plan = match self.plan(object, known) {
-            Ok(plan) => plan,
-            Err(outcome) => return Some(Done::without(outcome, None)),
+        let plan = self.plan(object, known);
+        let stores = match &plan {
+            Ok(plan) => &plan.stores,
+            Err((_, stores)) => stores,
         };
-        if plan
-            .stores
-            .iter()
-            .any(|store| self.stores.is_foreign(store))
-        {
-            self.leave(object, plan.stores);
+        if stores.iter().any(|store| self.stores.is_foreign(store)) {
+            self.leave(object, stores.clone());
             return None;
         }
+        let plan = match plan {
+            Ok(plan) => plan,
+            Err((outcome, stores)) => {
+                return Some(Done {
+                    stores,
+                    ..Done::without(outcome, None)
+                });
+            }
+        };
         let done = match self.taken_over(object, &plan, known).await {
             None => self.still_right(&plan, known).await,
             taken => taken,
         };
         let done = match done {
-            Some(done) => done,
+            Some(done) => {
+                self.watch_sources(&Key::of(&object.metadata), &plan);
+                done
+            }
             None => self.refresh(object, &plan, known).await.before(plan.next),
         };
         Some(Done {
@@ -202,7 +218,18 @@ impl ExternalSecrets {
         if let Some(known) = self.known().get_mut(&key) {
             known.own.stores = stores;
             known.own.due = None;
+            known.own.releases = false;
             known.handled = Some(object.asked());
+        }
+    }
+
+    /// Watches the sources of the templates of an object that was not rendered by this process.
+    fn watch_sources(&self, key: &Key, plan: &Plan) {
+        let template = plan.spec.target.template.as_ref();
+        let sources = template_from::sources(&plan.origin.namespace, template, &plan.target);
+        if !sources.is_empty() {
+            self.sources.want();
+            lock(&self.users).begin(key, sources);
         }
     }
 
@@ -478,7 +505,6 @@ impl ExternalSecrets {
             by_secret.insert(beside(key, target), key.clone());
         }
         entry.own.told = entry.own.told.max(refreshed);
-        entry.own.releases = false;
         entry.own.contested = false;
         entry.own.stores.clone_from(&done.stores);
         entry.own.newest.clone_from(&done.newest);
@@ -488,7 +514,8 @@ impl ExternalSecrets {
         }
         if let Some((written, op)) = &done.written {
             entry.target = Some(written.clone());
-            entry.own.owned = Some(written.uid.clone()).filter(|_| !done.merged);
+            let is_owned = !done.merged && !done.is_unproven;
+            entry.own.owned = Some(written.uid.clone()).filter(|_| is_owned);
             if *op != Op::None && known.synced_generation == Some(object.generation()) {
                 entry.healed(now);
             }

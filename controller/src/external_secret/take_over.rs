@@ -5,16 +5,20 @@ use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 use sealkit_core::api::external::{
-    CreationPolicy, ESO_FINALIZER, ExternalSecretStatus, RefreshPolicy,
+    CreationPolicy, ESO_FINALIZER, ExternalSecretSpec, ExternalSecretStatus, RefreshPolicy, rules,
 };
 use sealkit_core::api::{ConditionType, Reason};
+use tokio::time::Instant;
 
+use super::fetch::stores_of;
 use super::plan::Plan;
 use super::reconcile::{Done, MISSING_PAUSE};
+use super::status::version_of;
 use super::{EXTERNAL_SECRET, ExternalSecretObject, ExternalSecrets, Known, fate};
 use crate::kubernetes::{self, ApiFailure};
 use crate::object::Key;
-use crate::secret::{Left, Op};
+use crate::queue::Lane;
+use crate::secret::{Left, Op, Ownership};
 use crate::status::{self, Outcome};
 
 /// What the status adds while somebody else writes it too.
@@ -31,9 +35,12 @@ impl ExternalSecrets {
         known: &Known,
     ) -> Option<Done> {
         let once = plan.spec.refresh_policy == RefreshPolicy::CreatedOnce;
-        let is_first_look = known.ready && known.own.target.is_none() && !known.own.forced;
+        // Whatever asked for a refresh since ends the first look.
+        let is_first_look =
+            known.ready && known.own.target.is_none() && !known.own.forced && known.epoch == 0;
         let status = object.status.as_ref()?;
-        if !self.context.rules.take_over || !is_first_look && !once {
+        let is_of_this = status.synced_resource_version == version_of(object);
+        if !self.context.rules.take_over || !once && !(is_first_look && is_of_this) {
             return None;
         }
         let next = until_due(plan.interval, status, SystemTime::now())?;
@@ -51,7 +58,9 @@ impl ExternalSecrets {
             }
         };
         let ready = |reason, message: &str| Outcome::Ready(reason, message.to_owned());
-        let (outcome, written) = match (told(status)?, left) {
+        // What is made once is never made again, whatever its status says.
+        let told = told(status).or(once.then_some(Told::Synced(fate::SYNCED)))?;
+        let (outcome, written) = match (told, left) {
             (Told::Synced(message), _) if creation == CreationPolicy::None => {
                 (ready(Reason::Synced, message), None)
             }
@@ -75,6 +84,8 @@ impl ExternalSecrets {
             written,
             next,
             merged: plan.owner().merges(),
+            // Only the owner reference proves it.
+            is_unproven: plan.owner() != Ownership::Owner,
             ..Done::without(outcome, None)
         })
     }
@@ -85,32 +96,59 @@ impl ExternalSecrets {
         self.secrets.exists(namespace, target).await.unwrap_or(true)
     }
 
-    /// Removes the finalizer of External Secrets, if the object has it and nobody else serves it.
-    pub(super) async fn release(
+    /// Removes the finalizer of External Secrets. What fails is tried again, and hinders nothing else.
+    pub(super) async fn release(&self, key: &Key, object: &ExternalSecretObject) {
+        if !self.is_to_release(object) || !self.serves(object) {
+            self.released(key);
+            return;
+        }
+        if let Err(failure) = self.remove_finalizer(key, object).await {
+            let Key { namespace, name } = key;
+            let what = "cannot remove the finalizer of External Secrets: is there the right patch on \
+                        externalsecrets?";
+            tracing::warn!(namespace, name, "{what} {failure}");
+            let due = Instant::now() + MISSING_PAUSE;
+            self.queue.push(key.clone(), Lane::Background, due, None);
+        }
+    }
+
+    /// The same for an object that is being deleted. A controller that wrote its status of late may
+    /// have to do something first.
+    pub(super) async fn release_terminating(
+        &self,
+        key: &Key,
+        object: &ExternalSecretObject,
+        known: &Known,
+    ) -> Result<(), ApiFailure> {
+        let names_foreign = spec_of(object).is_some_and(|spec| self.names_foreign(&spec, object));
+        if !self.is_to_release(object) || names_foreign {
+            return Ok(());
+        }
+        if known.own.contested {
+            if let Some(known) = self.known().get_mut(key) {
+                known.own.contested = false;
+            }
+            let due = Instant::now() + MISSING_PAUSE;
+            self.queue.push(key.clone(), Lane::Background, due, None);
+            return Ok(());
+        }
+        self.remove_finalizer(key, object).await
+    }
+
+    async fn remove_finalizer(
         &self,
         key: &Key,
         object: &ExternalSecretObject,
     ) -> Result<(), ApiFailure> {
-        if !self.is_to_release(object) || self.is_contested(key) {
-            return Ok(());
-        }
-        let origin = object.origin(EXTERNAL_SECRET);
-        let (namespace, name) = (&origin.namespace, &origin.name);
-        match kubernetes::remove_finalizer(&self.context.client, &origin.path(), ESO_FINALIZER)
-            .await
-        {
-            Ok(()) => {
-                tracing::info!(namespace, name, "removed the finalizer of External Secrets");
-                Ok(())
-            }
-            // The right may come later: it is tried again.
-            Err(failure) if failure.code() == 403 => {
-                let right = "patch on externalsecrets";
-                let what = "cannot remove the finalizer of External Secrets without the right";
-                tracing::warn!(namespace, name, "{what} {right}: {failure}");
-                Err(failure)
-            }
-            Err(failure) => Err(failure),
+        let (client, path) = (&self.context.client, object.origin(EXTERNAL_SECRET).path());
+        kubernetes::remove_finalizer(client, &path, ESO_FINALIZER).await?;
+        self.released(key);
+        Ok(())
+    }
+
+    fn released(&self, key: &Key) {
+        if let Some(known) = self.known().get_mut(key) {
+            known.own.releases = false;
         }
     }
 
@@ -120,11 +158,23 @@ impl ExternalSecrets {
         self.context.rules.take_over && finalizers.any(|name| name == ESO_FINALIZER)
     }
 
-    fn is_contested(&self, key: &Key) -> bool {
-        self.known()
-            .get(key)
-            .is_some_and(|known| known.own.contested)
+    /// Is it an object that this controller serves, and not one for External Secrets?
+    fn serves(&self, object: &ExternalSecretObject) -> bool {
+        spec_of(object).is_some_and(|spec| {
+            rules::unserved(&spec).is_none() && !self.names_foreign(&spec, object)
+        })
     }
+
+    /// Does it name a store of another class of controllers?
+    fn names_foreign(&self, spec: &ExternalSecretSpec, object: &ExternalSecretObject) -> bool {
+        let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
+        let stores = stores_of(spec, namespace);
+        stores.iter().any(|store| self.stores.is_foreign(store))
+    }
+}
+
+fn spec_of(object: &ExternalSecretObject) -> Option<ExternalSecretSpec> {
+    serde_json::from_value(object.spec().value).ok()
 }
 
 /// Adds to an outcome that somebody else serves the object too, and tells it.

@@ -46,6 +46,27 @@ impl Shows {
     }
 }
 
+/// A Secret as each watch shows it. When its labels change, it comes to one and leaves the other in any
+/// order.
+#[derive(Clone, Debug, Default)]
+struct Shown {
+    ours: Option<Version>,
+    left: Option<Version>,
+}
+
+impl Shown {
+    fn by(&mut self, shows: Shows) -> &mut Option<Version> {
+        match shows {
+            Shows::Ours => &mut self.ours,
+            Shows::Left => &mut self.left,
+        }
+    }
+
+    fn current(&self) -> Option<&Version> {
+        self.ours.as_ref().or(self.left.as_ref())
+    }
+}
+
 /// The versions of all labelled Secrets in the served namespaces.
 pub struct SecretWatch {
     client: Client,
@@ -53,7 +74,7 @@ pub struct SecretWatch {
     metrics: Arc<Metrics>,
     served: Vec<Namespaces>,
     shows: Vec<Shows>,
-    current: Mutex<HashMap<Key, (Shows, Version)>>,
+    current: Mutex<HashMap<Key, Shown>>,
     listeners: Mutex<Vec<Weak<dyn SecretListener>>>,
     listed: FirstLists,
 }
@@ -93,8 +114,7 @@ impl SecretWatch {
 
     /// The last observed version of the Secret.
     pub fn current(&self, key: &Key) -> Option<Version> {
-        let current = lock(&self.current);
-        current.get(key).map(|(_, version)| version.clone())
+        lock(&self.current).get(key)?.current().cloned()
     }
 
     /// Returns once all Secrets in these namespaces were listed.
@@ -122,17 +142,17 @@ impl SecretWatch {
             match change {
                 Change::Seen(secret) => {
                     let (key, seen) = (Key::of(&secret.metadata), Version::of(&secret.metadata));
-                    lock(&self.current).insert(key.clone(), (shows, seen.clone()));
-                    self.changed(&key, Some(&seen));
+                    self.shown(&key, shows, Some(seen));
                 }
-                Change::Gone(key) => self.gone(&key, shows),
+                Change::Gone(key) => self.shown(&key, shows, None),
                 Change::Listed(list) => {
                     let gone = {
                         let current = lock(&self.current);
-                        let mine = current.iter().filter(|(_, (by, _))| *by == shows);
+                        let is_shown = |shown: &Shown| shown.clone().by(shows).is_some();
+                        let mine = current.iter().filter(|(_, shown)| is_shown(shown));
                         list.missing(mine.map(|(key, _)| key))
                     };
-                    gone.iter().for_each(|key| self.gone(key, shows));
+                    gone.iter().for_each(|key| self.shown(key, shows, None));
                     if self.listed.count(&list) {
                         self.health.ready_in(NAME, list.namespaces());
                     }
@@ -141,17 +161,19 @@ impl SecretWatch {
         }
     }
 
-    /// A Secret that lost its label, or got another one, is gone for one watch, and may be there for
-    /// the other.
-    fn gone(&self, key: &Key, shows: Shows) {
-        {
-            let mut current = lock(&self.current);
-            if current.get(key).is_none_or(|(by, _)| *by != shows) {
-                return;
+    /// Records what one watch shows, and tells what both show.
+    fn shown(&self, key: &Key, shows: Shows, version: Option<Version>) {
+        let current = {
+            let mut all = lock(&self.current);
+            let shown = all.entry(key.clone()).or_default();
+            *shown.by(shows) = version;
+            let current = shown.current().cloned();
+            if current.is_none() {
+                all.remove(key);
             }
-            current.remove(key);
-        }
-        self.changed(key, None);
+            current
+        };
+        self.changed(key, current.as_ref());
     }
 
     fn changed(&self, key: &Key, current: Option<&Version>) {
@@ -159,5 +181,28 @@ impl SecretWatch {
         for listener in listeners.iter().filter_map(Weak::upgrade) {
             listener.secret_changed(key, current);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_that_goes_from_one_watch_to_the_other_is_never_lost() {
+        let version = |number: &str| Version {
+            uid: "u".to_owned(),
+            resource_version: number.to_owned(),
+        };
+        let mut shown = Shown::default();
+        *shown.by(Shows::Left) = Some(version("1"));
+        *shown.by(Shows::Ours) = Some(version("3"));
+        // The other watch lags.
+        *shown.by(Shows::Left) = Some(version("2"));
+        assert_eq!(shown.current(), Some(&version("3")));
+        *shown.by(Shows::Left) = None;
+        assert_eq!(shown.current(), Some(&version("3")));
+        *shown.by(Shows::Ours) = None;
+        assert_eq!(shown.current(), None);
     }
 }

@@ -356,7 +356,10 @@ impl Stores {
         }
         let (session, is_new) = self.session(name, &store, &name.namespace).await?;
         match session.changes(queue).await {
-            Err(StoreError::Denied(_) | StoreError::Expired) if !is_new => {
+            Err(error @ (StoreError::Denied(_) | StoreError::Expired)) if !is_new => {
+                if matches!(error, StoreError::Denied(_)) && !session.is_refused().await {
+                    return Err(error);
+                }
                 self.end(name, &store, &name.namespace, &session).await?;
                 let (session, _) = self.session(name, &store, &name.namespace).await?;
                 let changes = session.changes(queue).await?;

@@ -105,6 +105,11 @@ app.kubernetes.io/component: controller
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create]
+{{- if and .Values.externalSecrets.takeOver .Values.watchNamespaces }}
+- apiGroups: [external-secrets.io]
+  resources: [externalsecrets]
+  verbs: [patch]
+{{- end }}
 {{- if .Values.externalSecrets.enabled }}
 - apiGroups: [external-secrets.io]
   resources: [externalsecrets, secretstores]

@@ -9,6 +9,7 @@ use sealkit_tests::canary::unique_value;
 use sealkit_tests::namespace::resource_version;
 
 use super::*;
+use crate::external_faults::{count, next};
 
 /// An ExternalSecret and a store of the same name, whose calls are tried once.
 fn external_of_its_own_store(world: &World, name: &str) {
@@ -113,4 +114,50 @@ fn aws_is_left_alone_as_long_as_it_wants() {
     wait_within(WAIT, "it is asked again", || {
         (world.proxy.requests() > before).then_some(())
     });
+}
+
+#[test]
+fn kills_amid_refreshes_from_aws_leave_no_secret_half_written() {
+    const OBJECTS: u64 = 20;
+    let mut world = World::start();
+    let mut state = 20_261_129;
+    let mut newest = BTreeMap::new();
+    // Both values of a secret say the same, so that halves of two versions are seen.
+    let text = |value: &str| json!({"a": value, "b": value}).to_string();
+    for number in 0..OBJECTS {
+        let (name, value) = (format!("db-{number}"), format!("{:x}", next(&mut state)));
+        world.put(&name, &text(&value));
+        newest.insert(name.clone(), value);
+        let spec = json!({"refreshInterval": "1s", "dataFrom": [{"extract": {"key": name}}]});
+        world.external(&name, &spec);
+    }
+    let whole = |world: &World, name: &str| {
+        let secret = world.namespace.secret(name)?;
+        let values = &secret["data"];
+        assert_eq!(values["a"], values["b"], "{name} is half-written");
+        Some(values.clone())
+    };
+    for _ in 0..count("SEALKIT_SOAK_KILLS", 10) {
+        for _ in 0..5 {
+            let name = format!("db-{}", next(&mut state) % OBJECTS);
+            let value = format!("{:x}", next(&mut state));
+            let change = json!({"SecretId": name, "SecretString": text(&value)});
+            world
+                .moto
+                .call("secretsmanager.PutSecretValue", &change)
+                .unwrap();
+            newest.insert(name, value);
+        }
+        sleep(Duration::from_millis(400 + next(&mut state) % 1_600));
+        world.restart();
+        for name in newest.keys() {
+            whole(&world, name);
+        }
+    }
+    for (name, value) in &newest {
+        wait_within(Duration::from_mins(1), "the newest value", || {
+            let expected = data(&[("a", value), ("b", value)]);
+            (whole(&world, name)? == expected).then_some(())
+        });
+    }
 }

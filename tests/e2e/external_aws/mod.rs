@@ -23,6 +23,7 @@ const WAIT: Duration = Duration::from_secs(30);
 struct World {
     // Dropped first, while its API server is there.
     controller: Controller,
+    flags: Flags,
     namespace: Namespace,
     moto: Moto,
     proxy: Proxy,
@@ -49,8 +50,10 @@ impl World {
             "AWS_STS_ENDPOINT",
             "AWS_SQS_ENDPOINT",
         ];
-        let mut controller = plane.controller(&Flags {
+        let flags = Flags {
             log: "trace",
+            // A restarted container keeps the pod's name, and with it the lease.
+            identity: Some("pod".to_owned()),
             more: flags.iter().map(|flag| (*flag).to_owned()).collect(),
             // What somebody might have set for other reasons: no credentials of a store.
             environment: variables
@@ -64,10 +67,12 @@ impl World {
                 )
                 .collect(),
             ..Flags::default()
-        });
+        };
+        let mut controller = plane.controller(&flags);
         controller.wait_leading();
         let world = Self {
             controller,
+            flags,
             namespace: plane.namespace("aws"),
             moto,
             proxy,
@@ -77,6 +82,12 @@ impl World {
         world.store("aws", &json!({"service": "SecretsManager"}));
         world.store("parameters", &json!({"service": "ParameterStore"}));
         world
+    }
+
+    /// Kills the controller, and starts it again as a container is.
+    fn restart(&mut self) {
+        self.controller.process.kill().unwrap();
+        self.controller = self.plane.controller(&self.flags);
     }
 
     fn api(&self) -> &ApiClient {
