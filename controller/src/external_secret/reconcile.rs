@@ -25,7 +25,7 @@ use crate::object::{Key, Version, Waiting};
 use crate::queue::{LONGEST_PAUSE, Lane, Work, pause};
 use crate::reconciler::Pool;
 use crate::render::Contents;
-use crate::secret::{Before, Desired, Last, Op, WriteError};
+use crate::secret::{Before, Desired, Last, Op, Ownership, WriteError};
 use crate::secret_store::StoreName;
 use crate::sources::Used;
 use crate::status::{self, Outcome};
@@ -54,12 +54,31 @@ pub(super) struct Done {
     pub(super) target: Option<String>,
     /// Were the values read?
     pub(super) refreshed: bool,
-    /// Was a Secret written that stays somebody else's?
-    pub(super) merged: bool,
-    /// Do only marks that anybody can set say that the Secret is its own?
-    pub(super) is_unproven: bool,
+    /// Whose the Secret is.
+    pub(super) whose: Whose,
     /// Was something left out that the store lacks?
     pub(super) lacks: bool,
+}
+
+/// Whose a Secret is that was written, or found right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// The source's own.
+    Own,
+    /// The source's own, as only marks say that anybody can set.
+    Unproven,
+    /// Somebody else's, who has keys of the source.
+    Others,
+}
+
+impl Whose {
+    pub(super) fn by(ownership: Ownership) -> Self {
+        if ownership.merges() {
+            Self::Others
+        } else {
+            Self::Own
+        }
+    }
 }
 
 impl Done {
@@ -73,8 +92,7 @@ impl Done {
             newest: Vec::new(),
             target: None,
             refreshed: false,
-            merged: false,
-            is_unproven: false,
+            whose: Whose::Own,
             lacks: false,
         }
     }
@@ -253,7 +271,7 @@ impl ExternalSecrets {
                 Some(Done {
                     written: Some((made.version, Op::None)),
                     target: Some(plan.target.clone()),
-                    merged: plan.owner().merges(),
+                    whose: Whose::by(plan.owner()),
                     ..Done::without(outcome, None)
                 })
             }
@@ -299,7 +317,7 @@ impl ExternalSecrets {
         let done = Done {
             target: Some(plan.target.clone()),
             refreshed: true,
-            merged: plan.owner().merges(),
+            whose: Whose::by(plan.owner()),
             ..done
         };
         match self.remove_former(object, plan, known, &done).await {
@@ -514,8 +532,7 @@ impl ExternalSecrets {
         }
         if let Some((written, op)) = &done.written {
             entry.target = Some(written.clone());
-            let is_owned = !done.merged && !done.is_unproven;
-            entry.own.owned = Some(written.uid.clone()).filter(|_| is_owned);
+            entry.own.owned = Some(written.uid.clone()).filter(|_| done.whose == Whose::Own);
             if *op != Op::None && known.synced_generation == Some(object.generation()) {
                 entry.healed(now);
             }

@@ -8,7 +8,7 @@ use sealkit_core::api::TargetStatus;
 use sealkit_core::api::external::{Binding, ExternalSecretStatus, synced_resource_version};
 
 use super::ExternalSecretObject;
-use super::reconcile::Done;
+use super::reconcile::{Done, Whose};
 use crate::secret::Op;
 use crate::status;
 
@@ -66,7 +66,7 @@ pub(super) fn status_of(
                 name: target.clone(),
                 uid: version.uid.clone(),
                 resource_version: version.resource_version.clone(),
-                merged: done.merged,
+                merged: done.whose == Whose::Others,
             }),
             _ if done.outcome.is_ready() => None,
             _ => old.target.clone(),

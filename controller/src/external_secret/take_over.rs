@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::fetch::stores_of;
 use super::plan::Plan;
-use super::reconcile::{Done, MISSING_PAUSE};
+use super::reconcile::{Done, MISSING_PAUSE, Whose};
 use super::status::version_of;
 use super::{EXTERNAL_SECRET, ExternalSecretObject, ExternalSecrets, Known, fate};
 use crate::kubernetes::{self, ApiFailure};
@@ -40,7 +40,8 @@ impl ExternalSecrets {
             known.ready && known.own.target.is_none() && !known.own.forced && known.epoch == 0;
         let status = object.status.as_ref()?;
         let is_of_this = status.synced_resource_version == version_of(object);
-        if !self.context.rules.take_over || !once && !(is_first_look && is_of_this) {
+        let answers = once || is_first_look && is_of_this;
+        if !self.context.rules.take_over || !answers {
             return None;
         }
         let next = until_due(plan.interval, status, SystemTime::now())?;
@@ -83,9 +84,12 @@ impl ExternalSecrets {
             target: written.as_ref().map(|_| plan.target.clone()),
             written,
             next,
-            merged: plan.owner().merges(),
-            // Only the owner reference proves it.
-            is_unproven: plan.owner() != Ownership::Owner,
+            whose: match plan.owner() {
+                // Its owner reference was looked at.
+                Ownership::Owner => Whose::Own,
+                Ownership::Orphan => Whose::Unproven,
+                Ownership::Merge | Ownership::CreateOrMerge => Whose::Others,
+            },
             ..Done::without(outcome, None)
         })
     }
