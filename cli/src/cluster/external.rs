@@ -132,11 +132,20 @@ pub(crate) struct External {
 }
 
 impl External {
-    /// Is all of it ready?
-    pub fn is_ready(&self) -> bool {
+    /// Is all of it ready? For one namespace, what the cluster has for others does not count.
+    pub fn is_ready(&self, namespace: Option<&str>) -> bool {
         let externals = self.externals.iter().map(|state| &state.readiness);
-        let stores = self.stores.iter().map(|state| &state.readiness);
-        let of_cluster = self.of_cluster.iter().map(|(_, readiness)| readiness);
+        let is_used = |store: &&StoreState| {
+            let mut users = self.externals.iter();
+            users.any(|state| state.stores.contains(&store.key))
+        };
+        let counts = |store: &&StoreState| {
+            namespace.is_none() || !store.key.namespace.is_empty() || is_used(store)
+        };
+        let stores = self.stores.iter().filter(counts);
+        let stores = stores.map(|state| &state.readiness);
+        let of_cluster = self.of_cluster.iter().filter(|_| namespace.is_none());
+        let of_cluster = of_cluster.map(|(_, readiness)| readiness);
         externals
             .chain(stores)
             .chain(of_cluster)

@@ -11,7 +11,7 @@ use sealkit_core::names::printable;
 use serde_json::json;
 
 use crate::args::ClusterArgs;
-use crate::cluster::{External, ObjectState, Unwatched, age_in_days, connect, is_ready};
+use crate::cluster::{ObjectState, Unwatched, age_in_days, connect, is_ready};
 use crate::error::Result;
 use crate::report::{Verdict, structured, table};
 use crate::terminal::{Session, Terminal, print, safe};
@@ -60,7 +60,9 @@ pub(super) fn run(args: &StatusArgs, session: Session<'_>) -> Result<Verdict> {
             .is_none_or(|one| one == namespace)
     };
     unwatched.retain(|unwatched| is_shown(&unwatched.namespace));
-    let externals_ready = external.as_ref().is_none_or(External::is_ready);
+    let externals_ready = external
+        .as_ref()
+        .is_none_or(|external| external.is_ready(global.namespace.as_deref()));
     let is_ready =
         externals_ready && objects.iter().all(|object| object.ready) && unwatched.is_empty();
     let verdict = Verdict::clean_if(is_ready);
