@@ -209,10 +209,7 @@ impl ExternalSecrets {
                 known.own.releases = true;
             }
             let sources = std::mem::take(&mut known.own.sources);
-            if !sources.is_empty() {
-                self.sources.want();
-                lock(&self.users).begin(&key, sources);
-            }
+            self.begins(&key, sources);
             if news != News::New && known.own.force_sync != force_sync {
                 known.own.forced = true;
                 known.recheck();
@@ -260,6 +257,14 @@ impl ExternalSecrets {
     fn tell(&self, key: &Key, now: Option<&ObjectMeta>) {
         for listener in lock(&self.listeners).iter().filter_map(Weak::upgrade) {
             listener.external_secret_changed(key, now);
+        }
+    }
+
+    /// Watches these sources for an object that this process has not rendered yet.
+    fn begins(&self, key: &Key, sources: Vec<Source>) {
+        if !sources.is_empty() {
+            self.sources.want();
+            lock(&self.users).begin(key, sources);
         }
     }
 

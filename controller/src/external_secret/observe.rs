@@ -11,6 +11,7 @@ use kube::Api;
 use kube::api::ListParams;
 
 use super::fate::{Fate, fate};
+use super::plan::stores_named;
 use super::recall::recall;
 use super::{ExternalSecretObject, ExternalSecrets, Known};
 use crate::kubernetes::{ApiFailure, within};
@@ -154,11 +155,7 @@ impl ExternalSecrets {
         known: &Known,
     ) -> Result<Option<Vec<Change>>, String> {
         let plan = self.plan(object, known);
-        let stores = match &plan {
-            Ok(plan) => &plan.stores,
-            Err((_, stores)) => stores,
-        };
-        if stores.iter().any(|store| self.stores.is_foreign(store)) {
+        if self.are_foreign(stores_named(&plan)) {
             return Ok(None);
         }
         let plan = plan.map_err(|(outcome, _)| outcome.message())?;

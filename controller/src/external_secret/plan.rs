@@ -103,14 +103,29 @@ impl Plan {
     }
 }
 
+/// Why a spec is no plan, and the stores that it names all the same.
+pub(super) type NoPlan = (Outcome, Vec<StoreName>);
+
+/// The stores that a spec names, whether or not it is a plan.
+pub(super) fn stores_named(plan: &Result<Plan, NoPlan>) -> &[StoreName] {
+    match plan {
+        Ok(plan) => &plan.stores,
+        Err((_, stores)) => stores,
+    }
+}
+
 impl ExternalSecrets {
-    /// Decides what to do, by the spec alone. Error: what is wrong with it, and the stores that it
-    /// names all the same.
+    /// Is one of these a store of another class of controllers?
+    pub(super) fn are_foreign(&self, stores: &[StoreName]) -> bool {
+        stores.iter().any(|store| self.stores.is_foreign(store))
+    }
+
+    /// Decides what to do, by the spec alone.
     pub(super) fn plan(
         &self,
         object: &ExternalSecretObject,
         known: &Known,
-    ) -> Result<Plan, (Outcome, Vec<StoreName>)> {
+    ) -> Result<Plan, NoPlan> {
         let invalid = |what: String| (Outcome::Stalled(Reason::InvalidSpec, what), Vec::new());
         let origin = object.origin(EXTERNAL_SECRET);
         let text = object.spec().value;
@@ -182,7 +197,7 @@ pub fn verdict(object: &ExternalSecretObject, rules: &Rules) -> Verdict {
 }
 
 /// Reads a spec. Error: what is wrong with it.
-fn read(text: Value) -> Result<ExternalSecretSpec, String> {
+pub(super) fn read(text: Value) -> Result<ExternalSecretSpec, String> {
     serde_json::from_value(text).map_err(|error| names::printable(&error.to_string()))
 }
 

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::event::event;
 use super::fate::{self, Fate, fate};
 use super::fetch::{Fetched, NotMade};
-use super::plan::Plan;
+use super::plan::{Plan, stores_named};
 use super::status::status_of;
 use super::take_over::tell_of_another;
 use super::template::{Rendered, rendered};
@@ -195,12 +195,8 @@ impl ExternalSecrets {
     /// Secret stays. `None` if the object belongs to another class of controllers.
     async fn act(&self, object: &ExternalSecretObject, known: &Known) -> Option<Done> {
         let plan = self.plan(object, known);
-        let stores = match &plan {
-            Ok(plan) => &plan.stores,
-            Err((_, stores)) => stores,
-        };
-        if stores.iter().any(|store| self.stores.is_foreign(store)) {
-            self.leave(object, stores.clone());
+        if self.are_foreign(stores_named(&plan)) {
+            self.leave(object, stores_named(&plan).to_vec());
             return None;
         }
         let plan = match plan {
@@ -218,7 +214,10 @@ impl ExternalSecrets {
         };
         let done = match done {
             Some(done) => {
-                self.watch_sources(&Key::of(&object.metadata), &plan);
+                let template = plan.spec.target.template.as_ref();
+                let sources =
+                    template_from::sources(&plan.origin.namespace, template, &plan.target);
+                self.begins(&Key::of(&object.metadata), sources);
                 done
             }
             None => self.refresh(object, &plan, known).await.before(plan.next),
@@ -238,16 +237,6 @@ impl ExternalSecrets {
             known.own.due = None;
             known.own.releases = false;
             known.handled = Some(object.asked());
-        }
-    }
-
-    /// Watches the sources of the templates of an object that was not rendered by this process.
-    fn watch_sources(&self, key: &Key, plan: &Plan) {
-        let template = plan.spec.target.template.as_ref();
-        let sources = template_from::sources(&plan.origin.namespace, template, &plan.target);
-        if !sources.is_empty() {
-            self.sources.want();
-            lock(&self.users).begin(key, sources);
         }
     }
 

@@ -11,7 +11,7 @@ use sealkit_core::api::{ConditionType, Reason};
 use tokio::time::Instant;
 
 use super::fetch::stores_of;
-use super::plan::Plan;
+use super::plan::{Plan, read};
 use super::reconcile::{Done, MISSING_PAUSE, Whose};
 use super::status::version_of;
 use super::{EXTERNAL_SECRET, ExternalSecretObject, ExternalSecrets, Known, fate};
@@ -172,13 +172,12 @@ impl ExternalSecrets {
     /// Does it name a store of another class of controllers?
     fn names_foreign(&self, spec: &ExternalSecretSpec, object: &ExternalSecretObject) -> bool {
         let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
-        let stores = stores_of(spec, namespace);
-        stores.iter().any(|store| self.stores.is_foreign(store))
+        self.are_foreign(&stores_of(spec, namespace))
     }
 }
 
 fn spec_of(object: &ExternalSecretObject) -> Option<ExternalSecretSpec> {
-    serde_json::from_value(object.spec().value).ok()
+    read(object.spec().value).ok()
 }
 
 /// Adds to an outcome that somebody else serves the object too, and tells it.
