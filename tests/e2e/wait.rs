@@ -87,8 +87,10 @@ pub(crate) fn broken(namespace: &Namespace, name: &str) -> Value {
     let mut manifest = namespace.draft(name).value("password", "v").manifest();
     let sealed = &mut manifest["spec"]["encryptedData"]["password"];
     let text = sealed.as_str().unwrap().to_owned();
-    let last = if text.ends_with('A') { "B" } else { "A" };
-    *sealed = (text[..text.len() - 1].to_owned() + last).into();
+    // Any letter is canonical Base64 before the last four.
+    let (head, tail) = text.split_at(text.len() - 8);
+    let other = if tail.starts_with('A') { "B" } else { "A" };
+    *sealed = format!("{head}{other}{}", &tail[1..]).into();
     manifest
 }
 

@@ -1,6 +1,7 @@
 //! Control planes with Sealkit installed: one that tests share with one controller, and a few that
 //! a test has for itself.
 
+use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -18,6 +19,8 @@ use crate::namespace::{Namespace, condition};
 use crate::recorder::Recorder;
 use crate::wait::wait_for;
 
+/// The API of External Secrets.
+const EXTERNAL: &str = "external-secrets.io/v1";
 /// Where Sealkit lives.
 pub const SYSTEM: &str = "sealkit-system";
 /// Where `SealingKeys` are.
@@ -106,7 +109,9 @@ impl Plane {
     /// A namespace of a name that nobody else has, for objects sealed to the newest key.
     pub fn namespace(&self, label: &str) -> Namespace {
         let recipient = recipient(&self.newest_key());
-        Namespace::create(&self.api, &unique(label), recipient)
+        let name = unique(label);
+        NAMESPACES.with_borrow_mut(|names| names.push(name.clone()));
+        Namespace::create(&self.api, &name, recipient)
     }
 
     /// A namespace that somebody else has made.
@@ -157,6 +162,19 @@ impl Plane {
         ApiClient::new(&kubeconfig)
     }
 
+    /// Deletes what would be refreshed for ever in the namespaces of this thread's test. Hundreds of
+    /// such objects with short intervals take the time of the tests that follow.
+    fn end_refreshes(&self) {
+        for namespace in NAMESPACES.take() {
+            for plural in ["externalsecrets", "secretstores"] {
+                let path = format!("/apis/{EXTERNAL}/namespaces/{namespace}/{plural}");
+                if let Err(refusal) = self.api.delete(&path) {
+                    eprintln!("{path} stay: {refusal:?}");
+                }
+            }
+        }
+    }
+
     /// As it was after the installation, but for namespaces.
     fn clean(&self) {
         let gone = |path: &str| match self.api.delete(path) {
@@ -164,10 +182,13 @@ impl Plane {
             Err(refusal) => assert_eq!(refusal.code, 404, "{path}: {refusal:?}"),
         };
         gone(LEASE);
+        for plural in ["clusterexternalsecrets", "clustersecretstores"] {
+            gone(&format!("/apis/{EXTERNAL}/{plural}"));
+        }
         for (group, plural) in [
             ("sealkit.dev/v1beta1", "sealedsecrets"),
-            ("external-secrets.io/v1", "externalsecrets"),
-            ("external-secrets.io/v1", "secretstores"),
+            (EXTERNAL, "externalsecrets"),
+            (EXTERNAL, "secretstores"),
         ] {
             for object in self.api.list(&format!("/apis/{group}/{plural}")) {
                 let text = |field: &str| object["metadata"][field].as_str().unwrap().to_owned();
@@ -189,6 +210,11 @@ impl Plane {
             ));
         }
     }
+}
+
+thread_local! {
+    /// The namespaces that the test of this thread has made.
+    static NAMESPACES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
 
 /// The public key of a `SealingKey`.
@@ -261,6 +287,7 @@ impl Drop for Shared {
             "the controller ended"
         );
         judge(self);
+        self.end_refreshes();
     }
 }
 

@@ -1,6 +1,6 @@
 //! The life of a release on a real API server.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sealkit_core::sealed::Scope;
@@ -27,7 +27,7 @@ const IMAGE: [&str; 2] = [
 fn a_release_lives_through_upgrade_rollback_and_uninstallation() {
     let servers = ControlPlane::start(Options::default()).unwrap();
     let helm = Helm::new(servers.kubeconfig());
-    let plane = install(servers, &helm);
+    let mut plane = install(servers, &helm);
     let state = tempfile::tempdir().unwrap();
     let state = state.path();
     let manifest = helm.run(&["get", "manifest", "sealkit"]);
@@ -61,6 +61,8 @@ fn a_release_lives_through_upgrade_rollback_and_uninstallation() {
 
     // A later release goes on with them.
     helm.release("install", &IMAGE);
+    // Tokens of the ServiceAccount that Helm has deleted are worth nothing any more.
+    plane.controller_kubeconfig = kubeconfig(&plane.servers);
     let _controller = start(&plane, state);
     open(&shop, "later");
     assert_same(&plane.newest_key(), &key);
@@ -136,10 +138,7 @@ fn an_installation_by_kustomize_is_taken_over() {
 /// A control plane with a release of the chart.
 fn install(servers: ControlPlane, helm: &Helm) -> Plane {
     helm.release("install", &[&["--create-namespace"], &IMAGE[..]].concat());
-    let hour = Some(Duration::from_hours(1));
-    let controller_kubeconfig = servers
-        .service_account_kubeconfig(SYSTEM, "seal-controller", hour)
-        .unwrap();
+    let controller_kubeconfig = kubeconfig(&servers);
     let api = ApiClient::new(servers.kubeconfig());
     for plural in ["sealedsecrets", "sealingkeys", "rewraprequests"] {
         let path = format!("/apis/sealkit.dev/v1beta1/{plural}");
@@ -151,6 +150,14 @@ fn install(servers: ControlPlane, helm: &Helm) -> Plane {
         controller_kubeconfig,
         servers,
     }
+}
+
+/// The kubeconfig of the controller's ServiceAccount.
+fn kubeconfig(servers: &ControlPlane) -> PathBuf {
+    let hour = Some(Duration::from_hours(1));
+    servers
+        .service_account_kubeconfig(SYSTEM, "seal-controller", hour)
+        .unwrap()
 }
 
 fn deployment(plane: &Plane) -> Value {
