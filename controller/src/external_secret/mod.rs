@@ -220,18 +220,19 @@ impl ExternalSecrets {
                 lock(&self.by_secret).insert(secret, key.clone());
             }
             let secret = secret.and_then(|secret| self.secret_watch.current(&secret));
-            if !known.own.releases && !known.has_work(secret.as_ref()) {
+            let releases = known.own.releases.then_some(Duration::ZERO);
+            let Some(work) = releases.or_else(|| known.work_after(secret.as_ref())) else {
                 if let Some(due) = known.own.due.filter(|_| news == News::New) {
                     self.queue.push(key.clone(), Lane::Background, due, None);
                 }
                 return;
-            }
+            };
             if was_ready {
                 // What it holds is not older than the last process.
                 let wait = schedule::next(START_WITHIN, &key, SystemTime::now());
                 (Lane::Background, Instant::now() + wait)
             } else {
-                (Lane::Fresh, Instant::now())
+                (Lane::Fresh, Instant::now() + work)
             }
         };
         let payload = self.waiting.enter(object);
@@ -451,8 +452,7 @@ impl SecretListener for ExternalSecrets {
         };
         let wait = {
             let known = self.known();
-            let drifted = |known: &&Known| known.drifted(current);
-            known.get(&key).filter(drifted).map(Known::heals_after)
+            known.get(&key).and_then(|known| known.drift_after(current))
         };
         if let Some(wait) = wait {
             self.queue

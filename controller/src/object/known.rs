@@ -76,14 +76,23 @@ impl<T> Known<T> {
         news
     }
 
-    /// Does it need a reconcile? `secret` is the Secret as it was last observed.
-    pub fn has_work(&self, secret: Option<&Version>) -> bool {
-        let is_handled = self.handled.as_ref() == Some(&self.seen);
-        !self.terminating && (!is_handled || self.drifted(secret))
+    /// In how long does it need a reconcile, if it needs one? `secret` is the Secret as it was last
+    /// observed. Drift keeps its pause whatever else happens to the object: a status of ours comes
+    /// back by its watch.
+    pub fn work_after(&self, secret: Option<&Version>) -> Option<Duration> {
+        if !self.terminating && self.handled.as_ref() != Some(&self.seen) {
+            return Some(Duration::ZERO);
+        }
+        self.drift_after(secret)
+    }
+
+    /// In how long is drift of the Secret to be corrected, if there is any?
+    pub fn drift_after(&self, secret: Option<&Version>) -> Option<Duration> {
+        self.drifted(secret).then(|| self.heals_after())
     }
 
     /// Does the Secret differ from the one that was written? Only for objects that are in sync.
-    pub fn drifted(&self, secret: Option<&Version>) -> bool {
+    fn drifted(&self, secret: Option<&Version>) -> bool {
         self.ready && !self.terminating && self.target.is_some() && self.target.as_ref() != secret
     }
 
@@ -109,7 +118,7 @@ impl<T> Known<T> {
 
     /// How long drift waits for its correction: not at all, but two writers that both persist must
     /// not overload the API server.
-    pub fn heals_after(&self) -> Duration {
+    fn heals_after(&self) -> Duration {
         match self.heals.checked_sub(HEALS_AT_ONCE) {
             None => Duration::ZERO,
             Some(more) => pause(more + 1),
@@ -127,5 +136,39 @@ impl<T> Known<T> {
             1
         };
         self.last_heal = Some(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn version(resource_version: &str) -> Version {
+        Version {
+            uid: "u".into(),
+            resource_version: resource_version.into(),
+        }
+    }
+
+    #[test]
+    fn drift_that_comes_back_waits_longer_and_a_changed_object_does_not() {
+        let (right, wrong) = (version("1"), version("2"));
+        let mut known = Known::<()> {
+            ready: true,
+            target: Some(right.clone()),
+            ..Known::default()
+        };
+        known.handled = Some(known.seen.clone());
+        assert_eq!(known.work_after(Some(&right)), None);
+        for _ in 0..HEALS_AT_ONCE {
+            assert_eq!(known.work_after(Some(&wrong)), Some(Duration::ZERO));
+            known.healed(Instant::now());
+        }
+        assert!(known.work_after(Some(&wrong)) > Some(Duration::ZERO));
+        assert!(known.work_after(None) > Some(Duration::ZERO), "deleted");
+        known.recheck();
+        assert_eq!(known.work_after(Some(&wrong)), Some(Duration::ZERO));
+        known.terminating = true;
+        assert_eq!(known.work_after(Some(&wrong)), None);
     }
 }

@@ -156,9 +156,10 @@ impl SealedSecrets {
             let known = known.entry(key.clone()).or_default();
             observe(known, &object, secret.as_ref(), newest)
         };
-        if work {
+        if let Some(work) = work {
             let payload = self.waiting.enter(object);
-            self.queue.push(key, Lane::Fresh, Instant::now(), payload);
+            self.queue
+                .push(key, Lane::Fresh, Instant::now() + work, payload);
         }
     }
 
@@ -312,8 +313,7 @@ impl SecretListener for SealedSecrets {
     fn secret_changed(&self, key: &Key, current: Option<&Version>) {
         let wait = {
             let known = self.known();
-            let drifted = |known: &&Known| known.drifted(current);
-            known.get(key).filter(drifted).map(Known::heals_after)
+            known.get(key).and_then(|known| known.drift_after(current))
         };
         if let Some(wait) = wait {
             let due = Instant::now() + wait;

@@ -1,5 +1,7 @@
 //! What is remembered about SealedSecrets in addition to what is remembered about every object.
 
+use std::time::Duration;
+
 use sealkit_core::api::{ConditionStatus, ConditionType, Reason, SealedSecretStatus, TargetStatus};
 use sealkit_core::keys::Fingerprint;
 use tokio::time::Instant;
@@ -33,14 +35,14 @@ pub(super) fn is_judged(known: &Known) -> bool {
     known.own.judged == Some((known.seen.generation, known.epoch))
 }
 
-/// Observes the object as a watch shows it. Returns whether it needs a reconcile. `newest` is the
-/// fingerprint that new values are sealed to.
+/// Observes the object as a watch shows it. Returns in how long it needs a reconcile, if it needs one.
+/// `newest` is the fingerprint that new values are sealed to.
 pub(super) fn observe(
     known: &mut Known,
     object: &SealedSecretObject,
     secret: Option<&Version>,
     newest: Option<Fingerprint>,
-) -> bool {
+) -> Option<Duration> {
     match known.observe(object, recalled) {
         News::New => {
             // A status that does not know the newest key was written before that key was created.
@@ -54,7 +56,7 @@ pub(super) fn observe(
         News::Changed => known.own.keyless_since = None,
         News::Same => {}
     }
-    known.has_work(secret)
+    known.work_after(secret)
 }
 
 /// Restores from the status what an earlier process did. Anybody with the right may have written it:
@@ -155,16 +157,25 @@ mod tests {
         "b99cab502b61ae411e7109b89c75b05a".parse().ok()
     }
 
+    fn is_work(
+        known: &mut Known,
+        object: &SealedSecretObject,
+        secret: Option<&Version>,
+        newest: Option<Fingerprint>,
+    ) -> bool {
+        observe(known, object, secret, newest).is_some()
+    }
+
     #[test]
     fn a_restart_over_objects_in_sync_finds_no_work() {
-        assert!(!observe(
+        assert!(!is_work(
             &mut Known::default(),
             &ready(3),
             Some(&version("7")),
             newest()
         ));
         assert!(
-            observe(
+            is_work(
                 &mut Known::default(),
                 &ready(3),
                 Some(&version("8")),
@@ -173,31 +184,31 @@ mod tests {
             "drift"
         );
         assert!(
-            observe(&mut Known::default(), &ready(3), None, newest()),
+            is_work(&mut Known::default(), &ready(3), None, newest()),
             "deleted"
         );
         let other = "0099cab502b61ae411e7109b89c75b05".parse().ok();
         assert!(
-            observe(&mut Known::default(), &ready(3), Some(&version("7")), other),
+            is_work(&mut Known::default(), &ready(3), Some(&version("7")), other),
             "a newer key"
         );
     }
 
     #[test]
     fn new_changed_and_unlucky_objects_are_work() {
-        assert!(observe(
+        assert!(is_work(
             &mut Known::default(),
             &object(1, &json!({"observedGeneration": -1})),
             None,
             None
         ));
-        assert!(observe(
+        assert!(is_work(
             &mut Known::default(),
             &object(1, &Value::Null),
             None,
             None
         ));
-        assert!(observe(
+        assert!(is_work(
             &mut Known::default(),
             &object(1, &json!("garbage")),
             None,
@@ -205,7 +216,7 @@ mod tests {
         ));
         let mut changed = ready(3);
         changed.metadata.generation = Some(4);
-        assert!(observe(
+        assert!(is_work(
             &mut Known::default(),
             &changed,
             Some(&version("7")),
@@ -214,7 +225,7 @@ mod tests {
         let mut asked = ready(3);
         let annotation = (RECONCILE_REQUESTED_AT.to_owned(), "now".to_owned());
         asked.metadata.annotations = Some([annotation].into());
-        assert!(observe(
+        assert!(is_work(
             &mut Known::default(),
             &asked,
             Some(&version("7")),
@@ -236,7 +247,7 @@ mod tests {
         observe(&mut known, &ready(3), Some(&version("7")), newest());
         let mut again = object(1, &Value::Null);
         again.metadata.uid = Some("u2".into());
-        assert!(observe(&mut known, &again, Some(&version("7")), newest()));
+        assert!(is_work(&mut known, &again, Some(&version("7")), newest()));
         assert!(known.target.is_none());
     }
 }
