@@ -34,7 +34,7 @@ test: ## everything that CI checks
 	$(call STAGE,unit and command-line tests,$(CARGO) test --locked --workspace --exclude sealkit-tests --exclude sealkit-rig)
 	$(call STAGE,rig,$(CARGO) test --locked -p sealkit-rig)
 	$(call STAGE,interop,$(CARGO) test --locked -p sealkit-tests --lib --test interop)
-	$(call STAGE,end to end,$(CARGO) test --locked -p sealkit-tests --test e2e)
+	$(call STAGE,end to end,tests/again $(CARGO) test --locked -p sealkit-tests --test e2e)
 	$(call STAGE,demo,tests/demo/run)
 	@tests/stage --summary
 
@@ -68,6 +68,7 @@ soak: ## 200 kills, outages and freezes amid a flood and amid refreshes (SEALKIT
 	SEALKIT_SOAK_KILLS=$${SEALKIT_SOAK_KILLS:-200} SEALKIT_SOAK_OBJECTS=$${SEALKIT_SOAK_OBJECTS:-2000} \
 	  $(CARGO) test --locked -p sealkit-tests --test e2e -- --nocapture \
 	  soak kills_amid_refreshes an_outage_costs_few_calls
+	SEALKIT_SOAK_FLEET=1 $(CARGO) test --locked -p sealkit-tests --test e2e -- --nocapture a_fleet_on_few
 
 fuzz: ## coverage-guided fuzzing of every parser, 10 million runs each (FUZZ_RUNS, FUZZ_TARGETS)
 	tests/fuzz/run
