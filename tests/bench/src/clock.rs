@@ -34,6 +34,15 @@ pub fn median(mut times: Vec<Duration>) -> Duration {
         .unwrap_or_default()
 }
 
+/// The time that so many percent do not exceed.
+pub fn percentile(times: &[Duration], percent: usize) -> Duration {
+    let mut ascending = times.to_vec();
+    ascending.sort_unstable();
+    let rank = (ascending.len() * percent).div_ceil(100);
+    let at = rank.saturating_sub(1);
+    ascending.get(at).copied().unwrap_or_default()
+}
+
 /// User and system time of a process so far, all threads. Resolution: one tick, 10 ms as a rule.
 pub fn process_cpu(process: u32) -> Result<Duration> {
     let path = format!("/proc/{process}/stat");
@@ -99,5 +108,14 @@ mod tests {
         let times = [5, 1, 9, 3].map(Duration::from_secs).to_vec();
         assert_eq!(median(times), Duration::from_secs(3));
         assert_eq!(median(Vec::new()), Duration::ZERO);
+    }
+
+    #[test]
+    fn percentile_is_the_time_that_so_many_do_not_exceed() {
+        let seconds: Vec<_> = (1..=100).rev().map(Duration::from_secs).collect();
+        assert_eq!(percentile(&seconds, 99), Duration::from_secs(99));
+        assert_eq!(percentile(&seconds, 50), Duration::from_secs(50));
+        assert_eq!(percentile(&seconds[97..], 99), Duration::from_secs(3));
+        assert_eq!(percentile(&[], 99), Duration::ZERO);
     }
 }

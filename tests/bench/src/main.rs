@@ -56,6 +56,8 @@ enum What {
     Hostile,
     /// Peak memory of the controller
     Memory,
+    /// What a pipeline waits for: stages, the webhook, `seal wait`
+    Delivery,
     /// ExternalSecrets over OpenBao, against External Secrets Operator and a bare client
     External,
     /// ExternalSecrets that External Secrets Operator left, taken over
@@ -137,6 +139,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         What::Controller => ("controller", &[Part::Controller]),
         What::Hostile => ("hostile", &[Part::Hostile]),
         What::Memory => ("memory", &[Part::Memory]),
+        What::Delivery => ("delivery", &[Part::Delivery]),
         What::External => ("external", &[Part::External]),
         What::TakeOver => ("take-over", &[Part::TakeOver]),
         What::All => (
@@ -149,6 +152,7 @@ fn run(arguments: &Arguments) -> Result<()> {
                 Part::Controller,
                 Part::Hostile,
                 Part::Memory,
+                Part::Delivery,
                 Part::External,
                 Part::TakeOver,
             ],
@@ -188,6 +192,7 @@ enum Part {
     Controller,
     Hostile,
     Memory,
+    Delivery,
     External,
     TakeOver,
 }
@@ -199,7 +204,10 @@ fn measure(parts: &[Part], scale: &Scale) -> Result<Vec<Figure>> {
         _ if scale.no_build => Some(Binaries::find()?),
         _ => Some(Binaries::build()?),
     };
-    let peers = if matches!(parts, [Part::Memory | Part::External | Part::TakeOver]) {
+    let peers = if matches!(
+        parts,
+        [Part::Memory | Part::Delivery | Part::External | Part::TakeOver]
+    ) {
         None
     } else {
         Some(Peers::build()?)
@@ -224,6 +232,7 @@ fn measure(parts: &[Part], scale: &Scale) -> Result<Vec<Figure>> {
             (Part::Controller, Some(ours), Some(peers)) => cluster::speed(scale, ours, peers)?,
             (Part::Hostile, Some(ours), Some(peers)) => cluster::hostile(scale, ours, peers)?,
             (Part::Memory, Some(ours), _) => cluster::memory(scale, ours)?,
+            (Part::Delivery, Some(ours), _) => cluster::delivery(scale, ours)?,
             (Part::External, Some(ours), _) => cluster::external(scale, ours, operator.as_ref())?,
             (Part::TakeOver, Some(ours), _) => match &operator {
                 Some(operator) => cluster::taken_over(scale, ours, operator)?,

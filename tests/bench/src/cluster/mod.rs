@@ -2,6 +2,7 @@
 
 mod bare;
 mod contestant;
+mod delivery;
 mod external;
 mod flood;
 mod observer;
@@ -82,6 +83,11 @@ pub fn hostile(scale: &Scale, ours: &Binaries, peers: &Peers) -> Result<Vec<Figu
     let limit = Some(Target::AtMost(GOOD_WITHIN.into()));
     let figure = Figure::against(PART, what, ours.into(), peer.into(), limit);
     Ok(vec![figure])
+}
+
+/// What a pipeline waits for.
+pub fn delivery(scale: &Scale, ours: &Binaries) -> Result<Vec<Figure>> {
+    runtime()?.block_on(delivery::run(scale, ours))
 }
 
 /// Templates and merging, one round each.

@@ -31,7 +31,7 @@ pub struct Ours {
     /// The kind of its objects.
     kind: &'static str,
     /// More flags of the controller.
-    flags: Vec<&'static str>,
+    flags: Vec<String>,
     /// Where the controller serves its metrics; 0 before it is started.
     port: AtomicU16,
 }
@@ -69,8 +69,8 @@ impl Ours {
     }
 
     /// The same with another flag of the controller.
-    pub fn with(mut self, flag: &'static str) -> Self {
-        self.flags.push(flag);
+    pub fn with(mut self, flag: impl Into<String>) -> Self {
+        self.flags.push(flag.into());
         self
     }
 
@@ -113,7 +113,7 @@ impl Contestant for Ours {
             .kubectl(&["wait", "--for=condition=Established", definition])?;
         if self.controller.is_some() {
             // Its first start makes its key.
-            let mut process = self.start_with(plane, &["--external-secrets=false"])?;
+            let mut process = self.start_with(plane, &["--external-secrets=false".to_owned()])?;
             recipient(plane)?;
             trial::stop(&mut process)?;
         }
@@ -152,7 +152,7 @@ impl Contestant for Ours {
 }
 
 impl Ours {
-    fn start_with(&self, plane: &Plane, flags: &[&str]) -> Result<Process> {
+    fn start_with(&self, plane: &Plane, flags: &[String]) -> Result<Process> {
         let lasting = Some(Duration::from_secs(4 * 3600));
         let kubeconfig = plane
             .control

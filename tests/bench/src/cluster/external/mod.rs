@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::trial::{Load, Outcome, Way};
 use super::{attempt, highest, median_of, runtime};
 use crate::binaries::{Binaries, ExternalSecretsOperator};
+use crate::clock::percentile;
 use crate::report::{Figure, Quantity, Target};
 use crate::{Result, Scale, progress};
 use contestant::External;
@@ -318,32 +319,11 @@ fn against(
     }
 }
 
-/// The time that so many percent do not exceed, of times in ascending order.
-fn percentile(ascending: &[Duration], percent: usize) -> Duration {
-    let rank = (ascending.len() * percent).div_ceil(100);
-    let at = rank.saturating_sub(1);
-    ascending.get(at).copied().unwrap_or_default()
-}
-
 fn load(objects: usize) -> Load {
     Load {
         objects,
         values: VALUES,
         recipients: 0,
         way: Way::Owned,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn percentile_is_the_time_that_so_many_do_not_exceed() {
-        let seconds: Vec<_> = (1..=100).map(Duration::from_secs).collect();
-        assert_eq!(percentile(&seconds, 99), Duration::from_secs(99));
-        assert_eq!(percentile(&seconds, 50), Duration::from_secs(50));
-        assert_eq!(percentile(&seconds[..3], 99), Duration::from_secs(3));
-        assert_eq!(percentile(&[], 99), Duration::ZERO);
     }
 }
