@@ -1,5 +1,6 @@
 //! The validating webhook, called by the real API server.
 
+use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -82,6 +83,52 @@ fn tampered_objects_are_refused_and_good_ones_are_not() {
     for (what, text) in [("log", controller.log()), ("metrics", controller.metrics())] {
         assert_eq!(canary.find(text.as_bytes()), None, "the {what}");
     }
+}
+
+/// As with cert-manager: somebody else keeps the files, and tells API servers whom to trust.
+#[test]
+fn certificates_in_files_are_served_and_read_again() {
+    let (plane, other) = (Own::take(), Shared::get());
+    let file = |plane: &Plane, name: &str| {
+        let keys = plane.servers.dir().join("keys");
+        fs::read_to_string(keys.join(name)).unwrap()
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let serve = |of: &Plane| {
+        for (name, from) in [("tls.crt", "server.crt"), ("tls.key", "server.key")] {
+            fs::write(folder.path().join(name), file(of, from)).unwrap();
+        }
+    };
+    serve(&plane);
+    let port = free_port().unwrap();
+    let webhook = Webhook::install(&plane, port, "Fail");
+    webhook.trust(&file(&plane, "ca.crt"));
+    let mut with_files = flags(port);
+    let folder_flag = format!("--webhook-cert-dir={}", folder.path().display());
+    with_files.more = vec![format!("--webhook-listen=127.0.0.1:{port}"), folder_flag];
+    let mut controller = plane.controller(&with_files);
+    controller.wait_leading();
+    let shop = plane.namespace("admission");
+    webhook.watch(&shop.name);
+    let (collection, moved) = (shop.sealed_secrets_path(), moved(&shop));
+    webhook.wait_refused(&collection, &moved, "ScopeMismatch");
+
+    // Half a renewal is told, and the last good certificate goes on.
+    fs::write(folder.path().join("tls.crt"), "no certificate").unwrap();
+    wait_until("it is told", || {
+        controller.log().contains("the webhook's certificate: ")
+    });
+    webhook.wait_refused(&collection, &moved, "ScopeMismatch");
+
+    // The one of another authority.
+    webhook.trust(&file(&other, "ca.crt"));
+    webhook.wait_refused(&collection, &moved, "x509");
+    serve(&other);
+    webhook.wait_refused(&collection, &moved, "ScopeMismatch");
+    let good = shop.draft("good").value("a", unique_value());
+    shop.api.create(&collection, &good.manifest()).unwrap();
+    let trusted = BASE64_STANDARD.encode(file(&other, "ca.crt"));
+    assert_eq!(webhook.trusted(), trusted, "the controller leaves it alone");
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! The webhook's configuration on a control plane, which reaches the controller by its address: there
 //! are no Services without nodes.
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use sealkit_core::manifest::read_documents;
 use serde_json::{Value, json};
 
@@ -77,6 +79,17 @@ impl Webhook {
             let answer = self.api.create(&dry_run, object);
             answer.is_err_and(|refusal| refusal.message.contains(text))
         });
+    }
+
+    /// Makes the API server trust these certificates, in PEM.
+    pub fn trust(&self, certificates: &str) {
+        let path = format!("{CONFIGURATIONS}/{}", self.name);
+        let mut webhooks = self.api.get(&path).unwrap()["webhooks"].take();
+        for webhook in webhooks.as_array_mut().unwrap() {
+            webhook["clientConfig"]["caBundle"] = json!(BASE64_STANDARD.encode(certificates));
+        }
+        let patch = json!({"webhooks": webhooks});
+        self.api.merge(&path, &patch).unwrap();
     }
 
     /// The certificates that the API server trusts, in base64.
