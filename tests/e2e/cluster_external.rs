@@ -73,7 +73,7 @@ impl Shop {
 
     /// Waits for a status of the current generation.
     fn wait(&self, what: &str, accept: impl Fn(&Value) -> bool) -> Value {
-        wait_within(WAIT, what, || {
+        wait_within(WAIT * 5, what, || {
             let object = self.api().get(&self.path())?;
             let status = &object["status"];
             let is_current = status["observedGeneration"] == object["metadata"]["generation"];
@@ -224,11 +224,11 @@ fn an_external_secret_of_somebody_else_is_told_and_left_alone() {
 }
 
 #[test]
-fn sixty_namespaces_share_one_read_of_the_provider() {
+fn five_hundred_namespaces_share_one_read_of_the_provider() {
     let plane = Shared::get();
     let bao = OpenBao::start().unwrap();
-    let shop = Shop::new(&plane, &bao, "10s");
-    let namespaces: Vec<_> = (0..60).map(|_| plane.namespace("many")).collect();
+    let shop = Shop::new(&plane, &bao, "20s");
+    let namespaces: Vec<_> = (0..500).map(|_| plane.namespace("many")).collect();
     for namespace in &namespaces {
         shop.label(namespace, Some(&shop.label));
     }
@@ -245,9 +245,9 @@ fn sixty_namespaces_share_one_read_of_the_provider() {
         calls.iter().filter(of_it).count()
     };
     let before = reads();
-    std::thread::sleep(Duration::from_secs(20));
+    std::thread::sleep(Duration::from_secs(40));
     let more = reads() - before;
-    // Each on its own would make 120.
-    assert!((1..=20).contains(&more), "{more} reads in two intervals");
+    // Each on its own would make a thousand.
+    assert!((1..=3).contains(&more), "{more} reads in two intervals");
     shop.api().delete(&shop.path()).unwrap();
 }
