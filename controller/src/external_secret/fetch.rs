@@ -8,14 +8,16 @@ use sealkit_core::api::external::{
     DataFrom, DeletionPolicy, ExternalSecretSpec, Find, MetadataPolicy, RemoteRef, SecretStoreRef,
     SourceRef,
 };
+use tokio::time::Instant;
 
+use super::plan::Plan;
 use super::rewrite::rewritten;
 use super::{ExternalSecrets, data};
 use crate::queue::LONGEST_PAUSE;
 use crate::render::Contents;
 use crate::secret_store::StoreName;
 use crate::status::Outcome;
-use crate::store::{self, Held, Object, Read, StoreError};
+use crate::store::{self, Held, Object, Read, Share, StoreError};
 
 /// What the stores have.
 pub(super) struct Fetched {
@@ -29,13 +31,19 @@ pub(super) struct Fetched {
 pub(super) type NotMade = (Outcome, Option<Duration>);
 
 impl ExternalSecrets {
-    /// All values: those of `dataFrom` first, in order; later ones win.
-    pub(super) async fn fetch(
-        &self,
-        spec: &ExternalSecretSpec,
-        namespace: &str,
-        window: Duration,
-    ) -> Result<Fetched, NotMade> {
+    /// All values: those of `dataFrom` first, in order; later ones win. They are wanted since this
+    /// moment.
+    pub(super) async fn fetch(&self, plan: &Plan, since: Instant) -> Result<Fetched, NotMade> {
+        let (spec, namespace) = (&plan.spec, &plan.origin.namespace);
+        let share = Share {
+            window: plan.window,
+            // What belongs together is read together.
+            since: if reads_one(spec) {
+                since
+            } else {
+                Instant::now()
+            },
+        };
         let failed = |error: StoreError| not_fetched(&error);
         let mut contents = Contents::new();
         let mut missing = Vec::new();
@@ -45,7 +53,7 @@ impl ExternalSecrets {
                 continue;
             };
             let store = store_of(entry.source_ref.as_ref(), spec);
-            let found = self.read(store, read, namespace, window).await;
+            let found = self.read(store, read, namespace, share).await;
             if let Some(found) = unless_missing(found, spec, &mut missing).map_err(failed)? {
                 let values = values_of(entry, &found).map_err(failed)?;
                 let values = if entry.rewrite.is_empty() {
@@ -65,7 +73,7 @@ impl ExternalSecrets {
             tokio::task::yield_now().await;
             let remote = &entry.remote_ref;
             let store = store_of(entry.source_ref.as_ref(), spec);
-            let found = self.read(store, secret(remote), namespace, window).await;
+            let found = self.read(store, secret(remote), namespace, share).await;
             if let Some(found) = unless_missing(found, spec, &mut missing).map_err(failed)? {
                 let value = data::value(&found.0, remote).map_err(failed)?;
                 bytes += value.len();
@@ -85,11 +93,27 @@ impl ExternalSecrets {
         store: &SecretStoreRef,
         read: Read,
         namespace: &str,
-        window: Duration,
+        share: Share,
     ) -> Result<Arc<Held>, StoreError> {
         let store = StoreName::of(store, namespace);
-        self.stores.read(&store, namespace, &read, window).await
+        self.stores.read(&store, namespace, &read, share).await
     }
+}
+
+/// Does the spec ask for one secret of one store, whatever it takes of it?
+fn reads_one(spec: &ExternalSecretSpec) -> bool {
+    let data = spec.data.iter();
+    let data = data.map(|entry| {
+        (
+            store_of(entry.source_ref.as_ref(), spec),
+            Some(secret(&entry.remote_ref)),
+        )
+    });
+    let from = spec.data_from.iter();
+    let from = from.map(|entry| (store_of(entry.source_ref.as_ref(), spec), asked(entry)));
+    let mut reads = data.chain(from);
+    let first = reads.next();
+    reads.all(|read| Some(read) == first)
 }
 
 /// What no Secret can hold is not gathered first.

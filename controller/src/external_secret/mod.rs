@@ -47,6 +47,7 @@ use crate::watch::{Change, FirstLists, changes_of_strangers};
 pub use observe::Forecasts;
 pub use plan::verdict;
 use recall::recall;
+use schedule::Slot;
 
 const KIND: &str = "ExternalSecret";
 /// ExternalSecrets, as External Secrets names them.
@@ -85,6 +86,8 @@ struct Refresh {
     force_sync: [Option<String>; 2],
     /// The stores that it names.
     stores: Vec<StoreName>,
+    /// Who reads the same.
+    slot: Slot,
     /// The secrets whose newest version it reads.
     newest: Vec<(StoreName, String)>,
     /// The sources of its templates, as an earlier process read them.
@@ -229,7 +232,7 @@ impl ExternalSecrets {
             };
             if was_ready {
                 // What it holds is not older than the last process.
-                let wait = schedule::next(START_WITHIN, &key, SystemTime::now());
+                let wait = Slot::of(&key).next(START_WITHIN, SystemTime::now());
                 (Lane::Background, Instant::now() + wait)
             } else {
                 (Lane::Fresh, Instant::now() + work)
@@ -301,19 +304,22 @@ impl ExternalSecrets {
         self.keeps_ours.get().is_some_and(|keeps| *keeps)
     }
 
-    /// Those that this is true for look again.
+    /// Those that this is true for look again. One of each slot goes first: a provider that reads many
+    /// secrets with one call is asked for as many as possible.
     fn recheck(&self, concerns: impl Fn(&Key, &Known) -> bool) {
-        let users: Vec<Key> = {
+        let mut users: Vec<(Key, Slot)> = {
             let mut known = self.known();
             let users = known.iter_mut().filter(|(key, known)| concerns(key, known));
             users
                 .map(|(key, known)| {
                     known.recheck();
-                    key.clone()
+                    (key.clone(), known.own.slot)
                 })
                 .collect()
         };
-        for key in users {
+        let mut first = HashSet::new();
+        users.sort_by_cached_key(|(_, slot)| !first.insert(*slot));
+        for (key, _) in users {
             self.queue.push(key, Lane::Fresh, Instant::now(), None);
         }
     }

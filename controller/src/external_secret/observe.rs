@@ -9,6 +9,7 @@ use futures::StreamExt;
 use futures::stream;
 use kube::Api;
 use kube::api::ListParams;
+use tokio::time::Instant;
 
 use super::fate::{Fate, fate};
 use super::plan::stores_named;
@@ -165,7 +166,7 @@ impl ExternalSecrets {
         }
         let target = &plan.spec.target;
         let fetched = self
-            .fetch(&plan.spec, &plan.origin.namespace, plan.window)
+            .fetch(&plan, Instant::now())
             .await
             .map_err(|(outcome, _)| outcome.message())?;
         let is_empty = fetched.data.is_empty();

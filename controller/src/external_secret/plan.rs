@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::fetch::stores_of;
 use super::recall::slot;
+use super::schedule::Slot;
 use super::template::Rendered;
 use super::{EXTERNAL_SECRET, ExternalSecretObject, ExternalSecrets, Known, schedule};
 use crate::admission::Verdict;
@@ -40,6 +41,8 @@ pub(super) struct Plan {
     /// Name of the Secret.
     pub(super) target: String,
     pub(super) stores: Vec<StoreName>,
+    /// Who reads the same.
+    pub(super) slot: Slot,
     /// How long a read may be shared.
     pub(super) window: Duration,
     /// How often it is refreshed.
@@ -136,8 +139,8 @@ impl ExternalSecrets {
             Ok(interval) => interval,
             Err((reason, what)) => return Err((Outcome::Stalled(reason, what), stores)),
         };
-        let next = interval
-            .map(|interval| schedule::next(interval, &slot(&spec, &stores), SystemTime::now()));
+        let slot = slot(&spec, &stores);
+        let next = interval.map(|interval| slot.next(interval, SystemTime::now()));
         Ok(Plan {
             target: if spec.target.name.is_empty() {
                 origin.name.clone()
@@ -153,6 +156,7 @@ impl ExternalSecrets {
             content,
             interval,
             next,
+            slot,
             stores,
             origin,
             ownership: self.context.rules.external_ownership,

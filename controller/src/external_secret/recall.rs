@@ -1,7 +1,6 @@
 //! What the status of an object says that this process did not see before. An object in sync that is
 //! not due needs no reconcile at a start, and its store no call.
 
-use std::hash::Hash;
 use std::time::{Duration, SystemTime};
 
 use sealkit_core::api::external::{ExternalSecretSpec, ExternalSecretStatus};
@@ -9,6 +8,7 @@ use sealkit_core::api::{ConditionStatus, ConditionType};
 use tokio::time::Instant;
 
 use super::fetch::stores_of;
+use super::schedule::Slot;
 use super::status::version_of;
 use super::template_from::sources;
 use super::{ExternalSecretObject, Known, Refresh, schedule};
@@ -116,7 +116,7 @@ fn due(
     };
     let left = || {
         let refreshed = SystemTime::from(status.refresh_time?);
-        let due = refreshed + schedule::next(interval, &slot(spec, stores), refreshed);
+        let due = refreshed + slot(spec, stores).next(interval, refreshed);
         // A clock that went back proves nothing.
         let left = due.duration_since(now).ok();
         left.filter(|left| *left <= interval)
@@ -125,9 +125,9 @@ fn due(
 }
 
 /// Who shares a refresh: those that read the same key of a store.
-pub(super) fn slot(spec: &ExternalSecretSpec, stores: &[StoreName]) -> impl Hash {
-    let first = spec.data.first().map(|entry| entry.remote_ref.key.clone());
-    (stores.first().cloned(), first)
+pub(super) fn slot(spec: &ExternalSecretSpec, stores: &[StoreName]) -> Slot {
+    let first = spec.data.first().map(|entry| &entry.remote_ref.key);
+    Slot::of(&(stores.first(), first))
 }
 
 #[cfg(test)]

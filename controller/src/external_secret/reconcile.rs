@@ -13,6 +13,7 @@ use super::event::event;
 use super::fate::{self, Fate, fate};
 use super::fetch::{Fetched, NotMade};
 use super::plan::{Plan, stores_named};
+use super::schedule::Slot;
 use super::status::status_of;
 use super::take_over::tell_of_another;
 use super::template::{Rendered, rendered};
@@ -51,6 +52,8 @@ pub(super) struct Done {
     pub(super) stores: Vec<StoreName>,
     /// What it reads, if versions of it can be watched.
     pub(super) newest: Vec<(StoreName, String)>,
+    /// Who reads the same.
+    pub(super) slot: Slot,
     pub(super) target: Option<String>,
     /// Were the values read?
     pub(super) refreshed: bool,
@@ -90,6 +93,7 @@ impl Done {
             next: None,
             stores: Vec::new(),
             newest: Vec::new(),
+            slot: Slot::default(),
             target: None,
             refreshed: false,
             whose: Whose::Own,
@@ -176,11 +180,10 @@ impl ExternalSecrets {
         let renders = object.mentions("\"template\"") || object.mentions("\"rewrite\"");
         if pool == Pool::Fast && renders {
             // Whoever waits for a place to render must hold up nobody who does not.
-            let due = Instant::now();
-            self.templated.push(work.key, work.lane, due, work.payload);
+            self.templated.hand_over(work);
             return Ok(None);
         }
-        let Some(mut done) = self.act(&object, &known).await else {
+        let Some(mut done) = self.act(&object, &known, work.since).await else {
             return Ok(None);
         };
         tell_of_another(&object, &known, &mut done);
@@ -192,8 +195,14 @@ impl ExternalSecrets {
     }
 
     /// Reads the values, makes the Secret of them and writes it. If something fails, the last good
-    /// Secret stays. `None` if the object belongs to another class of controllers.
-    async fn act(&self, object: &ExternalSecretObject, known: &Known) -> Option<Done> {
+    /// Secret stays. `None` if the object belongs to another class of controllers. What the stores have
+    /// is wanted since this moment.
+    async fn act(
+        &self,
+        object: &ExternalSecretObject,
+        known: &Known,
+        since: Instant,
+    ) -> Option<Done> {
         let plan = self.plan(object, known);
         if self.are_foreign(stores_named(&plan)) {
             self.leave(object, stores_named(&plan).to_vec());
@@ -220,10 +229,14 @@ impl ExternalSecrets {
                 self.begins(&Key::of(&object.metadata), sources);
                 done
             }
-            None => self.refresh(object, &plan, known).await.before(plan.next),
+            None => {
+                let done = self.refresh(object, &plan, known, since).await;
+                done.before(plan.next)
+            }
         };
         Some(Done {
             newest: self.newest(&plan.spec, &plan.origin.namespace),
+            slot: plan.slot,
             stores: plan.stores,
             ..done
         })
@@ -271,9 +284,15 @@ impl ExternalSecrets {
     }
 
     /// Reads the values and does with the Secret what the policies say.
-    async fn refresh(&self, object: &ExternalSecretObject, plan: &Plan, known: &Known) -> Done {
+    async fn refresh(
+        &self,
+        object: &ExternalSecretObject,
+        plan: &Plan,
+        known: &Known,
+        since: Instant,
+    ) -> Done {
         let (namespace, target) = (&plan.origin.namespace, &plan.spec.target);
-        let fetched = self.fetch(&plan.spec, namespace, plan.window).await;
+        let fetched = self.fetch(plan, since).await;
         let Fetched { data, missing } = match fetched {
             Ok(fetched) => fetched,
             Err((outcome, retry)) => return Done::without(outcome, retry),
@@ -515,6 +534,7 @@ impl ExternalSecrets {
         entry.own.contested = false;
         entry.own.stores.clone_from(&done.stores);
         entry.own.newest.clone_from(&done.newest);
+        entry.own.slot = done.slot;
         if done.outcome.reason() == Reason::SecretDeleted {
             entry.target = None;
             entry.own.owned = None;

@@ -19,18 +19,33 @@ pub(super) fn window(interval: Option<Duration>) -> Duration {
     tenth.clamp(Duration::from_secs(1), Duration::from_mins(1))
 }
 
-/// How long from `now` until the next refresh. All that read the same key of a store at the same
-/// interval are due at the same time, and share one read; the keys of a store are spread over the
-/// interval.
-pub(super) fn next(interval: Duration, key: &impl Hash, now: SystemTime) -> Duration {
-    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    let mut hasher = DefaultHasher::new();
-    key.hash(&mut hasher);
-    let interval = millis(interval).max(1);
-    let offset = hasher.finish() % interval;
-    let now = millis(now.duration_since(UNIX_EPOCH).unwrap_or_default());
-    let since = (now % interval + interval - offset) % interval;
-    Duration::from_millis(interval - since)
+/// Steps of an interval at which refreshes are due. A provider that reads many secrets with one call
+/// is asked for many at once.
+const STEPS: u64 = 60;
+
+/// Those that refresh together, since they read the same key of a store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Slot(u64);
+
+impl Slot {
+    /// The slot of those that have this in common.
+    pub(super) fn of(common: &impl Hash) -> Self {
+        let mut hasher = DefaultHasher::new();
+        common.hash(&mut hasher);
+        Self(hasher.finish())
+    }
+
+    /// How long from `now` until the next refresh. The slots are spread over the steps of an
+    /// interval.
+    pub(super) fn next(self, interval: Duration, now: SystemTime) -> Duration {
+        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let interval = millis(interval).max(1);
+        let step = self.0 % STEPS;
+        let offset = interval / STEPS * step + interval % STEPS * step / STEPS;
+        let now = millis(now.duration_since(UNIX_EPOCH).unwrap_or_default());
+        let since = (now % interval + interval - offset) % interval;
+        Duration::from_millis(interval - since)
+    }
 }
 
 #[cfg(test)]
@@ -53,12 +68,12 @@ mod tests {
     }
 
     #[test]
-    fn those_who_share_a_key_are_due_together_and_keys_are_spread() {
+    fn those_who_share_a_key_are_due_together_and_slots_are_spread() {
         let interval = Duration::from_mins(10);
         let at = |seconds: u64| UNIX_EPOCH + Duration::from_secs(1_800_000_000 + seconds);
-        let due = |key: &str, seconds| at(seconds) + next(interval, &key, at(seconds));
+        let due = |key: &str, seconds| at(seconds) + Slot::of(&key).next(interval, at(seconds));
         for seconds in [1, 100, 599] {
-            let wait = next(interval, &"a", at(seconds));
+            let wait = Slot::of(&"a").next(interval, at(seconds));
             assert!(!wait.is_zero() && wait <= interval, "{wait:?}");
         }
         let first = due("a", 0);
@@ -66,7 +81,10 @@ mod tests {
             (0..10).all(|second| due("a", second) == first || due("a", second) == first + interval)
         );
         let spread: std::collections::BTreeSet<_> =
-            (0..100).map(|key| due(&key.to_string(), 0)).collect();
-        assert!(spread.len() > 90);
+            (0..1_000).map(|key| due(&key.to_string(), 0)).collect();
+        assert_eq!(spread.len(), 60);
+        let short = Duration::from_secs(1);
+        let wait = Slot(59).next(short, at(0));
+        assert!(!wait.is_zero() && wait <= short, "{wait:?}");
     }
 }

@@ -17,7 +17,7 @@ use super::fetch::newest_of;
 use crate::object::Key;
 use crate::queue::Turns;
 use crate::secret_store::StoreName;
-use crate::store::Read;
+use crate::store::{Read, Share};
 
 /// Versions that are read at once.
 const AT_ONCE: usize = 32;
@@ -94,7 +94,8 @@ impl ExternalSecrets {
 
     async fn version(&self, (store, namespace, key): &Watched, window: Duration) -> Option<String> {
         let read = Read::Metadata { key: key.clone() };
-        let metadata = self.stores.read(store, namespace, &read, window).await;
+        let share = Share::within(window);
+        let metadata = self.stores.read(store, namespace, &read, share).await;
         let version = metadata
             .ok()?
             .0

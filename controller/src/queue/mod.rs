@@ -57,6 +57,8 @@ pub struct Work<K, T> {
     pub lane: Lane,
     /// When it became due, for the metric of waits.
     pub due: Instant,
+    /// When the last of its triggers was due: what is newer than that is new enough.
+    pub since: Instant,
 }
 
 /// See the module's documentation. `K` identifies an object, `T` is what triggers carry along.
@@ -70,6 +72,7 @@ pub struct Queue<K, T> {
 struct Pending<T> {
     lane: Lane,
     due: Instant,
+    since: Instant,
     payload: Option<T>,
     sequence: u64,
     /// Is it in `ready` or `delayed`? Not while its key runs.
@@ -116,6 +119,16 @@ impl<K: Clone + Eq + Hash + Grouped, T> Queue<K, T> {
     /// Adds a trigger. A key that waits already keeps the earlier due time and the better lane, and
     /// gets the newer payload. A key that runs is handed out again after it is done.
     pub fn push(&self, key: K, lane: Lane, due: Instant, payload: Option<T>) {
+        self.add(key, lane, due, due, payload);
+    }
+
+    /// Adds work that was taken from another queue and is due at once.
+    pub fn hand_over(&self, work: Work<K, T>) {
+        let due = Instant::now();
+        self.add(work.key, work.lane, due, work.since, work.payload);
+    }
+
+    fn add(&self, key: K, lane: Lane, due: Instant, since: Instant, payload: Option<T>) {
         let mut state = self.lock();
         if state.closed {
             return;
@@ -125,12 +138,14 @@ impl<K: Clone + Eq + Hash + Grouped, T> Queue<K, T> {
             state.unschedule(&old);
             old.lane = old.lane.min(lane);
             old.due = old.due.min(due);
+            old.since = old.since.max(since);
             old.payload = payload.or(old.payload);
             old
         } else {
             Pending {
                 lane,
                 due,
+                since,
                 payload,
                 sequence: 0,
                 scheduled: false,
@@ -296,7 +311,11 @@ impl<K: Clone + Eq + Hash + Grouped, T> State<K, T> {
             .into_iter()
             .find_map(|lane| ready[lane].pop(may_run, current))?;
         let Pending {
-            lane, due, payload, ..
+            lane,
+            due,
+            since,
+            payload,
+            ..
         } = self.pending.remove(&key)?;
         self.running.insert(key.clone());
         *self.running_groups.entry(group).or_default() += 1;
@@ -305,6 +324,7 @@ impl<K: Clone + Eq + Hash + Grouped, T> State<K, T> {
             payload,
             lane,
             due,
+            since: since.min(Instant::now()),
         })
     }
 }
@@ -398,6 +418,28 @@ mod tests {
         queue.done(&"a");
         let rest = tokio::time::timeout(Duration::from_secs(99), queue.next()).await;
         assert!(rest.is_err(), "one key, one piece of work");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn work_knows_its_last_trigger_however_long_it_waits() {
+        let (queue, slow) = (queue(), queue());
+        let start = now();
+        queue.push("late", Lane::Background, start, None::<()>);
+        queue.push("changed", Lane::Background, start, None);
+        tokio::time::advance(Duration::from_secs(5)).await;
+        queue.push("changed", Lane::Fresh, now(), None);
+        let work = queue.next().await.unwrap();
+        assert_eq!((work.key, work.since), ("changed", now()));
+        assert_eq!(work.due, start, "it waits since then");
+        // A refresh that is due later is none of its triggers.
+        let later = now() + Duration::from_mins(1);
+        queue.push("soon", Lane::Background, later, None);
+        queue.push("soon", Lane::Fresh, now(), None);
+        assert_eq!(queue.next().await.unwrap().since, now());
+        let work = queue.next().await.unwrap();
+        assert_eq!((work.key, work.since), ("late", start));
+        slow.hand_over(work);
+        assert_eq!(slow.next().await.unwrap().since, start);
     }
 
     #[tokio::test(start_paused = true)]

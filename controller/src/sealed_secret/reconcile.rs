@@ -111,8 +111,7 @@ impl SealedSecrets {
         }
         if pool == Pool::Fast && has_templates(&object) {
             // Whoever waits for a place to render must hold up nobody who does not.
-            let due = Instant::now();
-            self.templated.push(work.key, work.lane, due, work.payload);
+            self.templated.hand_over(work);
             return Ok(None);
         }
         let Some(keys) = self.context.keys.borrow().clone() else {

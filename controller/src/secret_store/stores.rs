@@ -16,7 +16,7 @@ use super::login::Login;
 use super::usage::Labels;
 use crate::lock::lock;
 use crate::sources::{Source, Sources, Used, Users};
-use crate::store::{Breaker, Changes, Held, PATIENCE, Read, Session, StoreError};
+use crate::store::{Breaker, Changes, Held, PATIENCE, Read, Session, Share, StoreError};
 use crate::telemetry::Metrics;
 
 /// How long a session lasts: credentials that were replaced or taken away end it, even if the provider
@@ -307,12 +307,12 @@ impl Stores {
         name: &StoreName,
         namespace: &str,
         read: &Read,
-        window: Duration,
+        share: Share,
     ) -> Result<Arc<Held>, StoreError> {
         let store = self.usable(name, namespace)?;
         let (session, is_new) = self.session(name, &store, namespace).await?;
         store.check_policy(&session, namespace, read)?;
-        match session.read(read, window).await {
+        match session.read(read, share).await {
             // A refusal is a matter of policies, unless the server knows the token no more.
             Err(error @ (StoreError::Denied(_) | StoreError::Expired)) if !is_new => {
                 if matches!(error, StoreError::Denied(_)) && !session.is_refused().await {
@@ -320,7 +320,7 @@ impl Stores {
                 }
                 self.end(name, &store, namespace, &session).await?;
                 let (session, _) = self.session(name, &store, namespace).await?;
-                session.read(read, window).await
+                session.read(read, share).await
             }
             result => result,
         }

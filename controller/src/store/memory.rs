@@ -22,6 +22,8 @@ const LARGEST: usize = 16 * MIB;
 const LARGE: usize = 256 * KIB;
 /// Bytes of small secrets that are kept for others.
 const KEPT: usize = 32 * MIB;
+/// Bytes of them up to which more are kept for long.
+const KEPT_LATE: usize = 16 * MIB;
 
 /// Places of bodies that are not small while they arrive: 8 MiB each. Whoever names a slow server leaves
 /// half of them to the others.
@@ -86,6 +88,11 @@ impl Held {
     /// May it be kept for others when nobody uses it?
     pub(super) fn may_stay(&self) -> bool {
         self.large.is_none() && SMALL_SECRETS.load(Ordering::Relaxed) <= KEPT
+    }
+
+    /// May it be kept for those too who get their turn late?
+    pub(super) fn may_stay_late(&self) -> bool {
+        self.large.is_none() && SMALL_SECRETS.load(Ordering::Relaxed) <= KEPT_LATE
     }
 }
 

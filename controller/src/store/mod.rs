@@ -34,6 +34,7 @@ pub use kubernetes::{Kubernetes, KubernetesLogin};
 pub use memory::Held;
 use memory::search_place;
 use reads::Reads;
+pub use reads::Share;
 pub use vault::{Consistency, Proof, Vault, VaultLogin};
 
 /// Calls of one session at once. A provider that answers slowly must not keep all workers waiting.
@@ -264,9 +265,9 @@ impl Session {
         }
     }
 
-    /// Reads a secret, or shares what somebody read less than `window` ago. While the provider does
-    /// not answer, one call in a while finds out whether it does again.
-    pub async fn read(&self, read: &Read, window: Duration) -> Result<Arc<Held>, StoreError> {
+    /// Reads a secret, or shares what somebody read before. While the provider does not answer, one
+    /// call in a while finds out whether it does again.
+    pub async fn read(&self, read: &Read, share: Share) -> Result<Arc<Held>, StoreError> {
         let mut is_shared = true;
         let fetch = async || {
             is_shared = false;
@@ -280,7 +281,7 @@ impl Session {
             self.call(self.provider.call_of(read), self.provider.read(read))
                 .await
         };
-        let result = self.reads.get(read, window, fetch).await;
+        let result = self.reads.get(read, share, fetch).await;
         if let Some(metrics) = &self.metrics {
             metrics.store.read(self.provider.name(), is_shared);
         }
@@ -386,13 +387,13 @@ mod tests {
             ..FakeProvider::default()
         };
         let session = Session::new(Provider::Fake(Fake::new(&provider)), "shop");
-        let window = Duration::ZERO;
+        let share = Share::within(Duration::ZERO);
         let _long = (turn(&session.searches).await, turn(&session.searches).await);
-        let search = session.read(&Read::Find(Find::default()), window).await;
+        let search = session.read(&Read::Find(Find::default()), share).await;
         assert_eq!(search.err(), Some(StoreError::Busy));
         assert_eq!(session.calls.available_permits(), CALLS, "it waits outside");
         let (key, version) = ("a".to_owned(), None);
-        let read = session.read(&Read::Secret { key, version }, window).await;
+        let read = session.read(&Read::Secret { key, version }, share).await;
         assert!(read.is_ok());
     }
 }

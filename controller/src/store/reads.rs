@@ -16,6 +16,31 @@ type Slots = Mutex<HashMap<Read, Arc<tokio::sync::Mutex<Last>>>>;
 
 /// Failures are shared for this long: by those who waited for the same read.
 const FAILURE: Duration = Duration::from_secs(1);
+/// A read is kept for this many windows more, for those who were due within the first and get their
+/// turn later: thousands may be due at once. With windows of a tenth of an interval, the next read
+/// takes its place.
+const LATE: u32 = 5;
+
+/// Which earlier reads are new enough.
+#[derive(Clone, Copy, Debug)]
+pub struct Share {
+    /// Those that ended no longer than this
+    pub window: Duration,
+    /// before this moment, or after it.
+    pub since: Instant,
+}
+
+impl Share {
+    /// Those that ended within this time.
+    pub fn within(window: Duration) -> Self {
+        let since = Instant::now();
+        Self { window, since }
+    }
+
+    fn allows(self, ended: Instant) -> bool {
+        self.since.saturating_duration_since(ended) < self.window
+    }
+}
 
 /// See the module's documentation.
 #[derive(Default)]
@@ -24,11 +49,11 @@ pub(super) struct Reads {
 }
 
 impl Reads {
-    /// What was read less than `window` ago, or what `fetch` reads now.
+    /// What was read and may be shared, or what `fetch` reads now.
     pub(super) async fn get(
         &self,
         read: &Read,
-        window: Duration,
+        share: Share,
         fetch: impl AsyncFnOnce() -> Result<Object, StoreError>,
     ) -> Result<Arc<Held>, StoreError> {
         let slot = lock(&self.slots).entry(read.clone()).or_default().clone();
@@ -36,8 +61,11 @@ impl Reads {
         let last = tokio::time::timeout(PATIENCE, slot.lock()).await;
         let mut last = last.map_err(|_| StoreError::Busy)?;
         if let Some((at, result)) = &*last {
-            let window = if result.is_ok() { window } else { FAILURE };
-            if at.elapsed() < window {
+            let is_shared = match result {
+                Ok(_) => share.allows(*at),
+                Err(_) => at.elapsed() < FAILURE,
+            };
+            if is_shared {
                 return result.clone();
             }
         }
@@ -45,7 +73,9 @@ impl Reads {
         let may_stay = result.as_ref().map_or(true, |held| held.may_stay());
         *last = may_stay.then(|| (Instant::now(), result.clone()));
         drop(last);
-        self.forget_after(window.max(FAILURE), read.clone());
+        let is_kept = result.as_ref().is_ok_and(|held| held.may_stay_late());
+        let late = if is_kept { LATE } else { 0 };
+        self.forget_after(share.window.max(FAILURE) * (1 + late), read.clone());
         result
     }
 
@@ -54,11 +84,11 @@ impl Reads {
         lock(&self.slots).remove(read);
     }
 
-    /// A value is in memory no longer than it is shared.
-    fn forget_after(&self, window: Duration, read: Read) {
+    /// A value is in memory no longer than somebody may share it.
+    fn forget_after(&self, time: Duration, read: Read) {
         let slots = Arc::downgrade(&self.slots);
         tokio::spawn(async move {
-            tokio::time::sleep(window).await;
+            tokio::time::sleep(time).await;
             let Some(slots) = slots.upgrade() else {
                 return;
             };
@@ -66,7 +96,7 @@ impl Reads {
             let is_old = slots.get(&read).is_some_and(|slot| {
                 // One that is locked is read again just now.
                 let last = slot.try_lock();
-                last.is_ok_and(|last| last.as_ref().is_none_or(|(at, _)| at.elapsed() >= window))
+                last.is_ok_and(|last| last.as_ref().is_none_or(|(at, _)| at.elapsed() >= time))
             });
             if is_old {
                 slots.remove(&read);
@@ -101,7 +131,7 @@ mod tests {
                 Ok(Object(json!(calls.fetch_add(1, Ordering::Relaxed))))
             };
             reads
-                .get(&read(key), WINDOW, fetch)
+                .get(&read(key), Share::within(WINDOW), fetch)
                 .await
                 .unwrap()
                 .0
@@ -114,8 +144,29 @@ mod tests {
         assert_eq!(get("a").await, a);
         tokio::time::advance(Duration::from_millis(200)).await;
         assert_ne!(get("a").await, a);
-        tokio::time::sleep(WINDOW * 2).await;
+        tokio::time::sleep(WINDOW * (2 + LATE)).await;
         assert!(lock(&reads.slots).is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_gets_his_turn_late_shares_what_was_read_when_he_was_due() {
+        let (reads, calls) = (Reads::default(), AtomicU32::new(0));
+        let get = async |since: Instant| {
+            let fetch = async || Ok(Object(json!(calls.fetch_add(1, Ordering::Relaxed))));
+            let share = Share {
+                window: WINDOW,
+                since,
+            };
+            let read = reads.get(&read("a"), share, fetch).await;
+            read.unwrap().0.clone()
+        };
+        let due = Instant::now();
+        let first = get(due).await;
+        tokio::time::advance(WINDOW * 3).await;
+        assert_eq!(get(due).await, first);
+        let changed = get(Instant::now()).await;
+        assert_ne!(changed, first, "asked for later than that");
+        assert_eq!(get(due).await, changed, "what is newer is good enough");
     }
 
     #[tokio::test(start_paused = true)]
@@ -127,7 +178,10 @@ mod tests {
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 Err(StoreError::unavailable("gone"))
             };
-            reads.get(&read("a"), WINDOW, fetch).await.is_err()
+            reads
+                .get(&read("a"), Share::within(WINDOW), fetch)
+                .await
+                .is_err()
         };
         assert_eq!(tokio::join!(get(), get(), get()), (true, true, true));
         assert_eq!(calls.load(Ordering::Relaxed), 1);

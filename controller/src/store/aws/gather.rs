@@ -20,10 +20,11 @@ const IDLE: Patience = Patience {
     quiet: Duration::from_millis(50),
     longest: Duration::from_millis(200),
 };
-/// While many come, the last of them matters: full groups serve him sooner.
+/// While many come, the last of them matters: full groups serve him sooner. Those who come next write
+/// the Secrets of the group before, which takes a while where the API server is slow.
 const BUSY: Patience = Patience {
-    quiet: Duration::from_millis(400),
-    longest: Duration::from_secs(1),
+    quiet: Duration::from_millis(800),
+    longest: Duration::from_secs(2),
 };
 /// So long after a group of several, more may come.
 const BUSY_FOR: Duration = Duration::from_secs(2);
