@@ -30,6 +30,10 @@ fn two_thousand_objects_that_cannot_be_opened_do_not_delay_a_good_one() {
     let plane = Own::take();
     let mut controller = plane.leading_controller();
     let (bad, good) = (plane.namespace("bad"), plane.namespace("good"));
+    // How long it takes without any others depends on what else the machine does.
+    let alone = time_until_secret(&good, "alone");
+    let soon = Duration::from_secs(1).max(alone * 8);
+    println!("alone: {alone:?}");
     let stranger = Identity::generate(KeyType::Hybrid);
     // Half of them for another cluster, half altered.
     let keyless = bad
@@ -61,7 +65,7 @@ fn two_thousand_objects_that_cannot_be_opened_do_not_delay_a_good_one() {
         thread::sleep(Duration::from_millis(500));
         let amid = time_until_secret(&good, "amid");
         println!("amid the flood: {amid:?}");
-        assert!(amid < Duration::from_secs(1), "amid the flood: {amid:?}");
+        assert!(amid < soon, "amid the flood: {amid:?}, alone {alone:?}");
     });
     // Afterwards, in the very namespace, while the keyless ones are retried.
     let beside = time_until_secret(&bad, "beside");
@@ -74,12 +78,12 @@ fn two_thousand_objects_that_cannot_be_opened_do_not_delay_a_good_one() {
     });
     let after = time_until_secret(&bad, "after");
     println!("after {BAD} bad ones: {after:?}");
-    assert!(after < Duration::from_secs(1), "{after:?}");
+    assert!(after < soon, "{after:?}, alone {alone:?}");
 
     // A restart looks at all of them again.
     controller.process.kill().unwrap();
     let _again = plane.leading_controller();
     let restarted = time_until_secret(&good, "restarted");
     println!("after a restart: {restarted:?}");
-    assert!(restarted < Duration::from_secs(1), "{restarted:?}");
+    assert!(restarted < soon, "{restarted:?}, alone {alone:?}");
 }
