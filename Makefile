@@ -67,7 +67,7 @@ soak: ## 200 kills, outages and freezes amid a flood and amid refreshes (SEALKIT
 	$(CARGO) build --locked --workspace --bins
 	SEALKIT_SOAK_KILLS=$${SEALKIT_SOAK_KILLS:-200} SEALKIT_SOAK_OBJECTS=$${SEALKIT_SOAK_OBJECTS:-2000} \
 	  $(CARGO) test --locked -p sealkit-tests --test e2e -- --nocapture \
-	  soak kills_amid_refreshes an_outage_costs_few_calls
+	  soak kills_amid_refreshes an_outage_costs_few_calls a_fleet_is_taken_over
 	SEALKIT_SOAK_FLEET=1 $(CARGO) test --locked -p sealkit-tests --test e2e -- --nocapture a_fleet_on_few
 
 fuzz: ## coverage-guided fuzzing of every parser, 10 million runs each (FUZZ_RUNS, FUZZ_TARGETS)

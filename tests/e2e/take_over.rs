@@ -1,8 +1,9 @@
 //! Objects that External Secrets left, taken over. `sealkit-bench left` recorded them with the real
 //! operator; `sealkit-bench take-over` runs both over thousands of them.
 
+use std::env;
 use std::process::{Command, Output};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 use sealkit_rig::{Fault, OpenBao, Proxy};
@@ -107,6 +108,35 @@ impl Left {
         };
         left.own_reads = left.reads();
         left
+    }
+
+    /// Makes so many more of what it left under this name.
+    fn multiply(&mut self, name: &str, count: usize) {
+        let api = self.team.api();
+        let (object, secret) = (
+            self.team.look(name),
+            self.team.namespace.secret(name).unwrap(),
+        );
+        let copy = |of: &Value, name: &str| {
+            let mut copy = of.clone();
+            copy["metadata"]["name"] = json!(name);
+            for field in ["resourceVersion", "creationTimestamp", "managedFields"] {
+                copy["metadata"].as_object_mut().unwrap().remove(field);
+            }
+            copy
+        };
+        for number in 0..count {
+            let name = format!("{name}-{number}");
+            let mut object = copy(&object, &name);
+            object["status"]["binding"]["name"] = json!(name);
+            let uid = made(&self.team, &self.team.path("externalsecrets"), &object);
+            let mut secret = copy(&secret, &name);
+            let owner = &mut secret["metadata"]["ownerReferences"][0];
+            (owner["name"], owner["uid"]) = (json!(name), json!(uid));
+            api.create(&self.team.namespace.secrets_path(), &secret)
+                .unwrap();
+            self.names.push(name);
+        }
     }
 
     /// Reads of secrets so far, but of those that do not exist.
@@ -284,6 +314,41 @@ fn what_external_secrets_left_is_neither_read_nor_written_before_it_is_due() {
         extracted["metadata"]["ownerReferences"],
         old["metadata"]["ownerReferences"]
     );
+    controller.assert_lives_within_its_memory();
+}
+
+/// `make soak` takes over four thousand.
+#[test]
+fn a_fleet_is_taken_over_within_the_memory_of_the_base() {
+    let count =
+        env::var("SEALKIT_SOAK_OBJECTS").map_or(100, |count| 2 * count.parse::<usize>().unwrap());
+    let plane = Own::take();
+    let mut left = Left::new(&plane);
+    left.multiply("owned", count);
+    let (secrets, reads) = (left.secrets(), left.reads());
+    let start = Instant::now();
+    let mut controller = plane.controller(&taking_over(&plane));
+    controller.wait_leading();
+    let collection = left.team.path("externalsecrets");
+    wait_within(Duration::from_mins(5), "all are taken over", || {
+        let objects = left.team.api().list(&collection);
+        let is_taken = |object: &Value| {
+            let meta = &object["metadata"];
+            meta["finalizers"].is_null() && object["status"]["observedGeneration"] == 1
+        };
+        objects.iter().all(is_taken).then_some(())
+    });
+    println!("{count} more were taken over in {:?}", start.elapsed());
+    assert_eq!(left.reads(), reads, "nothing is due");
+    assert_eq!(versions(&left.secrets()), versions(&secrets));
+    for object in left.team.api().list(&collection) {
+        let ready = ready_condition(&object);
+        let is_old = object["metadata"]["name"]
+            .as_str()
+            .unwrap()
+            .starts_with("owned");
+        assert!(!is_old || ready["status"] == "True", "{ready}");
+    }
     controller.assert_lives_within_its_memory();
 }
 
