@@ -5,6 +5,7 @@
 use std::collections::{HashMap, HashSet};
 
 use granit_parser::{Event, Marker, Options, Parser, ScalarStyle};
+use serde_json::Value;
 use zeroize::Zeroizing;
 
 /// Nodes that one stream may have, those that aliases repeat included.
@@ -121,6 +122,38 @@ impl Node {
     /// The value below several keys.
     pub fn at(&self, path: &[&str]) -> Option<&Node> {
         path.iter().try_fold(self, |node, key| node.get(key))
+    }
+}
+
+/// A value that no file holds: all of it is at the first place.
+impl From<&Value> for Node {
+    fn from(value: &Value) -> Self {
+        let scalar = |text: String, is_plain| {
+            Content::Scalar(Scalar {
+                text: Zeroizing::new(text),
+                is_plain,
+                is_block: false,
+            })
+        };
+        let place = Place { line: 1, column: 1 };
+        let content = match value {
+            Value::String(text) => scalar(text.clone(), false),
+            Value::Array(items) => Content::List(items.iter().map(Self::from).collect()),
+            Value::Object(members) => {
+                let key = |name: &String| Self {
+                    place,
+                    content: scalar(name.clone(), false),
+                };
+                let members = members.iter();
+                Content::Map(
+                    members
+                        .map(|(name, value)| (key(name), value.into()))
+                        .collect(),
+                )
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => scalar(value.to_string(), true),
+        };
+        Self { place, content }
     }
 }
 

@@ -8,6 +8,8 @@ mod uses;
 
 use std::collections::BTreeSet;
 
+use serde_json::Value;
+
 use crate::lint::{ReadFile, without_actions};
 use crate::manifest::{Node, Place, read_located};
 pub use graph::{Fault, Graph, Missing, nearest};
@@ -114,6 +116,24 @@ pub fn find(text: &str, file: usize, read: ReadFile<'_>) -> Found {
         object(root, file, read, &mut found);
     }
     found
+}
+
+/// Names of the Secrets that pods of this template read: in variables and volumes, not to pull images.
+pub fn read_by_pods(template: &Value) -> BTreeSet<String> {
+    let at = At {
+        file: 0,
+        object: Object {
+            kind: "Pod".to_owned(),
+            namespace: String::new(),
+            name: String::new(),
+        },
+    };
+    let mut found = Found::default();
+    uses::find(&template.into(), &at, &mut found);
+    let read = found.uses.into_iter();
+    read.filter(|used| used.how != uses::TO_PULL_IMAGES)
+        .map(|used| used.name)
+        .collect()
 }
 
 /// One object, or those of a List.

@@ -1,3 +1,5 @@
+use serde_json::json;
+
 use super::*;
 
 fn graph(text: &str) -> Graph {
@@ -341,4 +343,22 @@ fn what_is_made_outside_of_git_is_used_and_not_missing() {
         ]
     );
     assert_eq!(graph.missing(), []);
+}
+
+#[test]
+fn pods_read_secrets_in_variables_and_volumes() {
+    let reference = |name: &str| json!({"name": name});
+    let template = json!({"metadata": {"labels": {"<<": "x"}}, "spec": {
+        "imagePullSecrets": [{"name": "registry"}],
+        "initContainers": [{"envFrom": [{"secretRef": reference("from")}]}],
+        "containers": [{"args": ["{{", "a}}", "\u{7f}"], "env": [
+            {"name": "A", "valueFrom": {"secretKeyRef": {"name": "variable", "key": "a"}}},
+            {"name": "B", "valueFrom": {"configMapKeyRef": {"name": "map", "key": "a"}}}]}],
+        "volumes": [
+            {"name": "v", "secret": {"secretName": "volume", "optional": true}},
+            {"name": "p", "projected": {"sources": [{"secret": reference("projected")}]}}],
+    }});
+    let names = ["from", "projected", "variable", "volume"].map(str::to_owned);
+    assert_eq!(read_by_pods(&template), names.into());
+    assert!(read_by_pods(&json!(null)).is_empty());
 }

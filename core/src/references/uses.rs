@@ -5,6 +5,9 @@ use super::table::{ROWS, references};
 use super::{At, Found, Use, known, pattern, text};
 use crate::manifest::{Content, Node};
 
+/// How a Secret is used that no container reads.
+pub(super) const TO_PULL_IMAGES: &str = "imagePullSecrets";
+
 /// The references of an object.
 pub(super) fn find(root: &Node, at: &At, found: &mut Found) {
     let mut uses = Uses { at, found };
@@ -166,9 +169,9 @@ impl Uses<'_> {
     }
 
     fn pull_secrets(&mut self, node: &Node) {
-        for secret in items(node, &["imagePullSecrets"]) {
+        for secret in items(node, &[TO_PULL_IMAGES]) {
             let key = Some(".dockerconfigjson");
-            self.add(secret.get("name"), key, "imagePullSecrets", false, None);
+            self.add(secret.get("name"), key, TO_PULL_IMAGES, false, None);
         }
     }
 
