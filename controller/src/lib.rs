@@ -41,7 +41,8 @@ mod watch;
 pub mod testing {
     pub use crate::object::{Kind, Origin, SEALED_SECRET};
     pub use crate::secret::{
-        Before, Consent, Desired, Freeze, Op, Ownership, Revision, Rights, Secrets, WriteError,
+        Before, Consent, Desired, Freeze, Op, Ownership, Revision, Rights, Secrets, Values,
+        WriteError,
     };
     pub use crate::store::parsed_answers;
 }

@@ -19,6 +19,7 @@ mod text;
 mod versions;
 
 use std::collections::{HashMap, HashSet};
+use std::hash::RandomState;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use std::time::{Duration, SystemTime};
 
@@ -96,6 +97,8 @@ struct Refresh {
     target: Option<String>,
     /// UID of the Secret that this process wrote for it.
     owned: Option<String>,
+    /// Digest of the values that this process wrote last.
+    values: Option<u64>,
     /// The last refresh that its status tells, as this process knows it.
     told: Option<Timestamp>,
     /// Is a finalizer of External Secrets to be removed?
@@ -116,6 +119,8 @@ pub struct ExternalSecrets {
     waiting: WaitingRoom,
     /// Turns of objects with many bytes of values.
     heavy: Arc<Turns>,
+    /// Makes digests of values.
+    digests: RandomState,
     secrets: Secrets,
     secret_watch: Arc<SecretWatch>,
     stores: Arc<Stores>,
@@ -151,6 +156,7 @@ impl ExternalSecrets {
             templated: Queue::new(SLOW / 2),
             waiting: WaitingRoom::new(WAITING_BYTES),
             heavy: Turns::new(HEAVY_AT_ONCE, HEAVY_AT_ONCE / 2),
+            digests: RandomState::new(),
             secrets,
             secret_watch,
             stores: secret_stores.stores(),

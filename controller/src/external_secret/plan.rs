@@ -18,7 +18,7 @@ use super::template::Rendered;
 use super::{EXTERNAL_SECRET, ExternalSecretObject, ExternalSecrets, Known, schedule};
 use crate::admission::Verdict;
 use crate::object::Origin;
-use crate::secret::{Consent, Desired, Ownership, Revision, Rights};
+use crate::secret::{Consent, Desired, Ownership, Revision, Rights, Values};
 use crate::secret_store::StoreName;
 use crate::settings::{ExternalOwnership, Rules};
 use crate::status::Outcome;
@@ -81,6 +81,8 @@ impl Plan {
             revision: Revision {
                 generation: object.generation(),
                 content: self.content.clone(),
+                // They are compared when they are written.
+                values: Values::Same,
             },
             ownership: self.owner(),
             adopt: true,

@@ -26,7 +26,7 @@ use crate::object::{Key, Version, Waiting};
 use crate::queue::{LONGEST_PAUSE, Lane, Work, pause};
 use crate::reconciler::Pool;
 use crate::render::Contents;
-use crate::secret::{Before, Desired, Last, Op, Ownership, WriteError};
+use crate::secret::{Before, Desired, Last, Op, Ownership, Values, WriteError};
 use crate::secret_store::StoreName;
 use crate::sources::Used;
 use crate::status::{self, Outcome};
@@ -390,7 +390,12 @@ impl ExternalSecrets {
     }
 
     /// Writes the Secret.
-    async fn write(&self, desired: Desired, known: &Known) -> Done {
+    async fn write(&self, mut desired: Desired, known: &Known) -> Done {
+        let digest = desired.digest(&self.digests);
+        let key = desired.origin.key();
+        // If the write fails, it may have been done all the same: then the Secret tells.
+        let last = (self.known().get_mut(&key)).and_then(|entry| entry.own.values.take());
+        desired.revision.values = Values::compared(last, digest);
         let before = Before {
             exists: known.target.is_some() || known.ready,
             // What was only merged into never became ours.
@@ -405,6 +410,9 @@ impl ExternalSecrets {
         };
         match self.secrets.write(&desired, before).await {
             Ok(written) => {
+                if let Some(entry) = self.known().get_mut(&key) {
+                    entry.own.values = Some(digest);
+                }
                 written.1.count(KIND, &self.context.metrics);
                 let outcome = Outcome::Ready(Reason::Synced, fate::SYNCED.to_owned());
                 Done {

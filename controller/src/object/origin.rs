@@ -5,6 +5,8 @@ use sealkit_core::api::{GROUP, VERSION};
 use sealkit_core::names;
 use serde_json::{Value, json};
 
+use super::Key;
+
 /// A kind of resource, as the API server names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Kind {
@@ -64,6 +66,14 @@ impl Origin {
             namespace: text(&metadata.namespace),
             name: text(&metadata.name),
             uid: text(&metadata.uid),
+        }
+    }
+
+    /// Its namespace and name.
+    pub fn key(&self) -> Key {
+        Key {
+            namespace: self.namespace.clone(),
+            name: self.name.clone(),
         }
     }
 

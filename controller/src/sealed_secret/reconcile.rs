@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use kube::Api;
 use sealkit_core::api::{CreationPolicy, Reason, SealedSecretStatus, TargetStatus};
 use sealkit_core::keys::{Fingerprint, KeyRing};
-use sealkit_core::sealed::{content_fingerprint, public_size};
+use sealkit_core::sealed::{content_fingerprint, public_size, values_fingerprint};
 use serde_json::Value;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
@@ -21,7 +21,7 @@ use crate::kubernetes::{ApiFailure, within};
 use crate::object::{Asked, Key, SEALED_SECRET, Spec, Version, Waiting};
 use crate::queue::{LONGEST_PAUSE, Lane, Place, Work, pause};
 use crate::reconciler::Pool;
-use crate::secret::{Before, Consent, Desired, Last, Op, Ownership, Revision, Rights};
+use crate::secret::{Before, Consent, Desired, Last, Op, Ownership, Revision, Rights, Values};
 use crate::status::{self, Outcome};
 use crate::telemetry::{EventKind, ReasonLabel, kind_label};
 
@@ -243,6 +243,7 @@ impl SealedSecrets {
             revision: Revision {
                 generation: object.generation(),
                 content: content_fingerprint(&spec.value),
+                values: Values::Public(values_fingerprint(&spec.value)),
             },
             ownership: ownership(opened.target.creation_policy),
             adopt: opened.target.adopt.unwrap_or_default(),

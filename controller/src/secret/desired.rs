@@ -1,11 +1,14 @@
 //! The Secret as its source wants it, and the marks that say so on the Secret itself.
 
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use rand_core::{OsRng, RngCore};
+use sealkit_core::names;
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
@@ -31,6 +34,9 @@ pub(super) const GENERATION_ANNOTATION: &str = "sealkit.dev/generation";
 /// unchanged, envelopes were only sealed to other keys, and nothing needs to be written. That
 /// reveals nothing, and a rotation restarts no workload.
 pub(super) const CONTENT_ANNOTATION: &str = "sealkit.dev/content";
+/// Annotation with a text that changes when the values do, and stays through everything else: see
+/// [`Values`]. Workloads are restarted by it.
+pub(super) const VALUES_ANNOTATION: &str = "sealkit.dev/values";
 /// Annotation with a random text, which changes the Secret if nothing else does: see
 /// [`super::plan::plan`].
 pub(super) const WRITTEN_ANNOTATION: &str = "sealkit.dev/written";
@@ -90,6 +96,39 @@ pub struct Revision {
     pub generation: i64,
     /// Fingerprint of the public text of the source that decides what the Secret holds.
     pub content: String,
+    /// How it is known whether values change.
+    pub values: Values,
+}
+
+/// How it is known whether a write changes the values of a Secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Values {
+    /// By the public text that decides them, which has this fingerprint. A value that is sealed again
+    /// counts as another one, so that nobody can test a guess by watching for restarts.
+    Public(String),
+    /// They are those that this process wrote last.
+    Same,
+    /// They are others than this process wrote last. The random text stands for them.
+    Other(String),
+    /// This process did not write the Secret yet. They are other ones if the Secret holds others, and
+    /// the random text then stands for them.
+    Unknown(String),
+}
+
+impl Values {
+    /// Compares digests of what was written last, if this process did, and of what is written now.
+    pub fn compared(last: Option<u64>, now: u64) -> Self {
+        match last {
+            Some(last) if last == now => Self::Same,
+            Some(_) => Self::Other(nonce()),
+            None => Self::Unknown(nonce()),
+        }
+    }
+}
+
+/// A text that nobody can have written before.
+pub(super) fn nonce() -> String {
+    format!("{:016x}", OsRng.next_u64())
 }
 
 /// What a source does to a Secret that is not its own.
@@ -119,6 +158,8 @@ pub(super) struct Marks {
     pub(super) generation: String,
     /// Holds the fingerprint of the content.
     pub(super) content: String,
+    /// Stands for the values.
+    pub(super) values: String,
 }
 
 impl Marks {
@@ -133,6 +174,7 @@ impl Marks {
             source: format!("{source}{suffix}"),
             generation: format!("{GENERATION_ANNOTATION}{suffix}"),
             content: format!("{CONTENT_ANNOTATION}{suffix}"),
+            values: format!("{VALUES_ANNOTATION}{suffix}"),
         }
     }
 }
@@ -230,32 +272,34 @@ impl Desired {
 
     /// The template's annotations and our marks. The generation is that of `existing` if the
     /// content is the same.
-    pub(super) fn marked(
-        &self,
-        existing: Option<&BTreeMap<String, String>>,
-    ) -> BTreeMap<String, String> {
+    pub(super) fn marked(&self, existing: Option<&Secret>) -> BTreeMap<String, String> {
         let marks = self.marks();
         let Revision {
             generation,
             content,
+            ..
         } = &self.revision;
-        let written = |name: &String| existing.and_then(|all| all.get(name));
+        let written = |name: &String| existing?.metadata.annotations.as_ref()?.get(name);
         let generation = written(&marks.generation)
             .filter(|_| written(&marks.content) == Some(content))
             .cloned()
             .unwrap_or_else(|| generation.to_string());
+        let values = match &self.revision.values {
+            Values::Public(text) | Values::Other(text) => Some(text),
+            Values::Unknown(text) if existing.is_some_and(|it| !self.is_held_by(it)) => Some(text),
+            Values::Same | Values::Unknown(_) => written(&marks.values),
+        };
+        let values = values.cloned().map(|text| (marks.values, text));
         let mut annotations = self.annotations.clone();
         annotations.insert(marks.generation, generation);
         annotations.insert(marks.content, content.clone());
         annotations.insert(marks.source, self.origin.marker());
+        annotations.extend(values);
         annotations
     }
 
     /// The same, and the names of what the template sets.
-    pub(super) fn all_annotations(
-        &self,
-        existing: Option<&BTreeMap<String, String>>,
-    ) -> BTreeMap<String, String> {
+    pub(super) fn all_annotations(&self, existing: Option<&Secret>) -> BTreeMap<String, String> {
         let mut annotations = self.marked(existing);
         if !self.labels.is_empty() || !self.annotations.is_empty() {
             let names = json!({
@@ -267,6 +311,32 @@ impl Desired {
         annotations
     }
 
+    /// Was the Secret written for this source, and does it hold its values?
+    fn is_held_by(&self, existing: &Secret) -> bool {
+        let annotations = existing.metadata.annotations.as_ref();
+        let marker = annotations.and_then(|all| all.get(&self.marks().source));
+        let is_marked = marker.is_some_and(|marker| marker.starts_with(&self.origin.lineage()));
+        let keys = existing.data.as_ref().map_or(0, BTreeMap::len);
+        is_marked
+            && (self.ownership.merges() || keys == self.data.len())
+            && self.has_values(existing)
+    }
+
+    /// Does the Secret hold the values, perhaps beside others?
+    pub(super) fn has_values(&self, existing: &Secret) -> bool {
+        self.data.iter().all(|(key, wanted)| {
+            let value = existing.data.as_ref().and_then(|data| data.get(key));
+            value.is_some_and(|value| value.0 == **wanted)
+        })
+    }
+
+    /// A digest of the values, which only this process can compare: `by` is random.
+    pub fn digest(&self, by: &RandomState) -> u64 {
+        let values = self.data.iter();
+        let values = values.map(|(key, value)| (key.as_str(), value.as_slice()));
+        by.hash_one(values.collect::<Vec<_>>())
+    }
+
     pub(super) fn encoded(&self) -> Map<String, Value> {
         let encode = |value: &Zeroizing<Vec<u8>>| BASE64_STANDARD.encode(value.as_slice()).into();
         self.data
@@ -276,10 +346,32 @@ impl Desired {
     }
 }
 
+/// A text that changes when values change that Sealkit wrote into the Secret with this metadata. Empty
+/// if nothing stands for them yet; `None` if it wrote none.
+pub fn values_of(metadata: &ObjectMeta) -> Option<String> {
+    let label = metadata.labels.as_ref()?.get(MANAGED_LABEL);
+    label.filter(|value| *value == "true")?;
+    let all = metadata.annotations.iter().flatten();
+    let values: Vec<_> = all
+        .filter(|(name, _)| name.starts_with(VALUES_ANNOTATION))
+        .collect();
+    // Whoever may write the Secret chooses the texts.
+    Some(match values.as_slice() {
+        [] => String::new(),
+        values => names::digest(json!(values).to_string().as_bytes()),
+    })
+}
+
 /// Is this the name of an annotation with which a source marks a merge?
 pub(super) fn is_mark_of_a_merge(name: &str) -> bool {
     let is_digest = |text: &str| text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit());
-    let mut marks = [MERGED_ANNOTATION, GENERATION_ANNOTATION, CONTENT_ANNOTATION].into_iter();
+    let marks = [
+        MERGED_ANNOTATION,
+        GENERATION_ANNOTATION,
+        CONTENT_ANNOTATION,
+        VALUES_ANNOTATION,
+    ];
+    let mut marks = marks.into_iter();
     name == MERGED_ANNOTATION
         || marks.any(|mark| {
             let rest = name
@@ -291,6 +383,8 @@ pub(super) fn is_mark_of_a_merge(name: &str) -> bool {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use k8s_openapi::ByteString;
+
     use super::*;
     use crate::object::SEALED_SECRET;
 
@@ -307,6 +401,7 @@ pub(super) mod tests {
             revision: Revision {
                 generation: 1,
                 content: "c1".into(),
+                values: Values::Public("v1".into()),
             },
             ownership: Ownership::Owner,
             adopt: false,
@@ -360,11 +455,119 @@ pub(super) mod tests {
             source,
             generation,
             content,
+            values,
         } = merged.marks();
-        for name in [source, generation, content] {
+        for name in [source, generation, content, values] {
             assert!(is_mark_of_a_merge(&name));
             assert!(name.split('/').next_back().unwrap().len() <= 63);
         }
         assert!(!is_mark_of_a_merge(GENERATION_ANNOTATION));
+    }
+
+    #[test]
+    fn what_stands_for_values_changes_with_them_alone() {
+        let text = |text: &str| text.to_owned();
+        let wish = |values| {
+            let mut wish = desired();
+            wish.revision.values = values;
+            wish
+        };
+        let existing = |value: &str, present: Option<&str>, marked: bool| {
+            let source = marked.then(|| (SOURCE_ANNOTATION, desired().origin.marker()));
+            let values = present.map(|present| (VALUES_ANNOTATION, text(present)));
+            let annotations = source.into_iter().chain(values);
+            let annotations = annotations.map(|(name, value)| (text(name), value));
+            Some(Secret {
+                data: Some([(text("K"), ByteString(value.into()))].into()),
+                metadata: ObjectMeta {
+                    annotations: Some(annotations.collect()),
+                    ..ObjectMeta::default()
+                },
+                ..Secret::default()
+            })
+        };
+        let (public, other) = (Values::Public(text("p")), Values::Other(text("n")));
+        let unknown = Values::Unknown(text("n"));
+        let cases = [
+            (
+                "public text",
+                &public,
+                existing("x", Some("o"), true),
+                Some("p"),
+            ),
+            ("public text, again", &public, None, Some("p")),
+            (
+                "drift",
+                &Values::Same,
+                existing("x", Some("o"), true),
+                Some("o"),
+            ),
+            ("made again", &Values::Same, None, None),
+            ("changed", &other, existing("x", Some("o"), true), Some("n")),
+            ("changed and made again", &other, None, Some("n")),
+            (
+                "right at a start",
+                &unknown,
+                existing("v", Some("o"), true),
+                Some("o"),
+            ),
+            ("never changed", &unknown, existing("v", None, true), None),
+            (
+                "changed before a start",
+                &unknown,
+                existing("x", Some("o"), true),
+                Some("n"),
+            ),
+            (
+                "somebody else's",
+                &unknown,
+                existing("v", Some("o"), false),
+                Some("n"),
+            ),
+            ("new", &unknown, None, None),
+        ];
+        for (what, values, existing, expected) in cases {
+            let marked = wish(values.clone()).marked(existing.as_ref());
+            let found = marked.get(VALUES_ANNOTATION).map(String::as_str);
+            assert_eq!(found, expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn digests_of_values_are_equal_for_equal_values_of_one_process() {
+        let by = RandomState::new();
+        let mut other = desired();
+        assert_eq!(other.digest(&by), desired().digest(&by));
+        assert_ne!(other.digest(&RandomState::new()), desired().digest(&by));
+        other.data.insert("K".into(), Zeroizing::new(b"w".to_vec()));
+        assert_ne!(other.digest(&by), desired().digest(&by));
+        assert_eq!(Values::compared(Some(1), 1), Values::Same);
+        assert!(matches!(Values::compared(Some(1), 2), Values::Other(_)));
+        assert!(matches!(Values::compared(None, 2), Values::Unknown(_)));
+    }
+
+    #[test]
+    fn only_marks_of_values_stand_for_them() {
+        let metadata = |managed: bool, annotations: &[(&str, &str)]| {
+            let texts = |all: &[(&str, &str)]| {
+                let all = all.iter();
+                all.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                    .collect()
+            };
+            ObjectMeta {
+                labels: managed.then(|| texts(&[(MANAGED_LABEL, "true")])),
+                annotations: Some(texts(annotations)),
+                ..ObjectMeta::default()
+            }
+        };
+        let one = (VALUES_ANNOTATION, "a,b=c");
+        assert_eq!(values_of(&metadata(false, &[one])), None);
+        assert_eq!(values_of(&metadata(true, &[])).as_deref(), Some(""));
+        let first = values_of(&metadata(true, &[one])).unwrap();
+        assert_eq!(first.len(), 32);
+        let beside = [one, (CONTENT_ANNOTATION, "c")];
+        assert_eq!(values_of(&metadata(true, &beside)), Some(first.clone()));
+        let merged = [one, ("sealkit.dev/values-0123", "d")];
+        assert_ne!(values_of(&metadata(true, &merged)), Some(first));
     }
 }

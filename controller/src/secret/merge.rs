@@ -134,7 +134,7 @@ fn wanted_labels(existing: &Secret, desired: &Desired) -> BTreeMap<String, Strin
 }
 
 fn wanted_annotations(existing: &Secret, desired: &Desired) -> BTreeMap<String, String> {
-    let marked = desired.marked(existing.metadata.annotations.as_ref());
+    let marked = desired.marked(Some(existing));
     unless_of_sources(existing, desired, "f:annotations", marked)
 }
 
@@ -188,19 +188,12 @@ fn is_merged(existing: &Secret, desired: &Desired) -> bool {
             .all(|(name, value)| present.and_then(|all| all.get(name)) == Some(value))
     };
     owned_names(existing, desired, &["f:data"]).len() == desired.data.len()
-        && has_values(existing, desired)
+        && desired.has_values(existing)
         && has(meta.labels.as_ref(), &wanted_labels(existing, desired))
         && has(
             meta.annotations.as_ref(),
             &wanted_annotations(existing, desired),
         )
-}
-
-fn has_values(existing: &Secret, desired: &Desired) -> bool {
-    desired.data.iter().all(|(key, wanted)| {
-        let value = existing.data.as_ref().and_then(|data| data.get(key));
-        value.is_some_and(|value| value.0 == **wanted)
-    })
 }
 
 /// A new Secret to apply.
@@ -351,7 +344,9 @@ pub(super) fn managed_names(
 mod tests {
     use k8s_openapi::ByteString;
 
-    use super::super::desired::{ALLOW_ANNOTATION, Consent, Revision, SOURCE_ANNOTATION, tests};
+    use super::super::desired::{
+        ALLOW_ANNOTATION, Consent, Revision, SOURCE_ANNOTATION, Values, tests,
+    };
     use super::*;
 
     fn desired() -> Desired {
@@ -359,6 +354,7 @@ mod tests {
             revision: Revision {
                 generation: 3,
                 content: "c1".into(),
+                values: Values::Public("v1".into()),
             },
             ownership: Ownership::Merge,
             labels: BTreeMap::new(),

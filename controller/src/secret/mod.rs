@@ -29,7 +29,9 @@ use crate::status::Outcome;
 use crate::telemetry::{KindOp, Metrics};
 
 use desired::Marks;
-pub use desired::{Consent, Desired, MANAGED_LABEL, Ownership, Revision, Rights};
+pub use desired::{
+    Consent, Desired, MANAGED_LABEL, Ownership, Revision, Rights, Values, values_of,
+};
 pub use forecast::Change;
 pub use freeze::Freeze;
 pub use left::Left;

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use rand_core::{OsRng, RngCore};
 use sealkit_core::api::GROUP;
 use sealkit_core::api::rules::is_refused_type;
 use sealkit_core::names::printable;
@@ -12,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::desired::{
     Desired, OPAQUE, Rights, SOURCE_ANNOTATION, TEMPLATE_ANNOTATION, Takes, WRITTEN_ANNOTATION,
-    is_mark_of_a_merge,
+    is_mark_of_a_merge, nonce,
 };
 use super::{Before, size};
 use crate::object::Version;
@@ -79,11 +78,6 @@ pub fn plan(existing: &Secret, desired: &Desired, before: Before<'_>) -> Plan {
     Plan::Patch(patch)
 }
 
-/// A text that nobody can have written before.
-fn nonce() -> String {
-    format!("{:016x}", OsRng.next_u64())
-}
-
 fn is_of_another_type(existing: &Secret, desired: &Desired) -> bool {
     let type_ = existing.type_.as_deref().unwrap_or(OPAQUE);
     desired
@@ -102,7 +96,7 @@ fn is_frozen_wrong(existing: &Secret, desired: &Desired, before: Before<'_>) -> 
     let last = before.last;
     let is_written = last.is(&current) || before.synced && last.has_uid(&current.uid);
     let generation = desired.marks().generation;
-    let wanted = desired.marked(annotations);
+    let wanted = desired.marked(Some(existing));
     let same_generation =
         annotations.and_then(|all| all.get(&generation)) == wanted.get(&generation);
     let is_right =
@@ -111,12 +105,8 @@ fn is_frozen_wrong(existing: &Secret, desired: &Desired, before: Before<'_>) -> 
 }
 
 fn has_data(existing: &Secret, desired: &Desired) -> bool {
-    let data = existing.data.as_ref();
-    data.map_or(0, BTreeMap::len) == desired.data.len()
-        && desired.data.iter().all(|(key, value)| {
-            data.and_then(|data| data.get(key))
-                .is_some_and(|old| old.0 == **value)
-        })
+    let keys = existing.data.as_ref().map_or(0, BTreeMap::len);
+    keys == desired.data.len() && desired.has_values(existing)
 }
 
 /// A merge patch without its preconditions; `None` if the Secret is in sync.
@@ -130,7 +120,7 @@ fn changes(existing: &Secret, desired: &Desired) -> Option<Value> {
     );
     let annotations = metadata_patch(
         meta.annotations.as_ref(),
-        &desired.all_annotations(meta.annotations.as_ref()),
+        &desired.all_annotations(Some(existing)),
         "annotations",
         meta.annotations.as_ref(),
     );
@@ -351,7 +341,7 @@ mod tests {
     use super::super::Last;
     use super::super::desired::tests::desired;
     use super::super::desired::{
-        ALLOW_ANNOTATION, Consent, MERGED_ANNOTATION, Ownership, Revision,
+        ALLOW_ANNOTATION, Consent, MERGED_ANNOTATION, Ownership, Revision, Values,
     };
     use super::*;
 
@@ -359,6 +349,7 @@ mod tests {
         Revision {
             generation,
             content: content.into(),
+            values: Values::Public("v1".into()),
         }
     }
 

@@ -169,7 +169,7 @@ fn beside(existing: &Secret, desired: &Desired) -> Size {
     let mut size = Size::default();
     let annotations = existing.metadata.annotations.as_ref();
     let former = former_names(annotations, "annotations");
-    let ours = desired.all_annotations(annotations);
+    let ours = desired.all_annotations(Some(existing));
     for (name, value) in annotations.into_iter().flatten() {
         if !ours.contains_key(name) && !former.contains(name) {
             size.annotation(name, value);

@@ -19,7 +19,9 @@ mod view;
 
 pub use envelope::{Claim, EnvelopeId, SealedEnvelope};
 pub use generate::{Alphabet, Pattern, PatternError};
-pub use object::{SealedObject, compact_size, content_fingerprint, json_size, memory_size};
+pub use object::{
+    SealedObject, compact_size, content_fingerprint, json_size, memory_size, values_fingerprint,
+};
 pub use open::{Opened, OpenedEnvelope, OpenedValue, Search, open, unwrap, unwrap_envelope};
 pub use rewrap::{RewrapError, Successors, Unwrapped};
 pub use rule::{Code, OpenError, Rule};

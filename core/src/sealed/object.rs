@@ -169,8 +169,19 @@ pub fn content_fingerprint(spec: &Value) -> String {
         .flatten()
         .filter(|(field, _)| !["envelopes", "suspend"].contains(&field.as_str()))
         .collect();
+    fingerprint(&fields)
+}
+
+/// A fingerprint of the public text of a `spec` that decides the values of the Secret: sealed values,
+/// and templates of values. 32 hex characters.
+pub fn values_fingerprint(spec: &Value) -> String {
+    let parts = ["/encryptedData", "/template/data", "/template/includeRaw"];
+    fingerprint(&parts.map(|part| spec.pointer(part)))
+}
+
+fn fingerprint(text: &impl serde::Serialize) -> String {
     // Whatever was read from JSON encodes as JSON.
-    names::digest(&serde_json::to_vec(&fields).unwrap_or_default())
+    names::digest(&serde_json::to_vec(text).unwrap_or_default())
 }
 
 /// Bytes of a value as compact JSON.

@@ -9,7 +9,7 @@ use kube::Api;
 use kube::api::{Patch, PatchParams};
 use sealkit_controller::testing::{
     Before, Consent, Desired, Freeze, Op, Origin, Ownership, Revision, Rights, SEALED_SECRET,
-    Secrets, WriteError,
+    Secrets, Values, WriteError,
 };
 use sealkit_tests::api::runtime;
 use sealkit_tests::namespace::{Namespace, data};
@@ -32,6 +32,7 @@ fn merge(namespace: &Namespace, source: &str, values: &[(&str, &str)]) -> Result
         revision: Revision {
             generation: 1,
             content: format!("{values:?}"),
+            values: Values::Public(format!("{values:?}")),
         },
         ownership: Ownership::Merge,
         adopt: false,
