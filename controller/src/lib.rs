@@ -2,7 +2,8 @@
 //! cluster's sealing keys, and rewraps envelopes when they rotate.
 //!
 //! One folder per resource or job: `sealed_secret`, `external_secret`, `cluster_external_secret`,
-//! `secret_store`, `rewrap`, `keys`. Each has `mod.rs` (wiring and triggers) and `reconcile.rs` (observe, decide, act);
+//! `secret_store`, `rewrap`, `restart`, `keys`. Each has `mod.rs` (wiring and triggers) and `reconcile.rs`
+//! (observe, decide, act);
 //! decisions are pure functions with table tests. `admission` is the webhook, which judges by the same
 //! rules before an object is stored. All of them share `reconciler` (their frame),
 //! `in_hand` (what a process that died worked on), `object` (what every kind has), `queue` (waiting
@@ -23,6 +24,7 @@ pub mod observe;
 mod queue;
 mod reconciler;
 pub mod render;
+mod restart;
 mod rewrap;
 pub mod run;
 mod sealed_secret;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderValue, header};
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use kube::Client;
 use kube_lease_manager::{LeaseManagerBuilder, LeaseManagerError};
 use sealkit_core::api::LEASE;
@@ -19,6 +20,7 @@ use crate::keys::{KeyReconciler, KeyUsers, KeysReceiver, Leading, NAME as KEYS};
 use crate::kubernetes::{ApiFailure, USER_AGENT};
 use crate::object::{Namespaces, served};
 use crate::reconciler::{Context, Frame, Part, caught};
+use crate::restart::{self, Restarts, Rollout};
 use crate::rewrap::RewrapRequests;
 use crate::sealed_secret::SealedSecrets;
 use crate::secret::{Freeze, SecretWatch, Secrets};
@@ -268,6 +270,9 @@ impl Replica {
         // One line for each kind.
         let mut reconcilers: Vec<Arc<dyn Part>> =
             vec![sealed_secrets.clone(), RewrapRequests::new(context.clone())];
+        if settings.restart_workloads {
+            reconcilers.extend(self.restarts(&context, &secret_watch).await);
+        }
         if settings.external_secrets && external_secret::are_served(client).await {
             let watch = secret_watch.clone();
             reconcilers.extend(self.external(&context, secrets, watch, parts).await);
@@ -310,6 +315,21 @@ impl Replica {
         let finished = async { while working.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(STOP_WITHIN, finished).await;
         Ok(())
+    }
+
+    /// The reconcilers that restart workloads.
+    async fn restarts(&self, context: &Context, secrets: &SecretWatch) -> Vec<Arc<dyn Part>> {
+        let window = self.settings.restart_window;
+        let mut reconcilers: Vec<Arc<dyn Part>> = vec![
+            Restarts::<Deployment>::new(context.clone(), window, secrets),
+            Restarts::<StatefulSet>::new(context.clone(), window, secrets),
+            Restarts::<DaemonSet>::new(context.clone(), window, secrets),
+        ];
+        if restart::rollouts_are_served(&self.client).await {
+            let rollouts = Restarts::<Rollout>::new(context.clone(), window, secrets);
+            reconcilers.push(rollouts);
+        }
+        reconcilers
     }
 
     /// The reconcilers of ExternalSecrets and of their stores. What these are made of is watched from

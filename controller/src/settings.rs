@@ -142,6 +142,21 @@ pub struct Settings {
     #[arg(long, env = "SEALKIT_WATCH_INTERVAL", value_parser = interval)]
     pub watch_interval: Option<Duration>,
 
+    /// Restart workloads that ask for it by the annotation sealkit.dev/restart-on-change when values
+    /// change that their pods read. Needs the rights of deploy/components/restart.
+    #[arg(long, env = "SEALKIT_RESTART_WORKLOADS", default_value_t = false)]
+    pub restart_workloads: bool,
+
+    /// How long changes are collected before a workload is restarted, such as 10s: values that change
+    /// together cause one rollout.
+    #[arg(
+        long,
+        env = "SEALKIT_RESTART_WINDOW",
+        default_value = "10s",
+        value_parser = interval
+    )]
+    pub restart_window: Duration,
+
     /// Address on which to serve the validating webhook over HTTPS, such as 0.0.0.0:9443. By default,
     /// there is no webhook.
     #[arg(long, env = "SEALKIT_WEBHOOK_LISTEN")]

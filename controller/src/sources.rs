@@ -11,18 +11,13 @@ use futures::StreamExt;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::Api;
-use kube::api::ListParams;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::kubernetes::{ApiFailure, within};
 use crate::lock::lock;
 use crate::object::{Key, Namespaces, RawMeta, api};
 use crate::reconciler::Context;
-use crate::watch::{Change, changes_of_strangers};
-
-/// How long the controller waits until it tries again to watch what it may not.
-const PATIENCE: Duration = Duration::from_mins(10);
+use crate::watch::{Change, changes_of_strangers, may_list};
 
 /// Changes of sources within this time are answered together.
 pub const TOGETHER: Duration = Duration::from_millis(500);
@@ -265,7 +260,7 @@ impl Sources {
         K: fmt::Debug + Clone + Send + 'static,
     {
         let api: Api<RawMeta<K>> = api(&context.client, &namespaces);
-        may_list(&api, kind).await;
+        may_list(&api, kind.name(), "changes are seen at the next refresh").await;
         let mut changes = changes_of_strangers(&context, api, kind.name(), namespaces).await;
         while let Some(change) = changes.next().await {
             match change {
@@ -297,27 +292,6 @@ impl Sources {
     fn listeners(&self) -> Vec<Arc<dyn SourceListener>> {
         let listeners = lock(&self.listeners);
         listeners.iter().filter_map(Weak::upgrade).collect()
-    }
-}
-
-/// Returns once objects may be listed. Without that right, nothing is lost but time.
-async fn may_list<K>(api: &Api<RawMeta<K>>, kind: SourceKind)
-where
-    K: kube::Resource<DynamicType = ()> + fmt::Debug + Clone,
-{
-    let page = ListParams::default().limit(1);
-    loop {
-        match within(api.list(&page)).await {
-            Err(ApiFailure::Status { code: 403, .. }) => {
-                let kind = kind.name();
-                tracing::info!(
-                    kind,
-                    "no right to list and watch: changes are seen at the next refresh"
-                );
-                tokio::time::sleep(PATIENCE).await;
-            }
-            _ => return,
-        }
     }
 }
 

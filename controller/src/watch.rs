@@ -21,6 +21,9 @@ use crate::object::{Key, Namespaces};
 use crate::reconciler::Context;
 use crate::telemetry::{Health, Metrics, kind_label};
 
+/// How long the controller waits until it tries again to watch what it may not.
+const PATIENCE: Duration = Duration::from_mins(10);
+
 /// What a watch reports about its objects.
 pub enum Change<K> {
     /// It exists as it is here, changed or not.
@@ -154,6 +157,18 @@ where
         }
         Some((event, (events, turn)))
     })
+}
+
+/// Returns once objects may be listed. Without that right, `otherwise` is so, and logged.
+pub async fn may_list<K>(api: &Api<K>, kind: &'static str, otherwise: &str)
+where
+    K: Resource + Clone + Debug + DeserializeOwned,
+{
+    let page = ListParams::default().limit(1);
+    while let Err(ApiFailure::Status { code: 403, .. }) = within(api.list(&page)).await {
+        tracing::info!(kind, "no right to list and watch: {otherwise}");
+        tokio::time::sleep(PATIENCE).await;
+    }
 }
 
 /// Do all objects of a collection pass? Reads them page by page until one does not.

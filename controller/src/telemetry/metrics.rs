@@ -67,6 +67,7 @@ pub struct Metrics {
     pub(crate) open_failures: Family<ReasonLabel, Counter>,
     pub(crate) target_writes: Family<KindOp, Counter>,
     pub(crate) drift_healed: Family<Kind, Counter>,
+    pub(crate) restarts: Family<KindResult, Counter>,
     pub(crate) queue_depth: Family<KindLane, Gauge>,
     pub(crate) queue_wait: Family<KindLane, Histogram, fn() -> Histogram>,
     pub(crate) queue_overdue: Family<Kind, Gauge<f64, AtomicU64>>,
@@ -94,6 +95,7 @@ impl Metrics {
             open_failures: Family::default(),
             target_writes: Family::default(),
             drift_healed: Family::default(),
+            restarts: Family::default(),
             queue_depth: Family::default(),
             queue_wait: Family::new_with_constructor(seconds),
             queue_overdue: Family::default(),
@@ -133,6 +135,11 @@ impl Metrics {
             "drift_healed",
             "Secrets restored after somebody else changed them",
             metrics.drift_healed.clone(),
+        );
+        registry.register(
+            "restarts",
+            "Restarts of workloads whose values changed, by kind and result",
+            metrics.restarts.clone(),
         );
         registry.register(
             "queue_depth",

@@ -118,6 +118,10 @@ reasons! {
     Healed,
     /// Each envelope has an answer.
     Rewrapped,
+    /// A workload gets new pods, since values changed that its pods read.
+    Restarted,
+    /// A workload is to get new pods, and could not be changed.
+    RestartFailed,
     /// Being retried.
     ProgressingWithRetry,
     /// The key pair is available.

@@ -55,6 +55,8 @@ app.kubernetes.io/component: controller
   "SEALKIT_KEY_GRACE_SECONDS" .Values.keys.graceSeconds
   "SEALKIT_LEASE_SECONDS" .Values.leaseSeconds
   "SEALKIT_LOG" .Values.log
+  "SEALKIT_RESTART_WINDOW" .Values.restart.window
+  "SEALKIT_RESTART_WORKLOADS" (ternary "true" "" .Values.restart.enabled)
   "SEALKIT_STORE_CHECK_SECONDS" .Values.externalSecrets.storeCheckSeconds
   "SEALKIT_TAKE_OVER" (ternary "true" "" .Values.externalSecrets.takeOver)
   "SEALKIT_WATCH_INTERVAL" .Values.externalSecrets.watchInterval

@@ -151,6 +151,7 @@ patches:
             base_and("monitoring"),
         ),
         ("externalSecrets: {takeOver: true}", base_and("take-over")),
+        ("restart: {enabled: true}", base_and("restart")),
         (
             "rbac: {serviceAccountTokens: true}",
             base_and("service-account-tokens"),

@@ -24,6 +24,7 @@ externalSecrets:
   ownership: consent
   storeCheckSeconds: 60
   watchInterval: 1m30s
+restart: {enabled: true, window: 30s}
 controllerIdentity: true
 log: info,kube=debug
 concurrency: 1000000
