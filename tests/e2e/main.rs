@@ -41,6 +41,7 @@ mod recovery;
 mod refusal;
 mod replicas;
 mod reseal;
+mod restart;
 mod rewrap;
 mod rights;
 mod rotation;

@@ -1,6 +1,7 @@
 //! The installation as a cluster runs it: its image, its pods, their probes and budgets, on a node.
 
 mod pods;
+mod restart;
 mod rollout;
 mod uninstall;
 mod webhook;
