@@ -3,9 +3,8 @@
 //!
 //! One folder per resource or job: `sealed_secret`, `external_secret`, `cluster_external_secret`,
 //! `secret_store`, `rewrap`, `restart`, `keys`. Each has `mod.rs` (wiring and triggers) and `reconcile.rs`
-//! (observe, decide, act);
-//! decisions are pure functions with table tests. `admission` is the webhook, which judges by the same
-//! rules before an object is stored. All of them share `reconciler` (their frame),
+//! (observe, decide, act); decisions are pure functions with table tests. `admission` is the webhook,
+//! which judges by the same rules before an object is stored. All of them share `reconciler` (their frame),
 //! `in_hand` (what a process that died worked on), `object` (what every kind has), `queue` (waiting
 //! work), `watch` (watches that never end), `secret` (the only place that watches and writes
 //! Secrets), [`render`] (templates, in a process of their own), [`status`] (the only place that
