@@ -549,8 +549,12 @@ fn alerts_fire_where_they_should_and_every_panel_has_data() {
     wait_firing(&prometheus, "SealkitControllerAbsent");
 }
 
-/// What a machine may not have, or a run in order.
-const MAY_BE_ABSENT: [&str; 2] = ["sealkit_memory_limit_bytes", "sealkit_watch_errors_total"];
+/// What a machine may not have, a run in order, or a controller without the flag.
+const MAY_BE_ABSENT: [&str; 3] = [
+    "sealkit_memory_limit_bytes",
+    "sealkit_watch_errors_total",
+    "sealkit_restarts_total",
+];
 
 fn every_panel_has_data(prometheus: &Prometheus) {
     for (title, query) in queries() {
