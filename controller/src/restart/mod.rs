@@ -70,7 +70,7 @@ struct Known {
 
 impl State {
     /// Sets which Secrets a workload reads. Their changes are told from now on.
-    fn reads(&mut self, key: &Key, secrets: BTreeSet<String>) {
+    fn reads(&mut self, key: &Key, secrets: &BTreeSet<String>) {
         let Some(known) = self.known.get_mut(key) else {
             return;
         };
@@ -79,7 +79,7 @@ impl State {
             let readers = self.readers.entry(beside(key, name)).or_default();
             readers.insert(key.clone());
         }
-        for name in old.difference(&secrets) {
+        for name in old.difference(secrets) {
             let secret = beside(key, name);
             if let Some(readers) = self.readers.get_mut(&secret) {
                 readers.remove(key);
@@ -91,7 +91,7 @@ impl State {
     }
 
     fn forget(&mut self, key: &Key) {
-        self.reads(key, BTreeSet::new());
+        self.reads(key, &BTreeSet::new());
         self.known.remove(key);
     }
 }
@@ -240,13 +240,13 @@ mod tests {
         };
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
         let mut state = State::default();
-        state.reads(&key("gone"), names(&["db"]));
+        state.reads(&key("gone"), &names(&["db"]));
         for workload in ["one", "two"] {
             state.known.insert(key(workload), Known::default());
-            state.reads(&key(workload), names(&["db", "tls"]));
+            state.reads(&key(workload), &names(&["db", "tls"]));
         }
         assert_eq!(state.readers[&key("db")], [key("one"), key("two")].into());
-        state.reads(&key("one"), names(&["tls"]));
+        state.reads(&key("one"), &names(&["tls"]));
         assert_eq!(state.readers[&key("db")], [key("two")].into());
         state.forget(&key("two"));
         assert!(!state.readers.contains_key(&key("db")));

@@ -50,7 +50,7 @@ impl<W: Workload> Restarts<W> {
         let template = &object["spec"]["template"];
         // Changes are told from here on.
         let secrets = asked.names(template);
-        self.state().reads(key, secrets.clone());
+        self.state().reads(key, &secrets);
         let found = Found {
             origin,
             object: &object,
