@@ -126,21 +126,7 @@ impl Metrics {
             "Failed attempts to open an object, by reason",
             metrics.open_failures.clone(),
         );
-        registry.register(
-            "target_writes",
-            "Writes of Secrets by operation",
-            metrics.target_writes.clone(),
-        );
-        registry.register(
-            "drift_healed",
-            "Secrets restored after somebody else changed them",
-            metrics.drift_healed.clone(),
-        );
-        registry.register(
-            "restarts",
-            "Restarts of workloads whose values changed, by kind and result",
-            metrics.restarts.clone(),
-        );
+        metrics.register_writes(&mut registry);
         registry.register(
             "queue_depth",
             "Objects that wait in the queue, by kind and lane",
@@ -192,6 +178,24 @@ impl Metrics {
             registry,
             ..metrics
         }
+    }
+
+    fn register_writes(&self, registry: &mut Registry) {
+        registry.register(
+            "target_writes",
+            "Writes of Secrets by operation",
+            self.target_writes.clone(),
+        );
+        registry.register(
+            "drift_healed",
+            "Secrets restored after somebody else changed them",
+            self.drift_healed.clone(),
+        );
+        registry.register(
+            "restarts",
+            "Restarts of workloads whose values changed, by kind and result",
+            self.restarts.clone(),
+        );
     }
 
     fn register_webhook(&self, registry: &mut Registry) {
