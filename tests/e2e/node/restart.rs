@@ -37,7 +37,8 @@ fn pods_read_a_changed_value_after_one_rollout() {
     shop.seal("db", &second);
     wait_read(&shop, &second);
     let deployment = shop.api.get(&format!("{collection}/web")).unwrap();
-    assert_eq!(deployment["metadata"]["generation"], 2, "one rollout");
+    let revision = &deployment["metadata"]["annotations"]["deployment.kubernetes.io/revision"];
+    assert_eq!(revision, "2", "one rollout");
     installation
         .kubectl(&["delete", "namespace", &shop.name])
         .unwrap();
