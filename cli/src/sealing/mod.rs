@@ -153,11 +153,11 @@ fn check_limits(object: &Value, target: &SealTarget, terminal: Terminal) -> Resu
             limits::ENVELOPES
         ))
         .on(title)
+        .hint("put all values under one envelope, with a private key: `seal reseal --fold -i KEYFILE FILE`")
         .hint(format_args!(
-            "set several values in one run, so that they share an envelope: {}",
+            "or set several values in one run, so that they share an envelope; these have one each: {}",
             single_keys(object).join(", ")
-        ))
-        .hint("or put all values under one envelope, with a private key: `seal open -i KEYFILE FILE | seal -w FILE`"));
+        )));
     }
     let checked = SealedObject::parse_in(object, &target.namespace).map_err(|error| {
         CommandError::input(format_args!("{}: {}", error.code(), error.detail)).on(title)
@@ -168,7 +168,7 @@ fn check_limits(object: &Value, target: &SealTarget, terminal: Terminal) -> Resu
     })?;
     if count >= limits::ENVELOPES_WARN {
         terminal.warning(format_args!(
-            "{title} has {count} envelopes of at most {}: set several values in one run to share one, or put all under one with a private key: `seal open -i KEYFILE FILE | seal -w FILE`",
+            "{title} has {count} envelopes of at most {}, one for each run that set values: put all values under one, with a private key: `seal reseal --fold -i KEYFILE FILE`",
             limits::ENVELOPES
         ));
     }
@@ -180,16 +180,17 @@ fn check_limits(object: &Value, target: &SealTarget, terminal: Terminal) -> Resu
     Ok(checked)
 }
 
-/// Keys that have an envelope of their own.
+/// Keys that have an envelope of their own, in order.
 fn single_keys(object: &Value) -> Vec<String> {
     let mut users = std::collections::BTreeMap::<_, Vec<&str>>::new();
     for (key, value) in SealedView::of(object).values() {
         users.entry(envelope_id(value)).or_default().push(key);
     }
-    users
+    let mut keys: Vec<&str> = users
         .into_values()
         .filter(|keys| keys.len() == 1)
         .flatten()
-        .map(names::printable)
-        .collect()
+        .collect();
+    keys.sort_unstable();
+    keys.into_iter().map(names::printable).collect()
 }

@@ -583,3 +583,92 @@ fn nothing_that_is_sealed_to_an_old_key_is_passed_over() {
         "{answer:?}"
     );
 }
+
+/// A file that people changed one value at a time, for long.
+fn worn(desk: &Desk, count: usize) {
+    let keys: Vec<String> = (0..count).map(|n| format!("K{n:02}")).collect();
+    let values: Vec<(&str, &str)> = keys.iter().map(|key| (key.as_str(), "first")).collect();
+    desk.pipe(&["-w", FILE], secret("db", &values)).done();
+    for key in &keys[1..] {
+        desk.pipe(&["set", FILE, key.as_str()], format!("{key} again"))
+            .done();
+    }
+}
+
+#[test]
+fn fold_puts_all_values_of_an_object_under_one_envelope() {
+    let desk = repository();
+    worn(&desk, 20);
+    desk.write(
+        FILE,
+        &desk.read(FILE).replace("spec:\n", "# shop's\nspec:\n"),
+    );
+    let warned = desk.pipe(&["set", FILE, "K00"], "last").done().stderr;
+    assert!(
+        warned.contains("has 21 envelopes of at most 64")
+            && warned.contains("`seal reseal --fold -i KEYFILE FILE`"),
+        "{warned}"
+    );
+    desk.pipe(&["set", FILE, "URL", "--render", "--new"], "u")
+        .done();
+    desk.pipe(&["set", FILE, "USER", "--render", "--new"], "v")
+        .done();
+    let values = desk.values(RECOVERY, FILE);
+    let before = snapshot(&desk.work());
+    let dry = run(&desk, &["--fold", "--dry-run"]).done();
+    assert!(dry.stderr.contains("would reseal"), "{dry:?}");
+    assert_eq!(before, snapshot(&desk.work()));
+
+    let folded = run(&desk, &["--fold"]).done();
+    assert!(
+        folded.stderr.contains("--fold opens all values"),
+        "{folded:?}"
+    );
+    // One for values that templates may read.
+    assert_eq!(desk.hints(FILE).len(), 2);
+    assert_eq!(desk.values(RECOVERY, FILE), values);
+    assert!(desk.read(FILE).contains("# shop's\nspec:\n"));
+    desk.write(
+        "template.yaml",
+        "data: {both: '{{ .URL }}{{ .USER }}'}\nincludeRaw: false\n",
+    );
+    let sealed = desk.read(FILE);
+    let template =
+        "  template:\n    data: {both: '{{ .URL }}{{ .USER }}'}\n    includeRaw: false\n";
+    desk.write(FILE, &format!("{sealed}{template}"));
+    assert_eq!(desk.values(RECOVERY, FILE), json!({"both": "uv"}));
+    let again = snapshot(&desk.work());
+    run(&desk, &["--fold"]).done();
+    assert_eq!(again, snapshot(&desk.work()));
+}
+
+#[test]
+fn what_cannot_be_folded_is_named_and_sealed_to_the_new_key_all_the_same() {
+    let desk = repository();
+    let refused = desk.seal(&["reseal", "--fold", "--context", "nowhere"]);
+    assert!(
+        refused.code == 2 && refused.stderr.contains("--fold opens values"),
+        "{refused:?}"
+    );
+    worn(&desk, 3);
+    let sealed = desk.read(FILE);
+    let damaged = sealed
+        .lines()
+        .map(|line| {
+            let (head, last) = line.split_at(line.len().saturating_sub(1));
+            let flipped = if last == "A" { "Q" } else { "A" };
+            let is_value = line.trim_start().starts_with("K01: ");
+            format!("{head}{}\n", if is_value { flipped } else { last })
+        })
+        .collect::<String>();
+    desk.write(FILE, &damaged);
+    rotate(&desk, "production");
+    let answer = run(&desk, &["--fold"]);
+    let found = format!("{FILE}: shop/db: NotFolded: ");
+    assert!(
+        answer.code == 1 && answer.stdout.contains(&found) && answer.stdout.contains("K01"),
+        "{answer:?}"
+    );
+    assert_eq!(desk.hints(FILE).len(), 4);
+    desk.seal(&["reseal", "--check"]).done();
+}

@@ -33,6 +33,13 @@ impl SealedEdit {
         self.envelopes
             .insert(sealed.id.to_string(), sealed.envelope.clone());
     }
+
+    /// The object as it will be. Error: `spec`, `encryptedData` or `envelopes` is no map.
+    pub fn applied(&self, object: &Value) -> Result<Value, LayoutError> {
+        let mut object = object.clone();
+        apply(&mut object, self)?;
+        Ok(object)
+    }
 }
 
 /// Flow style, anchors or tags instead of lines, or another layout that cannot be edited.

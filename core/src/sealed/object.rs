@@ -97,7 +97,7 @@ impl SealedObject {
         let entries = map_field(spec, "envelopes")?;
         if entries.len() > limits::ENVELOPES {
             let what = format!(
-                "{} envelopes, but at most 64 are allowed: set several values together to merge some",
+                "{} envelopes, but at most 64 are allowed: set several values in one run, so that they share an envelope",
                 entries.len()
             );
             return Err(OpenError::new(Rule::EnvelopeCount, what));

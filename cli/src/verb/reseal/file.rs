@@ -6,11 +6,10 @@ use std::sync::Arc;
 use sealkit_core::keys::{Fingerprint, KeyRing, RecipientSet};
 use sealkit_core::manifest::{Document, INPUT_BYTES, SealedEdit, edit_sealed, read_documents};
 use sealkit_core::sealed::{
-    Code, EnvelopeId, SealedEnvelope, SealedObject, SealedView, age_file_text, compact_size,
-    envelope_id, limits,
+    Code, EnvelopeId, SealedObject, SealedView, age_file_text, compact_size, envelope_id, limits,
 };
 
-use super::{Means, Mode};
+use super::{Means, Mode, fold};
 use crate::error::{CommandError, Result};
 use crate::files;
 use crate::files::lock::{Lock, replace_unchanged_unsynced};
@@ -32,6 +31,8 @@ pub(super) struct Job {
     pub(super) wanted: Option<Arc<RecipientSet>>,
     /// The namespace of objects that name none, or empty.
     pub(super) namespace: String,
+    /// Are the values of an object put under one envelope?
+    pub(super) fold: bool,
     /// Bytes of the file.
     pub(super) size: usize,
 }
@@ -241,6 +242,11 @@ impl Job {
                 return SealedEdit::default();
             }
         };
+        if self.fold
+            && let Some(edit) = self.folded(document, object, wanted, ring, outcome)
+        {
+            return edit;
+        }
         let mut envelopes = BTreeMap::new();
         let mut before = Vec::new();
         for (id, envelope) in unwrapped {
@@ -262,7 +268,32 @@ impl Job {
                 }
             }
         }
-        outcome.accept(place, document, envelopes, &before, wanted)
+        let edit = SealedEdit {
+            envelopes,
+            ..SealedEdit::default()
+        };
+        outcome.accept(place, document, edit, &before, wanted)
+    }
+
+    /// The values of an object under one envelope; nothing if they are already, or cannot be opened.
+    fn folded(
+        &self,
+        document: &Document,
+        object: &SealedObject,
+        wanted: &RecipientSet,
+        ring: &KeyRing,
+        outcome: &mut FileOutcome,
+    ) -> Option<SealedEdit> {
+        let place = &self.file.place;
+        let folded = match fold::fold(object, wanted, ring) {
+            Ok(folded) => folded?,
+            Err(why) => {
+                outcome.find(place, Some(document), "NotFolded", why);
+                return None;
+            }
+        };
+        let edit = outcome.accept(place, document, folded.edit, &folded.before, wanted);
+        (!edit.envelopes.is_empty()).then_some(edit)
     }
 }
 
@@ -338,36 +369,32 @@ impl FileOutcome {
             .ok()
     }
 
-    /// The edit that puts new envelopes into an object, if it can still be opened then; `before` is
-    /// whom each was sealed to.
+    /// The edit of an object, if it can still be opened then; `before` is whom each envelope that the
+    /// edit replaces was sealed to.
     pub(super) fn accept(
         &mut self,
         place: &Location,
         document: &Document,
-        envelopes: BTreeMap<String, SealedEnvelope>,
+        edit: SealedEdit,
         before: &[Vec<Fingerprint>],
         wanted: &RecipientSet,
     ) -> SealedEdit {
-        if envelopes.is_empty() {
+        if edit.envelopes.is_empty() {
             return SealedEdit::default();
         }
-        // More than it grows by: what it had stays counted.
-        let grown = envelopes.values();
-        let grown = grown.map(|envelope| envelope.age_file.len() + envelope.recipients.len() * 35);
-        if compact_size(&document.object) + grown.sum::<usize>() > limits::OBJECT_BYTES {
-            let detail = "with more recipients it may become too large to be opened";
+        // One that cannot be edited at all is refused with its file.
+        let after = edit.applied(&document.object).unwrap_or_default();
+        if compact_size(&after) > limits::OBJECT_BYTES {
+            let detail = "with more recipients it would be too large to be opened";
             self.find(place, Some(document), "TooLarge", detail.to_owned());
             return SealedEdit::default();
         }
-        self.changed += envelopes.len();
+        self.changed += edit.envelopes.len();
         for to in before {
             self.dropped.extend(missing(to, wanted));
             self.added.extend(missing_from(to, wanted));
         }
-        SealedEdit {
-            envelopes,
-            ..SealedEdit::default()
-        }
+        edit
     }
 
     fn claims(

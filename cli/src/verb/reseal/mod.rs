@@ -1,6 +1,7 @@
 //! `seal reseal`: seals every envelope to the recipients of its path. Values stay as they are.
 
 mod file;
+mod fold;
 mod through_cluster;
 
 use std::collections::BTreeMap;
@@ -42,7 +43,11 @@ Examples:
   seal reseal -i ~/recovery.key
 
   # show which files would change
-  seal reseal -i ~/recovery.key --dry-run clusters/production")]
+  seal reseal -i ~/recovery.key --dry-run clusters/production
+
+  # put the values of an object that has many envelopes under one
+  seal reseal --fold -i ~/recovery.key clusters/production/db.sealed.yaml")]
+#[expect(clippy::struct_excessive_bools, reason = "flags")]
 pub(super) struct ResealArgs {
     /// Files and folders [default: the working directory]
     #[arg(value_name = "PATH")]
@@ -56,6 +61,9 @@ pub(super) struct ResealArgs {
     /// Do everything except writing files
     #[arg(long, conflicts_with = "check")]
     pub dry_run: bool,
+    /// Put all values of an object under one envelope; opens them, so it needs a private key
+    #[arg(long, conflicts_with = "check")]
+    pub fold: bool,
     /// Accept recipients that differ from those used before
     #[arg(long)]
     pub accept_recipients: bool,
@@ -72,11 +80,14 @@ pub(super) fn run(args: &ResealArgs, session: Session<'_>) -> Result<Verdict> {
         _ => Mode::Write,
     };
     let means = means(args, session)?;
+    if args.fold {
+        terminal.note("--fold opens all values of an object that has more envelopes than it needs, and seals them again: every line of its values changes");
+    }
     let tree = Tree::below(&args.paths)?;
     let mut acceptance = Acceptance::new(args.accept_recipients, terminal);
     let jobs = jobs(
         &tree.files,
-        mode,
+        (mode, args.fold),
         session.global.namespace.as_deref(),
         &mut acceptance,
     )?;
@@ -135,6 +146,13 @@ fn means(args: &ResealArgs, session: Session<'_>) -> Result<Means> {
     let global = session.global;
     let ring = identities::ring(session)?;
     let named = global.context.is_some() || args.cluster.cluster.is_some();
+    if args.fold && ring.is_empty() {
+        return Err(
+            CommandError::usage("--fold opens values, and a cluster opens none for you").hint(
+                "pass a private key, such as the recovery key: -i FILE or SEALKIT_IDENTITY_FILE",
+            ),
+        );
+    }
     match (ring.is_empty(), named) {
         // A key alone.
         (false, false) => Ok(Means::Keys(ring)),
@@ -174,7 +192,7 @@ enum Mode {
 /// namespace of `-n`.
 fn jobs(
     files: &[Found],
-    mode: Mode,
+    (mode, fold): (Mode, bool),
     flag: Option<&str>,
     acceptance: &mut Acceptance,
 ) -> Result<Vec<Job>> {
@@ -215,6 +233,7 @@ fn jobs(
             },
             wanted: set.transpose()?,
             namespace: wanted.namespace(flag, &file.place)?,
+            fold,
             size,
         });
         Ok::<_, CommandError>(())

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::mpsc::{self, Receiver, Sender};
 
 use sealkit_core::keys::{Fingerprint, RecipientSet};
-use sealkit_core::manifest::Document;
+use sealkit_core::manifest::{Document, SealedEdit};
 use sealkit_core::sealed::{Claim, Code, EnvelopeId, SealedEnvelope, SealedObject, SealedView};
 use serde_json::Value;
 
@@ -280,7 +280,11 @@ impl Work<'_> {
         let mut edits = BTreeMap::new();
         for (index, (envelopes, before)) in new {
             let document = &open.documents[index];
-            let edit = outcome.accept(place, document, envelopes, &before, wanted);
+            let edit = SealedEdit {
+                envelopes,
+                ..SealedEdit::default()
+            };
+            let edit = outcome.accept(place, document, edit, &before, wanted);
             if !edit.envelopes.is_empty() {
                 edits.insert(index, edit);
             }
