@@ -110,7 +110,11 @@ pub(super) struct Walk<'a> {
 
 /// The values of one object, or of something that makes one, as they are judged one by one.
 #[derive(Default)]
-pub(super) struct Values(Vec<Exposed>);
+pub(super) struct Values {
+    exposed: Vec<Exposed>,
+    /// Slips once the object is sealed. One that exposes nothing need not be.
+    if_sealed: Vec<Finding>,
+}
 
 /// A value that anyone can read.
 struct Exposed {
@@ -291,13 +295,17 @@ impl Walk<'_> {
             let message = format!("the value of {} {}", printable(key), words(slip));
             let identity = [object.unwrap_or_default().as_bytes(), key.as_bytes(), text];
             let finding = Finding::new(slip, place, message, &identity);
-            self.found
-                .findings
-                .push(finding.about(object, vec![key.to_owned()]));
+            let finding = finding.about(object, vec![key.to_owned()]);
+            // What is empty or filled in by another program may stand in plain text.
+            if matches!(slip, Rule::EmptyValue | Rule::VaultPlaceholder) {
+                values.if_sealed.push(finding);
+            } else {
+                self.found.findings.push(finding);
+            }
         }
         if judged.exposes {
             let (key, value) = (key.to_owned(), text.to_vec().into());
-            values.0.push(Exposed { place, key, value });
+            values.exposed.push(Exposed { place, key, value });
         }
     }
 
@@ -320,9 +328,10 @@ impl Walk<'_> {
 
     /// One finding for all values that are exposed.
     pub fn exposed(&mut self, values: Values, object: Option<&str>, who: &str) {
-        let mut exposed = values.0;
+        let mut exposed = values.exposed;
         exposed.sort_by_key(|value| value.place);
         let Some(first) = exposed.first() else { return };
+        self.found.findings.extend(values.if_sealed);
         let keys: Vec<String> = exposed.iter().map(|value| value.key.clone()).collect();
         let message = format!("{who} has values in plain text: {}", listed(&keys));
         let mut identity = vec![object.unwrap_or_default().as_bytes()];
