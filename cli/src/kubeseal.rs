@@ -39,7 +39,7 @@ pub(crate) fn hint(flag: &str) -> Option<&'static str> {
             "kubeseal's --validate: `seal verify FILE` checks a file; with -i KEYFILE it opens it"
         }
         "allow-empty-data" => {
-            "kubeseal's --allow-empty-data: a Secret needs a value, which may be an empty string; `seal unset` removes it later"
+            "kubeseal's --allow-empty-data: `seal --allow-empty` seals a Secret without values"
         }
         "controller-name" | "controller-namespace" => {
             "kubeseal's --controller-name and --controller-namespace: not needed, the keys are objects of the cluster (`seal keys list`)"

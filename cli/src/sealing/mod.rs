@@ -101,7 +101,11 @@ fn resource(
             Scope::NamespaceWide => ScopeSpec::NamespaceWide,
             Scope::ClusterWide => ScopeSpec::ClusterWide,
         }),
-        envelopes: [(sealed.id.to_string(), envelope)].into(),
+        // An envelope without values is for nothing.
+        envelopes: [(sealed.id.to_string(), envelope)]
+            .into_iter()
+            .filter(|_| !sealed.values.is_empty())
+            .collect(),
         encrypted_data: sealed.values.clone(),
         template: template(manifest, given, marks),
         ..Default::default()

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use sealkit_core::api::SecretTemplate;
-use sealkit_core::manifest::{Document, INPUT_BYTES, SecretManifest};
+use sealkit_core::manifest::{Document, INPUT_BYTES, SecretManifest, SecretManifestError};
 use sealkit_core::names;
 use sealkit_core::sealed::Scope;
 
@@ -58,6 +58,9 @@ pub(super) struct SealArgs {
     /// Remove keys of the file to update that the input does not have
     #[arg(long, requires = "write")]
     pub prune: bool,
+    /// Seal Secrets that have no values, too
+    #[arg(long)]
+    pub allow_empty: bool,
     /// Replace the file of -f, if -w names the same one, without asking
     #[arg(long, requires = "write")]
     pub in_place: bool,
@@ -176,7 +179,7 @@ impl<'a> Sealer<'a> {
                     .hint("to copy other documents to the output, pass --all-documents"))
             };
         }
-        let manifest = SecretManifest::from_document(document).map_err(CommandError::input)?;
+        let manifest = self.manifest(document)?;
         let name = self.args.name.as_ref().unwrap_or(&manifest.name).clone();
         if name.is_empty() {
             return Err(CommandError::input("the Secret has no name").hint("set one with --name"));
@@ -223,6 +226,21 @@ impl<'a> Sealer<'a> {
         item.marks
             .tell(&item.target.title(), exists, self.session.terminal);
         Ok((path, Piece::Sealed(Box::new(item))))
+    }
+
+    fn manifest(&self, document: &Document) -> Result<SecretManifest> {
+        if self.args.allow_empty {
+            return SecretManifest::maybe_empty(document).map_err(CommandError::input);
+        }
+        SecretManifest::from_document(document).map_err(|error| {
+            let refused = CommandError::input(&error);
+            match error {
+                SecretManifestError::NoValues => {
+                    refused.hint("to seal a Secret without values, pass --allow-empty")
+                }
+                _ => refused,
+            }
+        })
     }
 
     fn scope(

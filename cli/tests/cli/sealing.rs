@@ -433,3 +433,25 @@ fn marks_of_other_programs_are_sorted() {
         assert!(answer.stderr.contains(part), "{answer:?}");
     }
 }
+
+#[test]
+fn a_secret_without_values_is_sealed_if_the_flag_says_so() {
+    let desk = Desk::new();
+    let empty = "apiVersion: v1\nkind: Secret\nmetadata: {name: db, namespace: shop}\n";
+    let seal = ["-R", "key.pub", "-w", "db.yaml"];
+    let refused = desk.refused(&seal, empty, 3, "has no values");
+    assert!(refused.stderr.contains("pass --allow-empty"), "{refused:?}");
+    desk.pipe(&[&seal[..], &["--allow-empty"]].concat(), empty)
+        .done();
+    assert!(!desk.read("db.yaml").contains("envelopes"));
+    desk.seal(&["verify", "-i", "key", "db.yaml"]).done();
+    assert_eq!(desk.values("key", "db.yaml"), json!(null));
+    desk.pipe(&["set", "db.yaml", "A", "-R", "key.pub"], "one")
+        .done();
+    assert_eq!(desk.values("key", "db.yaml"), json!({"A": "one"}));
+    // What it holds stays.
+    desk.pipe(&[&seal[..], &["--allow-empty"]].concat(), empty)
+        .done();
+    assert_eq!(desk.values("key", "db.yaml"), json!({"A": "one"}));
+    assert_eq!(desk.hints("db.yaml").len(), 1);
+}

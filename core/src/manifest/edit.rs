@@ -153,14 +153,17 @@ fn apply(object: &mut Value, edit: &SealedEdit) -> Result<BTreeSet<String>, Layo
         .get_mut("spec")
         .and_then(Value::as_object_mut)
         .ok_or(LayoutError)?;
-    let mut section = |field: &str| -> Result<Map<String, Value>, LayoutError> {
+    let mut section = |field: &str| -> Result<Option<Map<String, Value>>, LayoutError> {
         match spec.remove(field) {
-            Some(Value::Object(map)) => Ok(map),
-            _ => Err(LayoutError),
+            None => Ok(None),
+            Some(Value::Object(map)) => Ok(Some(map)),
+            Some(_) => Err(LayoutError),
         }
     };
-    let mut values = section("encryptedData")?;
-    let mut envelopes = section("envelopes")?;
+    // An object without values has neither section.
+    let sections = [section("encryptedData")?, section("envelopes")?];
+    let had = sections.each_ref().map(Option::is_some);
+    let [mut values, mut envelopes] = sections.map(Option::unwrap_or_default);
     for (key, value) in &edit.values {
         match value {
             Some(text) => values.insert(key.clone(), text.clone().into()),
@@ -182,8 +185,12 @@ fn apply(object: &mut Value, edit: &SealedEdit) -> Result<BTreeSet<String>, Layo
         .cloned()
         .collect();
     envelopes.retain(|id, _| !dropped.contains(id));
-    spec.insert("encryptedData".to_owned(), values.into());
-    spec.insert("envelopes".to_owned(), envelopes.into());
+    let sections = [("encryptedData", values), ("envelopes", envelopes)];
+    for ((field, map), had) in sections.into_iter().zip(had) {
+        if had || !map.is_empty() {
+            spec.insert(field.to_owned(), map.into());
+        }
+    }
     Ok(dropped)
 }
 
@@ -218,7 +225,9 @@ struct Child {
 
 /// A map of `spec`: the line of its key, the indent of its children, and its children.
 struct Section {
+    /// That of `spec` if the map is not there.
     header: usize,
+    is_there: bool,
     indent: usize,
     children: Vec<Child>,
 }
@@ -267,13 +276,21 @@ impl<'a> Layout<'a> {
             .filter(|step| *step > 0)?;
         let sections = children(lines, body, step)?;
         let section = |name: &str| {
-            let child = sections.iter().find(|child| child.key == name)?;
+            let Some(child) = sections.iter().find(|child| child.key == name) else {
+                return Some(Section {
+                    header: spec.lines.start,
+                    is_there: false,
+                    indent: 2 * step,
+                    children: Vec::new(),
+                });
+            };
             let body = child.lines.start + 1..child.lines.end;
             let inner = lines[body.clone()].iter().find_map(|line| indent(line));
             let indent = inner.unwrap_or(2 * step);
             let children = (indent > step).then(|| children(lines, body, indent))??;
             Some(Section {
                 header: child.lines.start,
+                is_there: true,
                 indent,
                 children,
             })
@@ -294,6 +311,7 @@ impl<'a> Layout<'a> {
         dropped: &BTreeSet<String>,
     ) -> Option<Vec<Splice>> {
         let mut splices = Vec::new();
+        splices.extend(self.missing(object, &self.values, "encryptedData"));
         for (key, value) in &edit.values {
             match (self.values.child(key), value) {
                 (Some(child), Some(value)) => {
@@ -309,6 +327,7 @@ impl<'a> Layout<'a> {
                 (None, None) => {}
             }
         }
+        splices.extend(self.missing(object, &self.envelopes, "envelopes"));
         for child in &self.envelopes.children {
             if dropped.contains(&child.key) {
                 splices.push((child.lines.clone(), String::new()));
@@ -326,15 +345,19 @@ impl<'a> Layout<'a> {
             (&self.values, "encryptedData"),
             (&self.envelopes, "envelopes"),
         ] {
-            let left = !object
-                .pointer(&format!("/spec/{name}"))?
-                .as_object()?
-                .is_empty();
-            if left == section.children.is_empty() {
+            let left = has_children(object, name);
+            if section.is_there && left == section.children.is_empty() {
                 splices.push(self.header(section, left)?);
             }
         }
         Some(splices)
+    }
+
+    /// The header of a section that is not there and gets its first child.
+    fn missing(&self, object: &Value, section: &Section, name: &str) -> Option<Splice> {
+        let at = section.header + 1;
+        let line = format!("{}{name}:{}", " ".repeat(self.step), self.line_end);
+        (!section.is_there && has_children(object, name)).then_some((at..at, line))
     }
 
     /// The header of a section that loses its last child or gets its first one.
@@ -401,6 +424,13 @@ impl<'a> Layout<'a> {
         }
         block + &format!("{inner}ageFile: {}{end}", envelope.age_file)
     }
+}
+
+/// Does this map of `spec` have an entry?
+fn has_children(object: &Value, section: &str) -> bool {
+    let map = object.pointer(&format!("/spec/{section}"));
+    map.and_then(Value::as_object)
+        .is_some_and(|map| !map.is_empty())
 }
 
 /// A key as this program writes it in new files: quoted if a reader could misread it.

@@ -63,8 +63,17 @@ pub enum SecretManifestError {
 }
 
 impl SecretManifest {
-    /// Reads a Secret from a document.
+    /// Reads a Secret from a document. It must have a value.
     pub fn from_document(document: &Document) -> Result<Self, SecretManifestError> {
+        let manifest = Self::maybe_empty(document)?;
+        if manifest.values.is_empty() {
+            return Err(SecretManifestError::NoValues);
+        }
+        Ok(manifest)
+    }
+
+    /// Like [`SecretManifest::from_document`], but it need not have a value.
+    pub fn maybe_empty(document: &Document) -> Result<Self, SecretManifestError> {
         if !document.is_secret() {
             return Err(SecretManifestError::NotASecret);
         }
@@ -90,9 +99,6 @@ impl SecretManifest {
         let scope = annotations.remove(SCOPE_ANNOTATION);
         annotations.retain(|name, _| name != LAST_APPLIED && !name.starts_with("sealkit.dev/"));
         let values = values(object)?;
-        if values.is_empty() {
-            return Err(SecretManifestError::NoValues);
-        }
         let immutable = match object.get("immutable") {
             None | Some(Value::Null) => false,
             Some(Value::Bool(immutable)) => *immutable,
