@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use sealkit_core::api::{SecretTemplate, TemplateMetadata};
 use sealkit_core::manifest::{
-    Document, Edited, ReadError, SealedEdit, edit_sealed, read_documents, to_yaml,
+    Document, Edited, ReadError, SealedEdit, add_to_json, edit_sealed, read_documents, to_yaml,
 };
 use sealkit_core::sealed::SealedView;
 use serde_json::Value;
@@ -76,7 +76,7 @@ fn put_into(
                     places.push((index, item.as_ref()));
                 } else {
                     places.push((file.documents.len() + new.len(), item.as_ref()));
-                    new.push(item);
+                    new.push(item.as_ref());
                 }
             }
             Piece::Other(passed)
@@ -100,18 +100,8 @@ fn put_into(
         tell(item, file.documents.get(index), terminal);
     }
     if !new.is_empty() {
-        if text.trim_start().starts_with('{') {
-            let what = "objects cannot be added to a JSON file";
-            return Err(unchanged(CommandError::input(what)));
-        }
-        if !text.ends_with('\n') {
-            text.push('\n');
-        }
         let count = file.documents.len() + new.len();
-        for item in new {
-            text.push_str("---\n");
-            text.push_str(&to_yaml(&[&item.object]).map_err(unwritable)?);
-        }
+        text = with_more(text, &new)?;
         if !read_documents(text.as_bytes()).is_ok_and(|read| read.len() == count) {
             return Err(CommandError::bug(
                 "the file would be damaged, nothing was changed",
@@ -119,6 +109,24 @@ fn put_into(
         }
     }
     Ok((text, differences))
+}
+
+/// The text of a file with objects that it did not hold.
+fn with_more(mut text: String, new: &[&SealedItem]) -> Result<String> {
+    if text.trim_start().starts_with('{') {
+        let objects = new.iter().map(|item| serde_json::to_value(&item.object));
+        let objects = objects.collect::<serde_json::Result<_>>();
+        return add_to_json(&text, objects.map_err(unwritable)?)
+            .map_err(|error| unchanged(CommandError::input(error)));
+    }
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    for item in new {
+        text.push_str("---\n");
+        text.push_str(&to_yaml(&[&item.object]).map_err(unwritable)?);
+    }
+    Ok(text)
 }
 
 /// A file without these keys of one of its objects.

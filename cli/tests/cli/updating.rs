@@ -370,12 +370,25 @@ fn a_json_file_stays_json() {
         json!({"password": "hunter2", "user": "bob"})
     );
     let more = format!("{SECRET}---\n{}", secret("web", &[("a", "b")]));
-    desk.refused(
-        &["-R", "key.pub", "-w", "db.json"],
-        more,
-        3,
-        "objects cannot be added to a JSON file",
-    );
+    desk.pipe(&["-R", "key.pub", "-w", "db.json"], more).done();
+    let list = objects(&desk.read("db.json"));
+    let names: Vec<_> = list.iter().map(|item| &item["metadata"]["name"]).collect();
+    assert_eq!(names, ["db", "web"]);
+    // What is a List, and what is a stream, stays one.
+    let stream = format!("{}\n{}\n", list[0], list[1]);
+    desk.write("stream.json", &stream);
+    for (file, begin) in [
+        ("db.json", "{\n  \"apiVersion\": \"v1\""),
+        ("stream.json", "{\n  \"apiVersion\": \"sealkit"),
+    ] {
+        let more = format!("{SECRET}---\n{}", secret("third", &[("a", "b")]));
+        desk.pipe(&["-R", "key.pub", "-w", file], more).done();
+        let text = desk.read(file);
+        assert!(
+            text.starts_with(begin) && objects(&text).len() == 3,
+            "{text}"
+        );
+    }
 }
 
 #[test]
@@ -416,6 +429,8 @@ fn lists_can_be_changed_again() {
         .done();
     desk.pipe(&["-R", "key.pub", "-w", "stream.yaml"], &both)
         .done();
+    let items = objects(&desk.read("l.json"));
+    desk.write("stream.json", &format!("{}\n{}\n", items[0], items[1]));
     for indent in ["", "  "] {
         let items = desk.read("stream.yaml");
         let items = items.split("---\n").map(|item| {
@@ -427,7 +442,7 @@ fn lists_can_be_changed_again() {
             format!("kind: List\nitems: # ours\n{items}apiVersion: v1\n").replace(" # ours", "");
         desk.write(&format!("l{}.yaml", indent.len()), &list);
     }
-    for file in ["l.json", "l0.yaml", "l2.yaml"] {
+    for file in ["l.json", "stream.json", "l0.yaml", "l2.yaml"] {
         let before = desk.read(file);
         let set = ["set", file, "A", "--name", "two", "-R", "key.pub"];
         desk.pipe(&set, "new").done();
@@ -439,7 +454,7 @@ fn lists_can_be_changed_again() {
         let values = |item: usize| &opened["items"][item]["stringData"];
         assert_eq!(values(0), &json!({"A": "a", "C": "c"}), "{file}");
         assert_eq!(values(1), &json!({"A": "new"}), "{file}");
-        if file != "l.json" {
+        if file.ends_with("yaml") {
             let after = desk.read(file);
             let (first, last) = (before.lines().next(), before.lines().last());
             assert_eq!((after.lines().next(), after.lines().last()), (first, last));

@@ -136,8 +136,8 @@ fn conflict(text: &str) -> Option<ReadError> {
     is_marked.then_some(ReadError::Conflict(line + 1))
 }
 
-/// Reads a stream of YAML documents (JSON is YAML). Lists are taken apart, and empty documents are
-/// skipped.
+/// Reads a stream of YAML documents (JSON is YAML), or of JSON objects that nothing separates, as
+/// kubectl takes them. Lists are taken apart, and empty documents are skipped.
 ///
 /// Duplicate keys, alias bombs, deep nesting and documents over 16 MiB are errors.
 pub fn read_documents(input: &[u8]) -> Result<Vec<Document>, ReadError> {
@@ -148,9 +148,12 @@ pub fn read_documents(input: &[u8]) -> Result<Vec<Document>, ReadError> {
     let mut documents = Vec::new();
     let mut number = 0;
     // The library skips null documents: the empty ones between separators.
-    let values: Vec<StrictValue> = serde_saphyr::from_multiple_with_options(text, reader_options())
-        .map_err(|error| conflict(text).unwrap_or_else(|| syntax_error(&error)))?;
-    for StrictValue(value) in values {
+    let values = serde_saphyr::from_multiple_with_options::<StrictValue>(text, reader_options())
+        .map(|values| values.into_iter().map(|StrictValue(value)| value).collect())
+        .or_else(|error| {
+            json_stream(text).ok_or_else(|| conflict(text).unwrap_or_else(|| syntax_error(&error)))
+        })?;
+    for value in values {
         number += 1;
         match value {
             Value::Null => {}
@@ -177,6 +180,16 @@ pub fn read_documents(input: &[u8]) -> Result<Vec<Document>, ReadError> {
     } else {
         Ok(documents)
     }
+}
+
+/// The values of a text that is JSON objects, one after the other; `None` for any other text.
+pub(super) fn json_stream(text: &str) -> Option<Vec<Value>> {
+    if text.len() > DOCUMENT_BYTES || !text.trim_start().starts_with('{') {
+        return None;
+    }
+    let values = serde_json::Deserializer::from_str(text).into_iter::<StrictValue>();
+    let values = values.map(|value| value.map(|StrictValue(value)| value));
+    values.collect::<Result<_, _>>().ok()
 }
 
 /// Reads one small YAML document of any shape; `None` if it is not one, or has more than 2,000

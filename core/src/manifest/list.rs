@@ -1,31 +1,57 @@
-//! Items of a `kind: List`, edited in place.
+//! Items of a `kind: List`, edited in place, and JSON, which is written anew.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
 use serde_json::Value;
 
-use super::document::{Document, read_documents};
+use super::document::{Document, json_stream, read_documents};
 use super::edit::{LayoutError, SealedEdit, edit_sealed};
 use super::emit::to_json;
 
-/// A JSON text whose object, or items of its List, are replaced by these. It is written anew.
+/// A JSON text whose objects, or items of its Lists, are replaced by these. It is written anew.
 pub(super) fn json_with(
     text: &str,
     documents: &[Document],
     objects: &BTreeMap<usize, Value>,
 ) -> Result<String, LayoutError> {
-    let mut value: Value = serde_json::from_str(text).map_err(|_| LayoutError)?;
+    let mut values = json_stream(text).ok_or(LayoutError)?;
     for (index, object) in objects {
-        let place = match documents[*index].item {
-            None => &mut value,
+        let Document { number, item, .. } = &documents[*index];
+        let value = values.get_mut(number - 1).ok_or(LayoutError)?;
+        let place = match item {
+            None => value,
             Some(item) => value
                 .pointer_mut(&format!("/items/{}", item - 1))
                 .ok_or(LayoutError)?,
         };
         place.clone_from(object);
     }
-    to_json(&[value]).map_err(|_| LayoutError)
+    written(&values)
+}
+
+/// A JSON text with more objects: in its List, in a List with the object that it holds, or after
+/// its objects. Errors if it is not JSON.
+pub fn add_to_json(text: &str, new: Vec<Value>) -> Result<String, LayoutError> {
+    let mut values = json_stream(text).ok_or(LayoutError)?;
+    if let [only] = values.as_mut_slice() {
+        let is_list = only["kind"] == "List";
+        let items = only.get_mut("items").and_then(Value::as_array_mut);
+        if let Some(items) = items.filter(|_| is_list) {
+            items.extend(new);
+            return written(&values);
+        }
+        values.extend(new);
+        return to_json(&values).map_err(|_| LayoutError);
+    }
+    values.extend(new);
+    written(&values)
+}
+
+/// JSON objects, one after the other.
+fn written(values: &[Value]) -> Result<String, LayoutError> {
+    let texts = values.iter().map(std::slice::from_ref).map(to_json);
+    texts.collect::<Result<_, _>>().map_err(|_| LayoutError)
 }
 
 /// The lines of one item of a YAML List, and what they become. The item is edited as a document of

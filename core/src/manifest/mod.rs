@@ -12,5 +12,6 @@ mod secret;
 pub use document::{Document, Foreign, INPUT_BYTES, ReadError, read_documents, read_value};
 pub use edit::{Edited, LayoutError, SealedEdit, document_ranges, edit_sealed};
 pub use emit::{to_go_json, to_json, to_yaml, to_yaml_for_people};
+pub use list::add_to_json;
 pub use located::{Content, Located, Node, Place, Scalar, read_located};
 pub use secret::{SCOPE_ANNOTATION, SecretManifest, SecretManifestError, wipe};
