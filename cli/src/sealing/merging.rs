@@ -3,28 +3,34 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use sealkit_core::api::{SecretTemplate, TemplateMetadata};
 use sealkit_core::manifest::{
-    Document, Edited, ReadError, SealedEdit, add_to_json, edit_sealed, read_documents, to_yaml,
+    Document, Edited, ReadError, SealedEdit, add_to_json, edit_sealed, read_documents,
 };
 use sealkit_core::sealed::SealedView;
 use serde_json::Value;
 
+use super::merged_template::{check_template, take_template};
 use super::piece::{Piece, unwritable};
 use super::target::{ScopeLimit, scope_of, tell_target};
 use super::{SealedItem, check_limits};
 use crate::error::{CommandError, Result};
 use crate::terminal::Terminal;
 
-/// Labels or annotations.
-type Texts = BTreeMap<String, String>;
+/// What of the input an object that exists takes over, beside values.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Takes {
+    /// That it has no other keys.
+    pub missing: bool,
+    /// Type, immutable, labels, annotations, and what `--template` says.
+    pub template: bool,
+}
 
 /// What the file is to say, and how its other envelopes' recipients differ from the new ones.
 pub(crate) fn merge(
     old: &str,
     pieces: &[Piece],
     limit: ScopeLimit,
-    prune: bool,
+    takes: Takes,
     terminal: Terminal,
 ) -> Result<(String, Vec<String>)> {
     let documents = read_documents(old.as_bytes()).map_err(|error| match error {
@@ -39,7 +45,12 @@ pub(crate) fn merge(
         {
             let keys = item.sealed.values.keys().map(String::as_str);
             check_readable(&file.documents[index], keys, item.render)?;
-            file.settle_missing(index, item, prune, terminal);
+            file.settle_missing(index, item, takes.missing, terminal);
+            if takes.template {
+                let document = &file.documents[index];
+                let edit = file.edits.entry(index).or_default();
+                take_template(edit, document, item, takes.missing);
+            }
         }
     }
     put_into(file, pieces, limit, terminal)
@@ -71,7 +82,10 @@ fn put_into(
                 if let Some(index) = file.find(item)? {
                     let document = &file.documents[index];
                     differences.extend(difference(document, item));
-                    check_template(document, item, terminal)?;
+                    let edit = file.edits.get(&index);
+                    if edit.is_none_or(|edit| edit.template.is_none()) {
+                        check_template(document, item, terminal)?;
+                    }
                     file.put(index, item, limit)?;
                     places.push((index, item.as_ref()));
                 } else {
@@ -124,7 +138,7 @@ fn with_more(mut text: String, new: &[&SealedItem]) -> Result<String> {
     }
     for item in new {
         text.push_str("---\n");
-        text.push_str(&to_yaml(&[&item.object]).map_err(unwritable)?);
+        text.push_str(&item.yaml()?);
     }
     Ok(text)
 }
@@ -346,87 +360,6 @@ fn difference(document: &Document, item: &SealedItem) -> Option<String> {
             )
         })
     })
-}
-
-/// The file keeps its template: says so where the new values come with another one.
-fn check_template(document: &Document, item: &SealedItem, terminal: Terminal) -> Result<()> {
-    let held: SecretTemplate = SealedView::of(&document.object)
-        .template()
-        .and_then(|template| serde_json::from_value(template.clone()).ok())
-        .unwrap_or_default();
-    let empty = SecretTemplate::default();
-    let given = item.object.spec.template.as_ref().unwrap_or(&empty);
-    let title = item.target.title();
-    if (!given.data.is_empty() && given.data != held.data)
-        || (given.include_raw.is_some() && given.include_raw != held.include_raw)
-    {
-        let what = format_args!("the file already holds {title}, which keeps its template");
-        return Err(CommandError::input(what)
-            .hint("nothing was changed; edit spec.template in the file, or write to a new file"));
-    }
-    if given.type_.is_some() && given.type_ != held.type_ {
-        terminal.warning(format_args!(
-            "{title}: the file keeps its template, and with it the type {}",
-            sealkit_core::names::printable(held.type_.as_deref().unwrap_or("Opaque")),
-        ));
-    }
-    let left = left_out(document, item, &held);
-    if !left.is_empty() {
-        terminal.warning(format_args!(
-            "{title}: the file keeps what it says, and these of the input do not reach it: {}; change them in the file",
-            left.join(", ")
-        ));
-    }
-    if !held.data.is_empty() && !item.render {
-        terminal.warning(format_args!(
-            "{title}: templates in the file cannot read the new values: they are sealed without --render"
-        ));
-    }
-    Ok(())
-}
-
-/// What the input says beside its values and the file does not, in words.
-fn left_out(document: &Document, item: &SealedItem, held: &SecretTemplate) -> Vec<String> {
-    let mut left = Vec::new();
-    let mut compare = |what: &str, given: &Texts, held: &Texts| {
-        let differs = given
-            .iter()
-            .filter(|(name, text)| held.get(*name) != Some(text));
-        left.extend(
-            differs.map(|(name, _)| format!("{what} {}", sealkit_core::names::printable(name))),
-        );
-    };
-    let empty = TemplateMetadata::default();
-    let given = item.object.spec.template.as_ref();
-    let metadata = given
-        .and_then(|template| template.metadata.as_ref())
-        .unwrap_or(&empty);
-    let kept = held.metadata.as_ref().unwrap_or(&empty);
-    compare("label", &metadata.labels, &kept.labels);
-    compare("annotation", &metadata.annotations, &kept.annotations);
-    let own = |field: &str| -> Texts {
-        let own = document.object.pointer(&format!("/metadata/{field}"));
-        own.and_then(|own| serde_json::from_value(own.clone()).ok())
-            .unwrap_or_default()
-    };
-    let object = &item.object.metadata;
-    let none = Texts::new();
-    let (labels, annotations) = (object.labels.as_ref(), object.annotations.as_ref());
-    compare(
-        "label of the SealedSecret",
-        labels.unwrap_or(&none),
-        &own("labels"),
-    );
-    compare(
-        "annotation of the SealedSecret",
-        annotations.unwrap_or(&none),
-        &own("annotations"),
-    );
-    let immutable = given.and_then(|template| template.immutable);
-    if immutable == Some(true) && held.immutable != immutable {
-        left.push("immutable: true".to_owned());
-    }
-    left
 }
 
 fn not_ours() -> CommandError {

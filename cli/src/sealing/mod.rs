@@ -4,6 +4,7 @@ pub(crate) mod destination;
 pub(crate) mod foreign;
 pub(crate) mod held;
 mod marks;
+mod merged_template;
 pub(crate) mod merging;
 pub(crate) mod opened;
 pub(crate) mod output;
@@ -20,7 +21,7 @@ use sealkit_core::api::{
     EnvelopeSpec, ScopeSpec, SealedSecret, SealedSecretSpec, SecretTemplate, TemplateMetadata,
 };
 use sealkit_core::keys::RecipientSet;
-use sealkit_core::manifest::SecretManifest;
+use sealkit_core::manifest::{SecretManifest, to_yaml_in_blocks, with_template_text};
 use sealkit_core::names;
 use sealkit_core::sealed::{
     Context, Scope, SealError, Sealed, SealedObject, SealedView, compact_size, envelope_id, limits,
@@ -31,7 +32,9 @@ use serde_json::Value;
 use crate::error::{CommandError, Result};
 use crate::terminal::Terminal;
 use marks::SortedMarks;
+use piece::unwritable;
 use target::SealTarget;
+use template_file::TemplateFile;
 
 /// A Secret, sealed.
 pub(crate) struct SealedItem {
@@ -41,10 +44,22 @@ pub(crate) struct SealedItem {
     pub sealed: Sealed,
     /// The whole resource.
     pub object: SealedSecret,
+    /// The text of the file of `--template`.
+    pub template_text: Option<String>,
     /// May templates read the values?
     pub render: bool,
     /// What became of the marks of other programs.
     pub marks: SortedMarks,
+}
+
+impl SealedItem {
+    /// The resource as YAML. The template stands as in its file if that says all of it.
+    pub fn yaml(&self) -> Result<String> {
+        let yaml = to_yaml_in_blocks(&[&self.object]).map_err(unwritable)?;
+        let text = self.template_text.as_deref();
+        let same = text.and_then(|text| with_template_text(&yaml, text));
+        Ok(same.unwrap_or(yaml))
+    }
 }
 
 /// Seals a Secret.
@@ -53,7 +68,7 @@ pub(crate) fn seal_manifest(
     target: SealTarget,
     recipients: &RecipientSet,
     render: bool,
-    given: Option<&SecretTemplate>,
+    given: Option<&TemplateFile>,
 ) -> Result<SealedItem> {
     if let Some(refused) = manifest
         .secret_type
@@ -74,11 +89,13 @@ pub(crate) fn seal_manifest(
             SealError::KeyName(_) => CommandError::input(&error),
         })?;
     let marks = SortedMarks::of(manifest);
-    let object = resource(manifest, &target, &sealed, given, &marks);
+    let template = given.map(|given| &given.template);
+    let object = resource(manifest, &target, &sealed, template, &marks);
     Ok(SealedItem {
         target,
         sealed,
         object,
+        template_text: given.map(|given| given.text.clone()),
         render,
         marks,
     })

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use sealkit_core::manifest::{INPUT_BYTES, to_json, to_yaml};
 
 use super::check_limits;
-use super::merging::merge;
+use super::merging::{Takes, merge};
 use super::piece::{Passed, Piece, unwritable};
 use super::target::ScopeLimit;
 use crate::args::Output;
@@ -49,7 +49,7 @@ pub(crate) fn stream(pieces: &[Piece], form: Output, terminal: Terminal) -> Resu
         }
         match piece {
             // From the resource and not from its value: the fields stand in the usual order.
-            Piece::Sealed(item) => out.push_str(&to_yaml(&[&item.object]).map_err(unwritable)?),
+            Piece::Sealed(item) => out.push_str(&item.yaml()?),
             Piece::Other(Passed {
                 text: Some(text), ..
             }) => {
@@ -71,7 +71,7 @@ pub(crate) fn update(
     pieces: &[Piece],
     form: Output,
     limit: ScopeLimit,
-    prune: bool,
+    takes: Takes,
     terminal: Terminal,
 ) -> Result<Update> {
     let old = match std::fs::metadata(&place.real) {
@@ -86,7 +86,7 @@ pub(crate) fn update(
     };
     let (text, differences) = match old.as_deref().filter(|old| !old.trim().is_empty()) {
         None => (stream(pieces, form, terminal)?, Vec::new()),
-        Some(old) => merge(old, pieces, limit, prune, terminal)
+        Some(old) => merge(old, pieces, limit, takes, terminal)
             .map_err(|error| error.on(shown(&place.given)))?,
     };
     Ok(Update {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use sealkit_core::api::{CreationPolicy, SecretTemplate, rules};
-use sealkit_core::manifest::read_documents;
+use sealkit_core::manifest::{document_ranges, read_documents};
 use sealkit_core::names::printable;
 use sealkit_core::sealed::OpenedValue;
 use sealkit_core::template::{self, TemplateError};
@@ -17,8 +17,17 @@ use crate::terminal::shown;
 
 const FIELDS: [&str; 5] = ["type", "immutable", "metadata", "data", "includeRaw"];
 
+/// What the file says.
+#[derive(Clone)]
+pub(crate) struct TemplateFile {
+    /// Its content.
+    pub template: SecretTemplate,
+    /// Its text, with comments and layout.
+    pub text: String,
+}
+
 /// Reads and checks it: what the controller would refuse is refused here.
-pub(crate) fn read(path: &Path) -> Result<SecretTemplate> {
+pub(crate) fn read(path: &Path) -> Result<TemplateFile> {
     let bytes = files::read(path, files::SMALL_FILE)?;
     let documents =
         read_documents(&bytes).map_err(|error| CommandError::input(&error).on(shown(path)))?;
@@ -39,7 +48,12 @@ pub(crate) fn read(path: &Path) -> Result<SecretTemplate> {
     rules::check_template(&template, CreationPolicy::default(), &[])
         .and_then(|()| rules::texts(&template))
         .map_err(|fault| CommandError::input(fault.message).on(shown(path)))?;
-    Ok(template)
+    let text = String::from_utf8_lossy(&bytes);
+    let text = document_ranges(&text)
+        .first()
+        .map_or("", |range| &text[range.clone()])
+        .to_owned();
+    Ok(TemplateFile { template, text })
 }
 
 fn parse(map: &Map<String, Value>) -> std::result::Result<SecretTemplate, String> {

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use sealkit_core::api::SecretTemplate;
 use sealkit_core::manifest::{Document, INPUT_BYTES, SecretManifest, SecretManifestError};
 use sealkit_core::names;
 use sealkit_core::sealed::Scope;
@@ -20,12 +19,13 @@ use crate::recipients::Chooser;
 use crate::recipients::acceptance::Acceptance;
 use crate::recipients::config::{Config, Configs, namespace_for, scope_for};
 use crate::sealing::destination::{Destination, clash};
+use crate::sealing::merging::Takes;
 use crate::sealing::output::{self, Update};
 use crate::sealing::piece::{Passed, Piece};
 use crate::sealing::seal_manifest;
 use crate::sealing::stream::{Input, read_inputs};
 use crate::sealing::target::{ScopeLimit, SealTarget, scopes, tell_target};
-use crate::sealing::template_file;
+use crate::sealing::template_file::{self, TemplateFile};
 use crate::sealing::{foreign, held};
 use crate::terminal::{Session, Terminal, ask_yes, print, safe, shown};
 
@@ -58,6 +58,10 @@ pub(super) struct SealArgs {
     /// Remove keys of the file to update that the input does not have
     #[arg(long, requires = "write")]
     pub prune: bool,
+    /// Take type, immutable, labels, annotations and --template of the input over into the file to
+    /// update; with --prune, what the input does not say goes
+    #[arg(long, requires = "write")]
+    pub update_template: bool,
     /// Seal Secrets that have no values, too
     #[arg(long)]
     pub allow_empty: bool,
@@ -111,7 +115,7 @@ pub(super) fn seal(inputs: &[Input], args: &SealArgs, session: Session<'_>) -> R
             pieces.push(piece);
         }
     }
-    let templates = sealer.template.as_ref().map(|template| &template.data);
+    let templates = sealer.template.as_ref().map(|file| &file.template.data);
     if !args.render && templates.is_some_and(|templates| !templates.is_empty()) {
         terminal.warning("templates cannot read these values: they are sealed without --render");
     }
@@ -129,7 +133,7 @@ struct Sealer<'a> {
     configs: Configs,
     acceptance: Acceptance,
     /// The file of `--template`.
-    template: Option<SecretTemplate>,
+    template: Option<TemplateFile>,
     /// Namespace of the kubeconfig context, once asked for.
     context_namespace: Option<String>,
     /// The real path of the input that the output takes the place of.
@@ -438,7 +442,10 @@ impl<'a> Sealer<'a> {
                 &pieces,
                 form,
                 limit,
-                self.args.prune,
+                Takes {
+                    missing: self.args.prune,
+                    template: self.args.update_template,
+                },
                 self.session.terminal,
             )?;
             for difference in &update.differences {

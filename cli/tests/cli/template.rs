@@ -170,3 +170,51 @@ fn verify_checks_templates_without_a_key() {
         "{answer:?}"
     );
 }
+
+#[test]
+fn a_template_stands_in_the_file_as_somebody_wrote_it() {
+    let desk = Desk::new();
+    let template = "# for the shop\ntype: Opaque\ndata:\n  application.yaml: |\n    datasource:\n      \
+        password: {{ .password | quote }}\n\n    # the end\nincludeRaw: false          # only that\n";
+    desk.write("t.yaml", template);
+    desk.pipe(&SEAL, SECRET).done();
+    let sealed = desk.read("db.yaml");
+    for line in template.lines().filter(|line| !line.is_empty()) {
+        assert!(sealed.contains(&format!("\n    {line}\n")), "{sealed}");
+    }
+    // Changes of values leave it alone, and so do new keys behind it.
+    desk.pipe(&["set", "db.yaml", "user", "--new", "-R", "key.pub"], "u")
+        .done();
+    desk.seal(&["reseal", "--check", "-i", "key", "db.yaml"]);
+    let after = desk.read("db.yaml");
+    let lines = |text: &str| text.split_once("  template:\n").unwrap().1.to_owned();
+    assert_eq!(lines(&after), lines(&sealed));
+    // An edited text comes over line by line.
+    desk.write("t.yaml", &template.replace("password:", "pass:"));
+    let update = [&SEAL[..], &["--update-template"]].concat();
+    desk.pipe(&update, SECRET).done();
+    let edited = desk.read("db.yaml");
+    assert_eq!(lines(&edited), lines(&sealed).replace("password:", "pass:"));
+    // A manifest may say more than the file.
+    let labelled = SECRET.replace("namespace: shop", "namespace: shop, labels: {team: a}");
+    desk.pipe(
+        &[
+            "-R",
+            "key.pub",
+            "--render",
+            "--template",
+            "t.yaml",
+            "-w",
+            "more.yaml",
+        ],
+        labelled,
+    )
+    .done();
+    let more = desk.read("more.yaml");
+    assert!(
+        more.contains("    # for the shop\n")
+            && more.contains("      application.yaml: |\n        datasource:\n"),
+        "{more}"
+    );
+    assert!(more.contains("team: a"), "{more}");
+}

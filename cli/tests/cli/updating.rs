@@ -410,6 +410,7 @@ fn what_of_the_input_does_not_reach_the_file_is_said() {
     ] {
         assert!(said.contains(part), "{said}");
     }
+    assert!(said.contains("--update-template takes them over"), "{said}");
     assert_eq!(desk.values("key", "db.yaml")["OLD"], "gone");
     let prune = [&seal[..], &["--prune"]].concat();
     let said = desk.pipe(&prune, &new).done().stderr;
@@ -497,5 +498,75 @@ fn a_file_without_a_namespace_has_that_of_the_flag_or_of_its_rule() {
     ] {
         let answer = desk.refused(verb, "two", 3, "scope strict binds");
         assert!(answer.stderr.contains("name it with -n NAME"), "{answer:?}");
+    }
+}
+
+#[test]
+fn what_the_input_says_beside_values_is_taken_over_if_the_flag_says_so() {
+    let desk = Desk::new();
+    let seal = ["-R", "key.pub", "-w", "db.yaml"];
+    let old = "apiVersion: v1\nkind: Secret\nmetadata: {name: db, namespace: shop, labels: {team: a, old: x}, annotations: {note: one}}\n\
+        stringData: {A: one, OLD: gone}\n";
+    desk.pipe(&seal, old).done();
+    let text = desk.read("db.yaml");
+    let text = text.replace(
+        "        team: a\n",
+        "        # who\n        team: a # since 2024\n",
+    );
+    desk.write("db.yaml", &text);
+    let new = "apiVersion: v1\nkind: Secret\nmetadata: {name: db, namespace: shop, labels: {team: b}, \
+        annotations: {note: two, argocd.argoproj.io/sync-wave: \"3\"}}\ntype: example.com/db\nimmutable: true\nstringData: {A: two}\n";
+    let said = desk
+        .pipe(&[&seal[..], &["--update-template"]].concat(), new)
+        .done()
+        .stderr;
+    assert!(!said.contains("do not reach"), "{said}");
+    let after = desk.read("db.yaml");
+    assert!(
+        after.contains("        # who\n        team: b # since 2024\n"),
+        "{after}"
+    );
+    let object = &objects(&after)[0];
+    let metadata =
+        |team: serde_json::Value| json!({"labels": team, "annotations": {"note": "two"}});
+    let template =
+        |team| json!({"type": "example.com/db", "immutable": true, "metadata": metadata(team)});
+    assert_eq!(
+        object["spec"]["template"],
+        template(json!({"team": "b", "old": "x"}))
+    );
+    assert_eq!(
+        object["metadata"]["annotations"]["argocd.argoproj.io/sync-wave"],
+        "3"
+    );
+    assert_eq!(
+        desk.values("key", "db.yaml"),
+        json!({"A": "two", "OLD": "gone"})
+    );
+    let both = [&seal[..], &["--update-template", "--prune"]].concat();
+    desk.pipe(&both, new).done();
+    let object = &objects(&desk.read("db.yaml"))[0];
+    assert_eq!(object["spec"]["template"], template(json!({"team": "b"})));
+    // JSON, and items of Lists.
+    desk.pipe(&["-R", "key.pub", "-o", "json", "-w", "db.json"], old)
+        .done();
+    let item = desk.read("db.yaml").replace("team: b", "team: a");
+    let item = item.trim_end().replace('\n', "\n  ");
+    desk.write(
+        "list.yaml",
+        &format!("kind: List\napiVersion: v1\nitems:\n- {item}\n"),
+    );
+    for file in ["db.json", "list.yaml"] {
+        desk.pipe(
+            &["-R", "key.pub", "-w", file, "--update-template", "--prune"],
+            new,
+        )
+        .done();
+        let object = &objects(&desk.read(file))[0];
+        assert_eq!(
+            object["spec"]["template"],
+            template(json!({"team": "b"})),
+            "{file}"
+        );
     }
 }

@@ -9,6 +9,7 @@ use std::ops::Range;
 use serde_json::{Map, Value, json};
 
 use super::document::{Document, read_documents};
+use super::fields::with_fields;
 use super::list;
 use crate::sealed::{Sealed, SealedEnvelope, envelope_id};
 
@@ -22,6 +23,10 @@ pub struct SealedEdit {
     pub envelopes: BTreeMap<String, SealedEnvelope>,
     /// Ids of envelopes that are kept although no value refers to them.
     pub kept: BTreeSet<String>,
+    /// `spec.template` as it will be; an empty map removes it.
+    pub template: Option<Value>,
+    /// Fields of `metadata` as they will be, such as its labels.
+    pub metadata: BTreeMap<String, Value>,
 }
 
 impl SealedEdit {
@@ -32,6 +37,27 @@ impl SealedEdit {
             .extend(values.map(|(key, text)| (key.clone(), Some(text.clone()))));
         self.envelopes
             .insert(sealed.id.to_string(), sealed.envelope.clone());
+    }
+
+    fn has_fields(&self) -> bool {
+        self.template.is_some() || !self.metadata.is_empty()
+    }
+
+    /// Puts the fields outside of `encryptedData` and `envelopes` into an object.
+    fn put_fields(&self, object: &mut Value) -> Option<()> {
+        if let Some(template) = &self.template {
+            let spec = object.get_mut("spec")?.as_object_mut()?;
+            if template.as_object().is_some_and(Map::is_empty) {
+                spec.remove("template");
+            } else {
+                spec.insert("template".to_owned(), template.clone());
+            }
+        }
+        if !self.metadata.is_empty() {
+            let metadata = object.get_mut("metadata")?.as_object_mut()?;
+            metadata.extend(self.metadata.clone());
+        }
+        Some(())
     }
 
     /// The object as it will be. Error: `spec`, `encryptedData` or `envelopes` is no map.
@@ -85,8 +111,19 @@ pub fn edit_sealed(
                 splices.push(splice.ok_or(LayoutError)?);
                 continue;
             }
-            let layout = Layout::of(&lines, range).ok_or(LayoutError)?;
             let (object, dropped) = (&objects[index], &dropped[index]);
+            if edit.has_fields() {
+                let text = document_with(
+                    &lines[range.clone()],
+                    &document.object,
+                    object,
+                    edit,
+                    dropped,
+                );
+                splices.push((range, text.ok_or(LayoutError)?));
+                continue;
+            }
+            let layout = Layout::of(&lines, range).ok_or(LayoutError)?;
             splices.extend(layout.splices(object, edit, dropped).ok_or(LayoutError)?);
         }
         splice(&text[..text.len() - body.len()], &lines, splices)
@@ -97,6 +134,22 @@ pub fn edit_sealed(
     } else {
         Err(LayoutError)
     }
+}
+
+/// The text of one document whose fields change, too.
+fn document_with(
+    lines: &[&str],
+    old: &Value,
+    new: &Value,
+    edit: &SealedEdit,
+    dropped: &BTreeSet<String>,
+) -> Option<String> {
+    let mut fields = old.clone();
+    edit.put_fields(&mut fields)?;
+    let text = with_fields(&lines.concat(), old, &fields)?;
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    let layout = Layout::of(&lines, 0..lines.len())?;
+    Some(splice("", &lines, layout.splices(new, edit, dropped)?))
 }
 
 /// Does the edited text contain what it must? If the documents of both texts can be told apart,
@@ -149,6 +202,7 @@ pub fn document_ranges(text: &str) -> Vec<Range<usize>> {
 /// Applies the change to the parsed object, with which the text is compared later. Returns the ids
 /// of the envelopes that nothing refers to any more.
 fn apply(object: &mut Value, edit: &SealedEdit) -> Result<BTreeSet<String>, LayoutError> {
+    edit.put_fields(object).ok_or(LayoutError)?;
     let spec = object
         .get_mut("spec")
         .and_then(Value::as_object_mut)
@@ -218,9 +272,9 @@ fn documents_by_line(lines: &[&str]) -> Vec<Range<usize>> {
 }
 
 /// A block mapping's child: its lines, its key.
-struct Child {
-    lines: Range<usize>,
-    key: String,
+pub(super) struct Child {
+    pub lines: Range<usize>,
+    pub key: String,
 }
 
 /// A map of `spec`: the line of its key, the indent of its children, and its children.
@@ -258,7 +312,7 @@ struct Layout<'a> {
 }
 
 /// Lines, and the text that replaces them.
-type Splice = (Range<usize>, String);
+pub(super) type Splice = (Range<usize>, String);
 
 impl<'a> Layout<'a> {
     /// `None` if `spec` or a section is not a block mapping.
@@ -315,7 +369,10 @@ impl<'a> Layout<'a> {
         for (key, value) in &edit.values {
             match (self.values.child(key), value) {
                 (Some(child), Some(value)) => {
-                    splices.push((child.lines.clone(), self.scalar(child, value)?));
+                    splices.push((
+                        child.lines.clone(),
+                        scalar(self.lines[child.lines.start], value, self.line_end)?,
+                    ));
                 }
                 (Some(child), None) => splices.push((child.lines.clone(), String::new())),
                 (None, Some(value)) => {
@@ -332,7 +389,7 @@ impl<'a> Layout<'a> {
             if dropped.contains(&child.key) {
                 splices.push((child.lines.clone(), String::new()));
             } else if let Some(envelope) = edit.envelopes.get(&child.key) {
-                splices.extend(self.replaced(child, envelope)?);
+                splices.extend(replaced(self.lines, child, envelope, self.line_end)?);
             }
         }
         for (id, envelope) in &edit.envelopes {
@@ -370,49 +427,6 @@ impl<'a> Layout<'a> {
         Some((section.header..section.header + 1, text))
     }
 
-    /// The line of a child with another plain value; its key and comment are kept.
-    fn scalar(&self, child: &Child, value: &str) -> Option<String> {
-        let line = self.lines[child.lines.start];
-        let head = &line[..key_end(line)?];
-        let comment = comment_of(line);
-        Some(format!("{head} {value}{comment}{}", self.line_end))
-    }
-
-    /// The two fields of an existing envelope.
-    fn replaced(&self, child: &Child, envelope: &SealedEnvelope) -> Option<[Splice; 2]> {
-        let body = child.lines.start + 1..child.lines.end;
-        let inner = self.lines[body.clone()]
-            .iter()
-            .find_map(|line| indent(line))?;
-        let fields = children(self.lines, body, inner)?;
-        let field = |name: &str| fields.iter().find(|field| field.key == name);
-        let (recipients, age_file) = (field("recipients")?, field("ageFile")?);
-        let line = self.lines[recipients.lines.start];
-        let quoted = envelope.recipients.iter().map(|hint| format!("\"{hint}\""));
-        let list = if line[key_end(line)?..].trim_start().starts_with('[') {
-            let list = format!("[{}]", quoted.collect::<Vec<_>>().join(", "));
-            self.scalar(recipients, &list)?
-        } else {
-            let items = &self.lines[recipients.lines.start + 1..recipients.lines.end];
-            let pad = " ".repeat(items.iter().find_map(|line| indent(line)).unwrap_or(inner));
-            // A recipient that stays keeps its line, and the comment on it.
-            let items = envelope.recipients.iter().map(|hint| {
-                let mut old = items.iter().filter(|line| line.ends_with('\n'));
-                let old = old.find(|line| line.contains(hint.as_str()));
-                old.map_or_else(
-                    || format!("{pad}- \"{hint}\"{}", self.line_end),
-                    |line| (*line).to_owned(),
-                )
-            });
-            line.to_owned() + &items.collect::<String>()
-        };
-        let key = self.scalar(age_file, &envelope.age_file)?;
-        Some([
-            (recipients.lines.clone(), list),
-            (age_file.lines.clone(), key),
-        ])
-    }
-
     /// A new envelope.
     fn envelope(&self, id: &str, envelope: &SealedEnvelope) -> String {
         let end = self.line_end;
@@ -424,6 +438,51 @@ impl<'a> Layout<'a> {
         }
         block + &format!("{inner}ageFile: {}{end}", envelope.age_file)
     }
+}
+
+/// A line with another plain value; its key and comment are kept.
+fn scalar(line: &str, value: &str, line_end: &str) -> Option<String> {
+    let head = &line[..key_end(line)?];
+    let comment = comment_of(line);
+    Some(format!("{head} {value}{comment}{line_end}"))
+}
+
+/// The two fields of an existing envelope.
+pub(super) fn replaced(
+    lines: &[&str],
+    child: &Child,
+    envelope: &SealedEnvelope,
+    line_end: &str,
+) -> Option<[Splice; 2]> {
+    let body = child.lines.start + 1..child.lines.end;
+    let inner = lines[body.clone()].iter().find_map(|line| indent(line))?;
+    let fields = children(lines, body, inner)?;
+    let field = |name: &str| fields.iter().find(|field| field.key == name);
+    let (recipients, age_file) = (field("recipients")?, field("ageFile")?);
+    let line = lines[recipients.lines.start];
+    let quoted = envelope.recipients.iter().map(|hint| format!("\"{hint}\""));
+    let list = if line[key_end(line)?..].trim_start().starts_with('[') {
+        let list = format!("[{}]", quoted.collect::<Vec<_>>().join(", "));
+        scalar(line, &list, line_end)?
+    } else {
+        let items = &lines[recipients.lines.start + 1..recipients.lines.end];
+        let pad = " ".repeat(items.iter().find_map(|line| indent(line)).unwrap_or(inner));
+        // A recipient that stays keeps its line, and the comment on it.
+        let items = envelope.recipients.iter().map(|hint| {
+            let mut old = items.iter().filter(|line| line.ends_with('\n'));
+            let old = old.find(|line| line.contains(hint.as_str()));
+            old.map_or_else(
+                || format!("{pad}- \"{hint}\"{line_end}"),
+                |line| (*line).to_owned(),
+            )
+        });
+        line.to_owned() + &items.collect::<String>()
+    };
+    let key = scalar(lines[age_file.lines.start], &envelope.age_file, line_end)?;
+    Some([
+        (recipients.lines.clone(), list),
+        (age_file.lines.clone(), key),
+    ])
 }
 
 /// Does this map of `spec` have an entry?
@@ -441,13 +500,13 @@ fn spelled(key: &str) -> String {
 }
 
 /// The comment at the end of a line, with the space before it.
-fn comment_of(line: &str) -> &str {
+pub(super) fn comment_of(line: &str) -> &str {
     line.find(" #").map_or("", |at| line[at..].trim_end())
 }
 
 /// The lines with all splices applied, after `start`. If the text did not end with a line feed, it
 /// still does not.
-fn splice(start: &str, lines: &[&str], mut splices: Vec<Splice>) -> String {
+pub(super) fn splice(start: &str, lines: &[&str], mut splices: Vec<Splice>) -> String {
     splices.sort_by_key(|(range, _)| (range.start, range.end));
     let old: usize = lines.iter().map(|line| line.len()).sum();
     let new: usize = splices.iter().map(|(_, new)| new.len()).sum();
@@ -479,17 +538,28 @@ fn splice(start: &str, lines: &[&str], mut splices: Vec<Splice>) -> String {
 }
 
 /// Spaces before the content of a line; `None` for empty lines and comments.
-fn indent(line: &str) -> Option<usize> {
+pub(super) fn indent(line: &str) -> Option<usize> {
     let content = line.trim_start_matches(' ');
     (!content.trim().is_empty() && !content.starts_with('#')).then(|| line.len() - content.len())
 }
 
 /// The children of a block mapping at this indent. A child ends before the comments and empty
-/// lines that precede the next one.
-fn children(lines: &[&str], range: Range<usize>, at: usize) -> Option<Vec<Child>> {
+/// lines that precede the next one. What stands in a block scalar is no comment.
+pub(super) fn children(lines: &[&str], range: Range<usize>, at: usize) -> Option<Vec<Child>> {
     let mut children: Vec<Child> = Vec::new();
+    let mut block = None;
     for number in range {
         let line = lines[number];
+        let content = line.trim_start_matches(' ');
+        if let Some(depth) = block
+            && (line.trim().is_empty() || line.len() - content.len() > depth)
+        {
+            if !line.trim().is_empty() {
+                children.last_mut()?.lines.end = number + 1;
+            }
+            continue;
+        }
+        block = opens_block(line);
         let Some(depth) = indent(line) else { continue };
         // A list may have the indent of its key.
         if depth == at && !line[at..].starts_with("- ") {
@@ -513,8 +583,25 @@ fn children(lines: &[&str], range: Range<usize>, at: usize) -> Option<Vec<Child>
     Some(children)
 }
 
+/// How far what stands above a block scalar is indented, if the line begins one.
+fn opens_block(line: &str) -> Option<usize> {
+    let mut content = line.trim_start_matches(' ');
+    if content.starts_with('#') {
+        return None;
+    }
+    while let Some(item) = content.strip_prefix("- ") {
+        content = item.trim_start_matches(' ');
+    }
+    let depth = line.len() - content.len();
+    let content = content.split(" #").next().unwrap_or_default();
+    let (_, mark) = content.trim_end().rsplit_once(' ')?;
+    let marks = mark.strip_prefix(['|', '>'])?;
+    let is_mark = |letter: char| matches!(letter, '+' | '-' | '1'..='9');
+    marks.chars().all(is_mark).then_some(depth)
+}
+
 /// Where the key of a mapping line ends, its colon included.
-fn key_end(line: &str) -> Option<usize> {
+pub(super) fn key_end(line: &str) -> Option<usize> {
     let content = line.trim_end();
     content
         .find(": ")

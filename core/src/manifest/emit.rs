@@ -30,6 +30,66 @@ pub fn to_yaml<T: Serialize>(objects: &[T]) -> Result<String, serde_saphyr::Seri
     Ok(out)
 }
 
+/// Like [`to_yaml`], but texts of several lines are blocks, so that a change of one line is one in
+/// Git. A text whose block some reader might take for another text is quoted.
+pub fn to_yaml_in_blocks<T: Serialize>(
+    objects: &[T],
+) -> Result<String, serde_saphyr::SerializeError> {
+    let mut out = String::new();
+    for line in to_yaml(objects)?.lines() {
+        match block(line) {
+            Some(block) => out.push_str(&block),
+            None => out.extend([line, "\n"]),
+        }
+    }
+    Ok(out)
+}
+
+/// The lines of a block instead of a line with a quoted text of several lines.
+fn block(line: &str) -> Option<String> {
+    let depth = line.len() - line.trim_start_matches(' ').len();
+    let key = if line[depth..].starts_with('"') {
+        // A quoted key ends with the first quote that no backslash hides.
+        let inner = &line[depth + 1..];
+        let mut hidden = false;
+        let end = inner.find(|letter| {
+            let is_end = letter == '"' && !hidden;
+            hidden = letter == '\\' && !hidden;
+            is_end
+        });
+        depth + 1 + end? + 1
+    } else {
+        depth + line[depth..].find(": ")?
+    };
+    let quoted = line[key..].strip_prefix(": ")?;
+    if line[depth..].starts_with("- ") || !quoted.starts_with('"') || !quoted.contains("\\n") {
+        return None;
+    }
+    let text: String = serde_saphyr::from_str(quoted).ok()?;
+    let is_plain = |letter: char| {
+        matches!(letter, '\n' | '\t') || !(letter.is_control() || is_no_yaml(letter))
+    };
+    let content = text.strip_suffix('\n').unwrap_or(&text);
+    // Leading and trailing lines without content need marks that people get wrong.
+    if content.starts_with(['\n', ' ', '\t'])
+        || content.trim_end().len() < content.len()
+        || !text.contains('\n')
+        || !text.chars().all(is_plain)
+    {
+        return None;
+    }
+    let chomping = if text.ends_with('\n') { "" } else { "-" };
+    let mut out = format!("{}: |{chomping}\n", &line[..key]);
+    for line in content.split('\n') {
+        if !line.is_empty() {
+            out.extend(std::iter::repeat_n(' ', depth + 2));
+            out.push_str(line);
+        }
+        out.push('\n');
+    }
+    Some(out)
+}
+
 /// Writes one object as YAML that a person can edit: texts of several lines are blocks. It reads
 /// back the same, but is not meant for Git, since a value has several lines.
 pub fn to_yaml_for_people<T: Serialize>(
@@ -225,6 +285,34 @@ mod tests {
     }
 
     #[test]
+    fn a_text_of_several_lines_is_a_block_where_all_readers_agree() {
+        let object = json!({"a.yaml": "x: 1\n\n  # y\n", "b": "a\nb", "one": "a\\nb"});
+        let want = "a.yaml: |\n  x: 1\n\n    # y\nb: |-\n  a\n  b\none: ";
+        let yaml = to_yaml_in_blocks(&[&object]).unwrap();
+        assert!(yaml.starts_with(want), "{yaml}");
+        assert_eq!(read_documents(yaml.as_bytes()).unwrap()[0].object, object);
+        let object = json!({"\"q\\: x": "c: d\ne\n"});
+        let yaml = to_yaml_in_blocks(&[&object]).unwrap();
+        assert!(yaml.ends_with(": |\n  c: d\n  e\n"), "{yaml}");
+        assert_eq!(read_documents(yaml.as_bytes()).unwrap()[0].object, object);
+        for text in [
+            " a\nb",
+            "\na",
+            "a\n\n",
+            "a\r\nb",
+            "a\n ",
+            "a\u{85}\nb",
+            "a\u{2028}\nb",
+        ] {
+            let yaml = to_yaml_in_blocks(&[json!({"k": text})]).unwrap();
+            assert!(
+                yaml.starts_with("k: \"") && yaml.lines().count() == 1,
+                "{yaml}"
+            );
+        }
+    }
+
+    #[test]
     fn every_text_reads_back() {
         let texts = [
             "a\nb\n",
@@ -257,6 +345,7 @@ mod tests {
             let object = json!({"k": text, text: {"list": [text, {"a": text}]}});
             let written = [
                 to_yaml(&[&object]).unwrap(),
+                to_yaml_in_blocks(&[&object]).unwrap(),
                 to_json(&[&object]).unwrap(),
                 to_yaml_for_people(&object).unwrap(),
             ];

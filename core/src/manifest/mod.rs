@@ -4,6 +4,7 @@
 mod document;
 mod edit;
 mod emit;
+mod fields;
 mod list;
 mod located;
 pub mod merge;
@@ -11,7 +12,8 @@ mod secret;
 
 pub use document::{Document, Foreign, INPUT_BYTES, ReadError, read_documents, read_value};
 pub use edit::{Edited, LayoutError, SealedEdit, document_ranges, edit_sealed};
-pub use emit::{to_go_json, to_json, to_yaml, to_yaml_for_people};
+pub use emit::{to_go_json, to_json, to_yaml, to_yaml_for_people, to_yaml_in_blocks};
+pub use fields::with_template_text;
 pub use list::add_to_json;
 pub use located::{Content, Located, Node, Place, Scalar, read_located};
 pub use secret::{SCOPE_ANNOTATION, SecretManifest, SecretManifestError, wipe};

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use sealkit_core::manifest::{Document, INPUT_BYTES, read_documents, to_yaml};
+use sealkit_core::manifest::{Document, INPUT_BYTES, read_documents, to_yaml_in_blocks};
 use sealkit_core::names::{digest, printable};
 use sealkit_core::sealed::{age_file_text, envelope_id};
 use serde_json::{Map, Value, json};
@@ -48,7 +48,7 @@ pub(crate) fn textconv(args: &TextconvArgs) -> Result<()> {
         return print(&bytes);
     };
     let shortened: Vec<Value> = documents.iter().map(shortened).collect();
-    let text = to_yaml(&shortened);
+    let text = to_yaml_in_blocks(&shortened);
     text.map_or_else(|_| print(&bytes), print)
 }
 
