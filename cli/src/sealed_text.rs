@@ -1,6 +1,7 @@
 //! The text of a file: its sealed values and envelopes, distinguished without a key, and private
 //! keys that should not be in it.
 
+mod loose;
 mod spelling;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -10,6 +11,8 @@ use sealkit_core::manifest::{Document, read_documents};
 use sealkit_core::sealed::{EnvelopeId, SealedView, age_file_text, envelope_id};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
+
+pub(crate) use loose::{AGE_FILE, inside, loose_for_others};
 
 /// Identifies a value wherever it is: its envelope, and a digest of its ciphertext.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -557,22 +557,53 @@ fn nothing_that_is_sealed_to_an_old_key_is_passed_over() {
     desk.seal(&["reseal", "--check"]).done();
 
     desk.write(".sealkit/one.pub", &desk.read(".sealkit/two.pub"));
-    for arguments in [
-        &["reseal", "--check"][..],
-        &["reseal", "-i", "../home/one", "--accept-recipients"],
-    ] {
-        let answer = desk.seal(arguments);
-        for file in ["chart/templates/db.yaml", "chart/values.yaml"] {
+    let in_json = serde_json::to_string(&sealed).unwrap();
+    desk.write(
+        "chart/values.json",
+        &format!("{{\"manifest\": {in_json}}}\n"),
+    );
+    let named = |answer: &crate::support::Answer, files: &[&str]| {
+        let found = answer.stdout.lines();
+        let found: Vec<_> = found.filter(|line| line.contains("NeedsReseal")).collect();
+        let is_named = |file: &&str| {
             let said = format!("{file}: NeedsReseal: 1 envelopes outside");
-            assert!(
-                answer.code == 1 && answer.stdout.contains(&said),
-                "{answer:?}"
-            );
-        }
+            found.iter().any(|line| line.starts_with(&said))
+        };
+        assert!(answer.code == 1 && files.iter().all(is_named), "{answer:?}");
+        assert!(found.len() == files.len(), "{answer:?}");
+    };
+    let chart = [
+        "chart/templates/db.yaml",
+        "chart/values.yaml",
+        "chart/values.json",
+    ];
+    named(&desk.seal(&["reseal", "--check", "chart"]), &chart);
+    named(&desk.seal(&["reseal", "--check", chart[0]]), &chart[..1]);
+    // With a key, what stands in lines of its own is sealed anew; the rest is named.
+    let with_key = ["reseal", "-i", "../home/one", "--accept-recipients"];
+    let before = [desk.read(chart[0]), desk.read(chart[1])];
+    named(&desk.seal(&with_key), &chart[2..]);
+    for (file, before) in chart.iter().zip(&before) {
+        let after = desk.read(file);
+        let lines = before.lines().zip(after.lines());
+        assert_eq!(lines.filter(|(old, new)| old != new).count(), 2, "{after}");
     }
-    desk.git(&["rm", "-rq", "--cached", "--ignore-unmatch", "chart"]);
-    std::fs::remove_dir_all(desk.path("chart")).unwrap();
+    let resealed = desk.read(chart[0]).replace("{{ .Release.Name }}-", "");
+    desk.write("../home/db.yaml", &resealed);
+    assert_eq!(
+        desk.values("../home/two", "../home/db.yaml")["password"],
+        "hunter2"
+    );
+    named(&desk.seal(&["reseal", "--check"]), &chart[2..]);
+    std::fs::remove_file(desk.path(chart[2])).unwrap();
     desk.seal(&["reseal", "--check"]).done();
+    let nothing = desk.seal(&["reseal", "--check", "apps/README"]).done();
+    assert!(
+        nothing
+            .stderr
+            .contains("holds nothing that needs resealing"),
+        "{nothing:?}"
+    );
 
     desk.commit("all");
     desk.git(&["sparse-checkout", "set", ".sealkit"]);

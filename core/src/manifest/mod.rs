@@ -7,6 +7,7 @@ mod emit;
 mod fields;
 mod list;
 mod located;
+mod loose;
 pub mod merge;
 mod secret;
 
@@ -16,4 +17,5 @@ pub use emit::{to_go_json, to_json, to_yaml, to_yaml_for_people, to_yaml_in_bloc
 pub use fields::with_template_text;
 pub use list::add_to_json;
 pub use located::{Content, Located, Node, Place, Scalar, read_located};
+pub use loose::{edit_loose, loose_envelopes};
 pub use secret::{SCOPE_ANNOTATION, SecretManifest, SecretManifestError, wipe};

@@ -1,14 +1,15 @@
 //! One file: which envelopes need resealing, and the edit that does it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sealkit_core::keys::{Fingerprint, KeyRing, RecipientSet};
 use sealkit_core::manifest::{Document, INPUT_BYTES, SealedEdit, edit_sealed, read_documents};
 use sealkit_core::sealed::{
-    Code, EnvelopeId, SealedObject, SealedView, age_file_text, compact_size, envelope_id, limits,
+    Code, EnvelopeId, SealedObject, SealedView, compact_size, envelope_id, limits,
 };
 
+use super::outside::edit_loose;
 use super::{Means, Mode, fold};
 use crate::error::{CommandError, Result};
 use crate::files;
@@ -18,10 +19,9 @@ use crate::git::repository::Location;
 use crate::identities;
 use crate::recipients::names::named;
 use crate::report::Finding;
+use crate::sealed_text::AGE_FILE;
 use crate::terminal::quoted;
 
-/// How every age file begins, in Base64.
-pub(super) const AGE_FILE: &str = "YWdlLWVuY3J5cHRpb24ub3JnL3Yx";
 /// Keys of values that are named at once.
 const SHOWN_KEYS: usize = 8;
 
@@ -82,21 +82,15 @@ impl Job {
         let text = files::read_text(&place.given, INPUT_BYTES)?;
         let documents = match read_documents(text.as_bytes()) {
             Ok(documents) => documents,
+            // Templates of charts are no YAML.
+            Err(_) if text.contains(AGE_FILE) && !is_broken_secret(text.as_bytes()) => Vec::new(),
             Err(error) => {
                 if self.file.named || is_broken_secret(text.as_bytes()) {
                     outcome.find(place, None, "Unreadable", error.to_string());
-                } else {
-                    self.look_outside(&text, 0, outcome);
                 }
                 return Ok(None);
             }
         };
-        let objects = documents
-            .iter()
-            .filter(|document| document.is_sealed_secret());
-        let inside = objects.flat_map(|document| SealedView::of(&document.object).envelopes());
-        let inside = inside.filter(|(_, envelope)| age_file_text(envelope).is_some());
-        self.look_outside(&text, inside.count(), outcome);
         let mut edits = BTreeMap::new();
         let mut asks = Vec::new();
         for (index, document) in documents.iter().enumerate() {
@@ -120,6 +114,13 @@ impl Job {
                 }
             }
         }
+        let loose = match means {
+            Means::Keys(ring) if mode != Mode::Check => {
+                self.loose(&text, &documents, ring, outcome)?
+            }
+            _ => BTreeMap::new(),
+        };
+        self.look_outside(&edit_loose(&text, &loose)?, &documents, outcome);
         if !asks.is_empty() {
             if mode == Mode::DryRun {
                 outcome.changed += asks.len();
@@ -132,42 +133,10 @@ impl Job {
             }));
         }
         if mode != Mode::Check {
-            self.write(&text, &documents, &edits, mode)?;
+            let edited = edited(&text, &documents, &edits)?;
+            self.write(&text, &edit_loose(&edited, &loose)?, mode)?;
         }
         Ok(None)
-    }
-
-    /// Finds envelopes that stand in no SealedSecret: in templates and values of charts, in patches.
-    /// Nothing there is edited, and what they claim is all that is known of them. `inside` are
-    /// the envelopes of the file's SealedSecrets.
-    fn look_outside(&self, text: &str, inside: usize, outcome: &mut FileOutcome) {
-        // Armored age files are somebody else's, such as those of SOPS.
-        let armored = text.matches("-----BEGIN AGE ENCRYPTED FILE-----").count();
-        let count = text.matches(AGE_FILE).count();
-        let count = count.saturating_sub(inside + armored);
-        if count == 0 {
-            return;
-        }
-        let is_hex = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f');
-        let words = text.split(|character: char| !character.is_ascii_alphanumeric());
-        let claimed = words.filter(|word| word.len() == 32 && word.bytes().all(is_hex));
-        let claimed: BTreeSet<&str> = claimed.collect();
-        let wanted: Vec<String> = self
-            .wanted
-            .iter()
-            .flat_map(|set| set.fingerprints())
-            .map(|fingerprint| fingerprint.to_string())
-            .collect();
-        let is_current = claimed
-            .iter()
-            .all(|word| wanted.iter().any(|wanted| wanted == word));
-        if is_current && claimed.len() == wanted.len() {
-            return;
-        }
-        let detail = format!(
-            "{count} envelopes outside of any SealedSecret that can be read, as in a template or in values of a chart, are sealed to other keys than the path requires, and nothing here reseals them: seal the values again, or keep the SealedSecret in a file of its own and let the chart refer to its Secret"
-        );
-        outcome.find(&self.file.place, None, "NeedsReseal", detail);
     }
 
     /// A SealedSecret that can be resealed, and the recipients that its path requires.
@@ -196,24 +165,12 @@ impl Job {
     }
 
     /// Replaces the file, if there is anything to replace.
-    pub(super) fn write(
-        &self,
-        text: &str,
-        documents: &[Document],
-        edits: &BTreeMap<usize, SealedEdit>,
-        mode: Mode,
-    ) -> Result<()> {
-        if edits.is_empty() {
-            return Ok(());
-        }
-        let edited = edit_sealed(text, documents, edits).map_err(|error| {
-            CommandError::input(error).hint("seal its values again, into a new file")
-        })?;
-        if mode == Mode::Write {
+    pub(super) fn write(&self, old: &str, new: &str, mode: Mode) -> Result<()> {
+        if mode == Mode::Write && old != new {
             // A path that was found in a folder cannot lead elsewhere; one that was named was resolved.
             let path = self.file.place.real.as_path();
             let _lock = Lock::of([path])?;
-            replace_unchanged_unsynced(path, Some(text), edited.text.as_bytes())?;
+            replace_unchanged_unsynced(path, Some(old), new.as_bytes())?;
         }
         Ok(())
     }
@@ -297,6 +254,21 @@ impl Job {
     }
 }
 
+/// The text of a file with edits of its objects.
+pub(super) fn edited(
+    text: &str,
+    documents: &[Document],
+    edits: &BTreeMap<usize, SealedEdit>,
+) -> Result<String> {
+    if edits.is_empty() {
+        return Ok(text.to_owned());
+    }
+    let edited = edit_sealed(text, documents, edits).map_err(|error| {
+        CommandError::input(error).hint("seal its values again, into a new file")
+    })?;
+    Ok(edited.text)
+}
+
 /// The envelopes that claim other recipients than are wanted, with those that they claim.
 pub(super) fn stale<'a>(
     object: &'a SealedObject,
@@ -329,7 +301,7 @@ pub(super) fn enter_again(place: &Location, document: &Document, ids: &[Envelope
 }
 
 /// Those who are not among the recipients that are wanted.
-fn missing(to: &[Fingerprint], wanted: &RecipientSet) -> Vec<Fingerprint> {
+pub(super) fn missing(to: &[Fingerprint], wanted: &RecipientSet) -> Vec<Fingerprint> {
     let wanted = wanted.fingerprints();
     to.iter()
         .filter(|old| !wanted.contains(old))
@@ -346,6 +318,11 @@ pub(super) fn missing_from(to: &[Fingerprint], wanted: &RecipientSet) -> Vec<Fin
 }
 
 impl FileOutcome {
+    /// Is there neither a SealedSecret nor anything else to speak of?
+    pub(super) fn found_nothing(&self) -> bool {
+        self.objects + self.changed + self.findings.len() == 0 && self.failure.is_none()
+    }
+
     pub(super) fn find(
         &mut self,
         place: &Location,

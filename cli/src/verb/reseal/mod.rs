@@ -2,6 +2,7 @@
 
 mod file;
 mod fold;
+mod outside;
 mod through_cluster;
 
 use std::collections::BTreeMap;
@@ -26,9 +27,10 @@ use crate::recipients::config::Config;
 use crate::recipients::names::named;
 use crate::recipients::wanted::Wanted;
 use crate::report::{Finding, Scanned, Verdict, print_findings, structured};
-use crate::terminal::{Session, Terminal, print};
+use crate::sealed_text::AGE_FILE;
+use crate::terminal::{Session, Terminal, print, shown};
 
-use file::{AGE_FILE, FileOutcome, Job};
+use file::{FileOutcome, Job};
 use through_cluster::Through;
 
 /// Flags of `seal reseal`.
@@ -106,8 +108,18 @@ pub(super) fn run(args: &ResealArgs, session: Session<'_>) -> Result<Verdict> {
             .push(Finding::new(path, None, "NotCheckedOut", what.to_string()));
     }
     let bar = terminal.progress(jobs.len());
+    let skipped = |file: &&Found| {
+        let is_job = |job: &Job| job.file.place.given == file.place.given;
+        file.named && !jobs.iter().any(is_job)
+    };
+    for file in tree.files.iter().filter(skipped) {
+        tell_nothing(file, terminal);
+    }
     let done = |job: &Job, outcome: FileOutcome| {
         bar.inc(1);
+        if job.file.named && outcome.found_nothing() {
+            bar.suspend(|| tell_nothing(&job.file, terminal));
+        }
         if outcome.changed > 0 && mode != Mode::Check {
             let what = if mode == Mode::Write {
                 "resealed"
@@ -130,6 +142,14 @@ pub(super) fn run(args: &ResealArgs, session: Session<'_>) -> Result<Verdict> {
     files::sync_folders(total.written.iter().map(|place| place.real.as_path()));
     let verdict = total.report(mode, &means, session)?;
     result.map(|()| verdict)
+}
+
+/// A file that somebody named is not passed over without a word.
+fn tell_nothing(file: &Found, terminal: Terminal) {
+    let path = shown(&file.place.given);
+    terminal.note(format_args!(
+        "{path} holds nothing that needs resealing: no SealedSecret, and no envelope for other keys"
+    ));
 }
 
 /// What envelopes are opened with.

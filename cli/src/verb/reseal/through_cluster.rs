@@ -9,7 +9,7 @@ use sealkit_core::manifest::{Document, SealedEdit};
 use sealkit_core::sealed::{Claim, Code, EnvelopeId, SealedEnvelope, SealedObject, SealedView};
 use serde_json::Value;
 
-use super::file::{FileOutcome, Job, OpenFile, enter_again, missing_from, stale};
+use super::file::{FileOutcome, Job, OpenFile, edited, enter_again, missing_from, stale};
 use super::{Means, Mode};
 use crate::args::GlobalArgs;
 use crate::cluster::{Answer, Ask, Cluster, Refused};
@@ -297,8 +297,8 @@ impl Work<'_> {
                 "the file changed meanwhile; run this again",
             ));
         }
-        self.job
-            .write(&open.text, &open.documents, &edits, Mode::Write)
+        let edited = edited(&open.text, &open.documents, &edits)?;
+        self.job.write(&open.text, &edited, Mode::Write)
     }
 }
 
