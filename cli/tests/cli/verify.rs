@@ -147,3 +147,45 @@ fn no_spelling_hides_a_secret() {
         );
     }
 }
+
+#[test]
+fn what_stands_in_templates_of_charts_or_is_not_checked_out_is_found() {
+    let config = "version: 1\nclusters: {one: {recipients: [.sealkit/one.pub]}}\n";
+    let desk = Desk::repository(&["one", "two"], config);
+    desk.write("apps/README", "");
+    desk.pipe(&["-w", "apps/db.yaml"], SECRET).done();
+    let sealed = desk.read("apps/db.yaml");
+    let template = sealed.replace("name: db", "name: {{ .Release.Name }}-db");
+    desk.write("chart/templates/db.yaml", &template);
+    let values = sealed.split_once("spec:\n").unwrap().1;
+    desk.write("chart/values.yaml", &format!("sealed:\n{values}"));
+    let secret = "apiVersion: v1\nkind: Secret\nmetadata:\n  name: {{ include \"a.name\" . }}\ndata:\n  token: {{ .Values.token | b64enc }}\n";
+    desk.write("chart/templates/s.yaml", secret);
+    assert_eq!(findings(&desk, &[]), [""; 0]);
+    desk.write(
+        "chart/templates/s.yaml",
+        &format!("{secret}  password: aHVudGVyMg==\n"),
+    );
+    desk.write(".sealkit/one.pub", &desk.read(".sealkit/two.pub"));
+    let found = findings(&desk, &[]);
+    for line in [
+        "apps/db.yaml: shop/db: OtherRecipients: ",
+        "chart/templates/db.yaml: OtherRecipients: 1 envelopes outside",
+        "chart/templates/s.yaml: PlaintextSecret: line 7: ",
+        "chart/values.yaml: OtherRecipients: 1 envelopes outside",
+    ] {
+        assert!(
+            found.iter().any(|found| found.starts_with(line)),
+            "{line}: {found:?}"
+        );
+    }
+    assert_eq!(found.len(), 4, "{found:?}");
+    std::fs::remove_dir_all(desk.path("chart")).unwrap();
+    desk.commit("all");
+    desk.git(&["sparse-checkout", "set", ".sealkit"]);
+    let absent = findings(&desk, &[]);
+    assert!(
+        absent[0].starts_with("apps/db.yaml: NotCheckedOut"),
+        "{absent:?}"
+    );
+}

@@ -7,6 +7,7 @@ mod kustomize;
 mod patterns;
 mod staged_config;
 mod stored;
+mod templates;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -41,6 +42,7 @@ use elsewhere::Elsewhere;
 use kustomize::Kustomizations;
 use staged_config::{Index, Standing};
 use stored::mark;
+use templates::is_template;
 
 /// Flags of `seal verify`.
 #[derive(Args, Debug)]
@@ -86,10 +88,12 @@ pub(super) fn run(args: &VerifyArgs, session: Session<'_>) -> Result<Verdict> {
     if args.staged {
         verifier.next_commit()?;
     } else {
-        for file in Tree::below(&args.paths)?.files {
-            verifier.file(&file)?;
+        let tree = Tree::below(&args.paths)?;
+        for file in &tree.files {
+            verifier.file(file)?;
         }
         verifier.findings.extend(verifier.kustomizations.findings());
+        verifier.absent(&tree);
     }
     verifier.as_stored()?;
     verifier.everything_else()?;
@@ -423,6 +427,9 @@ impl Verifier {
         let mut documents = match read_documents(bytes) {
             Ok(documents) => documents,
             Err(error) => {
+                if !ignored && is_template(bytes) {
+                    self.template(place, bytes)?;
+                }
                 if named || (!ignored && is_broken_secret(bytes)) {
                     self.scanned.files += 1;
                     self.find(path, None, "Unreadable", error.to_string());
@@ -449,6 +456,9 @@ impl Verifier {
                     "a Secret in plain text: anyone who can read the file can read its values";
                 self.find(path, Some(document), "PlaintextSecret", detail.to_owned());
             }
+        }
+        if !ignored {
+            self.loose(place, bytes, &documents)?;
         }
         documents
             .iter_mut()
