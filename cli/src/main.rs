@@ -3,6 +3,7 @@
 mod args;
 mod cluster;
 mod error;
+mod exposure;
 mod files;
 mod git;
 mod identities;

@@ -43,6 +43,12 @@ pub(crate) struct NewestKey {
     pub recipient: Recipient,
 }
 
+/// The fingerprint that a cluster says of a key.
+pub(crate) fn fingerprint_of(key: &SealingKey) -> Option<Fingerprint> {
+    let status = key.status.as_ref()?;
+    status.fingerprint.as_ref()?.parse().ok()
+}
+
 impl Cluster {
     /// All sealing keys, newest first.
     pub fn sealing_keys(&self) -> Result<Vec<SealingKey>> {

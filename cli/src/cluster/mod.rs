@@ -32,7 +32,7 @@ use crate::terminal::safe;
 pub(crate) use apply::{Applied, Apply, Refusal};
 pub(crate) use choose::{connect, connect_to_write};
 pub(crate) use external::{External, ExternalState, StoreState};
-pub(crate) use keys::{NewestKey, age_in_days, is_ready};
+pub(crate) use keys::{NewestKey, age_in_days, fingerprint_of, is_ready};
 pub(crate) use kinds::{KINDS, ObjectKey, SecretsKind, Served, Stage};
 pub(crate) use objects::{Account, Grant, Leader, ObjectState};
 pub(crate) use rewrap::{Answer, Ask, Refused};

@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use sealkit_core::keys::{SUPERSEDES, parse_recipient_file};
 
-use super::retire::fingerprint_of;
 use crate::args::ClusterArgs;
-use crate::cluster::{Cluster, NewestKey, connect};
+use crate::cluster::{Cluster, NewestKey, connect, fingerprint_of};
 use crate::error::Result;
 use crate::files::{self, SMALL_FILE};
 use crate::recipients::recipient_file::{recipient_file, write_recipient_file};

@@ -3,11 +3,10 @@
 use clap::Args;
 use kube::ResourceExt as _;
 use sealkit_core::api::{KeyState, SealingKey};
-use sealkit_core::keys::Fingerprint;
 use sealkit_core::names::printable;
 
 use crate::args::WriteClusterArgs;
-use crate::cluster::{Cluster, connect_to_write};
+use crate::cluster::{Cluster, connect_to_write, fingerprint_of};
 use crate::error::{CommandError, Result};
 use crate::recipients::config::Config;
 use crate::recipients::names::{Names, only};
@@ -65,12 +64,6 @@ pub(super) fn find<'a>(keys: &'a [SealingKey], word: &str) -> Result<&'a Sealing
         .on(safe(word))
         .hint("see `seal keys list`; give its name, or at least 4 characters of its fingerprint")
     })
-}
-
-/// The fingerprint that a cluster says of a key.
-pub(super) fn fingerprint_of(key: &SealingKey) -> Option<Fingerprint> {
-    let status = key.status.as_ref()?;
-    status.fingerprint.as_ref()?.parse().ok()
 }
 
 /// Has the cluster revoke a key.

@@ -11,12 +11,12 @@ use sealkit_core::names::printable;
 use serde::Serialize;
 use serde_json::json;
 
-use super::exposure::{Exposed, Leaked};
-use super::retire::{end, find, fingerprint_of};
+use super::retire::{end, find};
 use super::usage::{NAMED, claims};
 use crate::args::WriteClusterArgs;
-use crate::cluster::{Cluster, connect_to_write};
+use crate::cluster::{Cluster, connect_to_write, fingerprint_of};
 use crate::error::{CommandError, Result};
+use crate::exposure::{Exposed, Leaked};
 use crate::identities;
 use crate::recipients::config::Config;
 use crate::recipients::names::named;
