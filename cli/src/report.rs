@@ -1,5 +1,7 @@
 //! Results that people and programs read: findings, tables, JSON.
 
+pub(crate) mod sarif;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 

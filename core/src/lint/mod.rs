@@ -60,6 +60,16 @@ pub enum Severity {
     Warning,
 }
 
+impl Severity {
+    /// Its name, as reports have it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        }
+    }
+}
+
 impl Rule {
     /// All rules.
     pub const ALL: [Self; 12] = [

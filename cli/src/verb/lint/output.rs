@@ -1,7 +1,6 @@
 //! The forms of a report: for people, for programs, and for the pages of pull requests.
 
 use std::collections::HashMap;
-use std::path::Path;
 
 use sealkit_core::lint::{Rule, Severity};
 use sealkit_core::names::digest;
@@ -10,7 +9,7 @@ use serde_json::{Value, json};
 use super::{Findings, Format, Located};
 use crate::args::Output;
 use crate::error::Result;
-use crate::report::structured;
+use crate::report::{sarif, structured};
 use crate::terminal;
 use crate::terminal::safe;
 
@@ -51,13 +50,6 @@ fn line(located: &Located) -> String {
     )
 }
 
-const fn severity(rule: Rule) -> &'static str {
-    match rule.severity() {
-        Severity::Error => "error",
-        Severity::Warning => "warning",
-    }
-}
-
 fn objects(all: &[Located]) -> Vec<Value> {
     let fingerprints = fingerprints(all);
     let objects = all.iter().zip(fingerprints).map(|(located, fingerprint)| {
@@ -69,7 +61,7 @@ fn objects(all: &[Located]) -> Vec<Value> {
             "object": finding.object,
             "keys": finding.keys,
             "code": finding.rule.name(),
-            "severity": severity(finding.rule),
+            "severity": finding.rule.severity().name(),
             "detail": finding.message,
             "hint": finding.rule.way_out(),
             "fingerprint": fingerprint,
@@ -113,7 +105,7 @@ fn annotation(located: &Located) -> String {
     let property = |text: &str| data(text).replace(':', "%3A").replace(',', "%2C");
     format!(
         "::{} file={},line={},col={},title={}::{}; {}\n",
-        severity(finding.rule),
+        finding.rule.severity().name(),
         property(&located.path.to_string_lossy()),
         finding.place.line,
         finding.place.column,
@@ -125,57 +117,24 @@ fn annotation(located: &Located) -> String {
 
 /// SARIF 2.1.0.
 fn sarif(all: &[Located]) -> Value {
-    let rules = Rule::ALL.map(|rule| {
-        json!({
-            "id": rule.name(),
-            "shortDescription": {"text": rule.summary()},
-            "help": {"text": rule.way_out()},
-            "defaultConfiguration": {"level": severity(rule)},
-        })
-    });
-    let results = all.iter().zip(fingerprints(all)).map(|(located, fingerprint)| {
-        let finding = &located.finding;
-        let index = Rule::ALL.iter().position(|rule| *rule == finding.rule);
-        json!({
-            "ruleId": finding.rule.name(),
-            "ruleIndex": index.unwrap_or_default(),
-            "level": severity(finding.rule),
-            "message": {"text": format!("{}; {}", finding.message, finding.rule.way_out())},
-            "locations": [{"physicalLocation": {
-                "artifactLocation": {"uri": uri(&located.path), "uriBaseId": "%SRCROOT%"},
-                "region": {"startLine": finding.place.line, "startColumn": finding.place.column},
-            }}],
-            "partialFingerprints": {"sealkit/v1": fingerprint},
-        })
-    });
+    let rules = Rule::ALL.map(sarif::rule);
+    let results = all
+        .iter()
+        .zip(fingerprints(all))
+        .map(|(located, fingerprint)| {
+            let finding = &located.finding;
+            let index = Rule::ALL.iter().position(|rule| *rule == finding.rule);
+            json!({
+                "ruleId": finding.rule.name(),
+                "ruleIndex": index.unwrap_or_default(),
+                "level": finding.rule.severity().name(),
+                "message": {"text": format!("{}; {}", finding.message, finding.rule.way_out())},
+                "locations": [sarif::location(&located.path, finding.place)],
+                "partialFingerprints": {"sealkit/v1": fingerprint},
+            })
+        });
     let results: Vec<Value> = results.collect();
-    json!({
-        "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
-        "version": "2.1.0",
-        "runs": [{
-            "tool": {"driver": {
-                "name": "seal lint",
-                "version": env!("CARGO_PKG_VERSION"),
-                "informationUri": env!("CARGO_PKG_REPOSITORY"),
-                "rules": rules,
-            }},
-            "columnKind": "unicodeCodePoints",
-            "results": results,
-        }],
-    })
-}
-
-/// A path as a relative reference.
-fn uri(path: &Path) -> String {
-    let mut uri = String::new();
-    for byte in path.to_string_lossy().bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
-            uri.push(byte.into());
-        } else {
-            uri.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    uri
+    sarif::document("seal lint", &rules, &results)
 }
 
 /// The code quality report of GitLab.
