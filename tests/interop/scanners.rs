@@ -92,21 +92,50 @@ fn gitleaks_flags_envelopes_in_a_field_that_is_called_a_key() {
 
 /// GitHub refuses a log that the schema refuses.
 #[test]
-fn the_sarif_of_seal_lint_is_valid() {
-    let mut lint = Command::new(program("seal"));
-    lint.current_dir(tree("cli/tests/corpus/lint"));
-    lint.args(["lint", "--format", "sarif", "."]);
-    let log = outcome(&mut lint, b"");
-    assert_eq!(log.status.code(), Some(1), "{log:?}");
+fn the_sarif_of_seal_lint_and_seal_impact_is_valid() {
     let faults = |log: &[u8]| run(&mut go("sarif", "sarif"), log);
-    assert_eq!(String::from_utf8_lossy(&faults(&log.stdout)), "");
-    let text = String::from_utf8(log.stdout).unwrap();
+    let sarif = |folder: &str, arguments: &[&str]| {
+        let mut seal = Command::new(program("seal"));
+        seal.current_dir(tree(folder)).args(arguments);
+        let log = outcome(seal.args(["--format", "sarif"]), b"");
+        assert_eq!(log.status.code(), Some(1), "{log:?}");
+        assert_eq!(String::from_utf8_lossy(&faults(&log.stdout)), "");
+        String::from_utf8(log.stdout).unwrap()
+    };
+    let text = sarif("cli/tests/corpus/lint", &["lint", "."]);
     let wrong = text.replace("\"level\": \"error\"", "\"level\": \"bad\"");
     assert_ne!(
         faults(wrong.as_bytes()),
         b"",
         "this shows that the schema works"
     );
+    // The key of production in the examples; this repository may be a shallow clone.
+    let folder = repository_of(&tree("examples/argocd-app-of-apps"));
+    let key = ["impact", "--key", "0d9f386bcbdb"];
+    let text = sarif(folder.path().to_str().unwrap(), &key);
+    assert!(text.contains("ExposedValue"), "{text}");
+}
+
+/// The files of a folder, committed.
+fn repository_of(source: &Path) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path();
+    run(
+        Command::new("cp")
+            .arg("-r")
+            .arg(source.join("."))
+            .arg(target),
+        b"",
+    );
+    let git = |arguments: &[&str]| {
+        let mut git = Command::new("git");
+        git.args(["-c", "user.name=t", "-c", "user.email=t@example.com"]);
+        run(git.args(arguments).current_dir(target), b"");
+    };
+    git(&["init", "-q"]);
+    git(&["add", "-A"]);
+    git(&["commit", "-q", "-m", "begin"]);
+    folder
 }
 
 /// A repository as `seal init` makes it, also after a cluster's key was rotated.

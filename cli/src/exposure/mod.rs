@@ -88,7 +88,7 @@ impl Exposed {
     pub fn scan(leaked: &Leaked, ring: &KeyRing, terminal: Terminal) -> Result<Self> {
         let here = Location::of(Path::new("-"))?;
         let history = History::open(here.real.parent().unwrap_or(&here.real))?;
-        Self::among(&Past::read(history, leaked, terminal)?, ring)
+        Self::among(&Past::read(&history, leaked, terminal)?, ring)
     }
 
     /// What the key can read of the past.

@@ -40,7 +40,7 @@ pub(crate) struct Past {
 
 impl Past {
     /// Reads all blobs of all refs, each once.
-    pub fn read(history: History, leaked: &Leaked, terminal: Terminal) -> Result<Self> {
+    pub fn read(history: &History, leaked: &Leaked, terminal: Terminal) -> Result<Self> {
         let head = history.commit("HEAD")?;
         let blobs = history.blobs(&["--all", "HEAD"])?;
         let ids: Vec<&str> = blobs.keys().map(String::as_str).collect();

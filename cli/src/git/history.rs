@@ -1,6 +1,6 @@
 //! What Git's history holds: which files there were, and when.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -39,6 +39,17 @@ pub(crate) struct Blob {
     pub last: Commit,
 }
 
+/// Who wrote a commit, and when, as the commit says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Author {
+    /// The name.
+    pub name: String,
+    /// The address.
+    pub email: String,
+    /// When it was written, in the form of RFC 3339.
+    pub date: String,
+}
+
 /// Larger versions hold no manifest that could be read.
 const LARGEST: u64 = sealkit_core::manifest::INPUT_BYTES as u64;
 
@@ -66,6 +77,12 @@ impl History {
     pub fn is_shallow(&self) -> Result<bool> {
         let shallow = self.ask(&["rev-parse", "--is-shallow-repository"])?;
         Ok(shallow.trim() != "false")
+    }
+
+    /// May it lack versions of files that it never read?
+    pub fn is_partial(&self) -> bool {
+        let promisor = ["config", "--get-regexp", r"^remote\..*\.promisor$"];
+        self.ask(&promisor).is_ok()
     }
 
     /// Has it the commit of this id?
@@ -229,6 +246,35 @@ impl History {
         let lines = text.lines().map(str::trim);
         let lines = lines.filter(|line| !line.is_empty());
         Ok(lines.map(str::to_owned).collect())
+    }
+
+    /// Who wrote these commits, by id.
+    pub fn authors(&self, commits: &BTreeSet<&str>) -> Result<HashMap<String, Author>> {
+        /// As many as a command line takes.
+        const AT_ONCE: usize = 1000;
+        let mut authors = HashMap::new();
+        let all: Vec<&str> = commits.iter().copied().collect();
+        for some in all.chunks(AT_ONCE) {
+            let mut arguments = vec![
+                "log",
+                "--no-walk=unsorted",
+                "-z",
+                "--no-show-signature",
+                "--no-color",
+                "--no-notes",
+                "--format=%H%n%aN%n%aE%n%aI",
+            ];
+            arguments.extend(some);
+            let text = self.ask(&arguments)?;
+            for entry in text.split('\0').filter(|entry| !entry.is_empty()) {
+                let mut lines = entry.lines().map(str::to_owned);
+                let mut next = || lines.next().ok_or_else(failed);
+                let id = next()?;
+                let (name, email, date) = (next()?, next()?, next()?);
+                authors.insert(id, Author { name, email, date });
+            }
+        }
+        Ok(authors)
     }
 
     /// All versions of files in the history of these revisions, by id.

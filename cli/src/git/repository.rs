@@ -44,6 +44,13 @@ impl Location {
         })
     }
 
+    /// The path in its repository; without one, as it was given.
+    pub fn path(&self) -> &Path {
+        let inside = self.root.as_ref();
+        let inside = inside.and_then(|root| self.real.strip_prefix(root).ok());
+        inside.unwrap_or(&self.given)
+    }
+
     /// Is it in a work tree whose Git would commit it?
     pub fn is_committable(&self) -> bool {
         let Some(root) = &self.root else { return false };

@@ -82,6 +82,20 @@ impl Graph {
         all.collect()
     }
 
+    /// The uses that get this sealed value of a maker: by its key, within a template's, or with the
+    /// whole Secret.
+    pub fn users(&self, maker: &Provider, value: &str) -> Vec<&Use> {
+        let has_it = |key: &String| {
+            key == value || key.contains('*') || maker.rendered.iter().any(|it| it == key)
+        };
+        let uses = self.uses.iter().filter(|used| {
+            same_namespace(&maker.namespace, &used.namespace)
+                && self.same_name(&maker.name, &used.name)
+                && used.key.as_ref().is_none_or(has_it)
+        });
+        uses.collect()
+    }
+
     /// The uses that nothing fulfils, in the order in which they were added. Optional ones and those
     /// whose names a template hides are none.
     pub fn missing(&self) -> Vec<Missing<'_>> {

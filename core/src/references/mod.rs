@@ -57,6 +57,8 @@ pub struct Provider {
     pub name: String,
     /// Its keys.
     pub keys: Keys,
+    /// Those that a template makes of sealed values: each may hold any of them.
+    pub rendered: BTreeSet<String>,
 }
 
 /// A Secret that a workload needs.

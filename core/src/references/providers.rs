@@ -13,7 +13,12 @@ pub(super) fn find(root: &Node, at: &At, read: ReadFile<'_>, found: &mut Found) 
     let mut make = Make { root, at, found };
     match (at.object.kind.as_str(), group) {
         ("Secret", "v1" | "") => make.own(plain(root)),
-        ("SealedSecret", "sealkit.dev") => make.own(sealed(root)),
+        ("SealedSecret", "sealkit.dev") => {
+            make.own(sealed(root));
+            if let Some(made) = make.found.providers.last_mut() {
+                made.rendered = keys(root, &["spec", "template", "data"]);
+            }
+        }
         ("SealedSecret", _) => {
             let template = text(root, &["spec", "template", "metadata", "name"]);
             let keys = keys(root, &["spec", "encryptedData"])
@@ -167,6 +172,7 @@ impl Make<'_> {
             namespace,
             name,
             keys,
+            rendered: BTreeSet::new(),
         });
     }
 

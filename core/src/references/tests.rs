@@ -362,3 +362,24 @@ fn pods_read_secrets_in_variables_and_volumes() {
     assert_eq!(read_by_pods(&template), names.into());
     assert!(read_by_pods(&json!(null)).is_empty());
 }
+
+#[test]
+fn a_value_reaches_its_key_templates_and_whole_secrets() {
+    let env = |name: &str, key: &str| {
+        format!("{{name: {name}, valueFrom: {{secretKeyRef: {{name: a, key: {key}}}}}}}")
+    };
+    let text = pod(&format!(
+        "containers:\n- env: [{}, {}, {}]\n  envFrom: [{{secretRef: {{name: a}}}}, {{secretRef: {{name: b}}}}]\n",
+        env("ITSELF", "k"),
+        env("OTHER", "other"),
+        env("TEMPLATE", "t")
+    )) + "---\napiVersion: sealkit.dev/v1beta1\nkind: SealedSecret\nmetadata: {name: a, namespace: shop}\n\
+         spec: {encryptedData: {k: sk1, other: sk1}, template: {data: {t: x}}}\n";
+    let graph = graph(&text);
+    let users = |value: &str| -> Vec<String> {
+        let users = graph.users(&graph.providers[0], value);
+        users.iter().map(|used| used.how.clone()).collect()
+    };
+    assert_eq!(users("k"), ["env ITSELF", "env TEMPLATE", "envFrom"]);
+    assert_eq!(users("other"), ["env OTHER", "env TEMPLATE", "envFrom"]);
+}
