@@ -12,6 +12,7 @@ mod age_keys;
 mod by_hand;
 mod cctv;
 mod hpke_kem;
+mod hydrator;
 mod notifications;
 mod peers;
 mod python;

@@ -87,12 +87,17 @@ pub(super) fn run(args: &ResealArgs, session: Session<'_>) -> Result<Verdict> {
     }
     let tree = Tree::below(&args.paths)?;
     let mut acceptance = Acceptance::new(args.accept_recipients, terminal);
-    let jobs = jobs(
+    let (jobs, rendered) = jobs(
         &tree.files,
         (mode, args.fold),
         session.global.namespace.as_deref(),
         &mut acceptance,
     )?;
+    if rendered > 0 {
+        terminal.note(format_args!(
+            "{rendered} files were left out: a hydrator rendered them from another branch; reseal their source there"
+        ));
+    }
     admit(&jobs, &means, mode, &mut acceptance)?;
     if mode == Mode::Write {
         acceptance.save();
@@ -207,7 +212,7 @@ enum Mode {
     Write,
 }
 
-/// The files that hold SealedSecrets. Whom they should be sealed to is compared with what this
+/// The files that hold SealedSecrets, and how many are left out as rendered. Whom they should be sealed to is compared with what this
 /// clone knows: a key file that came with a pull is seen before anything is sealed to it. `flag` is the
 /// namespace of `-n`.
 fn jobs(
@@ -215,7 +220,8 @@ fn jobs(
     (mode, fold): (Mode, bool),
     flag: Option<&str>,
     acceptance: &mut Acceptance,
-) -> Result<Vec<Job>> {
+) -> Result<(Vec<Job>, usize)> {
+    let mut rendered = 0;
     let mut wanted = Wanted::default();
     let mut sets: Vec<(std::rc::Rc<crate::recipients::Chosen>, Arc<RecipientSet>)> = Vec::new();
     let mut jobs = Vec::new();
@@ -232,6 +238,10 @@ fn jobs(
             return Ok(());
         };
         let chosen = wanted.at(&file.place)?;
+        if chosen.is_none() && is_rendered(&file.place) {
+            rendered += 1;
+            return Ok(());
+        }
         let set = chosen.map(|chosen| -> Result<_> {
             let known = sets
                 .iter()
@@ -258,7 +268,13 @@ fn jobs(
         });
         Ok::<_, CommandError>(())
     })?;
-    Ok(jobs)
+    Ok((jobs, rendered))
+}
+
+/// Did Argo CD's source hydrator write the file? Its next run would undo a change.
+fn is_rendered(place: &Location) -> bool {
+    let folder = place.real.parent();
+    folder.is_some_and(|folder| folder.join("hydrator.metadata").is_file())
 }
 
 /// Asks before any envelope is sealed to recipients that it does not have, as opening it proves, and
