@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, ValueEnum};
 
 /// Flags that every verb knows.
@@ -21,6 +22,9 @@ pub(crate) struct GlobalArgs {
     /// Namespace for manifests that set none, or to limit a verb to
     #[arg(short, long, global = true, value_name = "NAME")]
     pub namespace: Option<String>,
+    /// Branch whose rules in .sealkit.yaml apply [default: that of CI's variables, or of HEAD]
+    #[arg(long, global = true, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub branch: Option<String>,
     /// Output format
     #[arg(short, long, global = true, value_name = "FORMAT")]
     pub output: Option<Output>,

@@ -186,6 +186,23 @@ pub(crate) fn no_repository() -> CommandError {
     CommandError::input("not a Git repository").hint("create one first: `git init`")
 }
 
+/// The branch that HEAD is on; while Git rebases one, that. Nothing where it is on none.
+pub(crate) fn branch_of_head(root: &Path) -> Option<String> {
+    let ask = |arguments: &[&str]| match git(root, arguments) {
+        Some((0, text)) => Some(text.trim_end_matches('\n').to_owned()),
+        _ => None,
+    };
+    let rebased = || {
+        let places = ["rebase-merge/head-name", "rebase-apply/head-name"];
+        let paths = places.map(|place| ask(&["rev-parse", "--git-path", place]));
+        let texts = paths.into_iter().flatten();
+        let mut texts = texts.filter_map(|path| std::fs::read_to_string(root.join(path)).ok());
+        texts.next().map(|text| text.trim_end().to_owned())
+    };
+    let name = ask(&["symbolic-ref", "-q", "HEAD"]).or_else(rebased)?;
+    name.strip_prefix("refs/heads/").map(str::to_owned)
+}
+
 /// The Git folder that all work trees of a clone share.
 pub(crate) fn git_folder(root: &Path) -> Option<PathBuf> {
     let repository = Repository::around(root).ok()?;

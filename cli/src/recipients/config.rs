@@ -11,6 +11,7 @@ use sealkit_core::sealed::Scope;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
+use super::branch::{self, Branch};
 use super::path_rule::{Rule, RuleEntry, globs, scope};
 use super::recipient_file::parsed;
 use crate::error::{CommandError, Result};
@@ -268,18 +269,64 @@ impl Config {
         self.ignored.iter().any(|globs| globs.is_match(path))
     }
 
-    /// The first rule that matches a path.
-    pub fn rule(&self, place: &Location) -> Option<&Rule> {
-        let path = place.real.strip_prefix(&self.root).ok()?;
-        self.rules.iter().find(|rule| rule.matches(path))
+    /// The first rule that matches a path and is for the branch.
+    pub fn rule(&self, place: &Location) -> Result<Option<&Rule>> {
+        for rule in self.matching(place) {
+            if self.is_in_force(rule, place)? {
+                return Ok(Some(rule));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The rules that match a path, and are for other branches alone.
+    pub fn rules_elsewhere(&self, place: &Location) -> Result<Vec<&Rule>> {
+        let mut found = Vec::new();
+        for rule in self.matching(place) {
+            if !self.is_in_force(rule, place)? {
+                found.push(rule);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The branch that decides which rules are in force for a path.
+    pub fn branch(&self, place: &Location) -> Result<Branch> {
+        branch::branch(&self.root).ok_or_else(|| {
+            let what = "a rule for this path names branches, but HEAD is on none";
+            CommandError::input(what)
+                .on(shown(&place.given))
+                .hint("name the branch that the file is for: --branch NAME")
+        })
+    }
+
+    fn matching(&self, place: &Location) -> impl Iterator<Item = &Rule> {
+        let path = place.real.strip_prefix(&self.root).ok();
+        let rules = self.rules.iter();
+        rules.filter(move |rule| path.is_some_and(|path| rule.matches(path)))
+    }
+
+    fn is_in_force(&self, rule: &Rule, place: &Location) -> Result<bool> {
+        Ok(rule.branches.is_empty() || rule.is_for(&self.branch(place)?.name))
     }
 
     /// The clusters for a path: those of its rule, else the only one there is.
-    pub fn clusters_for(&self, place: Option<&Location>) -> Option<Vec<String>> {
-        if let Some(rule) = place.and_then(|place| self.rule(place)) {
-            return Some(rule.clusters.clone());
+    pub fn clusters_for(&self, place: Option<&Location>) -> Result<Option<Vec<String>>> {
+        let rule = place.map(|place| self.rule(place)).transpose()?;
+        if let Some(rule) = rule.flatten() {
+            return Ok(Some(rule.clusters.clone()));
         }
+        Ok(self.only_cluster())
+    }
+
+    /// The cluster for paths without a rule, if there is one alone.
+    pub fn only_cluster(&self) -> Option<Vec<String>> {
         (self.clusters.len() == 1).then(|| self.clusters.keys().cloned().collect())
+    }
+
+    /// The scope for paths whose rule sets none, or that have no rule.
+    pub fn default_scope(&self) -> Scope {
+        self.default_scope.unwrap_or_default()
     }
 
     /// Names of all clusters.
@@ -363,14 +410,13 @@ impl Config {
 }
 
 /// The scope for a path: that of its rule, else the default of the config, else the narrowest.
-pub(crate) fn scope_for(config: Option<&Config>, place: Option<&Location>) -> Scope {
+pub(crate) fn scope_for(config: Option<&Config>, place: Option<&Location>) -> Result<Scope> {
     let Some(config) = config else {
-        return Scope::default();
+        return Ok(Scope::default());
     };
-    let rule = place.and_then(|place| config.rule(place));
-    rule.and_then(|rule| rule.scope)
-        .or(config.default_scope)
-        .unwrap_or_default()
+    let rule = place.map(|place| config.rule(place)).transpose()?;
+    let scope = rule.flatten().and_then(|rule| rule.scope);
+    Ok(scope.unwrap_or_else(|| config.default_scope()))
 }
 
 /// The namespace of objects in a file that names none: `-n`, or else what the rule of its path says;
@@ -379,10 +425,16 @@ pub(crate) fn namespace_for(
     flag: Option<&str>,
     config: Option<&Config>,
     place: Option<&Location>,
-) -> String {
-    let rule = || config?.rule(place?)?.namespace.as_deref();
-    let named = flag.filter(|name| !name.is_empty());
-    named.or_else(rule).unwrap_or_default().to_owned()
+) -> Result<String> {
+    if let Some(name) = flag.filter(|name| !name.is_empty()) {
+        return Ok(name.to_owned());
+    }
+    let rule = match config.zip(place) {
+        Some((config, place)) => config.rule(place)?,
+        None => None,
+    };
+    let named = rule.and_then(|rule| rule.namespace.clone());
+    Ok(named.unwrap_or_default())
 }
 
 /// Is an existing file really outside the folder that its path names?

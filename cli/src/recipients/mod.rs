@@ -2,6 +2,7 @@
 //! only cluster of the config, and without a config the cluster at hand.
 
 pub(crate) mod acceptance;
+pub(crate) mod branch;
 pub(crate) mod cluster_file;
 pub(crate) mod config;
 pub(crate) mod known;
@@ -100,9 +101,10 @@ impl<'a> Chooser<'a> {
             return Ok(Origin::Context);
         };
         let clusters = if self.args.clusters.is_empty() {
-            config
-                .clusters_for(place)
-                .ok_or_else(|| no_rule(config, place))?
+            match config.clusters_for(place)? {
+                Some(clusters) => clusters,
+                None => return Err(no_rule(config, place)?),
+            }
         } else {
             self.args.clusters.clone()
         };
@@ -219,22 +221,36 @@ fn set(keys: Vec<Recipient>) -> Result<RecipientSet> {
     })
 }
 
-fn no_rule(config: &Config, place: Option<&Location>) -> CommandError {
+fn no_rule(config: &Config, place: Option<&Location>) -> Result<CommandError> {
     let file = shown(&config.root().join(FILE_NAME));
     let names: Vec<_> = config.cluster_names().map(safe).collect();
-    let refused = if let Some(place) = place {
-        CommandError::input(format_args!("no rule of {file} covers this path"))
-            .on(shown(&place.given))
-    } else {
-        CommandError::input(
+    let refused = match place {
+        Some(place) => uncovered(config, place, &file)?.on(shown(&place.given)),
+        None => CommandError::input(
             "the config has several clusters, and no output path for a rule to match",
         )
-        .on(file)
+        .on(file),
     };
-    refused
+    Ok(refused
         .hint(format_args!(
             "choose with --cluster NAME, one of {}",
             names.join(", ")
         ))
-        .hint("or write to a path that a rule covers: -w FILE")
+        .hint("or write to a path that a rule covers: -w FILE"))
+}
+
+fn uncovered(config: &Config, place: &Location, file: &str) -> Result<CommandError> {
+    let what = format!("no rule of {file} covers this path");
+    let elsewhere = config.rules_elsewhere(place)?;
+    if elsewhere.is_empty() {
+        return Ok(CommandError::input(what));
+    }
+    let branches: Vec<_> = elsewhere.iter().map(|rule| rule.branches_shown()).collect();
+    let branch = config.branch(place)?;
+    Ok(
+        CommandError::input(format_args!("{what} on branch {branch}")).hint(format_args!(
+            "name the branch that the file is for, as its rules do: --branch NAME, {}",
+            branches.join(", ")
+        )),
+    )
 }

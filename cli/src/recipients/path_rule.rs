@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 use sealkit_core::names::is_dns_label;
 use sealkit_core::sealed::Scope;
 use serde::Deserialize;
@@ -21,7 +21,10 @@ pub(crate) struct Rule {
     pub scope: Option<Scope>,
     /// The namespace of objects that name none: whoever applies them sets it.
     pub namespace: Option<String>,
+    /// The globs of the branches that it is for, as written; none where it is for all.
+    pub branches: Vec<String>,
     globs: GlobSet,
+    branch_globs: GlobSet,
 }
 
 /// A rule as written in the file.
@@ -32,6 +35,7 @@ pub(super) struct RuleEntry {
     clusters: Vec<String>,
     scope: Option<String>,
     namespace: Option<String>,
+    branches: Option<Vec<String>>,
 }
 
 impl Rule {
@@ -64,12 +68,29 @@ impl Rule {
                 safe(namespace)
             ));
         }
+        if entry.branches.as_ref().is_some_and(Vec::is_empty) {
+            return Err(format!(
+                "the rule for {shown} has an empty list of branches, so it is for none"
+            ));
+        }
+        let branches = entry.branches.unwrap_or_default();
+        let mut branch_globs = GlobSetBuilder::new();
+        for pattern in &branches {
+            branch_globs.add(branch_glob(pattern).ok_or_else(|| {
+                format!(
+                    "the rule for {shown} names branch {}, which is not a glob",
+                    safe(pattern)
+                )
+            })?);
+        }
         Ok(Self {
             path: entry.path,
             clusters: entry.clusters,
             scope,
             namespace: entry.namespace,
+            branches,
             globs,
+            branch_globs: branch_globs.build().map_err(|error| error.to_string())?,
         })
     }
 
@@ -77,6 +98,33 @@ impl Rule {
     pub fn matches(&self, path: &Path) -> bool {
         self.globs.is_match(path)
     }
+
+    /// Its branches, for people.
+    pub fn branches_shown(&self) -> String {
+        let all: Vec<String> = self.branches.iter().map(|name| safe(name)).collect();
+        all.join(", ")
+    }
+
+    /// Is it for a branch? Only asked of one that names branches.
+    pub fn is_for(&self, branch: &str) -> bool {
+        self.branch_globs.is_match(branch)
+    }
+}
+
+/// A glob for the whole name of a branch: `*` and `?` match no `/`, `**` does.
+fn branch_glob(pattern: &str) -> Option<Glob> {
+    if pattern.is_empty() || pattern.starts_with('!') {
+        return None;
+    }
+    glob(pattern)
+}
+
+fn glob(pattern: &str) -> Option<Glob> {
+    GlobBuilder::new(pattern)
+        .literal_separator(true)
+        .backslash_escape(true)
+        .build()
+        .ok()
 }
 
 /// As in `.gitignore`: a slash at the front or inside anchors, a pattern that matches a folder
@@ -94,14 +142,8 @@ pub(super) fn globs(pattern: &str) -> Option<GlobSet> {
         format!("**/{body}")
     };
     let mut set = GlobSetBuilder::new();
-    for glob in [format!("{base}/**"), base] {
-        set.add(
-            GlobBuilder::new(&glob)
-                .literal_separator(true)
-                .backslash_escape(true)
-                .build()
-                .ok()?,
-        );
+    for pattern in [format!("{base}/**"), base] {
+        set.add(glob(&pattern)?);
     }
     set.build().ok()
 }
@@ -136,6 +178,27 @@ mod tests {
         for (index, scope) in scopes.into_iter().enumerate() {
             let narrower = scopes.iter().filter(|than| is_wider(scope, **than));
             assert_eq!(narrower.count(), index);
+        }
+    }
+
+    #[test]
+    fn a_branch_is_matched_by_its_whole_name() {
+        let table = [
+            ("main", "main", true),
+            ("main", "old/main", false),
+            ("main", "main/old", false),
+            ("env/*", "env/eu", true),
+            ("env/*", "env/eu/west", false),
+            ("env/**", "env/eu/west", true),
+            ("{staging,production}", "production", true),
+            ("release-?", "release-2", true),
+        ];
+        for (pattern, branch, matches) in table {
+            let glob = branch_glob(pattern).unwrap().compile_matcher();
+            assert_eq!(glob.is_match(branch), matches, "{pattern} {branch}");
+        }
+        for bad in ["", "!main", "a["] {
+            assert!(branch_glob(bad).is_none(), "{bad}");
         }
     }
 

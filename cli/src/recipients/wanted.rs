@@ -42,7 +42,7 @@ impl Wanted {
     /// The namespace of objects in a file that names none, or empty.
     pub fn namespace(&mut self, flag: Option<&str>, place: &Location) -> Result<String> {
         let config = self.config(place)?;
-        Ok(namespace_for(flag, config.as_deref(), Some(place)))
+        namespace_for(flag, config.as_deref(), Some(place))
     }
 
     /// The recipients for a path; nothing where no config or no rule speaks of it.
@@ -50,16 +50,34 @@ impl Wanted {
         let Some(config) = self.config(place)? else {
             return Ok(None);
         };
-        let Some(clusters) = config.clusters_for(Some(place)) else {
+        let Some(clusters) = config.clusters_for(Some(place))? else {
             return Ok(None);
         };
+        self.chosen(&config, clusters).map(Some)
+    }
+
+    /// The rules for a path that are for other branches alone: the branches of each, for people, and
+    /// its recipients. Keys that cannot be read are reported where they are used.
+    pub fn elsewhere(&mut self, place: &Location) -> Result<Vec<(String, Rc<Chosen>)>> {
+        let Some(config) = self.config(place)? else {
+            return Ok(Vec::new());
+        };
+        let rules = config.rules_elsewhere(place)?.into_iter();
+        let found = rules.filter_map(|rule| {
+            let chosen = self.chosen(&config, rule.clusters.clone()).ok()?;
+            Some((rule.branches_shown(), chosen))
+        });
+        Ok(found.collect())
+    }
+
+    fn chosen(&mut self, config: &Config, clusters: Vec<String>) -> Result<Rc<Chosen>> {
         let key = (config.root().to_owned(), clusters);
         if let Some(chosen) = self.sets.get(&key) {
-            return Ok(Some(Rc::clone(chosen)));
+            return Ok(Rc::clone(chosen));
         }
-        let chosen = Rc::new(from_config(&config, &key.1)?);
+        let chosen = Rc::new(from_config(config, &key.1)?);
         self.sets.insert(key, Rc::clone(&chosen));
-        Ok(Some(chosen))
+        Ok(chosen)
     }
 
     fn config(&mut self, place: &Location) -> Result<Option<Rc<Config>>> {

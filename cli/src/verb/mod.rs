@@ -28,6 +28,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::args::GlobalArgs;
 use crate::error::{CommandError, Result};
+use crate::recipients::branch;
 use crate::report::{Finding, Verdict};
 use crate::terminal::{Session, Terminal};
 use completions::CompletionsArgs;
@@ -151,6 +152,7 @@ Examples:
 pub(super) fn run(cli: &Cli, terminal: Terminal) -> Result<Verdict> {
     let global = &cli.global;
     let session = Session { global, terminal };
+    branch::say(global.branch.as_deref(), terminal);
     let Some(command) = &cli.command else {
         return seal::run(&cli.seal, session).map(|()| Verdict::Clean);
     };

@@ -73,7 +73,7 @@ pub(super) fn run(args: &OpenArgs, session: Session<'_>) -> Result<()> {
             let config = place.as_ref().map(|place| configs.at(place)).transpose()?;
             let config = config.flatten();
             let flag = global.namespace.as_deref();
-            let namespace = namespace_for(flag, config.as_deref(), place.as_ref());
+            let namespace = namespace_for(flag, config.as_deref(), place.as_ref())?;
             let object = open(document, &namespace, &ring).map_err(|error| error.on(&subject))?;
             if !object.hint_mismatch.is_empty() {
                 terminal.warning(format_args!(

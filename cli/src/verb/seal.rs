@@ -265,15 +265,19 @@ impl<'a> Sealer<'a> {
                 .hint("use strict, namespace-wide or cluster-wide")
             });
         }
-        let rule = config
-            .zip(place)
-            .and_then(|(config, place)| config.rule(place));
-        if let Some(rule) = rule {
-            self.session
-                .terminal
-                .detail(format_args!("the rule for {} applies", safe(&rule.path)));
+        if let Some((config, place)) = config.zip(place)
+            && let Some(rule) = config.rule(place)?
+        {
+            let branch = match rule.branches.as_slice() {
+                [] => String::new(),
+                _ => format!(" to branch {}", config.branch(place)?),
+            };
+            self.session.terminal.detail(format_args!(
+                "the rule for {} applies{branch}",
+                safe(&rule.path)
+            ));
         }
-        Ok(scope_for(config, place))
+        scope_for(config, place)
     }
 
     /// The namespace as the manifest, the flag or the rule of the path says, or nothing.
@@ -303,7 +307,7 @@ impl<'a> Sealer<'a> {
             }
             return Ok(manifest.namespace.clone());
         }
-        Ok(namespace_for(Some(given), config, place))
+        namespace_for(Some(given), config, place)
     }
 
     /// The namespace of the kubeconfig context in force, if that leads to a cluster that is sealed to:
@@ -339,9 +343,10 @@ impl<'a> Sealer<'a> {
             return Ok(());
         }
         let named = (!to.clusters.is_empty()).then(|| to.clusters.clone());
-        let names = named
-            .or_else(|| config.clusters_for(place))
-            .unwrap_or_default();
+        let names = match named {
+            Some(names) => names,
+            None => config.clusters_for(place)?.unwrap_or_default(),
+        };
         let current = kubeconfig::current_namespace(global)?;
         for name in &names {
             let known = context_of(config, name, global)?;
@@ -429,7 +434,7 @@ impl<'a> Sealer<'a> {
             let place = Location::of(&path)?;
             let config = self.configs.at(&place)?;
             let limit = ScopeLimit {
-                rule: scope_for(config.as_deref(), Some(&place)),
+                rule: scope_for(config.as_deref(), Some(&place))?,
                 flag: self.args.scope,
             };
             if self.replaced.as_ref() == Some(&place.real) {

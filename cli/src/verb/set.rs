@@ -75,11 +75,11 @@ pub(super) fn run(args: &SetArgs, session: Session<'_>) -> Result<()> {
     let (_, document) =
         find_object(&documents, namespace, args.name.as_deref()).map_err(on_file)?;
     let config = Configs::default().at(&place)?;
-    let elsewhere = namespace_for(namespace, config.as_deref(), Some(&place));
+    let elsewhere = namespace_for(namespace, config.as_deref(), Some(&place))?;
     // All is checked first: nobody should type a value that cannot be sealed.
     let target = SealTarget::of(document, &elsewhere).map_err(on_file)?;
     let limit = ScopeLimit {
-        rule: scope_for(config.as_deref(), Some(&place)),
+        rule: scope_for(config.as_deref(), Some(&place))?,
         flag: args.scope,
     };
     limit.check(target.scope, target.scope).map_err(on_file)?;

@@ -5,6 +5,7 @@
 mod bad_input;
 mod bad_sealed;
 mod base;
+mod branches;
 mod canary;
 mod cluster;
 mod documentation;

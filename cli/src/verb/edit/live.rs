@@ -29,7 +29,7 @@ pub(crate) fn cluster(
     };
     let config = config.ok_or_else(nothing)?;
     let (mut names, mut contexts) = (Vec::new(), Vec::new());
-    for name in config.clusters_for(Some(place)).unwrap_or_default() {
+    for name in config.clusters_for(Some(place))?.unwrap_or_default() {
         let context = context_of(config, &name, global)?;
         contexts.extend(context.map(|context| context.context().to_owned()));
         names.push(name);

@@ -80,10 +80,10 @@ pub(super) fn run(args: &EditArgs, session: Session<'_>) -> Result<()> {
     let (namespace, name) = (global.namespace.as_deref(), args.name.as_deref());
     let (_, document) = find_object(&documents, namespace, name).map_err(on_file)?;
     let config = Configs::default().at(&place)?;
-    let elsewhere = namespace_for(namespace, config.as_deref(), Some(&place));
+    let elsewhere = namespace_for(namespace, config.as_deref(), Some(&place))?;
     let target = SealTarget::of(document, &elsewhere).map_err(on_file)?;
     let limit = ScopeLimit {
-        rule: scope_for(config.as_deref(), Some(&place)),
+        rule: scope_for(config.as_deref(), Some(&place))?,
         flag: args.scope,
     };
     limit.check(target.scope, target.scope).map_err(on_file)?;

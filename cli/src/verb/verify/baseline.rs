@@ -32,6 +32,8 @@ const CONSENT: &str = "Seal-Rollback";
 
 /// See the module's text.
 pub(super) struct Baseline {
+    /// The revision as it was named.
+    pub revision: String,
     history: History,
     /// Values of the revision, and where each stands. Empty where only its text was found.
     values: HashMap<ValueId, Vec<Spot>>,
@@ -135,6 +137,7 @@ impl Baseline {
             .map_err(|_| CommandError::input("a temporary folder cannot be created"))?;
         let config = config(&history, &commit, root, folder.path())?;
         let mut baseline = Self {
+            revision: revision.to_owned(),
             values: HashMap::new(),
             envelopes: HashSet::new(),
             earlier: HashMap::new(),

@@ -7,9 +7,9 @@ use sealkit_core::manifest::read_documents;
 use sealkit_core::sealed::Scope;
 use serde::Deserialize;
 
-use super::patterns::{covers, may_overlap};
+use super::patterns::{self, covers, may_overlap};
 use crate::error::Result;
-use crate::recipients::config::{Config, scope_for};
+use crate::recipients::config::Config;
 use crate::recipients::path_rule::{is_wider, scope};
 use crate::recipients::recipient_file::read_superseded;
 use crate::terminal::safe;
@@ -21,6 +21,8 @@ pub(super) type Side<'a> = (&'a Config, &'a [u8]);
 struct Given {
     /// Nothing where no rule matches.
     pattern: Option<String>,
+    /// The branches that it is for; none where it is for all.
+    branches: Vec<String>,
     /// Nothing where a person has to say it.
     clusters: Option<Vec<String>>,
     scope: Scope,
@@ -37,10 +39,12 @@ impl Given {
         #[derive(Deserialize)]
         struct Rule {
             path: String,
+            #[serde(default)]
+            branches: Vec<String>,
             clusters: Vec<String>,
             scope: Option<String>,
         }
-        let default = scope_for(Some(config), None);
+        let default = config.default_scope();
         // `Config` has checked it.
         let documents = read_documents(text).unwrap_or_default();
         let mut objects = documents.into_iter().map(|document| document.object);
@@ -48,6 +52,7 @@ impl Given {
         let file = file.unwrap_or_default();
         let rules = file.rules.into_iter().map(|rule| Self {
             pattern: Some(rule.path),
+            branches: rule.branches,
             clusters: Some(rule.clusters),
             scope: scope(rule.scope.as_deref())
                 .ok()
@@ -57,7 +62,8 @@ impl Given {
         let mut all: Vec<Self> = rules.collect();
         all.push(Self {
             pattern: None,
-            clusters: config.clusters_for(None),
+            branches: Vec::new(),
+            clusters: config.only_cluster(),
             scope: default,
         });
         all
@@ -65,19 +71,26 @@ impl Given {
 
     fn place(&self) -> String {
         let pattern = self.pattern.as_deref().map(safe);
-        pattern.unwrap_or_else(|| "paths without a rule".to_owned())
+        let mut place = pattern.unwrap_or_else(|| "paths without a rule".to_owned());
+        if !self.branches.is_empty() {
+            let branches: Vec<String> = self.branches.iter().map(|name| safe(name)).collect();
+            place.extend([" on ", &branches.join(", ")]);
+        }
+        place
     }
 
     fn covers(&self, other: &Self) -> bool {
+        let all_branches = patterns::cover_branches(&self.branches, &other.branches);
         match (&self.pattern, &other.pattern) {
-            (Some(pattern), Some(other)) => covers(pattern, other),
-            (pattern, _) => pattern.is_none(),
+            (Some(pattern), Some(other)) => all_branches && covers(pattern, other),
+            (pattern, _) => all_branches && pattern.is_none(),
         }
     }
 
     fn may_overlap(&self, other: &Self) -> bool {
         let patterns = self.pattern.as_ref().zip(other.pattern.as_ref());
-        patterns.is_none_or(|(one, other)| may_overlap(one, other))
+        patterns::may_share_branch(&self.branches, &other.branches)
+            && patterns.is_none_or(|(one, other)| may_overlap(one, other))
     }
 }
 
@@ -197,20 +210,71 @@ fn fingerprints(config: &Config) -> Result<Vec<(String, Fingerprint)>> {
 mod tests {
     use super::*;
 
-    /// One rule a word: pattern, clusters, and scope if it is not strict.
+    /// One rule a word: pattern, `@` and each branch, clusters, and scope if it is not strict.
     fn given(rules: &str) -> Vec<Given> {
         let rule = |rule: &str| {
             let mut words = rule.split('=');
-            let pattern = words.next().unwrap();
+            let mut branches = words.next().unwrap().split('@');
+            let pattern = branches.next().unwrap();
             let clusters = words.next().unwrap();
             let clusters = clusters.split(',').map(str::to_owned).collect::<Vec<_>>();
             Given {
                 pattern: (pattern != "-").then(|| pattern.to_owned()),
+                branches: branches.map(str::to_owned).collect(),
                 clusters: (clusters != ["?"]).then_some(clusters),
                 scope: scope(words.next()).unwrap().unwrap_or_default(),
             }
         };
         rules.split(' ').map(rule).collect()
+    }
+
+    fn check(base: &str, table: &[(&str, &[&str])]) {
+        for (now, expected) in table {
+            let found = wider_rules(&given(base), &given(now));
+            let found: Vec<String> = found
+                .into_iter()
+                .map(|(code, detail)| format!("{code}: {detail}"))
+                .collect();
+            assert_eq!(found.len(), expected.len(), "{now}: {found:?}");
+            for (line, what) in found.iter().zip(*expected) {
+                assert!(line.contains(what), "{now}: {line}");
+            }
+        }
+    }
+
+    /// Whatever the branch is that somebody asks on: the config is merged into others later.
+    #[test]
+    fn a_rule_that_gives_branches_more_is_found_and_no_other() {
+        let base = "a@main=prod a@staging=staging a@env/*=staging b=prod -=?";
+        let table: &[(&str, &[&str])] = &[
+            (base, &[]),
+            (
+                "a@staging=staging a@main=prod a@env/*=staging b=prod -=?",
+                &[],
+            ),
+            (
+                "a@main@new=prod a@staging=staging a@env/*=staging b=prod -=?",
+                &[],
+            ),
+            (
+                "a@main=staging a@staging=staging a@env/*=staging b=prod -=?",
+                &["a on main may be sealed to staging"],
+            ),
+            (
+                "a@main@staging=prod a@env/*=staging b=prod -=?",
+                &["a on main, staging may be sealed to prod"],
+            ),
+            (
+                "a@env/eu=prod a@main=prod a@staging=staging a@env/*=staging b=prod -=?",
+                &["a on env/eu may be sealed to prod"],
+            ),
+            ("a=staging b=prod -=?", &["a may be sealed to staging"]),
+            (
+                "a@main=prod a@staging=staging a@env/*=staging b@main=prod -=staging",
+                &["paths without a rule may be sealed to staging"],
+            ),
+        ];
+        check(base, table);
     }
 
     #[test]
@@ -268,16 +332,6 @@ mod tests {
                 ],
             ),
         ];
-        for (now, expected) in table {
-            let found = wider_rules(&given(base), &given(now));
-            let found: Vec<String> = found
-                .into_iter()
-                .map(|(code, detail)| format!("{code}: {detail}"))
-                .collect();
-            assert_eq!(found.len(), expected.len(), "{now}: {found:?}");
-            for (line, what) in found.iter().zip(*expected) {
-                assert!(line.contains(what), "{now}: {line}");
-            }
-        }
+        check(base, table);
     }
 }

@@ -5,6 +5,7 @@ mod config_changes;
 mod elsewhere;
 mod kustomize;
 mod patterns;
+mod recipients;
 mod staged_config;
 mod stored;
 mod templates;
@@ -20,7 +21,7 @@ use sealkit_core::keys::{Fingerprint, KeyRing};
 use sealkit_core::lint::{Allowed, FileKind, Rule, lint};
 use sealkit_core::manifest::{Document, INPUT_BYTES, read_documents, wipe};
 use sealkit_core::names::printable;
-use sealkit_core::sealed::{EnvelopeId, Scope, SealedObject, SealedView, age_file_text};
+use sealkit_core::sealed::{EnvelopeId, Scope, SealedObject};
 use serde_json::Value;
 
 use crate::error::Result;
@@ -97,6 +98,7 @@ pub(super) fn run(args: &VerifyArgs, session: Session<'_>) -> Result<Verdict> {
     }
     verifier.as_stored()?;
     verifier.everything_else()?;
+    verifier.note_other_branches();
     let Verifier {
         ring,
         findings,
@@ -162,8 +164,12 @@ struct Verifier {
     base: Option<(Rc<Baseline>, PathBuf)>,
     /// Values of objects, which the revision was asked about.
     compared: HashSet<ValueId>,
+    /// Is it the next commit that matters, and not the work tree?
+    is_index: bool,
     /// What was committed before, where only the next commit matters.
     standing: Standing,
+    /// Objects at paths whose rules are all for other branches.
+    for_other_branches: usize,
     /// What builds the files that were read.
     kustomizations: Kustomizations,
     findings: Vec<Finding>,
@@ -191,7 +197,9 @@ impl Verifier {
             next: Wanted::default(),
             base: None,
             compared: HashSet::new(),
+            is_index: false,
             standing: Standing::default(),
+            for_other_branches: 0,
             kustomizations: Kustomizations::default(),
             findings: Vec::new(),
             scanned: Scanned::default(),
@@ -245,8 +253,8 @@ impl Verifier {
                 .note(format_args!("{key} was removed, {title}"));
         }
         // The next object at this path is sealed as the request's own config wants.
-        let scope = scope_for(base.config.as_deref(), Some(place));
-        let next = scope_for(self.configs.at(place)?.as_deref(), Some(place));
+        let scope = scope_for(base.config.as_deref(), Some(place))?;
+        let next = scope_for(self.configs.at(place)?.as_deref(), Some(place))?;
         if is_wider(next, scope) {
             let detail = format!("new objects at this path will have scope {next}, not {scope}");
             findings.push(("NewScope", detail));
@@ -349,6 +357,7 @@ impl Verifier {
     /// What is staged: Secrets and private keys that would be committed, and SealedSecrets as ever.
     /// What was committed before is not reported again.
     fn next_commit(&mut self) -> Result<()> {
+        self.is_index = true;
         let index = Index::read()?;
         self.trust(index.config.clone());
         self.standing = index.standing()?;
@@ -541,7 +550,7 @@ impl Verifier {
         let Some(config) = config else {
             return Ok(());
         };
-        let wanted = scope_for(Some(&config), Some(place));
+        let wanted = scope_for(Some(&config), Some(place))?;
         if is_wider(scope, wanted) && !self.standing.scopes.contains(&(title(document), scope)) {
             let detail = format!(
                 "its scope is {scope}, but its path requires {wanted}: more objects can use its values"
@@ -551,57 +560,14 @@ impl Verifier {
         Ok(())
     }
 
-    /// Compares recipients with what the config wants for the path.
-    fn recipients(
-        &mut self,
-        place: &Location,
-        document: &Document,
-        verb: &str,
-        envelopes: &[(EnvelopeId, Vec<Fingerprint>)],
-    ) -> Result<()> {
-        let Some(chosen) = self.wanted.at(place)? else {
-            return Ok(());
-        };
-        let wanted = chosen.set.fingerprints();
-        // As the request itself wants.
-        let next = match self.base {
-            Some(_) => self.next.at(place)?.map(|chosen| chosen.set.fingerprints()),
-            None => None,
-        };
-        let mut findings = Vec::new();
-        for (id, fingerprints) in envelopes {
-            let envelope = SealedView::of(&document.object).envelope(id.as_str());
-            if envelope
-                .and_then(age_file_text)
-                .is_some_and(|text| self.standing.envelopes.contains(text))
-            {
-                continue;
-            }
-            let mut sorted = fingerprints.clone();
-            sorted.sort_unstable();
-            if sorted != wanted {
-                let detail = format!(
-                    "envelope {id} {verb} {}, but its path requires {}",
-                    self.names.list(&sorted),
-                    self.names.list(&wanted)
-                );
-                let new = sorted
-                    .iter()
-                    .any(|fingerprint| !wanted.contains(fingerprint));
-                let is_meant = next.as_ref() == Some(&sorted);
-                let code = match &self.base {
-                    Some(_) if new => "NewRecipient",
-                    Some(_) if is_meant => "LostRecipient",
-                    _ => "OtherRecipients",
-                };
-                let mut finding = Finding::new(&place.given, Some(document), code, detail);
-                // Nobody can approve a recipient that no config names.
-                finding.review &= is_meant;
-                findings.push(finding);
-            }
+    /// Nobody should take for checked what no rule speaks of on this branch alone.
+    fn note_other_branches(&self) {
+        if self.for_other_branches > 0 {
+            self.terminal.note(format_args!(
+                "{} SealedSecrets have rules for other branches alone, so their recipients were not compared: name the branch that they are for with --branch NAME",
+                self.for_other_branches
+            ));
         }
-        self.findings.extend(findings);
-        Ok(())
     }
 
     fn find(&mut self, path: &Path, document: Option<&Document>, code: &str, detail: String) {

@@ -14,6 +14,22 @@ pub(super) fn may_overlap(one: &str, other: &str) -> bool {
     names.all(|(one, other)| one == other)
 }
 
+/// Is a rule for these branches for all that another one is for? None stands for all.
+pub(super) fn cover_branches(branches: &[String], others: &[String]) -> bool {
+    let are_all = !others.is_empty() && others.iter().all(|other| branches.contains(other));
+    branches.is_empty() || are_all
+}
+
+/// Is there a branch that both rules are for? `true` where that is not certain.
+pub(super) fn may_share_branch(branches: &[String], others: &[String]) -> bool {
+    let anchored = |branch: &String| format!("/{branch}");
+    let may_match = |one: &String| {
+        let mut others = others.iter();
+        others.any(|other| may_overlap(&anchored(one), &anchored(other)))
+    };
+    branches.is_empty() || others.is_empty() || branches.iter().any(may_match)
+}
+
 /// A pattern, as `.gitignore` reads it.
 #[derive(PartialEq)]
 struct Parsed<'a> {

@@ -36,7 +36,9 @@ pub(super) struct Index {
 #[derive(Default)]
 pub(super) struct Standing {
     /// Age files of envelopes, as text.
-    pub envelopes: HashSet<String>,
+    envelopes: HashSet<String>,
+    /// Those that only what is merged has.
+    merged: HashSet<String>,
     /// Digests of plain Secrets and private keys.
     pub plain: HashSet<[u8; 32]>,
     /// Objects with the scope that each had.
@@ -44,6 +46,12 @@ pub(super) struct Standing {
 }
 
 impl Standing {
+    /// Was this age file committed before? What was `carried` over from another branch must have been
+    /// on this one.
+    pub fn has(&self, age_file: &str, carried: bool) -> bool {
+        self.envelopes.contains(age_file) || !carried && self.merged.contains(age_file)
+    }
+
     /// The private keys in a file that were not committed before.
     pub fn new_private_keys(&self, bytes: &[u8]) -> impl Iterator<Item = PrivateKey> {
         let keys = private_keys(bytes).into_iter();
@@ -79,6 +87,7 @@ impl Index {
             .iter()
             .filter_map(|file| file.before.clone())
             .collect();
+        let own = ids.len();
         let paths: HashSet<&Path> = self.staged.iter().map(|file| file.path.as_path()).collect();
         for other in OTHERS {
             // There is none, mostly.
@@ -94,8 +103,13 @@ impl Index {
         }
         let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
         let mut standing = Standing::default();
-        self.history.read(&ids, |_, bytes| {
-            standing.envelopes.extend(envelopes(bytes));
+        self.history.read(&ids, |index, bytes| {
+            let known = if index < own {
+                &mut standing.envelopes
+            } else {
+                &mut standing.merged
+            };
+            known.extend(envelopes(bytes));
             let keys = private_keys(bytes).into_iter().map(|key| key.digest);
             standing.plain.extend(keys);
             for mut document in read_documents(bytes).unwrap_or_default() {
