@@ -290,9 +290,7 @@ fn a_cluster_that_goes_away_leaves_whole_files() {
         let verified = repository.seal(&plane, &["verify", "-i", "../recovery.key"], "");
         let verified = text(&verified);
         assert!(
-            verified
-                .lines()
-                .all(|line| line.contains(": OtherRecipients: ")),
+            verified.lines().all(|line| line.contains(": RetiredKey: ")),
             "{verified}"
         );
     }

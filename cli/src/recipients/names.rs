@@ -65,6 +65,11 @@ impl Names {
         self.now.get(key).cloned().or_else(superseded)
     }
 
+    /// Did another key take its place, as a recipient file says?
+    pub fn is_retired(&self, key: &Fingerprint) -> bool {
+        self.superseded.contains_key(key) && !self.now.contains_key(key)
+    }
+
     /// Several, separated by commas.
     pub fn list<'a>(&self, keys: impl IntoIterator<Item = &'a Fingerprint>) -> String {
         let titles: Vec<String> = keys.into_iter().map(|key| self.title(key)).collect();

@@ -129,6 +129,45 @@ fn recipients_are_held_against_the_rule() {
     );
 }
 
+/// As `seal keys rotate` and `seal keys fetch` write it.
+#[test]
+fn an_envelope_for_a_key_that_was_superseded_is_found() {
+    let config = "version: 1\nclusters:\n  a: {recipients: [.sealkit/a.pub]}\n  b: {recipients: [.sealkit/b.pub]}\n\
+        recovery: [.sealkit/r.pub]\nrules:\n- {path: a/**, clusters: [a]}\n";
+    let desk = Desk::repository(&["a", "b", "r"], config);
+    desk.pipe(&["-w", "a/"], SECRET).done();
+    desk.pipe(&["-w", "x.yaml", "--cluster", "a"], SECRET)
+        .done();
+    assert_eq!(findings(&desk, &[]), [""; 0]);
+    let old = desk.fingerprint(".sealkit/a.pub");
+    let before = desk.read(".sealkit/a.pub");
+    let generate = ["keys", "generate", "--classic", "-w", "../home/next"];
+    let public = desk.seal(&generate).done().stdout;
+    desk.write(".sealkit/a.pub", &public);
+    let found = findings(&desk, &[]);
+    assert!(
+        found.len() == 1 && found[0].contains("OtherRecipients"),
+        "nobody says that the key is retired: {found:?}"
+    );
+    desk.write(".sealkit/a.pub", &format!("# supersedes: {old}\n{public}"));
+    for arguments in [&[][..], &["-i", "../home/r"]] {
+        let found = findings(&desk, arguments);
+        assert_eq!(found.len(), 2, "{found:?}");
+        for (line, path) in found.iter().zip(["a/db.sealed.yaml", "x.yaml"]) {
+            let start = format!("{path}: shop/db: RetiredKey: envelope ");
+            let whose = format!("superseded key of a ({})", &old[..16]);
+            assert!(line.starts_with(&start) && line.contains(&whose), "{line}");
+            assert!(line.ends_with("run `seal reseal` on the file"), "{line}");
+        }
+    }
+    let reseal = ["reseal", "-q", "-i", "../home/r", "--accept-recipients"];
+    desk.seal(&[&reseal[..], &["a"]].concat()).done();
+    assert_eq!(findings(&desk, &["a"]), [""; 0]);
+    // A key that a file still has is in use.
+    desk.write(".sealkit/b.pub", &before);
+    assert_eq!(findings(&desk, &[]), [""; 0]);
+}
+
 #[test]
 fn no_spelling_hides_a_secret() {
     let desk = Desk::new();

@@ -33,12 +33,13 @@ impl Verifier {
         for (id, fingerprints) in envelopes {
             let mut sorted = fingerprints.clone();
             sorted.sort_unstable();
-            if wanted.as_ref().is_none_or(|wanted| sorted == *wanted) {
+            let is_retired = sorted.iter().any(|key| self.names.is_retired(key));
+            if !is_retired && wanted.as_ref().is_none_or(|wanted| sorted == *wanted) {
                 continue;
             }
-            let carried = elsewhere
-                .iter()
-                .find(|(_, chosen)| wanted.is_some() && chosen.set.fingerprints() == sorted);
+            let carried = elsewhere.iter().find(|(_, chosen)| {
+                wanted.is_some() && !is_retired && chosen.set.fingerprints() == sorted
+            });
             let envelope = SealedView::of(&document.object).envelope(id.as_str());
             if envelope
                 .and_then(age_file_text)
@@ -54,11 +55,14 @@ impl Verifier {
             let is_meant = next.as_ref() == Some(&sorted);
             let is_new = |key: &Fingerprint| wanted.iter().flatten().all(|wanted| wanted != key);
             let code = match &self.base {
+                _ if is_retired && !is_meant => "RetiredKey",
                 Some(_) if sorted.iter().any(is_new) => "NewRecipient",
                 Some(_) if is_meant => "LostRecipient",
                 _ => "OtherRecipients",
             };
-            if let Some((branches, _)) = carried {
+            if code == "RetiredKey" {
+                detail += "; another key took the place of one: run `seal reseal` on the file";
+            } else if let Some((branches, _)) = carried {
                 detail += &self.carried(&place.given, branches);
             }
             let mut finding = Finding::new(&place.given, Some(document), code, detail);
