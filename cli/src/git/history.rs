@@ -26,6 +26,8 @@ pub(crate) struct Commit {
     pub rank: i64,
     /// Its id, in hex.
     pub id: String,
+    /// When it was made, in seconds since 1970: that of the committer, which a rebase renews.
+    pub time: i64,
 }
 
 /// A version of a file.
@@ -292,7 +294,7 @@ impl History {
             "--no-show-signature",
             "--no-color",
             "--no-notes",
-            "--format=%x01%H",
+            "--format=%x01%H %ct",
         ];
         arguments.extend(revisions);
         let mut child = self.start(&arguments, Stdio::null())?;
@@ -322,15 +324,17 @@ impl History {
             }
             let text = String::from_utf8_lossy(&token);
             let text = text.trim_start_matches('\n');
-            if let Some(id) = text.strip_prefix('\u{1}') {
+            if let Some(line) = text.strip_prefix('\u{1}') {
                 // The newest comes first; a merge comes once for each parent.
-                let id = id.trim().to_owned();
+                let (id, time) = line.trim().split_once(' ').ok_or_else(failed)?;
+                let (id, time) = (id.to_owned(), time.parse().map_err(|_| failed())?);
                 let newer = commit.as_ref().map_or(1, |newer| newer.rank);
                 commit = Some(match commit {
                     Some(same) if same.id == id => same,
                     _ => Commit {
                         rank: newer - 1,
                         id,
+                        time,
                     },
                 });
             } else if let Some(meta) = text.strip_prefix(':') {

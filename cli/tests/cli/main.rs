@@ -30,5 +30,6 @@ mod template;
 mod updating;
 mod usage;
 mod verify;
+mod verify_age;
 mod verify_kustomize;
 mod verify_scope;

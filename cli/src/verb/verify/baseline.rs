@@ -19,7 +19,7 @@ use super::stored::Stored;
 use crate::error::{CommandError, Result};
 use crate::files::tree::is_manifest;
 use crate::files::{self, SMALL_FILE};
-use crate::git::history::{Commit, History};
+use crate::git::history::{Blob, Commit, History};
 use crate::recipients::config::{Config, FILE_NAME};
 use crate::report::Finding;
 use crate::sealed_text::{
@@ -190,19 +190,10 @@ impl Baseline {
         folder: &Path,
         terminal: Terminal,
     ) -> Result<()> {
-        let blobs = history.blobs(&[commit])?;
-        let ids: Vec<&str> = blobs.keys().map(String::as_str).collect();
-        let bar = terminal.progress(ids.len());
-        history.read(&ids, |index, bytes| {
-            bar.inc(1);
-            let last = &blobs[ids[index]].last;
-            for sealed in all_values(bytes) {
-                let known = self.earlier.entry(sealed).or_insert_with(|| last.clone());
-                *known = known.clone().max(last.clone());
-            }
-            Ok(())
+        each_value(history, commit, terminal, |Blob { last, .. }, sealed| {
+            let known = self.earlier.entry(sealed).or_insert_with(|| last.clone());
+            *known = known.clone().max(last.clone());
         })?;
-        bar.finish_and_clear();
         let files = history.files(commit)?;
         let ids: Vec<&str> = files.iter().map(|(_, id)| id.as_str()).collect();
         history.read(&ids, |index, bytes| {
@@ -458,6 +449,28 @@ fn scope_word(document: &Document) -> String {
         Some(Value::String(word)) => word.clone(),
         Some(other) => other.to_string(),
     }
+}
+
+/// Hands out the values of each version of each file in the history of a commit.
+pub(super) fn each_value(
+    history: &History,
+    commit: &str,
+    terminal: Terminal,
+    mut each: impl FnMut(&Blob, ValueId),
+) -> Result<()> {
+    let blobs = history.blobs(&[commit])?;
+    let ids: Vec<&str> = blobs.keys().map(String::as_str).collect();
+    let bar = terminal.progress(ids.len());
+    history.read(&ids, |index, bytes| {
+        bar.inc(1);
+        let blob = &blobs[ids[index]];
+        all_values(bytes)
+            .into_iter()
+            .for_each(|value| each(blob, value));
+        Ok(())
+    })?;
+    bar.finish_and_clear();
+    Ok(())
 }
 
 /// The values of a file, read and spelled.

@@ -1,5 +1,6 @@
 //! `seal verify`: what can be known of sealed files, with or without a key.
 
+mod age;
 mod baseline;
 mod config_changes;
 mod elsewhere;
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use clap::Args;
+use jiff::SignedDuration;
 use sealkit_core::api::rules::{self, Fault};
 use sealkit_core::api::{Reason, SealedSecretSpec, SecretTemplate};
 use sealkit_core::keys::{Fingerprint, KeyRing};
@@ -38,6 +40,7 @@ use crate::sealed_text::{ValueId, plain, title, values};
 use crate::sealing::target::NAMESPACE_HINT;
 use crate::sealing::template_file;
 use crate::terminal::{Session, Terminal, safe};
+use age::Ages;
 use baseline::{Against, Baseline, SeenAt};
 use elsewhere::Elsewhere;
 use kustomize::Kustomizations;
@@ -58,6 +61,9 @@ Examples:
   # in a pull request: find old values that return and new recipients; trust the keys of main
   seal verify --base origin/main
 
+  # find values that nobody changed for 90 days
+  seal verify --max-age 90d
+
   # what you are about to commit; the hook of `seal git install` runs this
   seal verify --staged")]
 pub(super) struct VerifyArgs {
@@ -67,6 +73,10 @@ pub(super) struct VerifyArgs {
     /// Check the staged files (what you are about to commit) instead of the work tree
     #[arg(long, conflicts_with_all = ["base", "paths"])]
     pub staged: bool,
+    /// Also find values that are older than this by Git's history, such as 90d; a reseal makes no value
+    /// younger
+    #[arg(long, value_name = "AGE", value_parser = age::age, conflicts_with = "staged")]
+    pub max_age: Option<SignedDuration>,
     /// Files and folders [default: the working directory]
     #[arg(value_name = "PATH")]
     pub paths: Vec<PathBuf>,
@@ -86,6 +96,7 @@ pub(super) fn run(args: &VerifyArgs, session: Session<'_>) -> Result<Verdict> {
     if let Some(revision) = &args.base {
         verifier.compare_with(revision)?;
     }
+    verifier.ages = args.max_age.map(Ages::new);
     if args.staged {
         verifier.next_commit()?;
     } else {
@@ -95,6 +106,9 @@ pub(super) fn run(args: &VerifyArgs, session: Session<'_>) -> Result<Verdict> {
         }
         verifier.findings.extend(verifier.kustomizations.findings());
         verifier.absent(&tree);
+    }
+    if let Some(ages) = verifier.ages.take() {
+        verifier.findings.extend(ages.findings(terminal)?);
     }
     verifier.as_stored()?;
     verifier.everything_else()?;
@@ -168,6 +182,8 @@ struct Verifier {
     is_index: bool,
     /// What was committed before, where only the next commit matters.
     standing: Standing,
+    /// How old values are, where that matters.
+    ages: Option<Ages>,
     /// Objects at paths whose rules are all for other branches.
     for_other_branches: usize,
     /// What builds the files that were read.
@@ -199,6 +215,7 @@ impl Verifier {
             compared: HashSet::new(),
             is_index: false,
             standing: Standing::default(),
+            ages: None,
             for_other_branches: 0,
             kustomizations: Kustomizations::default(),
             findings: Vec::new(),
@@ -503,6 +520,9 @@ impl Verifier {
             }
         };
         self.against_base(place, document, objects)?;
+        if let Some(ages) = &mut self.ages {
+            ages.take_in(place, document)?;
+        }
         let scope = object.context().scope();
         self.kustomizations
             .add_sealed(place, document, &namespace, scope);
