@@ -188,6 +188,17 @@ impl World {
             .unwrap();
     }
 
+    /// Makes a user of IAM. Returns the ID of an access key, and its secret.
+    fn user(&self, name: &str) -> [String; 2] {
+        let name = [("UserName", name)];
+        self.moto.iam("CreateUser", &name).unwrap();
+        let made = self.moto.iam("CreateAccessKey", &name).unwrap();
+        ["AccessKeyId", "SecretAccessKey"].map(|field| {
+            let (_, rest) = made.split_once(&format!("<{field}>")).unwrap();
+            rest.split_once('<').unwrap().0.to_owned()
+        })
+    }
+
     /// Calls of the controller so far, of one operation.
     fn calls(&self, operation: &str) -> Vec<MotoCall> {
         let mut calls = self.moto.calls().unwrap();

@@ -312,40 +312,26 @@ fn requests_are_signed_and_a_new_key_is_used_at_once() {
     let world = World::start();
     let value = unique_value();
     world.put("db", &value);
-    let iam = |action: &str, more: &str| {
-        let form = format!("Action={action}&Version=2010-05-08&UserName=reader{more}");
-        world.moto.query("iam", &form).unwrap()
-    };
-    iam("CreateUser", "");
-    let policy = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["secretsmanager:GetSecretValue"],"Resource":"*"}]}"#;
-    let policy = policy
-        .replace('"', "%22")
-        .replace(':', "%3A")
-        .replace(',', "%2C");
-    iam(
-        "PutUserPolicy",
-        &format!("&PolicyName=read&PolicyDocument={policy}"),
-    );
-    let made = iam("CreateAccessKey", "");
-    let field = |name: &str| {
-        let (_, rest) = made.split_once(&format!("<{name}>")).unwrap();
-        rest.split_once('<').unwrap().0.to_owned()
-    };
+    let [id, key] = world.user("reader");
+    let policy = json!({"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Action": ["secretsmanager:GetSecretValue"], "Resource": "*"},
+    ]});
+    let policy = policy.to_string();
+    let policy = [
+        ("UserName", "reader"),
+        ("PolicyName", "read"),
+        ("PolicyDocument", policy.as_str()),
+    ];
+    world.moto.iam("PutUserPolicy", &policy).unwrap();
     world.moto.enforce().unwrap();
     let spec = json!({"refreshInterval": "1s", "data": [entry("a", &json!({"key": "db"}))]});
     world.external("db", &spec);
     // moto refuses with XML here, which has no code for the SDK.
     world.wait_message("db", "AWS refuses GetSecretValue of \"db\" (403)");
-    world.secret(
-        "aws",
-        &[
-            ("id", &field("AccessKeyId")),
-            ("key", &field("SecretAccessKey")),
-        ],
-    );
+    world.secret("aws", &[("id", &id), ("key", &key)]);
     let store = format!("{}/aws", world.path("secretstores"));
     let touch = json!({"spec": {"refreshInterval": 60}});
     world.api().merge(&store, &touch).unwrap();
     world.wait_data("db", &data(&[("a", &value)]));
-    world.assert_quiet(&[&value, &field("SecretAccessKey"), SECRET_KEY]);
+    world.assert_quiet(&[&value, &key, SECRET_KEY]);
 }

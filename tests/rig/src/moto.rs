@@ -12,11 +12,12 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
 
+use crate::process::run;
 use crate::run_dir::RunDir;
 use crate::{Process, RigError, free_port, python_venv};
 
-/// A running moto server, which asks nobody for credentials until [`Moto::enforce`]. Dropping it
-/// kills it.
+/// A running moto server, which asks nobody for credentials until [`Moto::enforce`], unless it is
+/// [strict](Moto::start_strict). Dropping it kills it.
 pub struct Moto {
     process: Process, // dropped before its directory
     dir: RunDir,
@@ -33,10 +34,27 @@ impl Moto {
     /// Starts a server of its own, on a free port of 127.0.0.1, and waits until it serves.
     pub fn start() -> Result<Self, RigError> {
         let program = Self::program()?;
-        match Self::try_start(&program) {
-            Err(error) if error.is_port_conflict() => Self::try_start(&program),
-            other => other,
-        }
+        Self::start_as(|| Command::new(&program))
+    }
+
+    /// Starts a server that verifies signatures and trust policies of roles, and answers what it
+    /// refuses as AWS does: `moto/strict.py`. Users, roles and providers are those of IAM, which this
+    /// rig makes unsigned.
+    pub fn start_strict() -> Result<Self, RigError> {
+        let python = Self::python()?;
+        Self::start_as(|| {
+            let mut command = Command::new(&python);
+            command.arg("-B").arg(folder().join("strict.py"));
+            command.args(["--region", Self::REGION]);
+            command
+        })
+    }
+
+    /// Runs the tests of what a strict server lets through and refuses.
+    pub fn test_strict() -> Result<(), RigError> {
+        let mut command = Command::new(Self::python()?);
+        command.arg("-B").arg(folder().join("strict_test.py"));
+        run(&mut command, None).map(drop)
     }
 
     /// The one server of this process, started by the first caller. Tests that share it keep to
@@ -54,8 +72,11 @@ impl Moto {
 
     /// Path of `moto_server`, installed if needed.
     pub fn program() -> Result<PathBuf, RigError> {
-        let requirements = Path::new(env!("CARGO_MANIFEST_DIR")).join("moto/requirements.txt");
-        Ok(python_venv(&requirements)?.with_file_name("moto_server"))
+        Ok(Self::python()?.with_file_name("moto_server"))
+    }
+
+    fn python() -> Result<PathBuf, RigError> {
+        python_venv(&folder().join("requirements.txt"))
     }
 
     /// The server's address, `http://127.0.0.1:PORT`: the endpoint of all services.
@@ -79,13 +100,20 @@ impl Moto {
             .map_err(|_| RigError::Setup(format!("moto's answer to {operation} is no JSON")))
     }
 
-    /// Calls an operation of IAM or STS, whose parameters are a form, and returns XML.
-    pub fn query(&self, service: &str, form: &str) -> Result<String, RigError> {
+    /// Calls an operation of IAM such as `CreateUser`, and returns XML.
+    pub fn iam(&self, operation: &str, parameters: &[(&str, &str)]) -> Result<String, RigError> {
         let headers = format!(
             "Content-Type: application/x-www-form-urlencoded\r\n{}",
-            scope(service)
+            scope("iam")
         );
-        self.post("/", &headers, form)
+        let mut form = format!("Action={operation}&Version=2010-05-08");
+        for (name, value) in parameters {
+            form.push_str(&format!("&{name}="));
+            for byte in value.bytes() {
+                form.push_str(&format!("%{byte:02X}"));
+            }
+        }
+        self.post("/", &headers, &form)
     }
 
     /// From now on signatures and policies of IAM are checked.
@@ -93,7 +121,13 @@ impl Moto {
         self.post("/moto-api/reset-auth", "", "0").map(drop)
     }
 
-    /// The calls so far, in order, without those of this rig.
+    /// From now on the clock of a strict server is ahead by these seconds, or behind.
+    pub fn set_clock(&self, seconds: i64) -> Result<(), RigError> {
+        self.post("/strict/clock", "", &seconds.to_string())
+            .map(drop)
+    }
+
+    /// The calls so far, in order, without those of this rig and those that a strict server refused.
     pub fn calls(&self) -> Result<Vec<MotoCall>, RigError> {
         let path = self.dir.path().join(RECORDING);
         let text = match fs::read_to_string(&path) {
@@ -115,10 +149,16 @@ impl Moto {
         self.process.kill()
     }
 
-    fn try_start(program: &Path) -> Result<Self, RigError> {
+    fn start_as(program: impl Fn() -> Command) -> Result<Self, RigError> {
+        match Self::try_start(program()) {
+            Err(error) if error.is_port_conflict() => Self::try_start(program()),
+            other => other,
+        }
+    }
+
+    fn try_start(mut command: Command) -> Result<Self, RigError> {
         let dir = RunDir::scratch()?;
         let port = free_port()?.to_string();
-        let mut command = Command::new(program);
         command.args(["-H", "127.0.0.1", "-p", &port]);
         command.env("MOTO_ENABLE_RECORDING", "true");
         command.env("MOTO_RECORDER_FILEPATH", dir.path().join(RECORDING));
@@ -152,14 +192,18 @@ impl Moto {
 /// By this moto knows the service. The key is no user's.
 fn scope(service: &str) -> String {
     format!(
-        "User-Agent: {RIG}\r\nAuthorization: AWS4-HMAC-SHA256 \
-         Credential=AKIARIG/20260101/{}/{service}/aws4_request, SignedHeaders=host, \
-         Signature=0\r\n",
+        "Authorization: AWS4-HMAC-SHA256 Credential=AKIARIG/20260101/{}/{service}/aws4_request, \
+         SignedHeaders=host, Signature=0\r\n",
         Moto::REGION
     )
 }
 
+/// The name by which all calls of this rig are known.
 const RIG: &str = "sealkit-rig";
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("moto")
+}
 
 /// A call that moto answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -223,7 +267,8 @@ fn exchange(
     // HTTP/1.0, whose answer ends with the connection and is never chunked.
     let length = content.len();
     let request = format!(
-        "{method} {path} HTTP/1.0\r\nHost: {host}\r\n{headers}Content-Length: {length}\r\n\r\n{content}"
+        "{method} {path} HTTP/1.0\r\nHost: {host}\r\nUser-Agent: {RIG}\r\n{headers}\
+         Content-Length: {length}\r\n\r\n{content}"
     );
     stream.write_all(request.as_bytes())?;
     let mut answer = String::new();

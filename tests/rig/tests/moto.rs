@@ -17,7 +17,7 @@ fn secrets_are_kept_and_calls_of_others_are_counted() {
     let read = json!({"Name": "/rig/a", "WithDecryption": true});
     let answer = moto.call("AmazonSSM.GetParameter", &read).unwrap();
     assert_eq!(answer["Parameter"]["Value"], "two");
-    let user = moto.query("iam", "Action=CreateUser&UserName=rig&Version=2010-05-08");
+    let user = moto.iam("CreateUser", &[("UserName", "rig")]);
     assert!(user.unwrap().contains("<UserName>rig</UserName>"));
     let missing = json!({"SecretId": "rig/b"});
     let error = moto
@@ -28,4 +28,12 @@ fn secrets_are_kept_and_calls_of_others_are_counted() {
         "{error}"
     );
     assert_eq!(moto.calls().unwrap(), [], "the rig's own");
+}
+
+#[test]
+fn a_strict_server_refuses_what_aws_refuses() {
+    Moto::test_strict().unwrap();
+    let moto = Moto::start_strict().unwrap();
+    let secret = json!({"Name": "rig/a", "SecretString": "one"});
+    moto.call("secretsmanager.CreateSecret", &secret).unwrap();
 }
