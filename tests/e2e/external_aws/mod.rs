@@ -9,7 +9,7 @@ mod secrets_manager;
 
 use std::time::Duration;
 
-use sealkit_rig::{Moto, MotoCall, Proxy};
+use sealkit_rig::{Moto, MotoCall, Proxy, RigError};
 use sealkit_tests::api::ApiClient;
 use sealkit_tests::controller::{Controller, Flags};
 use sealkit_tests::namespace::{Namespace, condition, data, ready_condition};
@@ -41,8 +41,22 @@ impl World {
 
     /// With more flags and variables of the controller.
     fn with(flags: &[&str], more: &[(&'static str, &str)]) -> Self {
+        Self::on(Moto::start, flags, more)
+    }
+
+    /// With an AWS that verifies signatures, and the trust policies of roles. It does not know the
+    /// access key in the Secret `aws`.
+    fn strict() -> Self {
+        Self::on(Moto::start_strict, &[], &[])
+    }
+
+    fn on(
+        moto: fn() -> Result<Moto, RigError>,
+        flags: &[&str],
+        more: &[(&'static str, &str)],
+    ) -> Self {
         let plane = Own::take();
-        let moto = Moto::start().unwrap();
+        let moto = moto().unwrap();
         let proxy = Proxy::start(moto.url()).unwrap();
         let variables = [
             "AWS_SECRETSMANAGER_ENDPOINT",
