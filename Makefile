@@ -50,10 +50,14 @@ check: ## quick inner loop: format, clippy, unit tests
 build: ## debug binaries in target/debug
 	$(CARGO) build --locked --workspace --bins
 
-release: ## optimised binaries in target/release
+programs: ## optimised binaries in target/release
 	$(CARGO) build --locked --release -p sealkit-cli -p sealkit-controller
 
-install: release ## install seal, also as kubectl-seal, into PREFIX/bin (default ~/.local)
+release: ## everything of a release in target/dist, see release/README.md
+	rm -rf target/dist
+	release/build target/dist
+
+install: programs ## install seal, also as kubectl-seal, into PREFIX/bin (default ~/.local)
 	install -D target/release/seal "$${PREFIX:-$$HOME/.local}/bin/seal"
 	ln -sf seal "$${PREFIX:-$$HOME/.local}/bin/kubectl-seal"
 
@@ -82,4 +86,4 @@ rig-down: ## stop it
 clean: ## remove build results (caches outside the tree stay)
 	$(CARGO) clean
 
-.PHONY: help demo record dashboard test check build release install generate bench soak fuzz rig-up rig-down clean
+.PHONY: help demo record dashboard test check build programs release install generate bench soak fuzz rig-up rig-down clean
