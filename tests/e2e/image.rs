@@ -75,6 +75,7 @@ pub(crate) fn archive(folder: &Path) -> (PathBuf, String) {
         rootfs: &rootfs,
         entrypoint: instruction("ENTRYPOINT").trim_matches(['[', '"', ']']),
         user: instruction("USER"),
+        labels: &[],
     };
     let archive = folder.join("image.tar");
     let digest = image.write(&archive).unwrap();

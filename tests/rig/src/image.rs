@@ -1,5 +1,6 @@
 //! Images of containers, without a container engine.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::fs;
 use std::path::Path;
@@ -22,6 +23,8 @@ pub struct Image<'a> {
     pub entrypoint: &'a str,
     /// `USER:GROUP`, by their numbers.
     pub user: &'a str,
+    /// Its labels, names and values.
+    pub labels: &'a [(&'a str, &'a str)],
 }
 
 impl Image<'_> {
@@ -41,10 +44,16 @@ impl Image<'_> {
             "aarch64" => "arm64",
             other => other,
         };
+        let labels: BTreeMap<_, _> = self.labels.iter().copied().collect();
         let config = json!({
             "architecture": architecture,
             "os": "linux",
-            "config": {"Entrypoint": [self.entrypoint], "User": self.user, "Env": ["PATH=/"]},
+            "config": {
+                "Entrypoint": [self.entrypoint],
+                "User": self.user,
+                "Env": ["PATH=/"],
+                "Labels": labels,
+            },
             // Not compressed: what is packed is what is there.
             "rootfs": {"type": "layers", "diff_ids": [layer["digest"]]},
         });
@@ -135,6 +144,7 @@ mod tests {
                 rootfs: &rootfs,
                 entrypoint: "/program",
                 user: "65532:65532",
+                labels: &[],
             };
             image.write(&folder.path().join("image.tar")).unwrap()
         };

@@ -4,9 +4,9 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use sealkit_rig::{
-    ArgoCd, Assets, ControlPlane, Flux, GitServer, Moto, Node, OpenBao, Options, Prometheus,
+    ArgoCd, Assets, ControlPlane, Flux, GitServer, Image, Moto, Node, OpenBao, Options, Prometheus,
     RigError, go_tools, python_venv, running_kubeconfig, stop_kept,
 };
 
@@ -44,6 +44,10 @@ enum Action {
     FluxPath,
     /// Print the path of the server of Git repositories, building it if needed
     GitServerPath,
+    /// Print the path of Helm, building it if needed
+    HelmPath,
+    /// Write a folder as the image of one program, and print its digest
+    Image(ImageArguments),
     /// Build the control plane and further tools, unless they are in the cache
     Tools {
         /// flux, argocd, node, prometheus, or a label and the folder of a Go module or of a requirements.txt with
@@ -51,6 +55,26 @@ enum Action {
         #[arg(value_name = "flux|argocd|node|prometheus|LABEL=FOLDER")]
         tools: Vec<String>,
     },
+}
+
+#[derive(Args)]
+struct ImageArguments {
+    /// Name with a tag
+    #[arg(long)]
+    name: String,
+    /// Program that it runs
+    #[arg(long)]
+    entrypoint: String,
+    /// `USER:GROUP`, by their numbers
+    #[arg(long)]
+    user: String,
+    /// Label, such as org.opencontainers.image.version=1.2.3
+    #[arg(long = "label", value_name = "NAME=VALUE")]
+    labels: Vec<String>,
+    /// Folder that becomes its file system
+    rootfs: PathBuf,
+    /// File to write
+    archive: PathBuf,
 }
 
 fn main() -> ExitCode {
@@ -71,6 +95,8 @@ fn main() -> ExitCode {
         Action::GitServerPath => {
             GitServer::program().map(|program| println!("{}", program.display()))
         }
+        Action::HelmPath => helm().map(|program| println!("{}", program.display())),
+        Action::Image(arguments) => image(&arguments),
         Action::Tools { tools } => install(&tools),
     };
     match result {
@@ -80,6 +106,24 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn image(arguments: &ImageArguments) -> Result<(), RigError> {
+    let labels: Vec<_> = arguments
+        .labels
+        .iter()
+        .map(|label| pair(label))
+        .collect::<Result<_, _>>()?;
+    let image = Image {
+        name: &arguments.name,
+        rootfs: &arguments.rootfs,
+        entrypoint: &arguments.entrypoint,
+        user: &arguments.user,
+        labels: &labels,
+    };
+    let digest = image.write(&arguments.archive)?;
+    println!("{digest}");
+    Ok(())
 }
 
 fn install(tools: &[String]) -> Result<(), RigError> {
@@ -108,9 +152,7 @@ fn node() -> Result<(), RigError> {
 }
 
 fn install_labelled(tool: &str) -> Result<(), RigError> {
-    let (label, folder) = tool
-        .split_once('=')
-        .ok_or_else(|| RigError::Setup(format!("{tool}: must be a label, =, and a folder")))?;
+    let (label, folder) = pair(tool)?;
     let folder = Path::new(folder);
     let requirements = folder.join("requirements.txt");
     if requirements.is_file() {
@@ -118,6 +160,18 @@ fn install_labelled(tool: &str) -> Result<(), RigError> {
     } else {
         go_tools(folder, label).map(drop)
     }
+}
+
+/// What stands before and after the first `=`.
+fn pair(text: &str) -> Result<(&str, &str), RigError> {
+    text.split_once('=')
+        .ok_or_else(|| RigError::Setup(format!("{text}: must have an = in it")))
+}
+
+/// The Helm that the tests run.
+fn helm() -> Result<PathBuf, RigError> {
+    let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("../interop/go/helm");
+    go_tools(&module, "interop-helm").map(|folder| folder.join("helm"))
 }
 
 fn up(dir: &Path) -> Result<(), RigError> {

@@ -153,6 +153,7 @@ fn pause_image(dir: &RunDir, programs: &Programs, archive: &Path) -> Result<(), 
         rootfs: &rootfs,
         entrypoint: "/pause",
         user: "65535:65535",
+        labels: &[],
     };
     image.write(archive).map(drop)
 }
