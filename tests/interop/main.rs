@@ -18,6 +18,7 @@ mod peers;
 mod python;
 mod random;
 mod recovery_text;
+mod release;
 mod scanners;
 mod schemas;
 mod status;
