@@ -46,6 +46,7 @@ mod rewrap;
 mod rights;
 mod rotation;
 mod rules;
+mod schema;
 mod soak;
 mod stores;
 mod suspend;

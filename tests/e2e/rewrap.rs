@@ -11,7 +11,7 @@ use sealkit_tests::controller::Flags;
 use sealkit_tests::namespace::{Namespace, condition, message};
 use sealkit_tests::plane::{Own, SEALING_KEYS, Shared, name_of, recipient, unique};
 use sealkit_tests::rewrap::{
-    TRUSTED, ask, create, envelope_of, path_of, request, requests_path, trust, wait_answer,
+    TRUSTED, ask, create, envelope_of, id_of, path_of, request, requests_path, trust, wait_answer,
 };
 use sealkit_tests::wait::{holds_for, wait_for, wait_until};
 use serde_json::{Value, json};
@@ -217,16 +217,11 @@ fn a_request_is_never_changed_and_its_limits_hold() {
         "{refused:?}"
     );
 
-    let many = (0..201).map(|at| {
-        (
-            format!("{at:a>32}"),
-            json!({"recipients": [], "ageFile": ""}),
-        )
-    });
+    let many = (0..201).map(|at| (id_of(at), json!({"recipients": [], "ageFile": ""})));
     assert_eq!(make(&request(many)).unwrap_err().code, 422);
     // Two hundred of three kilobytes each: the schema cannot count bytes.
     let large = json!({"recipients": [], "ageFile": "A".repeat(3_000)});
-    let large = request((0..200).map(|at| (format!("{at:a>32}"), large.clone())));
+    let large = request((0..200).map(|at| (id_of(at), large.clone())));
     let answer = wait_answer(&shop.api, &make(&large).unwrap());
     assert_eq!(condition(&answer, "Stalled"), Some("True"));
     assert!(

@@ -77,12 +77,6 @@ fn rows() -> Vec<(&'static str, Value, Value, Option<&'static str>)> {
             Some("TemplateFailed"),
         ),
         (
-            "text-key",
-            Value::Null,
-            json!({"data": {"a/b": "x"}}),
-            Some("TemplateFailed"),
-        ),
-        (
             "text",
             Value::Null,
             json!({"data": {"out": "{{ .a }}"}}),

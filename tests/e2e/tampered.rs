@@ -15,7 +15,8 @@ const OBJECTS: usize = 1_000;
 pub(crate) fn tampered(shop: &Namespace, index: usize) -> Value {
     let name = format!("bad-{index}");
     let seal = |name: &str| {
-        let draft = shop.draft(name).value("a", unique_value());
+        // Longer than the shortest, which the API server takes whole only.
+        let draft = shop.draft(name).value("a", unique_value().repeat(8));
         draft.value("b", unique_value()).manifest()
     };
     let mut object = seal(&name);
@@ -29,7 +30,9 @@ pub(crate) fn tampered(shop: &Namespace, index: usize) -> Value {
     };
     match index % 7 {
         0 => {
-            let at = 22 + index % (text("a").len() - 24);
+            // Without the dot after the id, the API server takes no value.
+            let at = Some(22 + index % (text("a").len() - 24)).filter(|at| *at != 36);
+            let at = at.unwrap_or(40);
             object["spec"]["encryptedData"]["a"] = flip(&text("a"), at);
         }
         1 => {

@@ -30,6 +30,11 @@ pub fn request(envelopes: impl IntoIterator<Item = (String, Value)>) -> Value {
     })
 }
 
+/// An id of an envelope that nobody has made: one for each number.
+pub fn id_of(number: usize) -> String {
+    format!("{number:032b}").replace('0', "a").replace('1', "b")
+}
+
 /// Creates a request.
 pub fn create(api: &ApiClient, namespace: &str, request: &Value) -> Answer {
     api.create(&requests_path(namespace), request)

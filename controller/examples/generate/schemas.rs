@@ -90,7 +90,8 @@ fn converted(schema: Value) -> Value {
     Value::Object(new)
 }
 
-/// What docs/design/format.md says of names and texts, which no schema of the API server can.
+/// What docs/design/format.md says of names and texts: the CRDs say it in CEL, which is not part of JSON
+/// Schema, and cannot say all of it.
 fn narrow_sealed_secret(spec: &mut Value) {
     const ID: &str = "[a-z2-7]{32}";
     let key = json!({"type": "string", "pattern": "^[-._a-zA-Z0-9]+$", "maxLength": 253});

@@ -1,6 +1,7 @@
 //! The custom resources of the group `sealkit.dev`, one file each, those of [`external`], their
 //! CRDs, and the [`rules`] for SealedSecrets.
 
+mod admitted;
 mod conditions;
 pub mod external;
 pub mod identity;

@@ -11,7 +11,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Condition, EnvelopeSpec};
+use super::{Condition, EnvelopeSpec, admitted};
 
 /// Envelopes of one request.
 pub const REWRAP_ENVELOPES: usize = 200;
@@ -54,7 +54,10 @@ pub struct RewrapRequestSpec {
     /// ones must be sealed for this namespace.
     #[serde(default)]
     #[schemars(extend("maxProperties" = REWRAP_ENVELOPES, "x-kubernetes-map-type" = "atomic"))]
-    #[x_kube(validation = ("self == oldSelf", "a request cannot be changed: create another one"))]
+    #[x_kube(
+        validation = ("self == oldSelf", "a request cannot be changed: create another one"),
+        validation = admitted::ENVELOPE_IDS
+    )]
     pub envelopes: BTreeMap<String, EnvelopeSpec>,
 }
 

@@ -7,15 +7,17 @@
 
 use std::collections::BTreeMap;
 
-use kube::CustomResource;
+use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Condition;
+use super::{Condition, admitted};
+use crate::sealed::limits;
+use crate::template;
 
 /// Encrypted values, and the Secret that the controller of their cluster creates from them. Safe to
 /// commit: only holders of a recipient's private key can read the values.
-#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "sealkit.dev",
     version = "v1beta1",
@@ -60,9 +62,13 @@ pub struct SealedSecretSpec {
     pub scope: Option<ScopeSpec>,
     /// Envelopes by id. Each holds the data key of the values that name it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = limits::ENVELOPES))]
+    #[x_kube(validation = admitted::ENVELOPE_IDS)]
     pub envelopes: BTreeMap<String, EnvelopeSpec>,
     /// The sealed values by key.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = limits::VALUES))]
+    #[x_kube(validation = admitted::SECRET_KEYS, validation = admitted::VALUES)]
     pub encrypted_data: BTreeMap<String, String>,
     /// How the Secret is written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -126,7 +132,7 @@ pub enum CreationPolicy {
 }
 
 /// What the Secret has besides the values.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SecretTemplate {
     /// Type of the Secret. Absent means Opaque.
@@ -141,6 +147,8 @@ pub struct SecretTemplate {
     /// Go templates by key of the Secret. They can read the values that were sealed with
     /// `--render`. A sealed value takes precedence over a template of the same key.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = template::limits::ENTRIES))]
+    #[x_kube(validation = admitted::SECRET_KEYS)]
     pub data: BTreeMap<String, String>,
     /// Whether the Secret also holds the sealed values themselves. Absent means true.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -71,6 +71,11 @@ pub mod limits {
     pub const STANZAS: usize = 64;
     /// Bytes of an object as compact JSON, without status and managedFields.
     pub const OBJECT_BYTES: usize = 1_200_000;
+    /// Characters of the shortest sealed value: `sk1.`, an id, a dot, and the base64url of a nonce,
+    /// the smallest bucket and a tag.
+    pub const VALUE_CHARACTERS: usize = 176;
+    /// Values of one object: no more fit into [`OBJECT_BYTES`], each as `"k":"value",`.
+    pub const VALUES: usize = OBJECT_BYTES / (VALUE_CHARACTERS + 7);
     /// Bytes at which writers warn: client-side apply keeps a second copy in an annotation.
     pub const OBJECT_BYTES_WARN: usize = 128 * 1024;
     /// Bytes of an age header, through the line feed of its last line.

@@ -177,6 +177,7 @@ pub(super) fn sealed_text_size(length: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use super::super::limits;
     use super::*;
 
     #[test]
@@ -213,5 +214,6 @@ mod tests {
             assert_eq!(public_size(&text), size_class(length), "{length}");
             assert!(size_class(length) >= length, "{length}");
         }
+        assert_eq!(sealed_text_size(0), limits::VALUE_CHARACTERS);
     }
 }

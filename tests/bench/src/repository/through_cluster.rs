@@ -232,8 +232,9 @@ enum Calls {
 
 impl Bare {
     async fn run(&self, plane: &Plane, requests: usize, envelope: &Value) -> Result<Duration> {
+        let id = |index: usize| format!("{index:032b}").replace('0', "a").replace('1', "b");
         let envelopes: BTreeMap<String, &Value> = (0..self.envelopes)
-            .map(|index| (format!("{index:a>32}"), envelope))
+            .map(|index| (id(index), envelope))
             .collect();
         let request = json!({
             "apiVersion": "sealkit.dev/v1beta1", "kind": "RewrapRequest",
