@@ -10,6 +10,7 @@ pub mod keys;
 pub mod lint;
 pub mod manifest;
 pub mod names;
+pub mod proxy;
 pub mod references;
 pub mod sealed;
 pub mod template;
