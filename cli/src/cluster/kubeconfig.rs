@@ -2,7 +2,12 @@
 
 use std::io;
 
-use kube::config::{ExecInteractiveMode, Kubeconfig, KubeconfigError};
+use kube::Config;
+use kube::config::{
+    ExecAuthCluster, ExecInteractiveMode, KubeConfigOptions, Kubeconfig, KubeconfigError,
+};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 
 use crate::args::GlobalArgs;
 use crate::error::{CommandError, Result};
@@ -90,19 +95,61 @@ pub(super) fn keep_stdin(kubeconfig: &mut Kubeconfig) {
     }
 }
 
+/// The configuration of a context, whatever the variables of proxies say: the library refuses a
+/// `NO_PROXY` with an empty entry, which others pass over. The proxy in it is to be replaced.
+pub(super) async fn config(kubeconfig: &Kubeconfig, context: &str) -> Result<Config> {
+    let options = KubeConfigOptions {
+        context: Some(context.to_owned()),
+        ..Default::default()
+    };
+    match Config::from_custom_kubeconfig(kubeconfig.clone(), &options).await {
+        Err(error @ (KubeconfigError::ParseProxyUrl(_) | KubeconfigError::ParseNoProxy(_))) => {
+            // The library reads these last: everything else is right.
+            without_proxies(kubeconfig, context).ok_or_else(|| refusal(&error))
+        }
+        read => read.map_err(|error| refusal(&error)),
+    }
+}
+
+fn without_proxies(kubeconfig: &Kubeconfig, context: &str) -> Option<Config> {
+    let mut contexts = kubeconfig.contexts.iter();
+    let context = contexts.find(|named| named.name == context)?;
+    let context = context.context.as_ref()?;
+    let mut clusters = kubeconfig.clusters.iter();
+    let cluster = clusters.find(|named| named.name == context.cluster)?;
+    let cluster = cluster.cluster.as_ref()?;
+    let mut users = kubeconfig.auth_infos.iter();
+    let user = users.find(|named| Some(&named.name) == context.user.as_ref());
+    let mut user = user
+        .and_then(|named| named.auth_info.clone())
+        .unwrap_or_default();
+    let told = ExecAuthCluster::try_from(cluster).ok()?;
+    let mut config = Config::new(cluster.server.as_ref()?.parse().ok()?);
+    if let Some(pem) = &told.certificate_authority_data {
+        let certificates = CertificateDer::pem_slice_iter(pem);
+        let certificates = certificates.map(|one| one.map(|one| one.to_vec()));
+        config.root_cert = Some(certificates.collect::<std::result::Result<_, _>>().ok()?);
+    }
+    if let Some(plugin) = user
+        .exec
+        .as_mut()
+        .filter(|plugin| plugin.provide_cluster_info)
+    {
+        plugin.cluster = Some(told);
+    }
+    config.auth_info = user;
+    if let Some(namespace) = &context.namespace {
+        config.default_namespace.clone_from(namespace);
+    }
+    config.accept_invalid_certs = cluster.insecure_skip_tls_verify.unwrap_or_default();
+    config.disable_compression = cluster.disable_compression.unwrap_or_default();
+    config.tls_server_name.clone_from(&cluster.tls_server_name);
+    Some(config)
+}
+
 /// The library's own text may quote the file, tokens included.
-pub(crate) fn refusal(error: &KubeconfigError) -> CommandError {
+fn refusal(error: &KubeconfigError) -> CommandError {
     let what = match error {
-        KubeconfigError::ParseProxyUrl(_) => {
-            return CommandError::cluster("the proxy has no valid URL").hint(
-                "check proxy-url of the kubeconfig and HTTPS_PROXY: write http://HOST:PORT, https://HOST:PORT or socks5://HOST:PORT",
-            );
-        }
-        KubeconfigError::ParseNoProxy(_) => {
-            return CommandError::cluster("NO_PROXY cannot be read").hint(
-                "write hosts, addresses and networks with commas between them, and no empty entry",
-            );
-        }
         KubeconfigError::CurrentContextNotSet => "no current context",
         KubeconfigError::LoadContext(_) => "no such context in the kubeconfig",
         KubeconfigError::LoadClusterOfContext(_) => {

@@ -17,13 +17,13 @@ mod trusted;
 mod wait;
 mod watched;
 
-use std::error::Error as _;
 use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::Kubeconfig;
 use kube::{Api, Client, Config};
+use sealkit_core::proxy::{ProxyFailure, causes};
 
 use crate::args::GlobalArgs;
 use crate::error::{CommandError, Result};
@@ -197,17 +197,12 @@ async fn from_kubeconfig(
                 .hint("choose one with --context NAME")
         })?
         .to_owned();
-    let options = KubeConfigOptions {
-        context: Some(context.clone()),
-        ..Default::default()
-    };
     if !io::stdin().is_terminal() {
         kubeconfig::keep_stdin(&mut kubeconfig);
     }
     let on_context = |error: CommandError| error.on(format!("context {}", safe(&context)));
-    let mut config = Config::from_custom_kubeconfig(kubeconfig.clone(), &options)
-        .await
-        .map_err(|error| on_context(kubeconfig::refusal(&error)))?;
+    let config = kubeconfig::config(&kubeconfig, &context).await;
+    let mut config = config.map_err(on_context)?;
     // The library compares NO_PROXY with the proxy, not with the server.
     config.proxy_url = proxy::of(&kubeconfig, &context, &config.cluster_url).map_err(on_context)?;
     Ok((context, config))
@@ -260,42 +255,38 @@ fn answer_error(error: &kube::Error) -> CommandError {
     }
 }
 
-/// Why no connection came about. The errors of TLS and of proxies stand inside of [`io::Error`]s,
-/// whose `source` passes over what they hold.
+/// Why no connection came about.
 fn connection_error(error: &kube::Error) -> CommandError {
-    let mut cause = error.source();
-    let mut through_proxy = false;
-    while let Some(at) = cause {
-        if let Some(tls) = at.downcast_ref::<rustls::Error>() {
-            return tls_error(tls);
-        }
-        // The types of these are private.
-        let text = at.to_string();
-        if text.starts_with("tunnel error") || text.starts_with("SOCKS error") {
-            through_proxy = true;
-        }
-        let io = at.downcast_ref::<io::Error>();
-        let held = io.and_then(io::Error::get_ref);
-        if let Some(io) = io
-            && held.is_none()
-            && !through_proxy
-        {
-            return match io.kind() {
-                io::ErrorKind::TimedOut => timed_out(),
-                kind => unreachable(&format!("the cluster is unreachable ({kind})")),
-            };
-        }
-        cause = match held {
-            Some(held) => Some(held),
-            None => at.source(),
-        };
+    if let Some(tls) = causes(error).find_map(|cause| cause.downcast_ref()) {
+        return tls_error(tls);
     }
-    if through_proxy {
-        return CommandError::cluster("the proxy does not lead to the cluster")
-            .hint("check proxy-url of the kubeconfig, or HTTPS_PROXY: is the proxy running, and may it connect to this server?")
-            .hint("if the cluster is reached without a proxy, name its host in NO_PROXY");
+    if let Some(failure) = ProxyFailure::of(error) {
+        return proxy_error(failure);
     }
-    unreachable("the cluster is unreachable")
+    let io = causes(error).filter_map(|cause| cause.downcast_ref::<io::Error>());
+    match io.last().map(io::Error::kind) {
+        Some(io::ErrorKind::TimedOut) => timed_out(),
+        Some(kind) => unreachable(&format!("the cluster is unreachable ({kind})")),
+        None => unreachable("the cluster is unreachable"),
+    }
+}
+
+fn proxy_error(failure: ProxyFailure) -> CommandError {
+    let error = CommandError::cluster(format_args!(
+        "the proxy does not lead to the cluster: {failure}"
+    ));
+    match failure {
+        ProxyFailure::Unreached => {
+            error.hint("check proxy-url of the kubeconfig, or HTTPS_PROXY: is the proxy running?")
+        }
+        ProxyFailure::Credentials => error.hint(
+            "write them into proxy-url of the kubeconfig, or HTTPS_PROXY: http://USER:PASSWORD@HOST:PORT",
+        ),
+        ProxyFailure::Refused => {
+            error.hint("may it connect to this server, and does it know the name?")
+        }
+    }
+    .hint("if the cluster is reached without a proxy, name its host in NO_PROXY")
 }
 
 fn unreachable(what: &str) -> CommandError {

@@ -416,11 +416,22 @@ fn a_proxy_is_used_as_kubectl_uses_it() {
     desk.set("HTTP_PROXY", &url);
     desk.seal(&["keys", "list"]).done();
     assert_eq!(count.load(Ordering::Relaxed), 2, "loopback");
+    // Empty entries and ports are no reason to end.
+    let mut desk = through(far, None);
+    desk.set("HTTP_PROXY", &url);
+    desk.set("HTTPS_PROXY", &url);
+    desk.set("NO_PROXY", ",localhost,,api.corp.example:443,");
+    desk.seal(&["keys", "list"]).done();
+    assert_eq!(
+        count.load(Ordering::Relaxed),
+        3,
+        "NO_PROXY names another port"
+    );
     // `proxy-url` beats NO_PROXY.
     let mut desk = through(far, Some(&url));
     desk.set("NO_PROXY", "*");
     desk.seal(&["keys", "list"]).done();
-    assert_eq!(count.load(Ordering::Relaxed), 3, "proxy-url beats NO_PROXY");
+    assert_eq!(count.load(Ordering::Relaxed), 4, "proxy-url beats NO_PROXY");
 
     let closed = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = closed.local_addr().unwrap();
