@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use zeroize::Zeroize;
 
 use crate::object::{Kind, used_metadata};
+use crate::store::no_way;
 
 /// kubectl's copy of the manifest that it applied.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -48,6 +49,8 @@ pub enum ApiFailure {
     },
     /// No answer.
     Unreachable,
+    /// No connection, for a reason that is no fault of the server: TLS or a proxy.
+    NoWay(String),
 }
 
 /// What refuses an object that the caller has the right to write.
@@ -127,7 +130,7 @@ impl ApiFailure {
     pub fn refuser(&self) -> Option<&Refuser> {
         match self {
             Self::Status { refuser, .. } => refuser.as_ref(),
-            Self::Unreachable => None,
+            Self::Unreachable | Self::NoWay(_) => None,
         }
     }
 
@@ -143,7 +146,7 @@ impl ApiFailure {
     pub fn code(&self) -> u16 {
         match self {
             Self::Status { code, .. } => *code,
-            Self::Unreachable => 0,
+            Self::Unreachable | Self::NoWay(_) => 0,
         }
     }
 }
@@ -169,6 +172,7 @@ impl std::fmt::Display for ApiFailure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Unreachable => f.write_str("the API server did not answer"),
+            Self::NoWay(why) => f.write_str(why),
             Self::Status {
                 refuser: Some(refuser),
                 ..
@@ -190,10 +194,16 @@ impl std::fmt::Display for ApiFailure {
     }
 }
 
+/// Why there is no connection to the API server, if TLS or a proxy is the reason.
+pub fn no_way_to_server(error: &kube::Error) -> Option<String> {
+    let untrusted = "is of an unknown CA: is the CA of the kubeconfig that of this cluster?";
+    no_way("the API server", untrusted, error)
+}
+
 impl From<kube::Error> for ApiFailure {
     fn from(error: kube::Error) -> Self {
         let kube::Error::Api(status) = error else {
-            return Self::Unreachable;
+            return no_way_to_server(&error).map_or(Self::Unreachable, Self::NoWay);
         };
         let refuser = Refuser::of(&status.message);
         let causes = status

@@ -9,7 +9,7 @@
 //! work), `watch` (watches that never end), `secret` (the only place that watches and writes
 //! Secrets), [`render`] (templates, in a process of their own), [`status`] (the only place that
 //! writes statuses) and [`telemetry`] (logs, metrics, events, health). `store` has the providers of
-//! external secrets.
+//! external secrets, `proxies` the ways to them.
 
 mod admission;
 mod cluster_external_secret;
@@ -20,6 +20,7 @@ mod kubernetes;
 mod lock;
 mod object;
 pub mod observe;
+mod proxies;
 mod queue;
 mod reconciler;
 pub mod render;

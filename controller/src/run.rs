@@ -6,8 +6,10 @@ use std::time::Duration;
 use http::{HeaderValue, header};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use kube::Client;
+use kube::config::Kubeconfig;
 use kube_lease_manager::{LeaseManagerBuilder, LeaseManagerError};
 use sealkit_core::api::LEASE;
+use sealkit_core::proxy::ProxyError;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -19,6 +21,7 @@ use crate::in_hand::InHand;
 use crate::keys::{KeyReconciler, KeyUsers, KeysReceiver, Leading, NAME as KEYS};
 use crate::kubernetes::{ApiFailure, USER_AGENT};
 use crate::object::{Namespaces, served};
+use crate::proxies;
 use crate::reconciler::{Context, Frame, Part, caught};
 use crate::restart::{self, Restarts, Rollout};
 use crate::rewrap::RewrapRequests;
@@ -42,6 +45,9 @@ pub enum RunError {
     /// No configuration to reach a cluster.
     #[error("no cluster configuration: neither in-cluster files nor a usable kubeconfig")]
     NoCluster,
+    /// A variable or the kubeconfig names no proxy.
+    #[error(transparent)]
+    Proxy(#[from] ProxyError),
     /// The address of the probes or the webhook is taken, or signals cannot be handled.
     #[error("cannot serve health and metrics or the webhook, or handle signals: {0}")]
     Io(#[from] std::io::Error),
@@ -61,12 +67,16 @@ pub enum RunError {
     Ended(&'static str),
 }
 
-/// The client of the cluster that the process runs in, or of the kubeconfig. Error:
-/// [`RunError::NoCluster`].
+/// The client of the cluster that the process runs in, or of the kubeconfig. Errors:
+/// [`RunError::NoCluster`], [`RunError::Proxy`].
 pub async fn client() -> Result<Client, RunError> {
+    proxies::check()?;
+    let kubeconfig = Kubeconfig::read().ok();
     let mut config = kube::Config::infer()
         .await
         .map_err(|_| RunError::NoCluster)?;
+    // The library compares NO_PROXY with the proxy, not with the server, and only for a kubeconfig.
+    config.proxy_url = proxies::to_cluster(kubeconfig.as_ref(), &config.cluster_url)?;
     // A watch ends by itself before that, and a call has a shorter time of its own.
     config.read_timeout = Some(SILENT_AT_MOST);
     let agent = HeaderValue::from_static(USER_AGENT);

@@ -16,7 +16,7 @@ use sealkit_core::api::watch_command;
 use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, watch};
 
-use crate::kubernetes::{ApiFailure, within};
+use crate::kubernetes::{ApiFailure, no_way_to_server, within};
 use crate::object::{Key, Namespaces};
 use crate::reconciler::Context;
 use crate::telemetry::{Health, Metrics, kind_label};
@@ -331,7 +331,7 @@ fn is_refused(error: &watcher::Error) -> bool {
 fn failure_of(error: &watcher::Error) -> String {
     let kube = |error: &kube::Error| match error {
         kube::Error::Api(status) => format!("{} {}", status.code, status.reason),
-        _ => "no answer".to_owned(),
+        error => no_way_to_server(error).unwrap_or_else(|| "no answer".to_owned()),
     };
     match error {
         watcher::Error::InitialListFailed(error)

@@ -9,10 +9,12 @@ use std::time::Duration;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Certificate, Client, Identity, RequestBuilder, Response, StatusCode, Url, redirect};
 use rustls::CertificateError;
+use sealkit_core::proxy::{ProxyFailure, causes};
 use zeroize::Zeroizing;
 
 use super::StoreError;
 use super::memory::{SMALL_BODY, body_place, is_too_large};
+use crate::proxies;
 
 const CONNECT: Duration = Duration::from_secs(5);
 /// The longest time that a call may take, its answer included.
@@ -50,7 +52,7 @@ impl Http {
         let mut client = Client::builder()
             .default_headers(headers)
             .redirect(redirect::Policy::none())
-            .no_proxy()
+            .proxy(proxies::to_providers())
             .connect_timeout(CONNECT)
             .timeout(CALL);
         if let Some(pem) = tls.ca {
@@ -148,6 +150,8 @@ impl Http {
         let what = match (known, code) {
             (Some((_, meaning)), _) => format!("{who} {meaning} ({code})"),
             (None, 429) => format!("{who} limits requests (429)"),
+            // Only a proxy says so, to what is sent without TLS.
+            (None, 407) => through_proxy(who, ProxyFailure::Credentials),
             (None, 300..400) => {
                 format!(
                     "{who} redirects to another place ({code}), where the controller does not follow"
@@ -168,11 +172,15 @@ impl Http {
     /// Why there is no answer.
     fn unreached(&self, error: &reqwest::Error) -> String {
         let who = self.who;
-        if let Some(tls) = causes(error).find_map(|cause| cause.downcast_ref()) {
-            return tls_failure(who, tls);
+        let untrusted = "is of a CA that the store does not trust: set caBundle or caProvider";
+        if let Some(why) = no_way(who, untrusted, error) {
+            return why;
         }
         if error.is_timeout() {
             return format!("{who} did not answer in time");
+        }
+        if error.is_connect() && error.url().is_some_and(proxies::is_on_the_way_to) {
+            return through_proxy(who, ProxyFailure::Unreached);
         }
         let io = causes(error).find_map(|cause| cause.downcast_ref::<io::Error>());
         match io.map(io::Error::kind) {
@@ -191,26 +199,26 @@ impl Http {
     }
 }
 
-/// An error and all that caused it. An error of the system hides the first cause in itself.
-fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    fn cause<'a>(error: &&'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
-        let error: &'a (dyn Error + 'static) = *error;
-        let inner = error
-            .downcast_ref::<io::Error>()
-            .and_then(io::Error::get_ref);
-        inner.map_or_else(|| error.source(), |inner| Some(inner))
+/// Why there is no connection, if TLS or a proxy is the reason. `untrusted` is said of a certificate
+/// whose CA is not known.
+pub fn no_way(who: &str, untrusted: &str, error: &(dyn Error + 'static)) -> Option<String> {
+    let mut causes = causes(error);
+    if let Some(tls) = causes.find_map(|cause| cause.downcast_ref()) {
+        return Some(tls_failure(who, untrusted, tls));
     }
-    std::iter::successors(Some(error), cause)
+    ProxyFailure::of(error).map(|failure| through_proxy(who, failure))
 }
 
-fn tls_failure(who: &str, error: &rustls::Error) -> String {
+fn through_proxy(who: &str, failure: ProxyFailure) -> String {
+    format!("the controller's proxy does not lead to {who}: {failure}")
+}
+
+fn tls_failure(who: &str, untrusted: &str, error: &rustls::Error) -> String {
     use CertificateError as C;
     let what = match error {
         rustls::Error::InvalidCertificate(why) => match why {
             C::NotValidForName | C::NotValidForNameContext { .. } => "is for another name",
-            C::UnknownIssuer => {
-                "is of a CA that the store does not trust: set caBundle or caProvider"
-            }
+            C::UnknownIssuer => untrusted,
             C::Expired | C::ExpiredContext { .. } => "has expired",
             C::NotValidYet | C::NotValidYetContext { .. } => "is not valid yet",
             C::Revoked => "is revoked",

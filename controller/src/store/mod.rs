@@ -29,7 +29,7 @@ pub use aws::{Aws, AwsLogin, AwsProof, AwsRole, Changes};
 pub use binary::{as_text, bytes};
 pub use breaker::Breaker;
 pub use fake::Fake;
-pub use http::Tls;
+pub use http::{Tls, no_way};
 pub use kubernetes::{Kubernetes, KubernetesLogin};
 pub use memory::Held;
 use memory::search_place;

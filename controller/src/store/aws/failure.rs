@@ -8,7 +8,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
-use crate::store::StoreError;
+use crate::store::{StoreError, no_way};
 
 /// A failure of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub(super) struct Failure {
     code: String,
     kind: Kind,
     retry_after: Option<Duration>,
+    /// Why there is no connection, if TLS or a proxy is the reason.
+    no_way: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,13 +54,20 @@ impl Failure {
             code: String::new(),
             kind,
             retry_after: None,
+            no_way: None,
         };
         match error {
             SdkError::TimeoutError(_) => plain(Kind::TooSlow),
             SdkError::DispatchFailure(failure) if failure.is_timeout() => plain(Kind::TooSlow),
             // Only the transport gives these, for an answer without an end.
             SdkError::DispatchFailure(failure) if failure.is_user() => plain(Kind::Malformed),
-            SdkError::DispatchFailure(_) => plain(Kind::Unreachable),
+            SdkError::DispatchFailure(failure) => Self {
+                no_way: failure.as_connector_error().and_then(|error| {
+                    let untrusted = "is of an unknown CA: does a proxy intercept TLS?";
+                    no_way("AWS", untrusted, error)
+                }),
+                ..plain(Kind::Unreachable)
+            },
             SdkError::ServiceError(context) => {
                 let (error, answer) = (context.err(), context.raw());
                 let status = answer.status().as_u16();
@@ -135,6 +144,7 @@ impl Failure {
             },
             kind,
             retry_after: None,
+            no_way: None,
         }
     }
 
@@ -196,7 +206,8 @@ impl Failure {
             }
             Kind::Throttled => format!("AWS limits requests ({code})"),
             Kind::Unreachable => {
-                "AWS cannot be reached, or its certificate is not trusted".to_owned()
+                let why = self.no_way.clone();
+                why.unwrap_or_else(|| "AWS cannot be reached".to_owned())
             }
             Kind::TooSlow => "AWS did not answer in time".to_owned(),
             _ => format!("AWS failed ({code})"),

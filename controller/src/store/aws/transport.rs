@@ -1,5 +1,5 @@
 //! How the SDK of AWS reaches its servers: over the HTTP client of the other providers. Redirects are
-//! never followed, no proxy is taken from the environment, and answers are bounded in size and time.
+//! never followed, and answers are bounded in size and time.
 
 use std::sync::OnceLock;
 
@@ -12,6 +12,7 @@ use aws_smithy_types::body::SdkBody;
 use reqwest::{Client, redirect};
 
 use super::{CALL, CONNECT};
+use crate::proxies;
 use crate::store::StoreError;
 use crate::store::http::ANSWER;
 
@@ -23,7 +24,7 @@ pub(super) fn client() -> Result<SharedHttpClient, StoreError> {
     } else {
         let made = Client::builder()
             .redirect(redirect::Policy::none())
-            .no_proxy()
+            .proxy(proxies::to_providers())
             .connect_timeout(CONNECT)
             .timeout(CALL)
             .build();
