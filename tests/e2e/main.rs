@@ -36,6 +36,7 @@ mod overview;
 mod policy;
 mod preapply;
 mod probes;
+mod proxy;
 mod quota;
 mod recovery;
 mod refusal;

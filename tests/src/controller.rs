@@ -63,7 +63,8 @@ impl Controller {
         let port = free_port().unwrap();
         let mut command = Command::new(program("seal-controller"));
         for (variable, _) in env::vars_os() {
-            if variable.to_string_lossy().starts_with("SEALKIT_") || variable == "POD_NAME" {
+            let name = variable.to_string_lossy().to_uppercase();
+            if name.starts_with("SEALKIT_") || name == "POD_NAME" || name.ends_with("_PROXY") {
                 command.env_remove(variable);
             }
         }

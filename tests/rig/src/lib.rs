@@ -20,7 +20,8 @@
 //! [`Prometheus`] scrapes what serves metrics and answers queries.
 //!
 //! [`OpenBao`] is a real server of secrets, [`Moto`] answers as AWS does; a [`Proxy`] before one of
-//! them, or before any other server that speaks plain HTTP, injects faults.
+//! them, or before any other server that speaks plain HTTP, injects faults. A
+//! [`ForwardProxy`] stands between a client and the world, as those of companies do.
 //!
 //! A [`Node`] is a control plane that also runs pods, from an [`Image`] made of a folder.
 //!
@@ -36,6 +37,7 @@ mod certificates;
 mod control_plane;
 mod error;
 mod flux;
+mod forward;
 mod git_server;
 mod image;
 mod kept;
@@ -57,6 +59,7 @@ pub use assets::Assets;
 pub use control_plane::{ControlPlane, Options};
 pub use error::RigError;
 pub use flux::Flux;
+pub use forward::{ForwardProxy, Manners};
 pub use git_server::{GitRepository, GitServer};
 pub use image::Image;
 pub use kept::{running_kubeconfig, stop_kept};

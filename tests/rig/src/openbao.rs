@@ -40,6 +40,8 @@ struct TlsPorts {
     open: u16,
     /// For clients with a certificate.
     mutual: u16,
+    /// With a certificate that has expired.
+    expired: u16,
 }
 
 impl OpenBao {
@@ -71,12 +73,16 @@ impl OpenBao {
         Ok(started)
     }
 
+    /// A name of its certificate that no DNS knows: only a proxy leads there.
+    pub const FAR_NAME: &'static str = tls::FAR_NAME;
+
     /// The server's address, `http://127.0.0.1:PORT`.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// The server's address with TLS, `https://localhost:PORT`. Its certificate is for that name alone.
+    /// The server's address with TLS, `https://localhost:PORT`. Its certificate is for that name and
+    /// [`OpenBao::FAR_NAME`], not for `127.0.0.1`.
     pub fn tls_url(&self) -> String {
         format!("https://{}:{}", tls::NAME, self.ports.open)
     }
@@ -84,6 +90,11 @@ impl OpenBao {
     /// The address at which it takes only clients with a certificate.
     pub fn mutual_tls_url(&self) -> String {
         format!("https://{}:{}", tls::NAME, self.ports.mutual)
+    }
+
+    /// The address at which its certificate has expired.
+    pub fn expired_tls_url(&self) -> String {
+        format!("https://{}:{}", tls::NAME, self.ports.expired)
     }
 
     /// The CA of its certificate, and a client's certificate.
@@ -155,11 +166,13 @@ impl OpenBao {
         let ports = TlsPorts {
             open: free_port()?,
             mutual: free_port()?,
+            expired: free_port()?,
         };
         let (tls, files) = Tls::generate(dir.path())?;
         let mut config = config(dir.path(), &url)?;
         config += &tls_listener(ports.open, false, &files);
         config += &tls_listener(ports.mutual, true, &files);
+        config += &tls_listener(ports.expired, false, &files.expired());
         write_private(&dir.path().join(CONFIG), &config)?;
         let mut server = Self {
             process: spawn(program, &dir)?,

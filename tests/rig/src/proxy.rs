@@ -390,6 +390,6 @@ fn write_huge(mut client: impl Write, bytes: usize) -> io::Result<()> {
     client.write_all(b"1\r\n\"\r\n0\r\n\r\n")
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

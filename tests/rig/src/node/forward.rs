@@ -69,7 +69,7 @@ impl Drop for Forward {
 }
 
 /// Copies both ways until both ends are done.
-fn join(client: TcpStream, server: TcpStream) {
+pub(crate) fn join(client: TcpStream, server: TcpStream) {
     let copy = |mut from: TcpStream, mut to: TcpStream| {
         thread::spawn(move || {
             // One side's end is passed on, whatever it was.

@@ -1,7 +1,7 @@
 //! A node: what runs pods, beside a control plane of its own, in namespaces of its own.
 
 mod configuration;
-mod forward;
+pub(crate) mod forward;
 mod namespaces;
 mod programs;
 
