@@ -169,6 +169,13 @@ fn check_edit(before: &Value, after: &Value, edit: &SealedEdit) {
     // Without what was edited, and without envelopes that nothing refers to, they are equal.
     let rest = |object: &Value| {
         let mut object = object.clone();
+        // A Secret without values needs neither map.
+        for map in ["encryptedData", "envelopes"] {
+            let map = &mut object["spec"][map];
+            if map.is_null() {
+                *map = serde_json::json!({});
+            }
+        }
         let values = object["spec"]["encryptedData"].as_object_mut().unwrap();
         values.retain(|key, _| !edit.values.contains_key(key));
         let envelopes = object["spec"]["envelopes"].as_object_mut().unwrap();
