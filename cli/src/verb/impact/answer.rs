@@ -68,8 +68,8 @@ impl Answer<'_> {
         let mut clusters = |file: usize| -> Result<Vec<String>> {
             let place = &files[file].place;
             let config = configs.at(place)?;
-            let clusters = config.and_then(|config| config.clusters_for(Some(place)));
-            Ok(clusters.unwrap_or_default())
+            let clusters = config.map(|config| config.clusters_for(Some(place)));
+            Ok(clusters.transpose()?.flatten().unwrap_or_default())
         };
         let asked = match target {
             Target::Secret { key, .. } => key.as_deref(),
