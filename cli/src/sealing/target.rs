@@ -31,7 +31,9 @@ impl SealTarget {
         if namespace.is_empty() && scope != Scope::ClusterWide {
             return Err(no_namespace(scope));
         }
-        if !names::is_dns_subdomain(name)
+        // Nothing is bound to the name then, so that a chart may fill it in.
+        let is_open = scope != Scope::Strict && is_filled_in(name);
+        if !(is_open || names::is_dns_subdomain(name))
             || !(namespace.is_empty() || names::is_dns_label(namespace))
         {
             return Err(CommandError::input(
@@ -53,6 +55,18 @@ impl SealTarget {
             format!("{}/{}", self.namespace, self.name)
         }
     }
+}
+
+/// Is it a name with `{{ actions }}` of a chart, which can be shown and leads nowhere as a path?
+fn is_filled_in(name: &str) -> bool {
+    let is_harmless = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'/';
+    let mut parts = name.split("{{");
+    let first = parts.next().unwrap_or_default();
+    let rest: Option<Vec<&str>> = parts
+        .map(|part| part.split_once("}}").map(|(_, after)| after))
+        .collect();
+    let filled = rest.map(|rest| [vec![first], rest].concat().join("x"));
+    name.bytes().all(is_harmless) && filled.is_some_and(|name| names::is_dns_subdomain(&name))
 }
 
 /// The file names no namespace, and nothing else does.
@@ -141,4 +155,27 @@ pub(crate) fn tell_target(target: &SealTarget, terminal: Terminal) {
         target.title(),
         target.scope
     ));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_a_chart_fills_in_leads_nowhere() {
+        for name in ["{{ .Release.Name }}-db", "a-{{ .x }}.{{- .y -}}", "{{x}}"] {
+            assert!(is_filled_in(name), "{name}");
+        }
+        for name in [
+            "../{{ .x }}",
+            "{{ \"/\" }}",
+            "{{ .x",
+            "{{ .x }}_",
+            "{{ \u{1b} }}",
+            "-{{ .x }}",
+            "a b",
+        ] {
+            assert!(!is_filled_in(name), "{name}");
+        }
+    }
 }

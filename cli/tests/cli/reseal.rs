@@ -683,15 +683,13 @@ fn what_cannot_be_folded_is_named_and_sealed_to_the_new_key_all_the_same() {
     );
     worn(&desk, 3);
     let sealed = desk.read(FILE);
-    let damaged = sealed
-        .lines()
-        .map(|line| {
-            let (head, last) = line.split_at(line.len().saturating_sub(1));
-            let flipped = if last == "A" { "Q" } else { "A" };
-            let is_value = line.trim_start().starts_with("K01: ");
-            format!("{head}{}\n", if is_value { flipped } else { last })
-        })
-        .collect::<String>();
+    let damaged = sealed.lines().map(|line| {
+        let (head, last) = line.split_at(line.len().saturating_sub(1));
+        let flipped = if last == "A" { "Q" } else { "A" };
+        let is_value = line.trim_start().starts_with("K01: ");
+        format!("{head}{}", if is_value { flipped } else { last })
+    });
+    let damaged = damaged.collect::<Vec<_>>().join("\n") + "\n";
     desk.write(FILE, &damaged);
     rotate(&desk, "production");
     let answer = run(&desk, &["--fold"]);

@@ -445,3 +445,41 @@ fn the_last_value_and_one_that_the_type_needs_do_not_go_in_silence() {
         "{answer:?}"
     );
 }
+
+#[test]
+fn a_name_that_a_chart_fills_in_is_no_obstacle_where_nothing_is_bound_to_it() {
+    let desk = Desk::new();
+    desk.pipe(
+        &["-R", "key.pub", "--scope", "namespace-wide", "-w", "s.yaml"],
+        SECRET,
+    )
+    .done();
+    let text = desk.read("s.yaml");
+    desk.write(
+        "s.yaml",
+        &text.replace("name: db", "name: '{{ .Release.Name }}-db'"),
+    );
+    let set = [
+        "set",
+        "s.yaml",
+        "A",
+        "-R",
+        "key.pub",
+        "--scope",
+        "namespace-wide",
+    ];
+    desk.pipe(&set, "one").done();
+    assert!(desk.read("s.yaml").contains("    A: sk1."));
+    desk.pipe(&["-R", "key.pub", "-w", "t.yaml"], SECRET).done();
+    let text = desk.read("t.yaml");
+    desk.write(
+        "t.yaml",
+        &text.replace("name: db", "name: '{{ .Release.Name }}-db'"),
+    );
+    desk.refused(
+        &["set", "t.yaml", "A", "-R", "key.pub"],
+        "one",
+        3,
+        "an invalid name",
+    );
+}
