@@ -221,18 +221,14 @@ impl ExternalSecrets {
             None => self.still_right(&plan, known).await,
             taken => taken,
         };
-        let done = match done {
-            Some(done) => {
-                let template = plan.spec.target.template.as_ref();
-                let sources =
-                    template_from::sources(&plan.origin.namespace, template, &plan.target);
-                self.begins(&Key::of(&object.metadata), sources);
-                done
-            }
-            None => {
-                let done = self.refresh(object, &plan, known, since).await;
-                done.before(plan.next)
-            }
+        let done = if let Some(done) = done {
+            let template = plan.spec.target.template.as_ref();
+            let sources = template_from::sources(&plan.origin.namespace, template, &plan.target);
+            self.begins(&Key::of(&object.metadata), sources);
+            done
+        } else {
+            let done = self.refresh(object, &plan, known, since).await;
+            done.before(plan.next)
         };
         Some(Done {
             newest: self.newest(&plan.spec, &plan.origin.namespace),
