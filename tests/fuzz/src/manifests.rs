@@ -152,6 +152,18 @@ pub fn merge(bytes: &[u8]) {
 }
 
 fn check_edit(before: &Value, after: &Value, edit: &SealedEdit) {
+    // A Secret without values needs neither map.
+    let whole = |object: &Value| {
+        let mut object = object.clone();
+        for map in ["encryptedData", "envelopes"] {
+            let map = &mut object["spec"][map];
+            if map.is_null() {
+                *map = serde_json::json!({});
+            }
+        }
+        object
+    };
+    let (before, after) = (&whole(before), &whole(after));
     let values = after["spec"]["encryptedData"].as_object().unwrap();
     for (key, value) in &edit.values {
         assert_eq!(values.get(key).and_then(Value::as_str), value.as_deref());
@@ -169,13 +181,6 @@ fn check_edit(before: &Value, after: &Value, edit: &SealedEdit) {
     // Without what was edited, and without envelopes that nothing refers to, they are equal.
     let rest = |object: &Value| {
         let mut object = object.clone();
-        // A Secret without values needs neither map.
-        for map in ["encryptedData", "envelopes"] {
-            let map = &mut object["spec"][map];
-            if map.is_null() {
-                *map = serde_json::json!({});
-            }
-        }
         let values = object["spec"]["encryptedData"].as_object_mut().unwrap();
         values.retain(|key, _| !edit.values.contains_key(key));
         let envelopes = object["spec"]["envelopes"].as_object_mut().unwrap();
