@@ -4,7 +4,7 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 /// A proxy. It has neither Debug nor Display, since its URL may hold a password.
 #[derive(Clone)]
@@ -40,7 +40,8 @@ impl Proxy {
         let (credentials, place) = authority.rsplit_once('@').unwrap_or(("", authority));
         let (host, given) = host_and_port(place).ok_or(ProxyError(source))?;
         let is_printable = authority.bytes().all(|byte| byte.is_ascii_graphic());
-        if host.is_empty() || !is_printable || credentials.contains('@') {
+        let is_host = is_host(host, place.starts_with('['));
+        if !is_host || !is_printable || credentials.contains('@') {
             return Err(ProxyError(source));
         }
         let authority = match given {
@@ -162,9 +163,25 @@ impl Proxies {
 }
 
 fn is_here(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(address) => address.is_loopback() || address.is_link_local(),
-        IpAddr::V6(address) => address.is_loopback() || address.is_unicast_link_local(),
+    // Where AWS tells a machine and a pod who they are, by IPv6.
+    const AWS: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0);
+    address.is_loopback()
+        || address.is_unspecified()
+        || match address {
+            IpAddr::V4(address) => address.is_link_local(),
+            IpAddr::V6(address) => address.is_unicast_link_local(),
+        }
+        || is_within(address, AWS.into(), 32)
+}
+
+/// Is it a name, or an address without brackets? What else a library makes of it is its own matter.
+fn is_host(host: &str, in_brackets: bool) -> bool {
+    let is_of_a_name =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    if in_brackets {
+        host.parse::<Ipv6Addr>().is_ok()
+    } else {
+        !host.is_empty() && host.bytes().all(is_of_a_name)
     }
 }
 
@@ -176,11 +193,12 @@ impl Direct {
         }
         if let Some((address, bits)) = entry.split_once('/') {
             let address: IpAddr = address.parse().ok()?;
+            let (bits, port) = host_and_port(bits)?;
             let bits = bits.parse().ok().filter(|bits| *bits <= length(address))?;
             return Some(Self::Network {
                 address,
                 bits,
-                port: None,
+                port,
             });
         }
         // An address of IPv6 without brackets has colons and no port.
@@ -338,6 +356,8 @@ mod tests {
             ("10.0.0.0/8", "10.1.2.3", 6443, true),
             ("10.2.0.0/16", "10.1.2.3", 6443, false),
             ("10.1.2.2/31", "10.1.2.3", 6443, true),
+            ("10.0.0.0/8:8200", "10.1.2.3", 8200, true),
+            ("10.0.0.0/8:8200", "10.1.2.3", 443, false),
             ("0.0.0.0/0", "192.0.2.7", 6443, true),
             ("0.0.0.0/0", "2001:db8::1", 6443, false),
             ("10.0.0.0/8", "10.example", 443, false),
@@ -353,6 +373,10 @@ mod tests {
             ("", "[::1]", 6443, true),
             ("", "169.254.169.254", 80, true),
             ("", "[fe80::1]", 443, true),
+            ("", "[fd00:ec2::23]", 80, true),
+            ("", "[fd00:ec3::23]", 80, false),
+            ("", "0.0.0.0", 80, true),
+            ("", "[::]", 80, true),
         ];
         for (excluded, host, port, is_direct) in table {
             let all = [
@@ -415,6 +439,9 @@ mod tests {
             "http://canary@x@y",
             "http://canary:99999",
             "socks4://canary",
+            "http://canary%zz:1",
+            "http://canary^b:1",
+            "http://[canary]:80",
         ];
         for url in refused {
             let error = Proxy::parse(url, "HTTPS_PROXY").err().unwrap().to_string();
