@@ -274,6 +274,19 @@ pub async fn read_whole(client: &Client, path: &str) -> Result<Option<Value>, Ap
     }
 }
 
+/// The same as the text of the answer, for objects of strangers: what it takes in memory is known before
+/// it is parsed.
+pub async fn read_text(client: &Client, path: &str) -> Result<Option<String>, ApiFailure> {
+    let request = Request::get(path)
+        .body(Vec::new())
+        .map_err(|_| ApiFailure::Unreachable)?;
+    match within(client.request_text(request)).await {
+        Ok(text) => Ok(Some(text)),
+        Err(ApiFailure::Status { code: 404, .. }) => Ok(None),
+        Err(failure) => Err(failure),
+    }
+}
+
 /// Does the status of this kind keep the field, by the schema that the API server publishes? Without
 /// an answer, it does not.
 pub async fn keeps_in_status(client: &Client, kind: Kind, field: &str) -> bool {

@@ -391,7 +391,8 @@ impl ExternalSecrets {
         let key = desired.origin.key();
         // If the write fails, it may have been done all the same: then the Secret tells.
         let last = (self.known().get_mut(&key)).and_then(|entry| entry.own.values.take());
-        desired.revision.values = Values::compared(last, digest);
+        let is_first = !known.ready && known.synced_generation.is_none();
+        desired.revision.values = Values::compared(last, digest, is_first);
         let before = Before {
             exists: known.target.is_some() || known.ready,
             // What was only merged into never became ours.
@@ -416,15 +417,30 @@ impl ExternalSecrets {
                     ..Done::without(outcome, None)
                 }
             }
+            Err(error) => {
+                // What was refused before it was sent left the Secret as it was.
+                if let Some(entry) =
+                    (self.known().get_mut(&key)).filter(|_| !matches!(error, WriteError::Api(_)))
+                {
+                    entry.own.values = last;
+                }
+                Self::not_written(error)
+            }
+        }
+    }
+
+    /// What it means that the Secret was not written.
+    fn not_written(error: WriteError) -> Done {
+        match error {
             // As with External Secrets, it is no failure.
-            Err(WriteError::Missing) => {
+            WriteError::Missing => {
                 let outcome = Outcome::Ready(Reason::SecretMissing, fate::MISSING.to_owned());
                 Done {
                     next: Some(MISSING_PAUSE),
                     ..Done::without(outcome, None)
                 }
             }
-            Err(error) => Done::failed(error),
+            error => Done::failed(error),
         }
     }
 

@@ -37,6 +37,12 @@ const AT_ONCE: usize = 2;
 /// Workloads of one kind that are looked at at once.
 const WORKERS: usize = AT_ONCE + 1;
 
+/// Restarts of one workload within [`TOGETHER`] that do not make its window longer, and how often it
+/// doubles then.
+const RESTARTS_AT_ONCE: u32 = 3;
+const DOUBLINGS: u32 = 6;
+const TOGETHER: Duration = Duration::from_mins(15);
+
 /// Restarts the workloads of one kind.
 pub struct Restarts<W> {
     context: Context,
@@ -65,7 +71,35 @@ struct Known {
     secrets: BTreeSet<String>,
     /// Since when a restart is owed.
     owed: Option<Instant>,
+    /// When it was restarted last.
+    last: Option<Instant>,
+    /// Restarts in quick succession.
+    restarts: u32,
     failures: u32,
+}
+
+impl Known {
+    /// How long changes are collected: longer and longer if they do not end, since each restart costs
+    /// new pods, and whoever writes to a store may change a value every second.
+    fn window(&self, window: Duration) -> Duration {
+        let more = self
+            .restarts
+            .saturating_sub(RESTARTS_AT_ONCE)
+            .min(DOUBLINGS);
+        window * 2u32.pow(more)
+    }
+
+    /// The restart that was owed is made.
+    fn restarted(&mut self) {
+        let again = self.last.is_some_and(|last| last.elapsed() < TOGETHER);
+        self.restarts = if again {
+            self.restarts.saturating_add(1)
+        } else {
+            1
+        };
+        self.last = Some(Instant::now());
+        self.owed = None;
+    }
 }
 
 impl State {
@@ -231,6 +265,25 @@ impl<W: Workload> Reconciler for Restarts<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn windows_grow_while_restarts_do_not_end() {
+        let window = Duration::from_secs(10);
+        let mut known = Known::default();
+        let mut windows = Vec::new();
+        for _ in 0..12 {
+            windows.push(known.window(window).as_secs());
+            known.restarted();
+            tokio::time::advance(Duration::from_mins(1)).await;
+        }
+        assert_eq!(
+            windows,
+            [10, 10, 10, 10, 20, 40, 80, 160, 320, 640, 640, 640]
+        );
+        tokio::time::advance(TOGETHER).await;
+        known.restarted();
+        assert_eq!(known.window(window), window);
+    }
 
     #[test]
     fn the_readers_of_a_secret_are_those_that_name_it_now() {

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use sealkit_core::api::Reason;
+use sealkit_core::sealed::memory_size;
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::plan::{Plan, Record, plan};
@@ -19,6 +21,10 @@ use crate::telemetry::{EventKind, KindResult};
 
 /// Result in metrics: deleted meanwhile, or created again.
 const GONE: &str = "Gone";
+/// Bytes of one workload in memory. Its author chooses them.
+const LARGEST: usize = 16 * 1024 * 1024;
+/// One workload of all kinds is in memory at once.
+static TURN: Semaphore = Semaphore::const_new(1);
 
 /// A workload as it was read.
 struct Found<'a> {
@@ -39,7 +45,17 @@ impl<W: Workload> Restarts<W> {
             name: key.name.clone(),
             uid: known.uid,
         };
-        let object = kubernetes::read_whole(&self.context.client, &origin.path()).await?;
+        let _turn = TURN.acquire().await;
+        let text = kubernetes::read_text(&self.context.client, &origin.path()).await?;
+        if text
+            .as_deref()
+            .is_some_and(|text| memory_size(text) > LARGEST)
+        {
+            let message = "never restarted: it is too large to be read";
+            self.warn(&origin, &Record::new(), message);
+            return Ok("Unchanged");
+        }
+        let object = text.and_then(|text| serde_json::from_str::<Value>(&text).ok());
         let is_same = |object: &Value| object["metadata"]["uid"] == origin.uid.as_str();
         let Some(object) = object.filter(is_same) else {
             return Ok(GONE);
@@ -99,7 +115,7 @@ impl<W: Workload> Restarts<W> {
         if due.is_some_and(|due| due <= Instant::now()) {
             return match self.restart(found, plan).await {
                 Ok(()) => {
-                    self.done(key, |known| known.owed = None);
+                    self.done(key, Known::restarted);
                     Ok("Restarted")
                 }
                 // It was changed, or deleted, meanwhile.
@@ -128,7 +144,7 @@ impl<W: Workload> Restarts<W> {
         let mut state = self.state();
         let known = state.known.get_mut(key)?;
         known.owed = owes.then(|| known.owed.unwrap_or_else(Instant::now));
-        known.owed.map(|since| since + self.window)
+        known.owed.map(|since| since + known.window(self.window))
     }
 
     fn done(&self, key: &Key, change: impl FnOnce(&mut Known)) {
@@ -200,8 +216,14 @@ impl<W: Workload> Restarts<W> {
     fn tell_of_no_template(&self, found: &Found<'_>) {
         let message =
             "never restarted: it has no pod template of its own. Annotate the workload that has it";
+        self.warn(&found.origin, &found.record, message);
+    }
+
+    fn warn(&self, origin: &Origin, record: &Record, message: &str) {
         let (kind, reason) = (EventKind::Warning, Reason::RestartFailed);
-        self.publish(found, kind, reason, &found.record, message);
+        let occasion = json!(record).to_string();
+        let events = &self.context.events;
+        events.publish(origin, kind, reason, &occasion, message);
     }
 
     /// Tells it once for each record.

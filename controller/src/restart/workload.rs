@@ -23,8 +23,10 @@ pub(super) const RECORD: &str = "sealkit.dev/restarted-for";
 /// Annotation of the pod template with the time of a restart: its change replaces the pods.
 pub(super) const RESTARTED: &str = "sealkit.dev/restarted-at";
 
-/// Secrets of one workload that are looked at, in the order of their names.
-const SECRETS: usize = 64;
+/// Secrets of one workload that are looked at, in the order of their names, and bytes of their names.
+/// Whoever makes workloads chooses how many and how long they are.
+const SECRETS: usize = 32;
+const NAMES: usize = 2 * 1024;
 
 /// A kind of workload that replaces its pods when their template changes.
 pub trait Workload:
@@ -141,8 +143,13 @@ impl<'a> Asked<'a> {
             Some("true") => read_by_pods(template),
             Some(list) => list.split(',').map(|name| name.trim().to_owned()).collect(),
         };
-        let is_name = |name: &String| is_dns_subdomain(name);
-        all.into_iter().filter(is_name).take(SECRETS).collect()
+        let mut bytes = 0;
+        let all = all.into_iter().filter(|name| is_dns_subdomain(name));
+        let within = all.take_while(|name| {
+            bytes += name.len();
+            bytes <= NAMES
+        });
+        within.take(SECRETS).collect()
     }
 }
 

@@ -113,14 +113,17 @@ pub enum Values {
     /// This process did not write the Secret yet. They are other ones if the Secret holds others, and
     /// the random text then stands for them.
     Unknown(String),
+    /// The same, of a source that never made a Secret: one that does not exist held others.
+    First(String),
 }
 
 impl Values {
     /// Compares digests of what was written last, if this process did, and of what is written now.
-    pub fn compared(last: Option<u64>, now: u64) -> Self {
+    pub fn compared(last: Option<u64>, now: u64, is_first: bool) -> Self {
         match last {
             Some(last) if last == now => Self::Same,
             Some(_) => Self::Other(nonce()),
+            None if is_first => Self::First(nonce()),
             None => Self::Unknown(nonce()),
         }
     }
@@ -284,10 +287,18 @@ impl Desired {
             .filter(|_| written(&marks.content) == Some(content))
             .cloned()
             .unwrap_or_else(|| generation.to_string());
+        let is_changed = |without: bool| existing.map_or(without, |it| !self.is_held_by(it));
         let values = match &self.revision.values {
+            // Written before there were such marks, for the same text: it is no change of values.
+            Values::Public(_)
+                if written(&marks.content) == Some(content) && written(&marks.values).is_none() =>
+            {
+                None
+            }
             Values::Public(text) | Values::Other(text) => Some(text),
-            Values::Unknown(text) if existing.is_some_and(|it| !self.is_held_by(it)) => Some(text),
-            Values::Same | Values::Unknown(_) => written(&marks.values),
+            Values::Unknown(text) if is_changed(false) => Some(text),
+            Values::First(text) if is_changed(true) => Some(text),
+            Values::Same | Values::Unknown(_) | Values::First(_) => written(&marks.values),
         };
         let values = values.cloned().map(|text| (marks.values, text));
         let mut annotations = self.annotations.clone();
@@ -330,11 +341,12 @@ impl Desired {
         })
     }
 
-    /// A digest of the values, which only this process can compare: `by` is random.
+    /// A digest of the values and of where they go, which only this process can compare: `by` is
+    /// random.
     pub fn digest(&self, by: &RandomState) -> u64 {
         let values = self.data.iter();
         let values = values.map(|(key, value)| (key.as_str(), value.as_slice()));
-        by.hash_one(values.collect::<Vec<_>>())
+        by.hash_one((self.name.as_str(), values.collect::<Vec<_>>()))
     }
 
     pub(super) fn encoded(&self) -> Map<String, Value> {
@@ -487,7 +499,7 @@ pub(super) mod tests {
             })
         };
         let (public, other) = (Values::Public(text("p")), Values::Other(text("n")));
-        let unknown = Values::Unknown(text("n"));
+        let (unknown, first) = (Values::Unknown(text("n")), Values::First(text("n")));
         let cases = [
             (
                 "public text",
@@ -524,7 +536,14 @@ pub(super) mod tests {
                 existing("v", Some("o"), false),
                 Some("n"),
             ),
-            ("new", &unknown, None, None),
+            ("lost at a start", &unknown, None, None),
+            ("new", &first, None, Some("n")),
+            (
+                "new, over what it holds",
+                &first,
+                existing("v", Some("o"), true),
+                Some("o"),
+            ),
         ];
         for (what, values, existing, expected) in cases {
             let marked = wish(values.clone()).marked(existing.as_ref());
@@ -541,9 +560,26 @@ pub(super) mod tests {
         assert_ne!(other.digest(&RandomState::new()), desired().digest(&by));
         other.data.insert("K".into(), Zeroizing::new(b"w".to_vec()));
         assert_ne!(other.digest(&by), desired().digest(&by));
-        assert_eq!(Values::compared(Some(1), 1), Values::Same);
-        assert!(matches!(Values::compared(Some(1), 2), Values::Other(_)));
-        assert!(matches!(Values::compared(None, 2), Values::Unknown(_)));
+        other = desired();
+        other.name = "elsewhere".into();
+        assert_ne!(other.digest(&by), desired().digest(&by));
+        let compared = |last| Values::compared(last, 1, false);
+        assert_eq!(compared(Some(1)), Values::Same);
+        assert!(matches!(compared(Some(2)), Values::Other(_)));
+        assert!(matches!(compared(None), Values::Unknown(_)));
+        let first = Values::compared(None, 1, true);
+        assert!(matches!(first, Values::First(_)));
+    }
+
+    #[test]
+    fn a_secret_from_before_the_marks_gets_one_with_its_next_values() {
+        let mut old = Secret::default();
+        let content = |content: &str| [(CONTENT_ANNOTATION.to_owned(), content.to_owned())];
+        let marked = |old: &Secret| desired().marked(Some(old)).remove(VALUES_ANNOTATION);
+        old.metadata.annotations = Some(content("c1").into());
+        assert_eq!(marked(&old), None);
+        old.metadata.annotations = Some(content("c0").into());
+        assert_eq!(marked(&old).as_deref(), Some("v1"));
     }
 
     #[test]
