@@ -1,11 +1,10 @@
 //! Control planes with Sealkit installed: one that tests share with one controller, and a few that
 //! a test has for itself.
 
-use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, Weak};
 use std::thread;
 use std::time::Duration;
 
@@ -110,7 +109,10 @@ impl Plane {
     pub fn namespace(&self, label: &str) -> Namespace {
         let recipient = recipient(&self.newest_key());
         let name = unique(label);
-        NAMESPACES.with_borrow_mut(|names| names.push(name.clone()));
+        let test = TEST.with(Arc::downgrade);
+        let mut made = NAMESPACES.lock().unwrap_or_else(PoisonError::into_inner);
+        made.push((test, name.clone()));
+        drop(made);
         Namespace::create(&self.api, &name, recipient)
     }
 
@@ -162,10 +164,14 @@ impl Plane {
         ApiClient::new(&kubeconfig)
     }
 
-    /// Deletes what would be refreshed for ever in the namespaces of this thread's test. Hundreds of
+    /// Deletes what would be refreshed for ever in the namespaces of tests that are over. Hundreds of
     /// such objects with short intervals take the time of the tests that follow.
     fn end_refreshes(&self) {
-        for namespace in NAMESPACES.take() {
+        let mut made = NAMESPACES.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_over = |(test, _): &mut (Weak<()>, String)| test.strong_count() == 0;
+        let over: Vec<_> = made.extract_if(.., is_over).collect();
+        drop(made);
+        for (_, namespace) in over {
             for plural in ["externalsecrets", "secretstores"] {
                 let path = format!("/apis/{EXTERNAL}/namespaces/{namespace}/{plural}");
                 if let Err(refusal) = self.api.delete(&path) {
@@ -212,9 +218,11 @@ impl Plane {
     }
 }
 
+/// The namespaces that tests have made. What the thread of a test holds is gone when the test is over.
+static NAMESPACES: Mutex<Vec<(Weak<()>, String)>> = Mutex::new(Vec::new());
+
 thread_local! {
-    /// The namespaces that the test of this thread has made.
-    static NAMESPACES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+    static TEST: Arc<()> = Arc::new(());
 }
 
 /// The public key of a `SealingKey`.
@@ -256,6 +264,7 @@ impl Shared {
             controller.wait_leading();
             (plane, Mutex::new(controller))
         });
+        world.0.end_refreshes();
         Self { world }
     }
 
@@ -287,7 +296,6 @@ impl Drop for Shared {
             "the controller ended"
         );
         judge(self);
-        self.end_refreshes();
     }
 }
 
