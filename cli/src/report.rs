@@ -62,11 +62,12 @@ pub(crate) struct Finding {
 }
 
 /// Findings of a comparison with a revision that every rotation, addition or removal brings.
-const REVIEWED: [&str; 5] = [
+const REVIEWED: [&str; 6] = [
     "NewRecipient",
     "LostRecipient",
     "NewScope",
     "Renamed",
+    "LostRule",
     "NewConsent",
 ];
 

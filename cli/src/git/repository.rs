@@ -203,6 +203,21 @@ pub(crate) fn branch_of_head(root: &Path) -> Option<String> {
     name.strip_prefix("refs/heads/").map(str::to_owned)
 }
 
+/// The branch that a revision names, here or at a remote; nothing for a commit.
+pub(crate) fn branch_of(root: &Path, revision: &str) -> Option<String> {
+    if revision.starts_with('-') {
+        return None;
+    }
+    let arguments = ["rev-parse", "--symbolic-full-name", revision];
+    let (0, name) = git(root, &arguments)? else {
+        return None;
+    };
+    let name = name.trim_end();
+    let remote = || Some(name.strip_prefix("refs/remotes/")?.split_once('/')?.1);
+    let name = name.strip_prefix("refs/heads/").or_else(remote)?;
+    Some(name.to_owned())
+}
+
 /// The Git folder that all work trees of a clone share.
 pub(crate) fn git_folder(root: &Path) -> Option<PathBuf> {
     let repository = Repository::around(root).ok()?;

@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use crate::git::repository::branch_of_head;
+use crate::git::repository::{branch_of, branch_of_head};
 use crate::terminal::{Terminal, safe};
 
 /// A branch, and what named it.
@@ -20,7 +20,7 @@ pub(crate) struct Branch {
 impl fmt::Display for Branch {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&safe(&self.name))?;
-        if [FLAG, HEAD].contains(&self.said_by) {
+        if [FLAG, HEAD, BASE].contains(&self.said_by) {
             return Ok(());
         }
         write!(formatter, " (as {} says)", self.said_by)
@@ -29,9 +29,12 @@ impl fmt::Display for Branch {
 
 const FLAG: &str = "--branch";
 const HEAD: &str = "HEAD";
+const BASE: &str = "--base";
 
 /// The branch of the flag, and whom to warn.
 static SAID: OnceLock<(Option<String>, Terminal)> = OnceLock::new();
+/// The revision that a request is compared with.
+static REQUEST: OnceLock<String> = OnceLock::new();
 /// The branch of each repository, in this run.
 static KNOWN: Mutex<BTreeMap<std::path::PathBuf, Option<Branch>>> = Mutex::new(BTreeMap::new());
 
@@ -40,6 +43,12 @@ pub(crate) fn say(flag: Option<&str>, terminal: Terminal) {
     let name = flag.map(|name| name.strip_prefix(HEADS).unwrap_or(name).to_owned());
     // Once: a process has one command line.
     let _ = SAID.set((name, terminal));
+}
+
+/// From now on, the branch is that which a request will be merged into: whoever makes the request
+/// chooses its own.
+pub(crate) fn say_base(revision: &str) {
+    let _ = REQUEST.set(revision.to_owned());
 }
 
 /// The branch of the repository with this root, or nothing where HEAD is on none and nobody names one.
@@ -57,6 +66,14 @@ fn find(root: &Path) -> Option<Branch> {
     }
     let head = branch_of_head(root);
     let variable = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
+    if let Some(revision) = REQUEST.get() {
+        let target = of_build(root, &variable).filter(|(_, is_target)| *is_target);
+        let of_base = || {
+            let (name, said_by) = (branch_of(root, revision)?, BASE);
+            Some(Branch { name, said_by })
+        };
+        return target.map(|(branch, _)| branch).or_else(of_base);
+    }
     let Some((branch, is_target)) = of_build(root, &variable) else {
         let said_by = HEAD;
         return head.map(|name| Branch { name, said_by });

@@ -211,12 +211,13 @@ fn a_file_that_a_merge_carried_over_is_found_with_what_to_do() {
     desk.git(&["commit", "-q", "-m", "merge"]);
     said(&verify(&desk, &[]), "COMMIT");
     said(&verify(&desk, &["-i", RECOVERY]), "COMMIT");
-    let request = verify(&desk, &["--base", "before"]);
+    let base = ["--base", "before", "--branch", "production"];
+    let request = verify(&desk, &base);
     said(&request, "before");
     assert!(request.stdout.contains("NewRecipient"), "{request:?}");
 
     desk.git(&["checkout", "before", "--", FILE]);
-    verify(&desk, &["--base", "before"]).done();
+    verify(&desk, &base).done();
     verify(&desk, &[]).done();
 }
 
@@ -284,4 +285,66 @@ fn a_request_that_gives_a_branch_more_is_found() {
             ),
         "{answer:?}"
     );
+}
+
+/// Whoever makes a request chooses the name of its branch.
+#[test]
+fn a_request_is_compared_as_the_branch_wants_that_it_is_for() {
+    let desk = repository();
+    on_production(&desk);
+    let stranger = desk.seal(&["keys", "generate", "--classic", "-w", "../home/stranger"]);
+    let stranger = stranger.done().stdout;
+    for topic in ["fix-db", "staging-fix", "env/x"] {
+        desk.git(&["checkout", "-q", "-b", topic, "production"]);
+        std::fs::remove_file(desk.path(FILE)).unwrap();
+        desk.pipe(&["-w", FILE, "-r", stranger.trim()], SECRET)
+            .done();
+        let answer = verify(&desk, &["--base", "production"]);
+        assert!(answer.code == 1, "{topic}: {answer:?}");
+        assert!(
+            answer.stdout.contains("NewRecipient"),
+            "{topic}: {answer:?}"
+        );
+        desk.git(&["checkout", "-q", "-f", "production"]);
+    }
+    // A commit is of no branch.
+    let commit = desk.git(&["rev-parse", "HEAD"]);
+    let answer = verify(&desk, &["--base", commit.trim()]);
+    assert!(
+        answer.code == 3 && answer.stderr.contains("--branch"),
+        "{answer:?}"
+    );
+    let base = ["--base", commit.trim(), "--branch", "production"];
+    verify(&desk, &base).done();
+}
+
+#[test]
+fn a_request_that_leaves_a_path_without_a_rule_is_found() {
+    let desk = repository();
+    on_production(&desk);
+    let config = CONFIG.replace("branches: [production]", "branches: [prodution]");
+    desk.write(".sealkit.yaml", &config);
+    let answer = verify(&desk, &["--base", "production"]);
+    assert_eq!(answer.code, 6, "{answer:?}");
+    let lost =
+        "LostRule: no rule says any more to whom values at secrets/** on production are sealed";
+    assert!(answer.stdout.contains(lost), "{answer:?}");
+}
+
+#[test]
+fn a_request_brings_no_plain_value_in_a_template_of_a_chart() {
+    let desk = repository();
+    on_production(&desk);
+    let template = "{{- if .Values.x }}\napiVersion: v1\nkind: Secret\nmetadata: {name: s}\n\
+        stringData: {password: hunter2-of-the-chart}\n{{- end }}\n";
+    desk.write("chart/templates/s.yaml", template);
+    let base = ["--base", "production"];
+    let answer = verify(&desk, &base);
+    assert!(
+        answer.code == 1 && answer.stdout.contains("PlaintextSecret"),
+        "{answer:?}"
+    );
+    assert!(!answer.stdout.contains("hunter2"), "{answer:?}");
+    desk.commit("a chart");
+    verify(&desk, &base).done();
 }

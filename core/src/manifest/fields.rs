@@ -66,7 +66,7 @@ fn with_field(text: &str, new: &Value, path: &[&str]) -> Option<String> {
         let header = lines[child.lines.start];
         let is_quoted = header[key_end(header)?..]
             .trim_start()
-            .starts_with(['"', '\'']);
+            .starts_with(['"', '\'', '{', '[']);
         let comment = if is_quoted { "" } else { comment_of(header) };
         let lines_of = match value {
             None => String::new(),

@@ -15,7 +15,7 @@ pub(super) fn json_with(
     documents: &[Document],
     objects: &BTreeMap<usize, Value>,
 ) -> Result<String, LayoutError> {
-    let mut values = json_stream(text).ok_or(LayoutError)?;
+    let mut values = rewritable(text)?;
     for (index, object) in objects {
         let Document { number, item, .. } = &documents[*index];
         let value = values.get_mut(number - 1).ok_or(LayoutError)?;
@@ -33,7 +33,7 @@ pub(super) fn json_with(
 /// A JSON text with more objects: in its List, in a List with the object that it holds, or after
 /// its objects. Errors if it is not JSON.
 pub fn add_to_json(text: &str, new: Vec<Value>) -> Result<String, LayoutError> {
-    let mut values = json_stream(text).ok_or(LayoutError)?;
+    let mut values = rewritable(text)?;
     if let [only] = values.as_mut_slice() {
         let is_list = only["kind"] == "List";
         let items = only.get_mut("items").and_then(Value::as_array_mut);
@@ -46,6 +46,39 @@ pub fn add_to_json(text: &str, new: Vec<Value>) -> Result<String, LayoutError> {
     }
     values.extend(new);
     written(&values)
+}
+
+/// The objects of a JSON text that can be written anew: each number of it prints as it stands, which
+/// those of more digits than a float has do not.
+fn rewritable(text: &str) -> Result<Vec<Value>, LayoutError> {
+    let prints = |number: &str| {
+        let read = serde_json::from_str::<serde_json::Number>(number);
+        read.is_ok_and(|read| read.to_string() == number)
+    };
+    let values = json_stream(text).ok_or(LayoutError)?;
+    if numbers(text).all(prints) {
+        Ok(values)
+    } else {
+        Err(LayoutError)
+    }
+}
+
+/// The numbers of a JSON text, as they stand.
+fn numbers(text: &str) -> impl Iterator<Item = &str> {
+    let mut is_escaped = false;
+    let mut is_text = false;
+    let mut is_of_a_number = move |letter: char| {
+        if is_text {
+            is_text = is_escaped || letter != '"';
+            is_escaped = letter == '\\' && !is_escaped;
+            return false;
+        }
+        is_text = letter == '"';
+        letter.is_ascii_digit() || matches!(letter, '-' | '+' | '.' | 'e' | 'E')
+    };
+    let parts = text.split(move |letter| !is_of_a_number(letter));
+    // What is left of `true` and `false` has no digit.
+    parts.filter(|part| part.contains(|letter: char| letter.is_ascii_digit()))
 }
 
 /// JSON objects, one after the other.
@@ -108,4 +141,24 @@ fn item_lines(lines: &[&str], list: Range<usize>, item: usize) -> Option<(Range<
     let mut starts = (first..end).filter(|at| is_item(lines[*at]));
     let start = starts.nth(item.checked_sub(1)?)?;
     Some((start..starts.next().unwrap_or(end), indent))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_whose_numbers_would_change_is_not_written_anew() {
+        let found: Vec<&str> =
+            numbers(r#"{"a1\"2": [1, -2.5, true, "3\\", 4e1], "b": 5}"#).collect();
+        assert_eq!(found, ["1", "-2.5", "4e1", "5"]);
+        for (text, is_kept) in [
+            (r#"{"a": [0, -1, 2.5, 18446744073709551615, "1e9"]}"#, true),
+            (r#"{"a": 18446744073709551616}"#, false),
+            (r#"{"a": 12345678901234567890123}"#, false),
+            (r#"{"a": 1e2}"#, false),
+        ] {
+            assert_eq!(rewritable(text).is_ok(), is_kept, "{text}");
+        }
+    }
 }

@@ -238,7 +238,7 @@ fn jobs(
             return Ok(());
         };
         let chosen = wanted.at(&file.place)?;
-        if chosen.is_none() && is_rendered(&file.place) {
+        if chosen.is_none() && !file.named && is_rendered(&file.place) {
             rendered += 1;
             return Ok(());
         }

@@ -114,9 +114,28 @@ pub(super) fn changes(
             let detail = "the config no longer refuses old values that a commit consents to";
             found.push(("NewConsent", detail.to_owned()));
         }
-        found.extend(wider_rules(&Given::all(before), &Given::all(now)));
+        let (before, now) = (Given::all(before), Given::all(now));
+        found.extend(wider_rules(&before, &now));
+        found.extend(lost_rules(&before, &now));
     }
     Ok(found)
+}
+
+/// Rules without a successor: nobody says any more to whom some paths are sealed, and then nothing
+/// compares them.
+fn lost_rules(before: &[Given], now: &[Given]) -> Vec<(&'static str, String)> {
+    let is_lost = |old: &&Given| {
+        old.clusters.is_some()
+            && !now
+                .iter()
+                .any(|new| new.clusters.is_some() && new.covers(old))
+    };
+    let lost = before.iter().filter(is_lost).map(Given::place);
+    lost.map(|place| {
+        let detail = format!("no rule says any more to whom values at {place} are sealed");
+        ("LostRule", detail)
+    })
+    .collect()
 }
 
 /// Rules that give some paths more clusters or a wider scope than they had: by what they say, or

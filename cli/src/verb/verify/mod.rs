@@ -31,6 +31,7 @@ use crate::files;
 use crate::files::tree::{Found, Tree, is_broken_secret, is_manifest};
 use crate::git::repository::{Location, no_repository};
 use crate::identities;
+use crate::recipients::branch;
 use crate::recipients::config::{Config, Configs, scope_for};
 use crate::recipients::names::Names;
 use crate::recipients::path_rule::is_wider;
@@ -105,7 +106,7 @@ pub(super) fn run(args: &VerifyArgs, session: Session<'_>) -> Result<Verdict> {
             verifier.file(file)?;
         }
         verifier.findings.extend(verifier.kustomizations.findings());
-        verifier.absent(&tree);
+        verifier.absent(&tree)?;
     }
     if let Some(ages) = verifier.ages.take() {
         verifier.findings.extend(ages.findings(terminal)?);
@@ -186,6 +187,8 @@ struct Verifier {
     ages: Option<Ages>,
     /// Objects at paths whose rules are all for other branches.
     for_other_branches: usize,
+    /// Has the revision the file that is looked at as it is?
+    unchanged: bool,
     /// What builds the files that were read.
     kustomizations: Kustomizations,
     findings: Vec<Finding>,
@@ -217,6 +220,7 @@ impl Verifier {
             standing: Standing::default(),
             ages: None,
             for_other_branches: 0,
+            unchanged: false,
             kustomizations: Kustomizations::default(),
             findings: Vec::new(),
             scanned: Scanned::default(),
@@ -227,6 +231,7 @@ impl Verifier {
     fn compare_with(&mut self, revision: &str) -> Result<()> {
         let here = Location::of(Path::new("-"))?;
         let root = here.root.clone().ok_or_else(no_repository)?;
+        branch::say_base(revision);
         let base = Baseline::read(revision, &root, self.terminal)?;
         self.findings.extend_from_slice(&base.config_findings);
         self.trust(base.config.clone());
@@ -246,6 +251,13 @@ impl Verifier {
     fn in_repository(&self, place: &Location) -> Option<PathBuf> {
         let (_, root) = self.base.as_ref()?;
         place.real.strip_prefix(root).ok().map(Path::to_owned)
+    }
+
+    /// Has the revision that a request is compared with this very file?
+    fn is_unchanged(&self, place: &Location, bytes: &[u8]) -> bool {
+        let path = self.in_repository(place);
+        let base = self.base.as_ref().zip(path);
+        base.is_some_and(|((base, _), path)| base.has(&path, bytes))
     }
 
     /// Compares the values of an object, and the recipients of its path, with the revision.
@@ -465,6 +477,7 @@ impl Verifier {
         };
         let ours = |document: &Document| document.is_sealed_secret() || document.is_secret();
         self.scanned.files += usize::from(documents.iter().any(ours));
+        self.unchanged = self.is_unchanged(place, bytes);
         let sealed = documents
             .iter()
             .filter(|document| document.is_sealed_secret());

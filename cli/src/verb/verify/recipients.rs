@@ -29,7 +29,18 @@ impl Verifier {
             None => None,
         };
         let elsewhere = self.wanted.elsewhere(place)?;
-        self.for_other_branches += usize::from(wanted.is_none() && !elsewhere.is_empty());
+        if wanted.is_none() && !elsewhere.is_empty() {
+            self.for_other_branches += 1;
+            if self.base.is_some() && !self.unchanged {
+                let detail = "its path has rules for other branches alone, so its recipients cannot be compared: name the branch that the request is for with --branch, or add a rule";
+                self.find(
+                    &place.given,
+                    Some(document),
+                    "NotCompared",
+                    detail.to_owned(),
+                );
+            }
+        }
         for (id, fingerprints) in envelopes {
             let mut sorted = fingerprints.clone();
             sorted.sort_unstable();

@@ -4,7 +4,7 @@
 use sealkit_core::lint::{FileKind, Rule, lint};
 use sealkit_core::manifest::Document;
 
-use super::{Trusted, Verifier};
+use super::Verifier;
 use crate::error::Result;
 use crate::files::tree::Tree;
 use crate::git::repository::Location;
@@ -19,7 +19,7 @@ impl Verifier {
     /// A template of a chart: values in plain text, and envelopes for others than its path says.
     /// Before a commit, `seal lint` looks at the values.
     pub(super) fn template(&mut self, place: &Location, bytes: &[u8]) -> Result<()> {
-        if !matches!(self.trusted, Trusted::Files) {
+        if self.is_index || self.is_unchanged(place, bytes) {
             return Ok(());
         }
         let findings = lint(bytes, FileKind::Manifest, &|_| None).findings;
@@ -41,9 +41,12 @@ impl Verifier {
         bytes: &[u8],
         documents: &[Document],
     ) -> Result<()> {
-        let (Ok(text), Trusted::Files) = (std::str::from_utf8(bytes), &self.trusted) else {
+        let Ok(text) = std::str::from_utf8(bytes) else {
             return Ok(());
         };
+        if self.is_index || self.is_unchanged(place, bytes) {
+            return Ok(());
+        }
         let Some(chosen) = self.wanted.at(place)? else {
             return Ok(());
         };
@@ -58,12 +61,16 @@ impl Verifier {
     }
 
     /// What Git tracks and did not check out. What a request changes there is found elsewhere.
-    pub(super) fn absent(&mut self, tree: &Tree) {
+    pub(super) fn absent(&mut self, tree: &Tree) -> Result<()> {
         if self.base.is_some() {
-            return;
+            return Ok(());
         }
         for (path, why) in &tree.absent {
+            if self.is_ignored(&Location::of(path)?)? {
+                continue;
+            }
             self.find(path, None, "NotCheckedOut", (*why).to_owned());
         }
+        Ok(())
     }
 }
