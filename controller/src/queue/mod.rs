@@ -72,11 +72,20 @@ pub struct Queue<K, T> {
 struct Pending<T> {
     lane: Lane,
     due: Instant,
-    since: Instant,
+    /// When the last trigger was due, and when the next one will be.
+    since: Option<Instant>,
+    later: Option<Instant>,
     payload: Option<T>,
     sequence: u64,
     /// Is it in `ready` or `delayed`? Not while its key runs.
     scheduled: bool,
+}
+
+impl<T> Pending<T> {
+    /// When the last of the triggers was due that are due by now.
+    fn since_at(&self, now: Instant) -> Option<Instant> {
+        self.since.max(self.later.filter(|later| *later <= now))
+    }
 }
 
 struct State<K, T> {
@@ -129,6 +138,10 @@ impl<K: Clone + Eq + Hash + Grouped, T> Queue<K, T> {
     }
 
     fn add(&self, key: K, lane: Lane, due: Instant, since: Instant, payload: Option<T>) {
+        let now = Instant::now();
+        // What is due later triggers nothing before.
+        let later = Some(since).filter(|since| *since > now);
+        let since = Some(since).filter(|since| *since <= now);
         let mut state = self.lock();
         if state.closed {
             return;
@@ -138,7 +151,9 @@ impl<K: Clone + Eq + Hash + Grouped, T> Queue<K, T> {
             state.unschedule(&old);
             old.lane = old.lane.min(lane);
             old.due = old.due.min(due);
-            old.since = old.since.max(since);
+            old.since = old.since_at(now).max(since);
+            let next = old.later.filter(|later| *later > now).into_iter();
+            old.later = next.chain(later).min();
             old.payload = payload.or(old.payload);
             old
         } else {
@@ -146,6 +161,7 @@ impl<K: Clone + Eq + Hash + Grouped, T> Queue<K, T> {
                 lane,
                 due,
                 since,
+                later,
                 payload,
                 sequence: 0,
                 scheduled: false,
@@ -310,13 +326,12 @@ impl<K: Clone + Eq + Hash + Grouped, T> State<K, T> {
         let (group, key) = order
             .into_iter()
             .find_map(|lane| ready[lane].pop(may_run, current))?;
+        let now = Instant::now();
+        let pending = self.pending.remove(&key)?;
+        let since = pending.since_at(now).unwrap_or(now);
         let Pending {
-            lane,
-            due,
-            since,
-            payload,
-            ..
-        } = self.pending.remove(&key)?;
+            lane, due, payload, ..
+        } = pending;
         self.running.insert(key.clone());
         *self.running_groups.entry(group).or_default() += 1;
         Some(Work {
@@ -324,7 +339,7 @@ impl<K: Clone + Eq + Hash + Grouped, T> State<K, T> {
             payload,
             lane,
             due,
-            since: since.min(Instant::now()),
+            since,
         })
     }
 }
@@ -432,10 +447,19 @@ mod tests {
         assert_eq!((work.key, work.since), ("changed", now()));
         assert_eq!(work.due, start, "it waits since then");
         // A refresh that is due later is none of its triggers.
-        let later = now() + Duration::from_mins(1);
+        let (soon, later) = (now(), now() + Duration::from_mins(1));
         queue.push("soon", Lane::Background, later, None);
-        queue.push("soon", Lane::Fresh, now(), None);
-        assert_eq!(queue.next().await.unwrap().since, now());
+        queue.push("soon", Lane::Fresh, soon, None);
+        queue.push("refreshed", Lane::Background, later, None);
+        queue.push("refreshed", Lane::Fresh, soon, None);
+        tokio::time::advance(Duration::from_secs(5)).await;
+        assert_eq!(queue.next().await.unwrap().since, soon);
+        tokio::time::advance(Duration::from_mins(1)).await;
+        assert_eq!(
+            queue.next().await.unwrap().since,
+            later,
+            "it is due by then"
+        );
         let work = queue.next().await.unwrap();
         assert_eq!((work.key, work.since), ("late", start));
         slow.hand_over(work);
