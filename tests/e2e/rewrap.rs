@@ -198,8 +198,15 @@ fn a_request_gives_nobody_what_he_could_not_read() {
     cut["ageFile"] = json!(&envelope["ageFile"].as_str().unwrap()[..400]);
     assert!(error(ask(&shop, &id, &cut)).is_some());
     let nonsense = json!({"recipients": [], "ageFile": "\u{1b}[2J"});
-    let answer = error(ask(&shop, "\u{1b}[2J", &nonsense)).unwrap();
+    let answer = error(ask(&shop, &id_of(1), &nonsense)).unwrap();
     assert!(!answer.contains('\u{1b}'), "{answer:?}");
+    // The API server takes no other ids, and quotes none.
+    let unnamed = request([("\u{1b}[2J".to_owned(), nonsense)]);
+    let refusal = create(&shop.api, &shop.name, &unnamed).unwrap_err();
+    assert!(
+        refusal.code == 422 && !refusal.message.contains('\u{1b}'),
+        "{refusal:?}"
+    );
 }
 
 #[test]
