@@ -224,7 +224,7 @@ impl ExternalSecrets {
                 known.recheck();
             }
             known.own.force_sync = force_sync;
-            let secret = known.own.target.as_ref().map(|name| beside(&key, name));
+            let secret = known.own.target.as_ref().map(|name| key.beside(name));
             if let Some(secret) = secret.clone().filter(|_| news == News::New) {
                 lock(&self.by_secret).insert(secret, key.clone());
             }
@@ -252,7 +252,7 @@ impl ExternalSecrets {
         self.tell(key, None);
         let known = self.known().remove(key);
         if let Some(target) = known.and_then(|known| known.own.target) {
-            lock(&self.by_secret).remove(&beside(key, &target));
+            lock(&self.by_secret).remove(&key.beside(&target));
         }
         lock(&self.users).remove(key);
         self.queue.forget(key);
@@ -332,14 +332,6 @@ impl ExternalSecrets {
 
     fn known(&self) -> MutexGuard<'_, HashMap<Key, Known>> {
         lock(&self.known)
-    }
-}
-
-/// An object of this name in the same namespace.
-fn beside(key: &Key, name: &str) -> Key {
-    Key {
-        namespace: key.namespace.clone(),
-        name: name.to_owned(),
     }
 }
 

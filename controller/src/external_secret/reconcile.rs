@@ -18,8 +18,7 @@ use super::status::status_of;
 use super::take_over::tell_of_another;
 use super::template::{Rendered, rendered};
 use super::{
-    EXTERNAL_SECRET, ExternalSecretObject, ExternalSecrets, KIND, Known, beside, lock,
-    template_from,
+    EXTERNAL_SECRET, ExternalSecretObject, ExternalSecrets, KIND, Known, lock, template_from,
 };
 use crate::kubernetes::{ApiFailure, within};
 use crate::object::{Key, Version, Waiting};
@@ -141,7 +140,7 @@ impl ExternalSecrets {
             return Ok(None);
         };
         let target = known.own.target.as_ref();
-        let secret = target.and_then(|name| self.secret_watch.current(&beside(key, name)));
+        let secret = target.and_then(|name| self.secret_watch.current(&key.beside(name)));
         let due = known.own.due;
         let is_settled =
             known.settled(secret.as_ref()) && due.is_none_or(|due| due > Instant::now());
@@ -546,9 +545,9 @@ impl ExternalSecrets {
             let mut by_secret = lock(&self.by_secret);
             let old = entry.own.target.replace(target.clone());
             if let Some(old) = old.filter(|old| old != target) {
-                by_secret.remove(&beside(key, &old));
+                by_secret.remove(&key.beside(&old));
             }
-            by_secret.insert(beside(key, target), key.clone());
+            by_secret.insert(key.beside(target), key.clone());
         }
         entry.own.told = entry.own.told.max(refreshed);
         entry.own.contested = false;

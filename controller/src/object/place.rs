@@ -27,6 +27,14 @@ impl Key {
             name: metadata.name.clone().unwrap_or_default(),
         }
     }
+
+    /// That of an object of this name in the same namespace.
+    pub fn beside(&self, name: &str) -> Self {
+        Self {
+            namespace: self.namespace.clone(),
+            name: name.to_owned(),
+        }
+    }
 }
 
 impl fmt::Display for Key {

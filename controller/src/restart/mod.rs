@@ -110,11 +110,11 @@ impl State {
         };
         let old = std::mem::replace(&mut known.secrets, secrets.clone());
         for name in secrets.difference(&old) {
-            let readers = self.readers.entry(beside(key, name)).or_default();
+            let readers = self.readers.entry(key.beside(name)).or_default();
             readers.insert(key.clone());
         }
         for name in old.difference(secrets) {
-            let secret = beside(key, name);
+            let secret = key.beside(name);
             if let Some(readers) = self.readers.get_mut(&secret) {
                 readers.remove(key);
                 if readers.is_empty() {
@@ -127,14 +127,6 @@ impl State {
     fn forget(&mut self, key: &Key) {
         self.reads(key, &BTreeSet::new());
         self.known.remove(key);
-    }
-}
-
-/// An object of this name in the namespace of another.
-fn beside(key: &Key, name: &str) -> Key {
-    Key {
-        namespace: key.namespace.clone(),
-        name: name.to_owned(),
     }
 }
 

@@ -457,6 +457,7 @@ impl Verifier {
     /// A file that should be a manifest, and has to be one if it was named.
     fn content(&mut self, place: &Location, named: bool, bytes: &[u8]) -> Result<()> {
         let path = &place.given;
+        self.unchanged = self.is_unchanged(place, bytes);
         // What the config ignores may have plain text in it, and need be no manifest.
         let ignored = !named && self.is_ignored(place)?;
         if !ignored {
@@ -477,7 +478,6 @@ impl Verifier {
         };
         let ours = |document: &Document| document.is_sealed_secret() || document.is_secret();
         self.scanned.files += usize::from(documents.iter().any(ours));
-        self.unchanged = self.is_unchanged(place, bytes);
         let sealed = documents
             .iter()
             .filter(|document| document.is_sealed_secret());

@@ -19,7 +19,7 @@ impl Verifier {
     /// A template of a chart: values in plain text, and envelopes for others than its path says.
     /// Before a commit, `seal lint` looks at the values.
     pub(super) fn template(&mut self, place: &Location, bytes: &[u8]) -> Result<()> {
-        if self.is_index || self.is_unchanged(place, bytes) {
+        if self.is_index || self.unchanged {
             return Ok(());
         }
         let findings = lint(bytes, FileKind::Manifest, &|_| None).findings;
@@ -44,7 +44,7 @@ impl Verifier {
         let Ok(text) = std::str::from_utf8(bytes) else {
             return Ok(());
         };
-        if self.is_index || self.is_unchanged(place, bytes) {
+        if self.is_index || self.unchanged {
             return Ok(());
         }
         let Some(chosen) = self.wanted.at(place)? else {
